@@ -1,0 +1,93 @@
+"""BERT: Pre-training of Deep Bidirectional Transformers. Devlin et al. 2018, arXiv 1810.04805v2.
+
+    .venv/bin/python scripts/train.py --config configs/bert.py:base --workdir runs/bert-base
+
+Section 3.1 and appendix A.2 are the methods; what they leave open is from google-research/bert
+(eedf5716): the form of Adam, its epsilon and exclusions (optimization.py), the count rule of masking and
+the sentence pairs (create_pretraining_data.py), the initialisation and the tanh GELU (modeling.py).
+
+The paper trains on BooksCorpus and English Wikipedia; BooksCorpus is not distributed any more, so the
+default corpus here is the demo's, and `--config.data.corpus=wikipedia/20230601.en` is the closest.
+
+Sizes: base and large are the paper's (section 3), tiny to medium Google's miniatures (Turc et al. 2019,
+google-research/bert README), table6-* the size ablation of the paper's Table 6. Parameters, encoder and
+pooler, exact: base 109,482,240 (paper: 110M), large 335,141,888 (paper: 340M).
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+SIZES = {
+    "base": dict(layers=12, hidden_size=768, heads=12),
+    "large": dict(layers=24, hidden_size=1024, heads=16),
+    "tiny": dict(layers=2, hidden_size=128, heads=2),
+    "mini": dict(layers=4, hidden_size=256, heads=4),
+    "small": dict(layers=4, hidden_size=512, heads=8),
+    "medium": dict(layers=8, hidden_size=512, heads=8),
+    "table6-L3-H768-A12": dict(layers=3, hidden_size=768, heads=12),
+    "table6-L6-H768-A3": dict(layers=6, hidden_size=768, heads=3),
+    "table6-L6-H768-A12": dict(layers=6, hidden_size=768, heads=12),
+    "table6-L12-H768-A12": dict(layers=12, hidden_size=768, heads=12),
+    "table6-L12-H1024-A16": dict(layers=12, hidden_size=1024, heads=16),
+    "table6-L24-H1024-A16": dict(layers=24, hidden_size=1024, heads=16),
+}
+
+
+def get_config(variant="base"):
+    size, suffixes = common.parse(variant, SIZES)
+    config = ConfigDict(
+        dict(
+            seed=0,
+            steps=1_000_000,
+            batch_size=256,
+            accumulate=1,
+            phases=dict(lengths=(128, 512), shares=(0.9, 0.1)),  # A.2
+            model=dict(
+                vocab_size=30522,  # uncased
+                ffn_size=0,
+                embedding_size=0,
+                positions=512,
+                segments=2,
+                causal=False,
+                norm="post",
+                embedding_norm=True,
+                final_norm=False,
+                norm_epsilon=1e-12,
+                activation="gelu_tanh",
+                pooler=True,
+                dropout=0.1,
+                attention_dropout=0.1,
+                initializer_range=0.02,
+                position_init="normal",
+                dtype="float32",
+                scan=False,
+                remat=False,
+                **size,
+            ),
+            losses=dict(mlm=1.0, nsp=1.0),
+            loss_average="global",  # 'device': the original's mean of per-core means
+            corruption=dict(
+                rate=0.15,
+                mask=0.8,
+                random=0.1,
+                # The released script caps at 20 unless told otherwise, which masks 3.9 % at length 512.
+                max_predictions=0,
+                whole_word=False,
+            ),
+            data=common.data(),
+            optimizer=dict(
+                learning_rate=1e-4,
+                schedule="linear",
+                warmup=0.01,  # 10,000 of 1,000,000 steps
+                b1=0.9,
+                b2=0.999,
+                epsilon=1e-6,
+                weight_decay=0.01,
+                no_decay=r"norm|bias",
+                clip=1.0,
+            ),
+            **common.run(),
+        )
+    )
+    return common.finish(config, suffixes)

@@ -1,0 +1,60 @@
+"""Trains a paper's demo on the demo corpus in a few minutes and shows what it learned.
+
+    python scripts/demo.py --config configs/bert.py:demo --workdir runs/demo-bert
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+
+from ssl_jax import command_line
+
+CONFIG = command_line.define_config()
+WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder", required=True)
+
+# Written for the demo, none from the corpus.
+SENTENCES = (
+    "it is the capital and largest [MASK] of the country .",
+    "he was born in [MASK] and died in 1945 .",
+)
+
+
+def main():
+    from ssl_jax import baselines, logs, parallel, predict, train
+
+    config, workdir = CONFIG.value, Path(WORKDIR.value)
+    parallel.initialise()
+    result = train.train(config, workdir)
+    if result is None:
+        return
+    baseline = baselines.unigram(config)
+    result |= {
+        "total_loss": result.get("total_loss", result["loss"]),
+        "loss": result["mlm_loss"],
+        "accuracy": result["mlm_accuracy"],
+        **baseline,
+    }
+    logs.write_json(workdir / "result.json", result)
+
+    print(f"\nheld-out masked tokens   {'model':>10} {'baseline':>10}")
+    ratio = result["accuracy"] / result["baseline_accuracy"]
+    print(
+        f"  accuracy               {result['accuracy']:>10.1%} {result['baseline_accuracy']:>10.1%}   "
+        f"{ratio:.2f} x always guessing the most frequent token"
+    )
+    print(
+        f"  loss (nats)            {result['loss']:>10.3f} {result['unigram_loss']:>10.3f}   "
+        f"{result['unigram_loss'] - result['loss']:.3f} below the token frequencies"
+    )
+    run = predict.load_run(workdir)
+    for sentence in SENTENCES:
+        print(f"\n  {sentence}")
+        for blank in predict.fill_masks(run, sentence):
+            print("    " + "   ".join(f"{token} {probability:.0%}" for token, probability in blank))
+    print(f"\n{workdir}/curves.png has the curves, {workdir}/result.json these numbers:")
+    print(json.dumps({name: result[name] for name in ("accuracy", "baseline_accuracy", "loss", "unigram_loss")}))
+
+
+if __name__ == "__main__":
+    command_line.run(main)

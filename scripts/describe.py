@@ -1,0 +1,39 @@
+"""Says what a config is, without running it: values, parameters by part, FLOPs, tokens per step.
+
+    python scripts/describe.py --config configs/bert.py:large
+    python scripts/describe.py --config configs/bert.py:base --json
+"""
+
+import json
+
+from absl import flags
+
+from ssl_jax import command_line
+
+CONFIG = command_line.define_config()
+JSON = flags.DEFINE_bool("json", False, "print one JSON object")
+
+
+def main():
+    from ssl_jax.describe import describe
+
+    config = CONFIG.value
+    description = describe(config)
+    if JSON.value:
+        print(json.dumps(description, indent=2))
+        return
+    print(config)
+    print("parameters")
+    for part, count in description["parts"].items():
+        print(f"  {part:24} {count:>15,}")
+    print(f"  {'in all':24} {description['parameters']:>15,}")
+    for phase in description["phases"]:
+        print(
+            f"steps {phase['first']:,} to {phase['last']:,}: {phase['tokens_per_step']:,} tokens a step "
+            f"({config.batch_size} x {phase['length']}), {phase['predictions']} predictions a sequence, "
+            f"{phase['flops_per_token'] / 1e6:,.2f} MFLOP a token"
+        )
+
+
+if __name__ == "__main__":
+    command_line.run(main)

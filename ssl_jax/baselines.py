@@ -1,0 +1,45 @@
+"""What a model must beat: guesses that know how frequent each token is, and nothing of the sentence."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ssl_jax import tokenizers, train
+from ssl_jax.data import batches, tokens
+from ssl_jax.models.model import build_model
+
+
+def unigram(config):
+    """The baselines of masked-token prediction, on the targets of the final held-out evaluation.
+
+    Returns:
+      `baseline_accuracy`: how often the target is the most frequent token of the training text.
+      `unigram_loss`: the targets' cross-entropy in nats under the training text's token frequencies, with
+      one added to each count.
+    """
+    prepared = Path(tokens.prepare(config.data))
+    vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
+    training = np.bincount(tokens.Store(prepared, "train").tokens, minlength=vocabulary.size)
+    corrupt, _ = train.make_terms(config, build_model(config), vocabulary)
+    corrupt = jax.jit(corrupt)
+    examples = batches.PairEvaluation(
+        tokens.Store(prepared, "heldout"),
+        vocabulary,
+        train.plan_phases(config)[-1].length,
+        config.batch_size,
+        seed=config.seed,
+        short=config.data.short,
+        pairs=config.data.pairs,
+    )
+    targets = np.zeros(vocabulary.size)
+    for number in range(examples.steps):
+        batch = corrupt(examples(number))
+        targets += np.bincount(
+            np.ravel(batch["targets"]), weights=np.ravel(batch["weights"]), minlength=vocabulary.size
+        )
+    frequency = (training + 1) / (training + 1).sum()
+    return {
+        "baseline_accuracy": float(targets[training.argmax()] / targets.sum()),
+        "unigram_loss": float(-(targets * np.log(frequency)).sum() / targets.sum()),
+    }

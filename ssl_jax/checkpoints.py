@@ -1,0 +1,173 @@
+"""Save, find and verify a run's states with Orbax: asynchronous, atomic, the newest readable one wins."""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax import lax
+from jax.experimental import multihost_utils
+
+from ssl_jax.errors import UserError
+
+
+@jax.jit
+def fingerprint(tree):
+    """One number per array that changes with any of its bits: [leaves] uint32.
+
+    The sum, modulo 2**32, of every element's bits times an odd number made from its index. An odd
+    factor has an inverse, so no change of a single element can cancel. Integer sums do not depend on
+    their order, so the numbers are the same on one device, on a mesh and after a restart.
+    """
+
+    def one(x):
+        bits = lax.bitcast_convert_type(x, {2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize])
+        index = jnp.zeros(x.shape, jnp.uint32)
+        for axis, size in enumerate(x.shape):
+            index = index * jnp.uint32(size) + lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+        return jnp.sum(bits.astype(jnp.uint32) * (2 * index + 1), dtype=jnp.uint32)
+
+    return jnp.stack([one(x) for x in jax.tree.leaves(tree)])
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `<workdir>/checkpoints/<step>/`."""
+
+    def __init__(self, workdir, config, keep):
+        """
+        Args:
+          workdir: the run's folder.
+          config: a JSON-able dict of everything that decides the run's numbers; saved with each state.
+          keep: how many of the newest checkpoints stay on disk.
+        """
+        self.folder = Path(workdir).absolute() / "checkpoints"
+        self.config = config
+        self.manager = ocp.CheckpointManager(
+            self.folder,
+            item_names=("state", "fingerprint", "config"),
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True),
+        )
+
+    def newest(self):
+        """The folder of the newest finished checkpoint, or None."""
+        self.wait()
+        step = self.manager.latest_step()
+        return None if step is None else self.folder / str(step)
+
+    def save(self, step, state):
+        """Starts to write `state`, a tree of arrays; a step that is already there stays as it is.
+
+        Raises:
+          UserError: this or an earlier save could not be written (a full disk, a folder that is gone).
+        """
+        if step in self.manager.all_steps():
+            return
+        with self._told():
+            self.manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state),
+                    fingerprint=ocp.args.StandardSave({"leaves": np.asarray(fingerprint(state))}),
+                    config=ocp.args.JsonSave(self.config),
+                ),
+            )
+
+    def wait(self):
+        """Returns when everything is on disk.
+
+        Raises:
+          UserError: as `save`.
+        """
+        with self._told():
+            self.manager.wait_until_finished()
+
+    def close(self):
+        self.manager.close()
+
+    @contextlib.contextmanager
+    def _told(self):
+        try:
+            yield
+        except Exception as error:  # Orbax and tensorstore raise what they like, also from their threads.
+            raise UserError(f"cannot save a checkpoint in {self.folder}: {_first_line(error)}") from error
+
+    def restore(self, like):
+        """The newest state that can be read, or None when there is none at all.
+
+        A checkpoint that cannot be read or whose fingerprint differs is named on stderr and set aside as
+        `<step>.damaged`; the one before it is tried.
+
+        Args:
+          like: a tree of `jax.ShapeDtypeStruct`, with shardings on a mesh.
+
+        Raises:
+          UserError: a readable checkpoint is of another config (the line holds the differing keys), or
+            there are checkpoints and none is readable.
+        """
+        steps = sorted(self.manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                state = self._read(step, like)
+            except UserError:
+                raise
+            except Exception as error:  # Orbax, tensorstore and JSON each fail in their own way.
+                self._set_aside(step, _first_line(error))
+                continue
+            return state
+        if steps:
+            raise UserError(
+                f"no checkpoint in {self.folder} can be read; remove the folder to start the run anew"
+            )
+        return None
+
+    def _read(self, step, like):
+        config = self.manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
+        differing = differing_keys(config["config"], self.config)
+        if differing:
+            raise UserError(
+                f"{self.folder / str(step)} is of another config: {', '.join(differing)}; "
+                "use another --workdir or the config that it was made with"
+            )
+        made = fingerprint_shape(like)
+        restored = self.manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(like), fingerprint=ocp.args.StandardRestore(made)
+            ),
+        )
+        state = restored["state"]
+        if not np.array_equal(np.asarray(fingerprint(state)), restored["fingerprint"]["leaves"]):
+            raise ValueError("its numbers are not those that were saved")
+        return state
+
+    def _set_aside(self, step, reason):
+        path = self.folder / str(step)
+        if jax.process_index() == 0:
+            print(f"damaged checkpoint {path} skipped: {reason}", file=sys.stderr)
+            os.rename(path, path.with_name(f"{step}.damaged"))
+        multihost_utils.sync_global_devices(f"damaged checkpoint {step}")
+        self.manager.reload()
+
+
+def _first_line(error):
+    return str(error).splitlines()[0][:200] if str(error) else repr(error)
+
+
+def fingerprint_shape(like):
+    return {"leaves": jax.ShapeDtypeStruct((len(jax.tree.leaves(like)),), jnp.uint32)}
+
+
+def differing_keys(saved, current, prefix=""):
+    """['optimizer.learning_rate: 0.001 was 0.0001', ...]: the leaves in which two nested dicts differ."""
+    lines = []
+    for key in sorted(saved.keys() | current.keys()):
+        old, new = saved.get(key), current.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += differing_keys(old, new, f"{prefix}{key}.")
+        elif old != new:
+            lines.append(f"{prefix}{key}: {new} was {old}")
+    return lines

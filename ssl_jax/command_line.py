@@ -1,0 +1,59 @@
+"""How every script starts: flags in, one clear line and a non-zero exit code when something is wrong."""
+
+import os
+import sys
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from ssl_jax.errors import UserError
+
+
+def define_config(default=None):
+    """Defines `--config FILE.py:variant` with its `--config.key=value` overrides; returns the flag."""
+    return config_flags.DEFINE_config_file(
+        "config", default, "a config file and its variant, for example configs/bert.py:tiny"
+    )
+
+
+def run(main):
+    """Parses the command line, calls `main()` and exits; users' errors become one line on stderr."""
+    logging.set_verbosity(logging.ERROR)
+    # XLA reports at length, as errors, that a cached CPU program was tuned for this very machine.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _require_config()
+    try:
+        flags.FLAGS(sys.argv)
+    except (flags.Error, UserError, AttributeError, FileNotFoundError, TypeError, ValueError) as error:
+        _exit(2, _flag_message(error))
+    try:
+        main()
+    except UserError as error:
+        _exit(1, str(error))
+    except OSError as error:
+        # A full disk, a read-only folder, a file that is missing: the system's own words and the path.
+        if error.errno is None:
+            raise
+        _exit(1, f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
+    except KeyboardInterrupt:
+        _exit(130, "interrupted")
+
+
+def _require_config():
+    if "config" in flags.FLAGS and flags.FLAGS["config"].default is None:
+        flags.mark_flag_as_required("config")
+
+
+def _flag_message(error):
+    """The lines that absl and ml_collections spread over several, as one."""
+    lines = [line.strip() for line in str(error).replace("\\n", "\n").splitlines() if line.strip()]
+    if isinstance(error, AttributeError):
+        # ml_collections quotes twice: '\'stps\'\nDid you mean "steps" instead of "stps"?'
+        return "unknown config key " + "; ".join(line.strip("\"'\\") for line in lines)
+    # A config file's own error arrives as a whole traceback in one string: its last line is the message.
+    return lines[-1].split("UserError: ")[-1] if lines else repr(error)
+
+
+def _exit(code, message):
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,49 @@
+"""A config in numbers, from shapes alone: nothing is allocated, whatever the size."""
+
+import json
+
+import jax
+import numpy as np
+
+from ssl_jax import corruption, flops
+from ssl_jax.models.model import build_model
+from ssl_jax.train import initial_params, plan_phases
+
+
+def parameter_shapes(config):
+    """The parameter tree as `jax.ShapeDtypeStruct`s."""
+    return jax.eval_shape(lambda: initial_params(config, build_model(config)))
+
+
+def describe(config):
+    """A JSON-able dict.
+
+    Returns:
+      `config`; `parts`, parameters by part of the model; `parameters` in all; `phases`, for each sequence
+      length its steps, `tokens_per_step`, `predictions` per sequence and training `flops_per_token`.
+    """
+    shapes = parameter_shapes(config)
+    parts = {}
+    for part, tree in shapes.items():
+        # The trunk is nearly all of a model: its own parts are worth a line each.
+        inner = {f"{part}.{name}": branch for name, branch in tree.items()} if part == "encoder" else {part: tree}
+        parts |= {name: flops.count_parameters(branch) for name, branch in inner.items()}
+    phases = []
+    for phase in plan_phases(config):
+        counts = corruption.prediction_counts(
+            phase.length, config.corruption.rate, config.corruption.max_predictions
+        )
+        phases.append(
+            {
+                **phase._asdict(),
+                "tokens_per_step": config.batch_size * phase.length,
+                "predictions": max(counts),
+                "flops_per_token": flops.flops_per_token(build_model(config).config, phase.length, max(counts)),
+            }
+        )
+    return {
+        "config": json.loads(config.to_json()),
+        "parts": parts,
+        "parameters": sum(int(np.prod(x.shape)) for x in jax.tree.leaves(shapes)),
+        "phases": phases,
+    }

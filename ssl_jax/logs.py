@@ -1,0 +1,153 @@
+"""What a run tells: a progress bar, metrics.jsonl, timings.jsonl, TensorBoard events, curves.png."""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+from tqdm import tqdm
+
+PACKAGES = "jax jaxlib flax optax orbax-checkpoint ml_collections tensorflow-datasets grain tokenizers numpy".split()
+
+
+def write_json(path, value):
+    """Writes JSON so that a reader sees the old file or the new one, never a part."""
+    path = Path(path)
+    scratch = path.with_name(path.name + ".part")
+    scratch.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(scratch, path)
+
+
+def provenance():
+    """Package versions, Python, and this source tree's git commit ('+' when it has changes)."""
+
+    def git(*words):
+        here = Path(__file__).parent
+        done = subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    commit = git("rev-parse", "HEAD")
+    return {
+        "commit": commit + ("+" if commit and git("status", "--porcelain") else ""),
+        "python": sys.version.split()[0],
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "devices": [device.device_kind for device in jax.devices()],
+    }
+
+
+class Log:
+    """Writes on process 0 alone.
+
+    metrics.jsonl holds what depends on the config and the seed, so that a run that was killed and
+    resumed ends with the same bytes; what depends on the machine is in timings.jsonl.
+    """
+
+    def __init__(self, workdir, first_step, steps):
+        """Keeps the lines up to `first_step`, where the run goes on, and drops what came after it."""
+        self.workdir = Path(workdir)
+        self.writes = jax.process_index() == 0
+        if not self.writes:
+            return
+        # tensorboardX takes a third of a second to import: only the process that writes pays.
+        from tensorboardX import SummaryWriter
+
+        for name in ("metrics.jsonl", "timings.jsonl"):
+            _keep_lines(self.workdir / name, first_step)
+        self.events = SummaryWriter(str(self.workdir / "events"), purge_step=first_step + 1)
+        self.bar = tqdm(
+            total=steps, initial=first_step, unit="step", disable=None, dynamic_ncols=True, smoothing=0.1
+        )
+
+    def metrics(self, step, split, values):
+        """Appends one line of metrics; `values` is name -> float."""
+        self._append("metrics.jsonl", step, split, values)
+        if self.writes:
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+            self.say(f"step {step}  {split:8} {shown}")
+
+    def timings(self, step, values):
+        """Appends one line of timings, and shows it beside the bar."""
+        self._append("timings.jsonl", step, "timing", values)
+        if self.writes:
+            self.bar.set_postfix_str(
+                f"{values['tokens_per_second']:,.0f} tokens/s, MFU {values['mfu']:.1%}, "
+                f"data wait {values['data_wait']:.1%}"
+            )
+
+    def result(self, values):
+        """Writes result.json."""
+        if self.writes:
+            write_json(self.workdir / "result.json", values)
+
+    def draw_curves(self):
+        """Draws every metric so far against the step, training and held-out, as curves.png."""
+        if self.writes:
+            _draw_curves(self.workdir)
+
+    def advance(self):
+        if self.writes:
+            self.bar.update()
+
+    def say(self, line):
+        """Prints a line above the bar."""
+        if self.writes:
+            tqdm.write(line)
+            sys.stdout.flush()
+
+    def close(self):
+        if self.writes:
+            self.bar.close()
+            self.events.close()
+
+    def _append(self, name, step, split, values):
+        if not self.writes:
+            return
+        with open(self.workdir / name, "a") as lines:
+            lines.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        for key, value in values.items():
+            self.events.add_scalar(f"{split}/{key}", value, step)
+
+
+def read_lines(path):
+    """The complete lines of a .jsonl file as dicts; a last line that was cut off is left out."""
+    if not Path(path).exists():
+        return []
+    return [json.loads(line) for line in Path(path).read_text().splitlines(True) if line.endswith("\n")]
+
+
+def _keep_lines(path, last_step):
+    if path.exists():
+        kept = [line for line in read_lines(path) if line["step"] <= last_step]
+        scratch = path.with_name(path.name + ".part")
+        scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        os.replace(scratch, path)
+
+
+def _draw_curves(workdir):
+    from matplotlib.figure import Figure  # half a second to import, and only here
+
+    lines = read_lines(Path(workdir) / "metrics.jsonl")
+    names = [n for n in dict.fromkeys(n for line in lines for n in line) if n not in ("step", "split")]
+    if not names:
+        return
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4.5 * columns, 3.2 * rows))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    for name, axis in zip(names, axes.flat):
+        for split in dict.fromkeys(line["split"] for line in lines):
+            points = [(line["step"], line[name]) for line in lines if line["split"] == split and name in line]
+            if points:
+                axis.plot(*zip(*points), label=split, marker="o" if len(points) < 20 else None, markersize=3)
+        axis.set(title=name.replace("_", " "), xlabel="step")
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.tight_layout()
+    scratch = Path(workdir) / "curves.part.png"
+    figure.savefig(scratch, dpi=110)
+    os.replace(scratch, Path(workdir) / "curves.png")

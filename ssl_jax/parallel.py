@@ -1,0 +1,184 @@
+"""One pure step on many devices: replicated under pmap, or sharded by jit over a mesh.
+
+Both classes answer the same questions, so the training loop does not know which one it has:
+
+  rows(batch_size)    which rows of the global batch this host makes
+  put_batch(batch)    those rows, on the devices
+  create(function)    the state that `function()` makes, on the devices
+  plain(state)        the state as it is saved: every array once, in its own shape
+  like(shapes)        where Orbax shall restore such a plain state to
+  adopt(plain)        a restored plain state, on the devices
+  compile(function)   `function(state, batch, total, shard)` on all devices; `total` sums over them and
+                      `shard()` tells them apart (for dropout)
+  read(x)             a scalar that is the same on all devices, as a float
+"""
+
+import functools
+import os
+import re
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+
+from ssl_jax.errors import UserError, check_choice
+from ssl_jax.optimizers import path_name
+
+# Where a parameter's axes go on the mesh, by the end of its name; the first axis of a layer's parameters
+# is the layer. Attention heads and the inner width of the feed-forward network are cut by `tensor`, the
+# hidden size by `fsdp` (Shoeybi et al. 2019, section 3). Everything else is on every device.
+RULES = (
+    (r"attention/(query|key|value)/kernel$", (None, "fsdp", "tensor", None)),
+    (r"attention/(query|key|value)/bias$", (None, "tensor", None)),
+    (r"attention/output/kernel$", (None, "tensor", None, "fsdp")),
+    (r"ffn/inner/kernel$", (None, "fsdp", "tensor")),
+    (r"ffn/inner/bias$", (None, "tensor")),
+    (r"ffn/output/kernel$", (None, "tensor", "fsdp")),
+    (r"embeddings/(token|position)$", ("tensor", "fsdp")),
+)
+
+
+def initialise(coordinator=None, process_count=None, process_index=None):
+    """Joins the other processes, if there are any, and switches the persistent compilation cache on.
+
+    Call it before anything touches a device. `coordinator` is HOST:PORT, 'auto' where JAX finds out by
+    itself, or None for a single process. The cache is in JAX_COMPILATION_CACHE_DIR, by default
+    ~/.cache/ssl_jax/xla.
+    """
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", os.path.expanduser("~/.cache/ssl_jax/xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if coordinator == "auto":
+        jax.distributed.initialize()
+    elif coordinator:
+        jax.distributed.initialize(coordinator, process_count, process_index)
+
+
+def build_parallel(config):
+    """The way of running that `config.mode`, 'pmap' or 'mesh', names; `config.devices` 0 takes all.
+
+    Raises:
+      UserError: an unknown mode, more devices than there are, or sizes that do not multiply.
+    """
+    check_choice(config.mode, ("pmap", "mesh"), "parallel.mode")
+    devices = jax.devices()
+    if config.devices:
+        if config.devices > len(devices):
+            raise UserError(f"parallel.devices={config.devices}, but this run has {len(devices)}")
+        devices = devices[: config.devices]
+    if config.mode == "pmap":
+        if config.fsdp * config.tensor != 1:
+            raise UserError("parallel.fsdp and parallel.tensor need parallel.mode='mesh'; pmap replicates")
+        return Replicated(devices)
+    if len(devices) % (config.fsdp * config.tensor):
+        raise UserError(
+            f"{len(devices)} devices are not divisible by parallel.fsdp={config.fsdp} x "
+            f"parallel.tensor={config.tensor}"
+        )
+    shape = (-1, config.fsdp, config.tensor)
+    return Sharded(Mesh(np.array(devices).reshape(shape), ("data", "fsdp", "tensor")))
+
+
+class Replicated:
+    """pmap: every device holds all parameters and a part of the batch."""
+
+    def __init__(self, devices):
+        self.devices = devices
+        self.local = [device for device in devices if device.process_index == jax.process_index()]
+        self.batch_shards = len(devices)
+
+    def rows(self, batch_size):
+        per_device = batch_size // len(self.devices)
+        first = self.devices.index(self.local[0])
+        return slice(first * per_device, (first + len(self.local)) * per_device)
+
+    def put_batch(self, batch):
+        return jax.tree.map(lambda x: x.reshape(len(self.local), -1, *x.shape[1:]), batch)
+
+    def create(self, function):
+        return self.adopt(jax.jit(function)())
+
+    def plain(self, state):
+        # x[0] would gather from every device. The copy matters: on a CPU a view would pin the buffer
+        # that the next step wants to reuse.
+        return jax.tree.map(lambda x: np.array(x.addressable_data(0)).reshape(x.shape[1:]), state)
+
+    def like(self, shapes):
+        where = SingleDeviceSharding(self.local[0])
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes)
+
+    def adopt(self, plain):
+        def stack(x):
+            return np.broadcast_to(x, (len(self.local), *np.shape(x)))
+
+        return jax.pmap(lambda x: x, devices=self.devices)(jax.tree.map(stack, plain))
+
+    def read(self, x):
+        return float(x.addressable_data(0).reshape(()))
+
+    def compile(self, function, donate=False):
+        mapped = functools.partial(
+            function,
+            total=functools.partial(lax.psum, axis_name="device"),
+            shard=functools.partial(lax.axis_index, "device"),
+        )
+        return jax.pmap(
+            mapped, axis_name="device", devices=self.devices, donate_argnums=(0,) if donate else ()
+        )
+
+
+class Sharded:
+    """jit over a mesh with the axes data, fsdp and tensor; the batch is cut by data and fsdp."""
+
+    def __init__(self, mesh):
+        self.mesh = mesh
+        self.batch_sharding = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+        self.batch_shards = mesh.shape["data"] * mesh.shape["fsdp"]
+
+    def rows(self, batch_size):
+        parts = self.batch_sharding.addressable_devices_indices_map((batch_size,)).values()
+        bounds = [part[0].indices(batch_size) for part in parts]
+        return slice(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
+
+    def put_batch(self, batch):
+        return jax.tree.map(
+            lambda x: jax.make_array_from_process_local_data(self.batch_sharding, x), batch
+        )
+
+    def sharding(self, path, x):
+        """The sharding of one array of the state, by its name; an axis that does not divide stays whole."""
+        name = path_name(path)
+        for pattern, axes in RULES:
+            if re.search(pattern, name):
+                fitting = (
+                    axis if axis and size % self.mesh.shape[axis] == 0 else None
+                    for axis, size in zip(axes, x.shape, strict=True)
+                )
+                return NamedSharding(self.mesh, PartitionSpec(*fitting))
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    def create(self, function):
+        shardings = jax.tree_util.tree_map_with_path(self.sharding, jax.eval_shape(function))
+        return jax.jit(function, out_shardings=shardings)()
+
+    def plain(self, state):
+        return state
+
+    def like(self, shapes):
+        def place(path, x):
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding(path, x))
+
+        return jax.tree_util.tree_map_with_path(place, shapes)
+
+    def adopt(self, plain):
+        return plain
+
+    def read(self, x):
+        return float(x.addressable_data(0))
+
+    def compile(self, function, donate=False):
+        def whole(state, batch):
+            return function(state, batch, total=lambda x: x, shard=lambda: 0)
+
+        return jax.jit(whole, donate_argnums=(0,) if donate else ())

@@ -1,0 +1,69 @@
+"""A finished run as something to ask: its model, its newest parameters, its tokenizer."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from ssl_jax import tokenizers, train
+from ssl_jax.checkpoints import Checkpoints
+from ssl_jax.errors import UserError
+from ssl_jax.models.model import build_model
+from ssl_jax.optimizers import build_optimizer
+from ssl_jax.parallel import Replicated
+
+
+class Run(NamedTuple):
+    """What `load_run` gives."""
+
+    config: ConfigDict
+    model: nn.Module
+    params: Any
+    tokenizer: Any
+    vocabulary: tokenizers.Vocabulary
+
+
+def load_run(workdir):
+    """Reads a run's folder, on one device.
+
+    Raises:
+      UserError: the folder holds no run, or no checkpoint that can be read.
+    """
+    path = Path(workdir) / "config.json"
+    if not path.exists():
+        raise UserError(f"{workdir} holds no run: there is no config.json; train one with scripts/train.py")
+    config = ConfigDict(json.loads(path.read_text())["config"])
+    tokenizer = tokenizers.load(path.with_name("tokenizer.json"))
+    vocabulary = tokenizers.vocabulary(tokenizer)
+    model, optimizer = build_model(config), build_optimizer(config.optimizer, config.steps)
+    measure = train.make_measure(config, model, vocabulary)
+    shapes = jax.eval_shape(lambda: train.initial_state(config, model, optimizer, measure))
+    checkpoints = Checkpoints(workdir, train.decisive(config), config.keep_checkpoints)
+    state = checkpoints.restore(Replicated(jax.local_devices()[:1]).like(shapes))
+    checkpoints.close()
+    if state is None:
+        raise UserError(f"{workdir} holds no checkpoint yet")
+    return Run(config, model, state["params"], tokenizer, vocabulary)
+
+
+def fill_masks(run, sentence, best=5):
+    """The likeliest tokens for every mask token in `sentence`.
+
+    Returns:
+      For each blank, in reading order, a list of (token, probability), the likeliest first.
+    """
+    vocabulary = run.vocabulary
+    ids = run.tokenizer.encode(sentence, add_special_tokens=False).ids
+    tokens = np.array([[vocabulary.start, *ids, vocabulary.separator]])
+    batch = dict(tokens=tokens, mask=np.ones_like(tokens), segments=np.zeros_like(tokens))
+    logits = jax.jit(run.model.apply)({"params": run.params}, batch)["mlm_logits"][0]
+    blanks = []
+    for position in np.flatnonzero(tokens[0] == vocabulary.mask):
+        probabilities = np.asarray(jax.nn.softmax(logits[position]))
+        order = np.argsort(-probabilities)[:best]
+        blanks.append([(run.tokenizer.id_to_token(int(i)), float(probabilities[i])) for i in order])
+    return blanks

@@ -1,0 +1,251 @@
+"""Sub-word tokenizers of the papers, trained and run by the `tokenizers` library.
+
+    wordpiece   BERT: BERT's normaliser (lower-casing also strips accents) and word splitter, ## marks
+                pieces inside a word; [PAD] [UNK] [CLS] [SEP] [MASK] are ids 0 to 4
+    unigram     ALBERT: NFKC, lower-casing, a metaspace marks pieces that start a word;
+                <pad> <unk> [CLS] [SEP] [MASK] are ids 0 to 4
+    byte_bpe    GPT-2: pieces of bytes, nothing is unknown; <|endoftext|> is the last id
+    gpt1_bpe    GPT-1: BERT's word splitter, </w> marks pieces that end a word; <unk> is id 0
+
+The same texts give the same bytes, except with `unigram`: the library sums floats over its words in
+the order of a hash table with random keys, so pieces near the cut differ from run to run.
+"""
+
+import collections
+import functools
+import hashlib
+import itertools
+import json
+import os
+from typing import NamedTuple
+
+import numpy as np
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+from ssl_jax.data.files import replacing
+from ssl_jax.errors import UserError, check_choice
+
+# Characters beyond this share of the text are unknown; a rare character is not worth an embedding.
+COVERAGE = 0.9999
+
+
+def _wordpiece(lowercase):
+    # 200 letters: as in the original's tokenization.py; longer words are [UNK].
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=200))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def _unigram(lowercase):
+    tokenizer = tokenizers.Tokenizer(models.Unigram())
+    # Unlike the other kinds, this one knows special tokens as pieces: none may be spelt by the text.
+    spelt = normalizers.Replace(tokenizers.Regex(r"<(pad|unk)>|\[(CLS|SEP|MASK)\]"), " ")
+    steps = [normalizers.NFKC()] + [normalizers.Lowercase()] * lowercase + [spelt]
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    return tokenizer
+
+
+def _byte_bpe(lowercase):
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    if lowercase:
+        tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _gpt1_bpe(lowercase):
+    tokenizer = tokenizers.Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    return tokenizer
+
+
+KINDS = dict(wordpiece=_wordpiece, unigram=_unigram, byte_bpe=_byte_bpe, gpt1_bpe=_gpt1_bpe)
+
+
+def train_tokenizer(kind, texts, vocab_size, lowercase):
+    """Learns a vocabulary of exactly `vocab_size` pieces, special tokens included.
+
+    Args:
+      kind: one of KINDS.
+      texts: str after str; a list, or anything that can be iterated twice. Only counts of words stay
+        in memory.
+      vocab_size: int.
+      lowercase: whether 'A' and 'a' are the same.
+
+    Raises:
+      UserError: unknown kind; the texts have too few words, or too many characters, for the size.
+    """
+    check_choice(kind, KINDS, "kind of tokenizer")
+    tokenizer = KINDS[kind](lowercase)
+    if kind == "wordpiece":
+        specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        tokenizer = _train_pairs(trainers.WordPieceTrainer, tokenizer, texts, vocab_size, specials)
+    elif kind == "gpt1_bpe":
+        trainer = functools.partial(trainers.BpeTrainer, end_of_word_suffix="</w>")
+        tokenizer = _train_pairs(trainer, tokenizer, texts, vocab_size, ["<unk>"])
+    elif kind == "byte_bpe":
+        # One less: GPT-2 has <|endoftext|> last.
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size - 1, initial_alphabet=alphabet, show_progress=False
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer.add_special_tokens(["<|endoftext|>"])
+    else:
+        specials = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
+        trainer = trainers.UnigramTrainer(
+            vocab_size=vocab_size, special_tokens=specials, unk_token="<unk>", show_progress=False
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+    size = tokenizer.get_vocab_size()
+    if size != vocab_size:
+        raise UserError(
+            f"a {kind} vocabulary of {vocab_size} is out of reach: this corpus gives "
+            f"{'at least' if size > vocab_size else 'at most'} {size} pieces; set "
+            f"--config.data.tokenizer.vocab_size={size}"
+        )
+    return _for_plain_text(tokenizer)
+
+
+def _train_pairs(make_trainer, tokenizer, texts, vocab_size, specials):
+    """Trains a tokenizer that merges pairs and marks the beginnings or ends of words.
+
+    The library numbers marked characters (##a, a</w>) in the order in which a hash table with random
+    keys holds the words, and equal counts are resolved by number: two runs differ. So a first
+    training, without merges, finds the characters, and the second gets them as if they were special
+    tokens, in sorted order.
+    """
+    counts = collections.Counter()
+    normalizer = tokenizer.normalizer  # asked for in advance: the library locks a tokenizer that it trains
+
+    def counted():
+        for text in texts:
+            counts.update(normalizer.normalize_str(text))
+            yield text
+
+    tokenizer.train_from_iterator(counted(), make_trainer(vocab_size=0, show_progress=False))
+    pieces = tokenizer.get_vocab()
+    characters = sorted(pieces.keys() & counts.keys(), key=lambda character: (-counts[character], character))
+    total = sum(counts[character] for character in characters)
+    before = itertools.accumulate((counts[character] for character in characters), initial=0)
+    kept = {character for character, seen in zip(characters, before) if seen < COVERAGE * total}
+    marked = {piece for piece in pieces if piece.removeprefix("##").removesuffix("</w>") in kept} - kept
+    first = [*specials, *sorted(kept), *sorted(marked)]
+    trainer = make_trainer(
+        vocab_size=vocab_size,
+        special_tokens=first,
+        initial_alphabet=sorted(kept),
+        limit_alphabet=len(kept),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    description = json.loads(tokenizer.to_str())
+    description["added_tokens"] = description["added_tokens"][: len(specials)]
+    return tokenizers.Tokenizer.from_str(json.dumps(description))
+
+
+def _for_plain_text(tokenizer):
+    # A '[SEP]' written in the text is text: only we place special tokens.
+    tokenizer.encode_special_tokens = True
+    # Files of others may ask for these; cutting and filling is the batches' work.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def save(tokenizer, path):
+    """Writes `path` (tokenizer.json) at once or not at all."""
+    with replacing(path) as file:
+        file.write(tokenizer.to_str(pretty=True).encode())
+
+
+def load(path):
+    """Reads a tokenizer.json, ours or anybody's.
+
+    Raises:
+      UserError: no such file, or not a tokenizer.
+    """
+    if not os.path.isfile(path):
+        raise UserError(f"no tokenizer file {path}; scripts/train_tokenizer.py makes one")
+    try:
+        return _for_plain_text(tokenizers.Tokenizer.from_file(os.fspath(path)))
+    except Exception as error:  # the library raises nothing narrower
+        raise UserError(f"{path} is not a tokenizer.json: {error}".splitlines()[0]) from error
+
+
+def fingerprint(path):
+    """SHA-256 of a tokenizer file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Vocabulary(NamedTuple):
+    """What batches and masking must know of a tokenizer.
+
+    Attributes:
+      size: number of ids.
+      pad, unknown, start, separator, mask: ids of [PAD], [UNK], [CLS], [SEP], [MASK], whatever they
+        are called here; None where the tokenizer has no such token.
+      special: bool [size]; pad, start, separator, mask and end of text: never chosen for prediction.
+        Unknown words may be chosen, as in BERT's create_pretraining_data.py.
+      starts_word: bool [size]; False for pieces that continue a word. All True where single pieces do
+        not tell (GPT-1 marks the ends of words).
+    """
+
+    size: int
+    pad: int | None
+    unknown: int | None
+    start: int | None
+    separator: int | None
+    mask: int | None
+    special: np.ndarray
+    starts_word: np.ndarray
+
+
+def vocabulary(tokenizer):
+    """The Vocabulary of a tokenizer.
+
+    Raises:
+      UserError: its ids are not 0, 1, 2, ... without gaps.
+    """
+    ids = tokenizer.get_vocab(with_added_tokens=True)
+    size = len(ids)
+    pieces = sorted(ids, key=ids.get)
+    if [ids[piece] for piece in pieces] != list(range(size)):
+        raise UserError(f"the tokenizer's {size} ids have gaps (largest id {max(ids.values())})")
+
+    def first(*names):
+        return next((ids[name] for name in names if name in ids), None)
+
+    pad, start, separator = first("[PAD]", "<pad>"), first("[CLS]"), first("[SEP]")
+    mask, end_of_text = first("[MASK]", "<mask>"), first("<|endoftext|>")
+    special = np.zeros(size, bool)
+    special[[number for number in (pad, start, separator, mask, end_of_text) if number is not None]] = True
+    model = tokenizer.model
+    if isinstance(model, models.WordPiece):
+        starts = [not piece.startswith(model.continuing_subword_prefix) for piece in pieces]
+    elif isinstance(model, models.Unigram):
+        starts = [piece.startswith("\u2581") for piece in pieces]
+    elif not model.end_of_word_suffix:
+        # Byte level: a space, written as G with a dot, or a line break belongs to the next word.
+        starts = [piece.startswith(("\u0120", "\u010a")) for piece in pieces]
+    else:
+        starts = [True] * size
+    return Vocabulary(
+        size=size,
+        pad=pad,
+        unknown=first("[UNK]", "<unk>"),
+        start=start,
+        separator=separator,
+        mask=mask,
+        special=special,
+        starts_word=np.array(starts) | special,
+    )

@@ -1,0 +1,422 @@
+"""THE loop: it pre-trains whatever the config says. Read it from top to bottom.
+
+The step in words: corrupt the batch; one forward pass makes `out`; the objectives that the config names
+make terms of it; the loss is their weighted sum, each normalised once over the global batch; gradients;
+optax. Nothing else knows which paper is running.
+"""
+
+import importlib
+import json
+import math
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.experimental import multihost_utils
+
+from ssl_jax import corruption, flops, logs, tokenizers
+from ssl_jax.checkpoints import Checkpoints
+from ssl_jax.data import batches, tokens
+from ssl_jax.errors import UserError, check_choice
+from ssl_jax.models.model import build_model
+from ssl_jax.objectives import OBJECTIVES
+from ssl_jax.optimizers import build_optimizer, schedule
+from ssl_jax.parallel import build_parallel
+
+# The run's seed is folded with one of these, so that no two uses of randomness share numbers.
+INITIALISATION, CORRUPTION, DROPOUT = range(3)
+
+# A checkpoint may go on under other values of these: they do not decide which examples are seen, how they
+# are masked or what is optimised.
+FREE_KEYS = ("accumulate", "parallel", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints")
+
+
+class Phase(NamedTuple):
+    """A part of the run with one sequence length: steps `first` to `last`, `last` excluded."""
+
+    first: int
+    last: int
+    length: int
+
+
+def plan_phases(config):
+    """The run's phases: `phases.shares` of the steps at each of `phases.lengths` (BERT, A.2: .9, .1).
+
+    Raises:
+      UserError: they do not fit each other, the positions or the number of steps.
+    """
+    lengths, shares = config.phases.lengths, config.phases.shares
+    if len(lengths) != len(shares) or not math.isclose(sum(shares), 1):
+        raise UserError(
+            f"phases.lengths={lengths} needs as many phases.shares, summing to 1; got {shares}"
+        )
+    if max(lengths) > config.model.positions:
+        raise UserError(
+            f"phases.lengths={lengths}: longer than model.positions={config.model.positions}"
+        )
+    ends = [round(sum(shares[: i + 1]) * config.steps) for i in range(len(shares))]
+    return [Phase(*row) for row in zip([0, *ends], ends, lengths) if row[0] < row[1]]
+
+
+def check(config, parallel, vocabulary):
+    """Raises UserError for numbers that do not fit each other."""
+    if config.steps < 1:
+        raise UserError(f"steps={config.steps}: a run needs at least one step")
+    pieces = parallel.batch_shards * config.accumulate
+    if config.batch_size % pieces:
+        raise UserError(
+            f"batch_size={config.batch_size} is not divisible by {parallel.batch_shards} devices x "
+            f"accumulate={config.accumulate} = {pieces}"
+        )
+    if vocabulary.size != config.model.vocab_size:
+        raise UserError(
+            f"model.vocab_size={config.model.vocab_size}, but the tokenizer has {vocabulary.size} entries; "
+            "set model.vocab_size and data.tokenizer.vocab_size to the same number"
+        )
+    check_choice(config.loss_average, ("global", "device"), "loss_average")
+    if config.loss_average == "device" and config.parallel.mode != "pmap":
+        raise UserError("loss_average='device' needs parallel.mode='pmap': a mesh sees one global batch")
+    for name in config.losses:
+        check_choice(name, OBJECTIVES, "objective in losses")
+
+
+def make_terms(config, model, vocabulary):
+    """Returns `corrupt(batch)` and `terms(params, batch, rngs)`, which gives name -> Term."""
+    key = stream(config, CORRUPTION)
+    losses = {name: weight for name, weight in config.losses.items() if weight}
+
+    def corrupt(batch):
+        return corruption.mask_tokens(batch, vocabulary, key, **config.corruption)
+
+    def terms(params, batch, rngs):
+        out = model.apply({"params": params}, batch, rngs=rngs)
+        return {name: OBJECTIVES[name](out, batch) for name in losses}
+
+    return corrupt, terms
+
+
+def sums_of(terms):
+    """Terms as name -> (sum, weight): `mlm_loss`, `mlm_accuracy` and so on."""
+    sums = {}
+    for name, term in terms.items():
+        sums[f"{name}_loss"] = (term.sum, term.weight)
+        sums |= {f"{name}_{metric}": value for metric, value in term.metrics.items()}
+    return sums
+
+
+def split(batch, parts):
+    """[B, ...] to [parts, B / parts, ...]: every parts-th row, so that a device's rows stay on it."""
+    return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+
+
+def make_train_step(config, model, optimizer, vocabulary):
+    """Returns the pure `step(state, batch, total, shard) -> (state, loss)`; see parallel.py for the last two.
+
+    The returned loss is NaN when the loss or a gradient is not finite.
+    """
+    corrupt, terms = make_terms(config, model, vocabulary)
+    learning_rate = schedule(config.optimizer, config.steps)
+
+    def step(state, batch, total, shard):
+        params = state["params"]
+        batch = corrupt(batch)
+        # Weights depend on the batch alone: XLA prunes the model from this pass, and every micro-batch on
+        # every device divides by the same global count.
+        weights = {name: term.weight for name, term in terms(params, batch, {}).items()}
+        weights = jax.tree.map(lambda x: jnp.maximum(x, 1.0), total(weights))
+        devices = total(1)
+
+        def loss(params, batch, key):
+            made = terms(params, batch, {"dropout": key})
+            value = 0.0
+            for name, term in made.items():
+                if config.loss_average == "device":  # the originals' mean of per-core means
+                    weight = term.weight * devices * config.accumulate
+                else:
+                    weight = weights[name]
+                value += config.losses[name] * term.sum / weight
+            return value, sums_of(made)
+
+        def gradients_of(batch, key):
+            (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
+            return gradients, sums
+
+        key = jax.random.fold_in(jax.random.fold_in(stream(config, DROPOUT), state["step"]), shard())
+        if config.accumulate == 1:
+            made = gradients_of(batch, key)
+        else:
+            shapes = jax.eval_shape(gradients_of, batch, key)
+            made, _ = lax.scan(
+                lambda made, part: (jax.tree.map(jnp.add, made, gradients_of(*part)), None),
+                jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes),
+                (split(batch, config.accumulate), jax.random.split(key, config.accumulate)),
+            )
+        gradients, sums = total(made)
+
+        value = sum(config.losses[name] * sums[f"{name}_loss"][0] / weights[name] for name in weights)
+        norm = optax.global_norm(gradients)
+        updates, optimizer_state = optimizer.update(gradients, state["optimizer"], params)
+        sums |= {
+            "loss": (value, 1.0),
+            "gradient_norm": (norm, 1.0),
+            "learning_rate": (learning_rate(state["step"]), 1.0),
+        }
+        keep = state["step"] % config.log_every != 0  # after a line of metrics the sums start anew
+        state = {
+            "step": state["step"] + 1,
+            "params": optax.apply_updates(params, updates),
+            "optimizer": optimizer_state,
+            "sums": jax.tree.map(lambda old, new: old * keep + new, state["sums"], sums),
+        }
+        return state, jnp.where(jnp.isfinite(norm), value, jnp.nan)
+
+    return step
+
+
+def make_measure(config, model, vocabulary):
+    """Returns the pure `measure(params, batch, total, shard)`: the same objectives, without dropout."""
+    corrupt, terms = make_terms(config, model, vocabulary)
+
+    def measure(params, batch, total, shard):
+        del shard
+        return total(sums_of(terms(params, corrupt(batch), {})))
+
+    return measure
+
+
+def stream(config, use):
+    """The key of one use of randomness in this run."""
+    return jax.random.fold_in(jax.random.key(config.seed), use)
+
+
+def dummy_batch():
+    """The smallest batch that a model can be initialised with."""
+    rows = {name: jnp.zeros((1, 1), jnp.int32) for name in ("tokens", "mask", "segments")}
+    return rows | {name: jnp.zeros(1, jnp.int32) for name in ("pair", "index")}
+
+
+def initial_params(config, model):
+    """The parameters at step 0, from the run's seed."""
+    return model.init(stream(config, INITIALISATION), dummy_batch())["params"]
+
+
+def initial_state(config, model, optimizer, measure):
+    """Step 0: parameters, optimizer state, and the sums since the last line of metrics, all 0."""
+    params = initial_params(config, model)
+    sums = jax.eval_shape(lambda: measure(params, dummy_batch(), total=lambda x: x, shard=None))
+    return {
+        "step": jnp.zeros((), jnp.int32),
+        "params": params,
+        "optimizer": optimizer.init(params),
+        "sums": {
+            name: (jnp.zeros(()), jnp.zeros(()))
+            for name in (*sums, "loss", "gradient_norm", "learning_rate")
+        },
+    }
+
+
+def build_evaluators(config, measure, parallel, vocabulary, prepared):
+    """name -> evaluator: the module of ssl_jax.evaluators that each entry of `config.evals` names."""
+    evaluators = {}
+    for name, options in config.evals.items():
+        module = importlib.import_module(f"ssl_jax.evaluators.{options.module}")
+        options = {key: value for key, value in options.items() if key != "module"}
+        evaluators[name] = module.Evaluator(measure, config, parallel, vocabulary, prepared, **options)
+    return evaluators
+
+
+def decisive(config):
+    """The config as a JSON-able dict, less the keys that a resumed run may change."""
+    return {key: value for key, value in json.loads(config.to_json()).items() if key not in FREE_KEYS}
+
+
+def train(config, workdir):
+    """Runs `config` in `workdir`, from its newest checkpoint if there is one, to the end.
+
+    Returns:
+      The final metrics by name, as in result.json; None when SIGTERM stopped the run, which is saved then.
+
+    Raises:
+      UserError: see `plan_phases`, `check`, `Checkpoints.restore`; or the loss is not finite.
+    """
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    parallel = build_parallel(config.parallel)
+    phases = plan_phases(config)
+    prepared = Path(tokens.prepare(config.data))
+    vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
+    check(config, parallel, vocabulary)
+
+    model = build_model(config)
+    optimizer = build_optimizer(config.optimizer, config.steps)
+    measure = make_measure(config, model, vocabulary)
+    train_step = parallel.compile(make_train_step(config, model, optimizer, vocabulary), donate=True)
+    evaluators = build_evaluators(config, parallel.compile(measure), parallel, vocabulary, prepared)
+
+    def create():
+        return initial_state(config, model, optimizer, measure)
+
+    checkpoints = Checkpoints(workdir, decisive(config), config.keep_checkpoints)
+    restored = checkpoints.restore(parallel.like(jax.eval_shape(create)))
+    state = parallel.create(create) if restored is None else parallel.adopt(restored)
+    first_step = int(parallel.read(state["step"]))
+    if jax.process_index() == 0:
+        logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
+        shutil.copyfile(prepared / "tokenizer.json", workdir / "tokenizer.json")
+    if first_step == config.steps:
+        return json.loads((workdir / "result.json").read_text())
+
+    (workdir / "result.json").unlink(missing_ok=True)
+
+    log = logs.Log(workdir, first_step, config.steps)
+    stop = StopRequest()
+    examples = feed(config, phases, prepared, vocabulary, parallel.rows(config.batch_size), first_step)
+    meter = Meter(config, model.config)
+    log.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")
+    loss = None
+    try:
+        for step in range(first_step, config.steps):
+            phase, batch = meter.wait(examples)
+            previous = loss
+            state, loss = train_step(state, parallel.put_batch(batch))
+            # One step behind, so that the device always has the next one to do.
+            require_finite(previous, step - 1, parallel, checkpoints)
+            meter.count(phase)
+            log.advance()
+
+            done = step + 1
+            last = done == config.steps
+            stopping = stop.requested(done)
+            if last or done % config.log_every == 0:
+                sums = {name: [parallel.read(x) for x in pair] for name, pair in state["sums"].items()}
+                require_finite(loss, step, parallel, checkpoints)
+                log.metrics(done, "train", {name: total / weight for name, (total, weight) in sums.items()})
+                log.timings(done, meter.values())
+            if last or done % config.evaluate_every == 0:
+                results = {}
+                for name, evaluator in evaluators.items():
+                    results[name] = dict(evaluator.run(state["params"], phase.length))
+                    log.metrics(done, name, results[name])
+                log.draw_curves()
+                meter.restart()
+            if last:
+                # Before the last checkpoint: a run that is found complete has its result.
+                log.result({"step": done, **results["heldout"]})
+            if last or stopping or done % config.checkpoint_every == 0:
+                require_finite(loss, step, parallel, checkpoints)
+                checkpoints.save(done, parallel.plain(state))
+            if stopping and not last:
+                checkpoints.wait()
+                log.say(f"SIGTERM: saved step {done} in {checkpoints.folder}; the same command goes on from it")
+                return None
+        checkpoints.wait()
+    finally:
+        log.close()
+        checkpoints.close()
+    return {"step": config.steps, **results["heldout"]}
+
+
+def feed(config, phases, prepared, vocabulary, rows, first_step):
+    """Yields (phase, this host's rows of the batch) from `first_step` on, computed ahead."""
+    store = tokens.Store(prepared, "train")
+    for phase in phases:
+        if phase.last <= first_step:
+            continue
+        examples = batches.PairBatches(
+            store,
+            vocabulary,
+            phase.length,
+            config.batch_size,
+            seed=config.seed,
+            passes=config.data.passes,
+            short=config.data.short,
+            pairs=config.data.pairs,
+            first_step=phase.first,
+            first_example=phase.first * config.batch_size,
+        )
+        ahead = batches.prefetch(
+            lambda step: examples(step, rows), max(phase.first, first_step), phase.last  # noqa: B023
+        )
+        for _, batch in ahead:
+            yield phase, batch
+
+
+def require_finite(loss, step, parallel, checkpoints):
+    """Raises UserError, with the last good checkpoint, when `loss` (None: nothing yet) is NaN or Inf."""
+    if loss is None or math.isfinite(parallel.read(loss)):
+        return
+    newest = checkpoints.newest()
+    raise UserError(
+        f"the loss or a gradient is not finite at step {step}; last good checkpoint: {newest or 'none yet'}; "
+        "try a lower optimizer.learning_rate or a longer optimizer.warmup"
+    )
+
+
+class StopRequest:
+    """Whether SIGTERM came; on several hosts, all of them agree on the step (JAX's preemption service)."""
+
+    def __init__(self):
+        self.came = False
+        if jax.process_count() == 1:
+            signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, number, frame):
+        del number, frame
+        self.came = True
+
+    def requested(self, step):
+        if jax.process_count() == 1:
+            return self.came
+        return multihost_utils.reached_preemption_sync_point(step)
+
+
+class Meter:
+    """Tokens per second, MFU and the share of time spent waiting for data, since the last reading."""
+
+    def __init__(self, config, trunk):
+        self.config = config
+        self.trunk = trunk
+        self.peak = flops.peak_flops(trunk.dtype)
+        self.restart()
+
+    def restart(self):
+        """Starts a new window: what an evaluation took is nobody's training time."""
+        self.start = time.perf_counter()
+        self.waited = self.tokens = self.flops = 0
+
+    def wait(self, examples):
+        """The next of `examples`, with the time that it took."""
+        start = time.perf_counter()
+        example = next(examples)
+        self.waited += time.perf_counter() - start
+        return example
+
+    def count(self, phase):
+        """Counts one step."""
+        corruption_config = self.config.corruption
+        predictions = max(
+            corruption.prediction_counts(
+                phase.length, corruption_config.rate, corruption_config.max_predictions
+            )
+        )
+        made = self.config.batch_size * phase.length
+        self.tokens += made
+        self.flops += made * flops.flops_per_token(self.trunk, phase.length, predictions)
+
+    def values(self):
+        """The window's numbers; a new window begins."""
+        seconds = time.perf_counter() - self.start
+        values = {
+            "seconds": seconds,
+            "tokens_per_second": self.tokens / seconds,
+            "mfu": self.flops / seconds / self.peak,
+            "data_wait": self.waited / seconds,
+        }
+        self.restart()
+        return values

@@ -1,0 +1,48 @@
+"""Four virtual CPU devices, one compilation cache and one prepared corpus for all tests.
+
+The processes that tests start get the same through their environment.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+# The tests' programs are tiny: compiling them is what takes time, and level 0 halves it.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "ssl_jax-tests-xla"))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["HF_HUB_OFFLINE"] = "1"
+# Two workers on two cores: libraries that start a thread per core only get in each other's way.
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest  # noqa: E402
+
+from configs import bert  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The repository."""
+    return Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory, worker_id):
+    """Where prepared corpora live, shared by the workers of this test run."""
+    base = tmp_path_factory.getbasetemp()
+    return str((base if worker_id == "master" else base.parent) / "data")
+
+
+@pytest.fixture
+def smoke_config(data_root):
+    """`smoke_config("steps=3", ...)`: configs/bert.py:tiny,smoke on the shared corpus, with changes."""
+
+    def make(*changes, variant="tiny,smoke"):
+        config = bert.get_config(variant)
+        config.data.root = data_root
+        config.update_from_flattened_dict(dict(changes))
+        return config
+
+    return make

@@ -1,0 +1,246 @@
+"""Sentence pairs follow BERT's rules, and batch(step) is a pure function of the step."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+
+from ssl_jax.data import batches, pairs
+from ssl_jax.errors import UserError
+from ssl_jax.tokenizers import Vocabulary
+from tests.reference.nsp_pairs import document_pairs
+
+START, SEPARATOR, PAD = 2, 3, 0
+VOCABULARY = Vocabulary(60000, PAD, 1, START, SEPARATOR, 4, np.arange(60000) < 5, np.ones(60000, bool))
+
+
+class FakeStore:
+    """Documents of sentences in which token i is the number i + 5, so a token tells where it stands."""
+
+    def __init__(self, path, documents):
+        lengths = [length for document in documents for length in document]
+        self.path = path
+        self.tokens = np.arange(5, 5 + sum(lengths)).astype(np.uint16)
+        self.sentences = np.cumsum([0, *lengths])
+        self.documents = np.cumsum([0, *map(len, documents)])
+
+
+@pytest.fixture
+def store(tmp_path):
+    rng = random.Random(0)
+    documents = [[rng.randint(1, 30) for _ in range(rng.randint(1, 12))] for _ in range(400)]
+    return FakeStore(tmp_path, documents)
+
+
+def spans(store, index):
+    """Per example: the document of A and of B, and whether A's and B's tokens are inside one document."""
+    index = index.astype(int)
+    edges = store.sentences[store.documents]
+    a, b = (np.searchsorted(edges, index[:, column], "right") - 1 for column in (0, 2))
+    inside = (index[:, 1] <= edges[a + 1]) & (index[:, 3] <= edges[b + 1])
+    return a, b, inside
+
+
+def test_spans_lie_in_documents_and_fit(store):
+    index = pairs.pair_index(store, "nsp", 32, 0.1, 0, 5).astype(int)
+    a, b, inside = spans(store, index)
+    assert inside.all()
+    lengths = index[:, 1] - index[:, 0], index[:, 3] - index[:, 2]
+    assert lengths[0].min() >= 1 and lengths[1].min() >= 1
+    assert (lengths[0] + lengths[1]).max() == 29
+    random_next = index[:, 4] == 1
+    assert (a[random_next] != b[random_next]).all()
+    assert (a[~random_next] == b[~random_next]).all()
+    # True pairs: B starts after A, and nothing but truncation lies between.
+    assert (index[~random_next, 2] >= index[~random_next, 1]).all()
+
+
+def test_more_than_half_are_random_because_single_sentences_always_are(tmp_path):
+    one_sentence = FakeStore(tmp_path / "one", [[5]] * 50)
+    one_sentence.path.mkdir()
+    assert (pairs.pair_index(one_sentence, "nsp", 32, 0, 0, 4)[:, 4] == 1).all()
+    two = FakeStore(tmp_path / "two", [[5, 5]] * 2000)
+    two.path.mkdir()
+    index = pairs.pair_index(two, "nsp", 32, 0, 0, 1).astype(int)
+    # Half of the documents give (1, 2) as a true pair; in the other half sentence 2 is put back, and is
+    # then alone: random. So two of three examples are random.
+    assert abs((index[:, 4] == 1).mean() - 2 / 3) < 0.02
+    chunk_starts = index[:, 0] % 10
+    assert set(chunk_starts[index[:, 4] == 0]) == {0} and set(chunk_starts) == {0, 5}
+
+
+def test_every_sentence_is_used(store):
+    """What is not used as A or as a true B is put back: each sentence is in some chunk's pair."""
+    index = pairs.pair_index(store, "nsp", 4096, 0, 3, 1).astype(int)
+    used = np.zeros(len(store.tokens), int)
+    for a_start, a_end, b_start, b_end, label in index:
+        used[a_start:a_end] += 1
+        if not label:
+            used[b_start:b_end] += 1
+    assert (used == 1).all()
+
+
+def test_truncation_takes_from_the_longer_side_at_both_ends():
+    rng = np.random.default_rng(0)
+    size = 4000
+    a = np.zeros(size, int), np.full(size, 10)
+    b = np.full(size, 100), np.full(size, 130)
+    a_start, a_end, b_start, b_end = pairs._truncate(a, b, 15, rng)
+    # 25 tokens too many: 20 from B until both have 10, then B, A, B, A, B.
+    assert set(a_end - a_start) == {8} and set(b_end - b_start) == {7}
+    assert abs((b_start - 100).mean() - 11.5) < 0.2 and abs(a_start.mean() - 1) < 0.1
+    assert abs(np.var(b_start) - 23 / 4) < 0.6
+
+
+def test_statistics_equal_the_plain_loop(store):
+    length, short, passes = 40, 0.3, 12
+    index = pairs.pair_index(store, "nsp", length, short, 0, passes).astype(int)
+    documents = [
+        [list(range(s, e)) for s, e in itertools.pairwise(store.sentences[first : last + 1])]
+        for first, last in itertools.pairwise(store.documents)
+    ]
+    rng = random.Random(1)
+    plain = [
+        pair
+        for _ in range(passes)
+        for number in range(len(documents))
+        for pair in document_pairs(documents, number, length, short, rng)
+    ]
+    label = np.array([label for _, _, label, _ in plain])
+    lengths = np.array([(len(a), len(b)) for a, b, _, _ in plain])
+    starts = np.array([(a[0], b[0]) for a, b, _, _ in plain])
+    ours = index[:, [1, 3]] - index[:, [0, 2]]
+    # Within about four standard errors of the means.
+    assert abs(len(index) / len(plain) - 1) < 0.02
+    assert abs(index[:, 4].mean() - label.mean()) < 0.012
+    for side in (0, 1):
+        for chosen in (0, 1):
+            mine, theirs = ours[index[:, 4] == chosen, side], lengths[label == chosen, side]
+            assert abs(mine.mean() - theirs.mean()) < 0.35
+            assert abs(mine.std() - theirs.std()) < 0.35
+        # Share of pairs whose side starts inside a sentence: cut at the front.
+        cut = ~np.isin(index[:, 2 * side], store.sentences)
+        assert abs(cut.mean() - (~np.isin(starts[:, side], store.sentences)).mean()) < 0.015
+    total = ours.sum(axis=1)
+    for size in (10, 20, 30, 36):
+        assert abs((total <= size).mean() - (lengths.sum(axis=1) <= size).mean()) < 0.015
+
+
+def test_random_documents_are_uniform(tmp_path):
+    """Uniform over documents, not over sentences: a long document is not drawn more often."""
+    store = FakeStore(tmp_path, [[9] * 200] + [[9]] * 9)
+    index = pairs.pair_index(store, "nsp", 16, 0, 0, 200)
+    a, b, _ = spans(store, index)
+    drawn = b[(index[:, 4] == 1) & (a == 5)]
+    assert abs((drawn == 0).mean() - 1 / 9) < 0.1
+    assert set(drawn) == set(range(10)) - {5}
+
+
+def test_index_depends_on_seed_and_pass_but_not_on_the_run(store, tmp_path):
+    index = np.array(pairs.pair_index(store, "nsp", 32, 0.1, 0, 2))
+    path = next(tmp_path.glob("*.npy"))
+    first = path.read_bytes()
+    path.unlink()
+    pairs.pair_index(store, "nsp", 32, 0.1, 0, 2)
+    assert path.read_bytes() == first
+    one_pass = np.array(pairs.pair_index(store, "nsp", 32, 0.1, 0, 1))
+    assert np.array_equal(index[: len(one_pass)], one_pass)
+    assert not np.array_equal(index[-len(one_pass) :], one_pass)
+    other = pairs.pair_index(store, "nsp", 32, 0.1, 1, 1)
+    assert other.shape != one_pass.shape or not np.array_equal(other, one_pass)
+
+
+@pytest.mark.parametrize("documents, length, kind, message", [
+    ([[5, 5]], 32, "nsp", "second one"),
+    ([[5, 5]] * 3, 4, "nsp", "length of 5 or more"),
+    ([[5, 5]] * 3, 32, "nps", "did you mean 'nsp'"),
+])
+def test_impossible_pairs_are_refused(tmp_path, documents, length, kind, message):
+    with pytest.raises(UserError, match=message):
+        pairs.pair_index(FakeStore(tmp_path, documents), kind, length, 0.1, 0, 1)
+
+
+def make_batches(store, **options):
+    options = dict(length=32, batch_size=16, seed=0, passes=2, short=0.1) | options
+    return batches.PairBatches(store, VOCABULARY, **options)
+
+
+def test_layout(store):
+    batch = make_batches(store)
+    out = batch(3)
+    assert {name: (array.dtype.name, array.shape) for name, array in out.items()} == dict(
+        tokens=("int32", (16, 32)), mask=("bool", (16, 32)), segments=("int32", (16, 32)),
+        pair=("int32", (16,)), index=("int32", (16,)),
+    )
+    table = {tuple(row[:4]): row[4] for row in batch.examples.astype(int).tolist()}
+    for row in range(16):
+        tokens, segments = out["tokens"][row], out["segments"][row]
+        size = out["mask"][row].sum()
+        assert out["mask"][row, :size].all() and (tokens[size:] == PAD).all() and not segments[size:].any()
+        first, last = np.flatnonzero(tokens == SEPARATOR)
+        assert tokens[0] == START and last == size - 1
+        a, b = tokens[1:first] - 5, tokens[first + 1 : last] - 5
+        assert (np.diff(a) == 1).all() and (np.diff(b) == 1).all()
+        assert table[a[0], a[-1] + 1, b[0], b[-1] + 1] == out["pair"][row]
+        assert (segments[: first + 1] == 0).all() and (segments[first + 1 : size] == 1).all()
+
+
+def test_pure_function_of_the_step(store):
+    one, two = make_batches(store), make_batches(store)
+    two(0)
+    two(7)
+    for name, array in one(5).items():
+        assert np.array_equal(array, two(5)[name])
+    halves = one(5, slice(0, 8)), one(5, slice(8, 16))
+    for name, array in one(5).items():
+        assert np.array_equal(array, np.concatenate([half[name] for half in halves]))
+    # Twice the batch in half the steps is the same order.
+    large = make_batches(store, batch_size=32)(2)
+    assert np.array_equal(large["tokens"], np.concatenate([one(4)["tokens"], one(5)["tokens"]]))
+    assert not np.array_equal(one(5)["tokens"], make_batches(store, seed=1)(5)["tokens"])
+
+
+def test_each_epoch_holds_every_example_once_in_a_new_order(store):
+    size = len(make_batches(store).examples)
+    order = np.array([batches._shuffled(position, size, 0) for position in range(2 * size)])
+    first, second = order[:size], order[size:]
+    assert np.array_equal(np.sort(first), np.arange(size)) and np.array_equal(np.sort(second), np.arange(size))
+    assert (first == second).mean() < 0.02 and (first == np.arange(size)).mean() < 0.02
+
+
+def test_phases_go_on_counting(store):
+    phase = make_batches(store, first_step=100, first_example=5000)
+    assert phase(102)["index"].tolist() == list(range(5032, 5048))
+    assert np.array_equal(phase(102)["tokens"], make_batches(store)(2)["tokens"])
+
+
+def test_evaluation_sees_each_example_once(store):
+    batch = batches.PairEvaluation(store, VOCABULARY, length=32, batch_size=64, seed=0, short=0.1)
+    outs = [batch(step) for step in range(batch.steps)]
+    together = {name: np.concatenate([out[name] for out in outs]) for name in outs[0]}
+    real = together["mask"].any(axis=1)
+    size = len(batch.examples)
+    assert size % 64 and real.sum() == size and real[:size].all()
+    assert np.array_equal(together["index"], np.arange(64 * batch.steps))
+    assert (together["tokens"][~real] == PAD).all() and not together["segments"][~real].any()
+    assert np.array_equal(together["pair"][:size], batch.examples[:, 4])
+    assert not together["pair"][size:].any()
+    assert np.array_equal(together["tokens"][:size, 1] - 5, batch.examples[:, 0])
+
+
+def test_prefetch_keeps_the_order_and_passes_exceptions_on(store):
+    batch = make_batches(store)
+    seen = list(batches.prefetch(batch, 4, 12))
+    assert [step for step, _ in seen] == list(range(4, 12))
+    assert np.array_equal(seen[3][1]["tokens"], batch(7)["tokens"])
+
+    def fails(step):
+        if step == 2:
+            raise UserError("no such row")
+        return step
+
+    steps = batches.prefetch(fails, 0, 5)
+    assert [next(steps)[0], next(steps)[0]] == [0, 1]
+    with pytest.raises(UserError, match="no such row"):
+        next(steps)

@@ -1,0 +1,140 @@
+"""The same global batch gives the same losses however it is cut."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from ssl_jax.errors import UserError
+from ssl_jax.parallel import build_parallel
+from ssl_jax.train import train
+
+STEPS = 6
+SHORT = [
+    ("steps", STEPS),
+    ("log_every", 1),
+    ("checkpoint_every", 2),
+    ("model.dropout", 0.0),
+    ("model.attention_dropout", 0.0),
+]
+ONE = [("parallel.devices", 1)]
+MESH = ("parallel.mode", "mesh")
+CUTS = {
+    "pmap 4": [("parallel.devices", 4)],
+    "pmap 2, accumulate 4": [("parallel.devices", 2), ("accumulate", 4)],
+    "mesh 1": [MESH, ("parallel.devices", 1)],
+    "mesh 4": [MESH, ("parallel.devices", 4)],
+    "mesh 2, accumulate 4": [MESH, ("parallel.devices", 2), ("accumulate", 4)],
+    "mesh fsdp 2 x tensor 2": [MESH, ("parallel.fsdp", 2), ("parallel.tensor", 2)],
+}
+
+
+def losses(workdir):
+    """[lines, metrics] of metrics.jsonl, without the step and the split."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return np.array([[value for name, value in line.items() if name.endswith("loss")] for line in lines])
+
+
+@pytest.fixture(scope="session")
+def one_device(data_root, tmp_path_factory, request):
+    """The losses of six steps on one device, with the folder of the run."""
+    from configs import bert
+
+    config = bert.get_config("tiny,smoke")
+    config.data.root = data_root
+    config.update_from_flattened_dict(dict(SHORT + ONE))
+    workdir = tmp_path_factory.mktemp("one")
+    train(config, workdir)
+    return losses(workdir), workdir
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_devices_modes_and_accumulation_change_no_loss(cut, one_device, smoke_config, tmp_path):
+    train(smoke_config(*SHORT, *CUTS[cut]), tmp_path)
+    np.testing.assert_allclose(losses(tmp_path), one_device[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["pmap", "mesh"])
+def test_two_processes_change_no_loss(mode, one_device, root, data_root, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"].replace("count=4", "count=2")}
+    overrides = [f"--config.{name}={value}" for name, value in [*SHORT, ("parallel.mode", mode)]]
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                str(root / "scripts/train.py"),
+                f"--config={root}/configs/bert.py:tiny,smoke",
+                f"--config.data.root={data_root}",
+                *overrides,
+                f"--workdir={tmp_path}",
+                f"--coordinator={address}",
+                "--process_count=2",
+                f"--process_index={index}",
+            ],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    np.testing.assert_allclose(losses(tmp_path), one_device[0], rtol=1e-5)
+    assert (tmp_path / "checkpoints" / str(STEPS)).exists()
+
+
+@pytest.mark.parametrize("cut", ["pmap 4", "mesh fsdp 2 x tensor 2"])
+def test_a_run_goes_on_elsewhere_with_the_same_examples(cut, one_device, smoke_config, tmp_path):
+    subprocess.run(["cp", "-r", f"{one_device[1]}/.", tmp_path], check=True)
+    subprocess.run(["rm", "-r", tmp_path / "checkpoints" / "6", tmp_path / "checkpoints" / "4"], check=True)
+    train(smoke_config(*SHORT, *CUTS[cut]), tmp_path)
+    np.testing.assert_allclose(losses(tmp_path), one_device[0], rtol=1e-5)
+
+
+def test_the_originals_mean_of_per_core_means_differs_and_is_pmaps_alone(one_device, smoke_config, tmp_path):
+    device = ("loss_average", "device")
+    train(smoke_config(*SHORT, ("parallel.devices", 4), device), tmp_path)
+    difference = np.abs(losses(tmp_path) / one_device[0] - 1)
+    # The first loss is that of the same parameters; from the second step on the updates differ.
+    assert difference[1].max() < 1e-5 < difference[-1].max() < 0.05
+    with pytest.raises(UserError, match="loss_average='device' needs parallel.mode='pmap'"):
+        train(smoke_config(*SHORT, MESH, device), tmp_path / "mesh")
+
+
+def test_parameters_are_sharded_by_name(smoke_config):
+    config = smoke_config(MESH, ("parallel.fsdp", 2), ("parallel.tensor", 2))
+    parallel = build_parallel(config.parallel)
+
+    def where(name, *shape):
+        keys = tuple(jax.tree_util.DictKey(part) for part in name.split("/"))
+        return tuple(parallel.sharding(keys, jax.ShapeDtypeStruct(shape, np.float32)).spec)
+
+    assert where("encoder/layers/attention/query/kernel", 2, 32, 2, 16) == (None, "fsdp", "tensor", None)
+    assert where("encoder/layers/ffn/output/kernel", 2, 128, 32) == (None, "tensor", "fsdp")
+    assert where("encoder/embeddings/token", 511, 32) == (None, "fsdp")  # 511 is odd: not cut
+    assert where("encoder/layers/ffn_norm/scale", 2, 32) == ()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ([("batch_size", 6)], "batch_size=6 is not divisible by 4 devices x accumulate=1 = 4"),
+        ([("accumulate", 3)], "batch_size=8 is not divisible by 4 devices x accumulate=3 = 12"),
+        ([("parallel.devices", 5)], "parallel.devices=5, but this run has 4"),
+        ([("parallel.fsdp", 2)], "need parallel.mode='mesh'"),
+        ([MESH, ("parallel.fsdp", 3)], "4 devices are not divisible by parallel.fsdp=3"),
+        ([("parallel.mode", "pmp")], "unknown parallel.mode 'pmp'; did you mean 'pmap'"),
+    ],
+)
+def test_cuts_that_do_not_fit_are_refused(changes, message, smoke_config, tmp_path):
+    with pytest.raises(UserError, match=message):
+        train(smoke_config(*changes), tmp_path)

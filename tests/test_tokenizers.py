@@ -1,0 +1,113 @@
+"""Tokenizers: the papers' layouts, the same bytes every time, and clear refusals."""
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ssl_jax import tokenizers
+from ssl_jax.errors import UserError
+
+WORDS = ["".join(letters) for letters in itertools.product("kst", "aeiou", "lmnr", "aeiou", "dz")]
+TEXTS = [" ".join(WORDS[start : start + 30]) + ". Ünder the Sea!" for start in range(0, 600, 7)]
+
+
+@pytest.mark.parametrize("kind, first, last", [
+    ("wordpiece", ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], None),
+    ("unigram", ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"], None),
+    ("byte_bpe", [], "<|endoftext|>"),
+    ("gpt1_bpe", ["<unk>"], None),
+])
+def test_size_and_special_tokens(kind, first, last):
+    size = 300 if kind == "byte_bpe" else 90
+    tokenizer = tokenizers.train_tokenizer(kind, TEXTS, size, True)
+    assert tokenizer.get_vocab_size() == size
+    assert [tokenizer.id_to_token(number) for number in range(len(first))] == first
+    if last:
+        assert tokenizer.id_to_token(size - 1) == last
+    vocabulary = tokenizers.vocabulary(tokenizer)
+    assert vocabulary.size == size == len(vocabulary.special) == len(vocabulary.starts_word)
+    # Text that spells a special token stays text.
+    for special in first + [last] * bool(last):
+        ids = np.array(tokenizer.encode(f"kala {special} kala", add_special_tokens=False).ids)
+        assert not vocabulary.special[ids].any()
+
+
+def test_wordpiece_lower_cases_and_strips_accents():
+    tokenizer = tokenizers.train_tokenizer("wordpiece", TEXTS, 90, True)
+    assert tokenizer.encode("ÜNDER").tokens == tokenizer.encode("under").tokens
+    cased = tokenizers.train_tokenizer("wordpiece", TEXTS, 90, False)
+    assert cased.encode("Ünder").tokens != cased.encode("under").tokens
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram", "byte_bpe"])
+def test_word_starts_count_the_words(kind):
+    tokenizer = tokenizers.train_tokenizer(kind, TEXTS, 300 if kind == "byte_bpe" else 90, True)
+    vocabulary = tokenizers.vocabulary(tokenizer)
+    ids = tokenizer.encode(" kalad tirez sonud", add_special_tokens=False).ids
+    assert len(ids) > 3 and vocabulary.starts_word[ids].sum() == 3
+
+
+def test_byte_bpe_loses_nothing():
+    tokenizer = tokenizers.train_tokenizer("byte_bpe", TEXTS, 300, False)
+    text = "Größe \u2603  two spaces\n<|endoftext|>"
+    assert tokenizer.decode(tokenizer.encode(text).ids, skip_special_tokens=False) == text
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "byte_bpe", "gpt1_bpe"])
+def test_same_bytes_in_every_process(kind):
+    """The library keeps words in hash tables with a random key for each process."""
+    program = (
+        "import hashlib; from ssl_jax import tokenizers; from tests.test_tokenizers import TEXTS;"
+        f"tokenizer = tokenizers.train_tokenizer({kind!r}, TEXTS, 350, True);"
+        "print(hashlib.sha256(tokenizer.to_str().encode()).hexdigest())"
+    )
+    runs = [subprocess.run([sys.executable, "-c", program], capture_output=True, check=True) for _ in "ab"]
+    assert runs[0].stdout == runs[1].stdout and len(runs[0].stdout) == 65
+
+
+def test_rare_characters_are_unknown():
+    texts = ["abc " * 20000 + "\u03b1"]
+    tokenizer = tokenizers.train_tokenizer("wordpiece", texts, 5 + 3 + 2 + 2, True)
+    ids = tokenizer.encode("\u03b1 abc", add_special_tokens=False).ids
+    assert ids[0] == tokenizers.vocabulary(tokenizer).unknown != ids[1]
+
+
+@pytest.mark.parametrize("kind, size, message", [
+    ("wordpiece", 100_000, "gives at most"),
+    ("wordpiece", 20, "gives at least"),
+    ("unigram", 100_000, "gives at most"),
+    ("byte_bpe", 100, "gives at least"),
+    ("gpt1_bpe", 100_000, "gives at most"),
+    ("word_piece", 90, "did you mean 'wordpiece'"),
+])
+def test_sizes_out_of_reach(kind, size, message):
+    with pytest.raises(UserError, match=message) as error:
+        tokenizers.train_tokenizer(kind, TEXTS, size, True)
+    assert "\n" not in str(error.value)
+
+
+def test_no_text():
+    for kind in tokenizers.KINDS:
+        with pytest.raises(UserError):
+            tokenizers.train_tokenizer(kind, [], 500, True)
+
+
+def test_files(tmp_path):
+    tokenizer = tokenizers.train_tokenizer("wordpiece", TEXTS, 90, True)
+    path = tmp_path / "tokenizer.json"
+    # Files of others may cut and fill; here both would silently lose text.
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding()
+    tokenizers.save(tokenizer, path)
+    loaded = tokenizers.load(path)
+    assert len(loaded.encode("kala mino tere sonu kala").ids) > 4
+    assert not loaded.encode("[SEP]").ids == [3]
+    with pytest.raises(UserError, match="no tokenizer file"):
+        tokenizers.load(tmp_path / "none.json")
+    path.write_text(path.read_text()[:1000])
+    with pytest.raises(UserError, match="not a tokenizer.json") as error:
+        tokenizers.load(path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,195 @@
+"""The real entry point, killed, stopped, resumed and damaged: the numbers are those of a quiet run."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from ssl_jax import predict
+from ssl_jax.errors import UserError
+from ssl_jax.train import train
+
+
+def command(root, data_root, workdir, *arguments):
+    return [
+        sys.executable,
+        str(root / "scripts/train.py"),
+        f"--config={root}/configs/bert.py:tiny,smoke",
+        f"--config.data.root={data_root}",
+        "--config.checkpoint_every=3",
+        f"--workdir={workdir}",
+        *arguments,
+    ]
+
+
+def steps_so_far(workdir):
+    path = workdir / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def start_and_wait_for(lines, arguments, workdir):
+    """Starts a run and returns its process when metrics.jsonl has that many lines."""
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while steps_so_far(workdir) < lines and process.poll() is None:
+        assert time.monotonic() < deadline, "the run made no progress for two minutes"
+        time.sleep(0.02)
+    return process
+
+
+def final_params(workdir):
+    return jax.tree.map(np.asarray, predict.load_run(workdir).params)
+
+
+def assert_same_run(workdir, quiet):
+    """Metrics and final parameters equal those of the quiet run bit for bit."""
+    assert (workdir / "metrics.jsonl").read_text() == (quiet / "metrics.jsonl").read_text()
+    assert (workdir / "result.json").read_text() == (quiet / "result.json").read_text()
+    jax.tree.map(np.testing.assert_array_equal, final_params(workdir), final_params(quiet))
+
+
+@pytest.fixture(scope="session")
+def quiet(root, data_root, tmp_path_factory):
+    """A run that nothing happened to, started as a user starts it."""
+    workdir = tmp_path_factory.mktemp("quiet")
+    done = subprocess.run(command(root, data_root, workdir), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (workdir / "stdout").write_text(done.stdout)
+    return workdir
+
+
+def test_a_run_leaves_what_the_readme_promises(quiet, root):
+    config = json.loads((quiet / "config.json").read_text())
+    assert config["config"]["model"]["hidden_size"] == 32
+    assert {"jax", "flax", "optax", "orbax-checkpoint"} <= config["versions"].keys()
+    head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    assert config["commit"].rstrip("+") == head.stdout.strip()
+    assert (quiet / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((quiet / "events").glob("events.out.tfevents.*"))
+    assert {path.name for path in (quiet / "checkpoints").iterdir()} == {"15", "18", "20"}
+
+    lines = [json.loads(line) for line in (quiet / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["split"] == "train"] == [5, 10, 15, 20]
+    heldout = [line for line in lines if line["split"] == "heldout"]
+    assert [line["step"] for line in heldout] == [10, 20]
+    result = json.loads((quiet / "result.json").read_text())
+    assert result == {name: value for name, value in heldout[-1].items() if name != "split"}
+    assert result["loss"] == pytest.approx(result["mlm_loss"] + result["nsp_loss"])
+    assert heldout[1]["mlm_loss"] < heldout[0]["mlm_loss"] < np.log(512) + 0.1  # below a uniform guess
+
+    timings = [json.loads(line) for line in (quiet / "timings.jsonl").read_text().splitlines()]
+    assert all(line["tokens_per_second"] > 0 and 0 < line["mfu"] < 1 for line in timings)
+    assert all(0 <= line["data_wait"] < 1 for line in timings)
+
+
+def test_kill_9_at_random_moments_changes_no_bit(quiet, root, data_root, tmp_path):
+    arguments = command(root, data_root, tmp_path)
+    for lines in (1, 3):
+        process = start_and_wait_for(lines, arguments, tmp_path)
+        time.sleep(random.uniform(0, 0.3))
+        process.kill()
+        process.wait()
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "resumed at step" in done.stdout
+    assert_same_run(tmp_path, quiet)
+
+
+def test_sigterm_saves_exits_with_0_and_the_same_command_goes_on(quiet, root, data_root, tmp_path):
+    arguments = command(root, data_root, tmp_path)
+    process = start_and_wait_for(1, arguments, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "SIGTERM: saved step" in output and not (tmp_path / "result.json").exists()
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    saved = output.split("saved step ")[1].split()[0]
+    assert f"resumed at step {saved} of 20" in done.stdout
+    assert_same_run(tmp_path, quiet)
+
+
+@pytest.fixture
+def finished(quiet, tmp_path):
+    """A copy of the quiet run to harm."""
+    subprocess.run(["cp", "-r", f"{quiet}/.", tmp_path], check=True)
+    return tmp_path
+
+
+def largest_file(folder):
+    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def truncate(checkpoint):
+    os.truncate(largest_file(checkpoint), 100)
+
+
+def flip_a_bit(checkpoint):
+    path = largest_file(checkpoint)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def remove_metadata(checkpoint):
+    for path in (checkpoint / "state").iterdir():
+        if path.is_file():
+            path.unlink()
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, remove_metadata])
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
+    damage, finished, quiet, smoke_config, capfd
+):
+    damage(finished / "checkpoints/20")
+    train(smoke_config(("checkpoint_every", 3)), finished)
+    output = capfd.readouterr()
+    assert f"damaged checkpoint {finished}/checkpoints/20 skipped" in output.err
+    assert "resumed at step 18 of 20" in output.out
+    assert_same_run(finished, quiet)
+
+
+def test_no_readable_checkpoint_is_an_error(finished, smoke_config):
+    for step in (15, 18, 20):
+        truncate(finished / f"checkpoints/{step}")
+    with pytest.raises(UserError, match="no checkpoint in .* can be read"):
+        train(smoke_config(("checkpoint_every", 3)), finished)
+
+
+def test_a_checkpoint_of_another_config_is_refused_with_the_differing_keys(finished, smoke_config):
+    changes = [("optimizer.learning_rate", 5e-4), ("seed", 1)]
+    with pytest.raises(UserError, match="optimizer.learning_rate: 0.0005 was 0.001, seed: 1 was 0"):
+        train(smoke_config(*changes), finished)
+    assert (finished / "result.json").exists()  # and nothing of the old run is lost
+
+
+def test_a_finished_run_says_its_result_again(finished, smoke_config):
+    before = (finished / "metrics.jsonl").read_text()
+    result = train(smoke_config(), finished)
+    assert result == json.loads((finished / "result.json").read_text())
+    assert (finished / "metrics.jsonl").read_text() == before
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_checkpoint(smoke_config, tmp_path):
+    config = smoke_config(("optimizer.learning_rate", 1e30), ("checkpoint_every", 1))
+    with pytest.raises(UserError, match=r"not finite at step \d+; last good checkpoint: .*/checkpoints/\d+;"):
+        train(config, tmp_path)
+    newest = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    config.optimizer.learning_rate = 1e30
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(final_params(tmp_path))), newest
+
+
+def test_phases_change_the_length_inside_one_run(smoke_config, tmp_path):
+    from ssl_jax.train import plan_phases
+
+    config = smoke_config()
+    assert [tuple(phase) for phase in plan_phases(config)] == [(0, 18, 32), (18, 20, 64)]
+    config.phases.shares = (0.5, 0.4)
+    with pytest.raises(UserError, match="phases.shares, summing to 1"):
+        plan_phases(config)
