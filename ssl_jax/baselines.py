@@ -7,7 +7,6 @@ import numpy as np
 
 from ssl_jax import tokenizers, train
 from ssl_jax.data import batches, tokens
-from ssl_jax.models.model import build_model
 
 
 def unigram(config):
@@ -21,8 +20,7 @@ def unigram(config):
     prepared = Path(tokens.prepare(config.data))
     vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
     training = np.bincount(tokens.Store(prepared, "train").tokens, minlength=vocabulary.size)
-    corrupt, _ = train.make_terms(config, build_model(config), vocabulary)
-    corrupt = jax.jit(corrupt)
+    corrupt = jax.jit(train.make_corrupt(config, vocabulary))
     examples = batches.PairEvaluation(
         tokens.Store(prepared, "heldout"),
         vocabulary,

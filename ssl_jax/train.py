@@ -86,19 +86,21 @@ def check(config, parallel, vocabulary):
         check_choice(name, OBJECTIVES, "objective in losses")
 
 
-def make_terms(config, model, vocabulary):
-    """Returns `corrupt(batch)` and `terms(params, batch, rngs)`, which gives name -> Term."""
+def make_corrupt(config, vocabulary):
+    """Returns the pure `corrupt(batch)`: what the config hides from the model."""
     key = stream(config, CORRUPTION)
-    losses = {name: weight for name, weight in config.losses.items() if weight}
+    return lambda batch: corruption.mask_tokens(batch, vocabulary, key, **config.corruption)
 
-    def corrupt(batch):
-        return corruption.mask_tokens(batch, vocabulary, key, **config.corruption)
+
+def make_terms(config, model):
+    """Returns the pure `terms(params, batch, rngs)`: name -> Term of every objective with a weight."""
+    names = [name for name, weight in config.losses.items() if weight]
 
     def terms(params, batch, rngs):
         out = model.apply({"params": params}, batch, rngs=rngs)
-        return {name: OBJECTIVES[name](out, batch) for name in losses}
+        return {name: OBJECTIVES[name](out, batch) for name in names}
 
-    return corrupt, terms
+    return terms
 
 
 def sums_of(terms):
@@ -120,7 +122,7 @@ def make_train_step(config, model, optimizer, vocabulary):
 
     The returned loss is NaN when the loss or a gradient is not finite.
     """
-    corrupt, terms = make_terms(config, model, vocabulary)
+    corrupt, terms = make_corrupt(config, vocabulary), make_terms(config, model)
     learning_rate = schedule(config.optimizer, config.steps)
 
     def step(state, batch, total, shard):
@@ -181,7 +183,7 @@ def make_train_step(config, model, optimizer, vocabulary):
 
 def make_measure(config, model, vocabulary):
     """Returns the pure `measure(params, batch, total, shard)`: the same objectives, without dropout."""
-    corrupt, terms = make_terms(config, model, vocabulary)
+    corrupt, terms = make_corrupt(config, vocabulary), make_terms(config, model)
 
     def measure(params, batch, total, shard):
         del shard

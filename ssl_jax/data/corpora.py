@@ -127,11 +127,14 @@ def _build_once(make_builder):
         with filelock.FileLock(folder / "build.lock"):
             builder = make_builder()
             if not builder.is_prepared():
-                for killed in folder.glob("*.incomplete*"):
+                for killed in folder.glob("incomplete.*"):
                     shutil.rmtree(killed)
                 if not sys.stderr.isatty():
                     tfds.disable_progress_bar()
-                builder.download_and_prepare()
+                try:
+                    builder.download_and_prepare()
+                except RuntimeError as error:  # ArrayRecord's writer, when the disk is full
+                    raise UserError(f"cannot write {folder}: {str(error).splitlines()[0]}") from error
     return builder, builder.as_data_source(split="all")
 
 

@@ -1,0 +1,92 @@
+"""What the user can mend is one line and a non-zero exit code, and nothing is half-written."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssl_jax import predict, tokenizers
+from ssl_jax.data import tokens
+from ssl_jax.errors import UserError
+from ssl_jax.train import train
+
+
+def run(root, data_root, workdir, *arguments, **options):
+    command = [
+        sys.executable,
+        str(root / "scripts/train.py"),
+        f"--config={root}/configs/bert.py:tiny,smoke",
+        f"--config.data.root={data_root}",
+        f"--workdir={workdir}",
+        *arguments,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def assert_one_line(done, message, code=1):
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ([("steps", 0)], "steps=0: a run needs at least one step"),
+        ([("phases.lengths", (32, 65))], "longer than model.positions=64"),
+        ([("model.vocab_size", 513)], "model.vocab_size=513, but the tokenizer has 512 entries"),
+        ([("data.corpus", "text:/nowhere")], "/nowhere"),
+        ([("data.tokenizer.path", "/nowhere/tokenizer.json")], "/nowhere/tokenizer.json"),
+        ([("data.pairs", "nps")], "did you mean 'nsp'"),
+        ([("data.tokenizer.kind", "wordpeice")], "did you mean 'wordpiece'"),
+        ([("loss_average", "core")], "unknown loss_average 'core'"),
+        ([("optimizer.schedule", "cosin")], "unknown optimizer.schedule 'cosin'"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused_before_anything_runs(changes, message, smoke_config, tmp_path):
+    with pytest.raises(UserError) as told:
+        train(smoke_config(*changes), tmp_path)
+    assert message in str(told.value) and "\n" not in str(told.value)
+    assert not list(tmp_path.glob("**/metrics.jsonl"))
+
+
+def test_an_empty_corpus_is_one_line(root, data_root, tmp_path):
+    (tmp_path / "text").mkdir()
+    done = run(root, data_root, tmp_path / "run", f"--config.data.corpus=text:{tmp_path}/text")
+    assert_one_line(done, str(tmp_path / "text"))
+
+
+def test_a_workdir_that_cannot_be_written_is_one_line(root, data_root):
+    assert_one_line(run(root, data_root, "/proc/run"), "/proc/run")
+
+
+def test_a_full_disk_is_one_line_and_the_next_try_succeeds(root, data_root, tmp_path):
+    # No file may grow beyond 100 KB: the system refuses the write as it does on a full disk.
+    def small_disk():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    arguments = ("--config.steps=4", "--config.checkpoint_every=2", "--config.model.hidden_size=64")
+    done = run(root, data_root, tmp_path, *arguments, preexec_fn=small_disk)
+    assert_one_line(done, "cannot save a checkpoint in")
+    assert not (tmp_path / "result.json").exists() or json.loads((tmp_path / "result.json").read_text())
+    done = run(root, data_root, tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "checkpoints" / "4").exists()
+
+
+def test_asking_a_folder_that_holds_no_run_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        predict.load_run(tmp_path)
+
+
+def test_a_prepared_corpus_of_another_tokenizer_size_is_refused(smoke_config):
+    config = smoke_config()
+    folder = Path(tokens.prepare(config.data))
+    path = folder / "tokenizer.json"
+    assert tokenizers.load(path).get_vocab_size() == 512
+    config.data.tokenizer.path = str(path)
+    config.data.tokenizer.vocab_size = 600
+    with pytest.raises(UserError, match="has 512 pieces"):
+        tokens.prepare(config.data)
