@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -93,7 +94,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # Orbax and tensorstore raise what they like, also from their threads.
-            raise UserError(f"cannot save a checkpoint in {self.folder}: {_first_line(error)}") from error
+            raise UserError(f"cannot save a checkpoint in {self.folder}: {_reason(error)}") from error
 
     def restore(self, like):
         """The newest state that can be read, or None when there is none at all.
@@ -115,7 +116,7 @@ class Checkpoints:
             except UserError:
                 raise
             except Exception as error:  # Orbax, tensorstore and JSON each fail in their own way.
-                self._set_aside(step, _first_line(error))
+                self._set_aside(step, _reason(error))
                 continue
             return state
         if steps:
@@ -153,8 +154,10 @@ class Checkpoints:
         self.manager.reload()
 
 
-def _first_line(error):
-    return str(error).splitlines()[0][:200] if str(error) else repr(error)
+def _reason(error):
+    """The system's own words at the end of tensorstore's long lines, or else the first line."""
+    words = re.search(r": ([^:]+) \[os_error_code", str(error))
+    return words.group(1) if words else (str(error) or repr(error)).splitlines()[0][:200]
 
 
 def fingerprint_shape(like):

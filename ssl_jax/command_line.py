@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+import warnings
 
 from absl import flags, logging
 from ml_collections import config_flags
@@ -18,13 +20,19 @@ def define_config(default=None):
 
 def run(main):
     """Parses the command line, calls `main()` and exits; users' errors become one line on stderr."""
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.FATAL)
     # XLA reports at length, as errors, that a cached CPU program was tuned for this very machine.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # A full disk is told once, by what could not be saved: not for every cached program, nor with the
+    # tracebacks of the threads that were writing.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+    threading.excepthook = sys.unraisablehook = lambda arguments: None
     _require_config()
     try:
         flags.FLAGS(sys.argv)
-    except (flags.Error, UserError, AttributeError, FileNotFoundError, TypeError, ValueError) as error:
+        if "config" in flags.FLAGS:
+            _ = flags.FLAGS["config"].value.is_locked  # what is wrong with a file is told on first use
+    except (flags.Error, UserError, AttributeError, OSError, TypeError, ValueError) as error:
         _exit(2, _flag_message(error))
     try:
         main()
@@ -50,6 +58,9 @@ def _flag_message(error):
     if isinstance(error, AttributeError):
         # ml_collections quotes twice: '\'stps\'\nDid you mean "steps" instead of "stps"?'
         return "unknown config key " + "; ".join(line.strip("\"'\\") for line in lines)
+    if isinstance(error, OSError):
+        # ml_collections lists the places where it looked: the first is the file as it was given.
+        return "cannot read the config file " + next((line for line in lines if ".py" in line), str(error))
     # A config file's own error arrives as a whole traceback in one string: its last line is the message.
     return lines[-1].split("UserError: ")[-1] if lines else repr(error)
 

@@ -61,26 +61,32 @@ class Log:
             total=steps, initial=first_step, unit="step", disable=None, dynamic_ncols=True, smoothing=0.1
         )
 
-    def metrics(self, step, split, values):
-        """Appends one line of metrics; `values` is name -> float."""
+    def metrics(self, step, split, values, note=""):
+        """Appends one line of metrics, and prints it; `values` is name -> float."""
         self._append("metrics.jsonl", step, split, values)
         if self.writes:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-            self.say(f"step {step}  {split:8} {shown}")
+            self.say(f"step {step:,}  {split}  {shown}{note}")
 
-    def timings(self, step, values):
-        """Appends one line of timings, and shows it beside the bar."""
-        self._append("timings.jsonl", step, "timing", values)
+    def training(self, step, values, timings):
+        """Appends one line of training metrics and one of timings, and prints both."""
+        speed = (
+            f"{timings['tokens_per_second']:,.0f} tokens/s, MFU {timings['mfu']:.1%}, "
+            f"data wait {timings['data_wait']:.1%}"
+        )
+        self._append("timings.jsonl", step, "timing", timings)
+        self.metrics(step, "train", values, f"  ({speed})")
         if self.writes:
-            self.bar.set_postfix_str(
-                f"{values['tokens_per_second']:,.0f} tokens/s, MFU {values['mfu']:.1%}, "
-                f"data wait {values['data_wait']:.1%}"
-            )
+            self.bar.set_postfix_str(speed)
 
-    def result(self, values):
-        """Writes result.json."""
-        if self.writes:
-            write_json(self.workdir / "result.json", values)
+    def result(self):
+        """Writes the last held-out line as result.json and returns it, without the split."""
+        if not self.writes:
+            return {}
+        lines = [line for line in read_lines(self.workdir / "metrics.jsonl") if line["split"] == "heldout"]
+        values = {name: value for name, value in lines[-1].items() if name != "split"}
+        write_json(self.workdir / "result.json", values)
+        return values
 
     def draw_curves(self):
         """Draws every metric so far against the step, training and held-out, as curves.png."""

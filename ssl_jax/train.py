@@ -242,7 +242,8 @@ def train(config, workdir):
     """Runs `config` in `workdir`, from its newest checkpoint if there is one, to the end.
 
     Returns:
-      The final metrics by name, as in result.json; None when SIGTERM stopped the run, which is saved then.
+      The final held-out metrics by name, as in result.json (on process 0; the others return {}); None when
+      SIGTERM stopped the run, which is saved then.
 
     Raises:
       UserError: see `plan_phases`, `check`, `Checkpoints.restore`; or the loss is not finite.
@@ -271,9 +272,6 @@ def train(config, workdir):
     if jax.process_index() == 0:
         logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
         shutil.copyfile(prepared / "tokenizer.json", workdir / "tokenizer.json")
-    if first_step == config.steps:
-        return json.loads((workdir / "result.json").read_text())
-
     (workdir / "result.json").unlink(missing_ok=True)
 
     log = logs.Log(workdir, first_step, config.steps)
@@ -298,18 +296,13 @@ def train(config, workdir):
             if last or done % config.log_every == 0:
                 sums = {name: [parallel.read(x) for x in pair] for name, pair in state["sums"].items()}
                 require_finite(loss, step, parallel, checkpoints)
-                log.metrics(done, "train", {name: total / weight for name, (total, weight) in sums.items()})
-                log.timings(done, meter.values())
+                means = {name: total / weight for name, (total, weight) in sums.items()}
+                log.training(done, means, meter.values())
             if last or done % config.evaluate_every == 0:
-                results = {}
                 for name, evaluator in evaluators.items():
-                    results[name] = dict(evaluator.run(state["params"], phase.length))
-                    log.metrics(done, name, results[name])
+                    log.metrics(done, name, dict(evaluator.run(state["params"], phase.length)))
                 log.draw_curves()
                 meter.restart()
-            if last:
-                # Before the last checkpoint: a run that is found complete has its result.
-                log.result({"step": done, **results["heldout"]})
             if last or stopping or done % config.checkpoint_every == 0:
                 require_finite(loss, step, parallel, checkpoints)
                 checkpoints.save(done, parallel.plain(state))
@@ -318,10 +311,10 @@ def train(config, workdir):
                 log.say(f"SIGTERM: saved step {done} in {checkpoints.folder}; the same command goes on from it")
                 return None
         checkpoints.wait()
+        return log.result()
     finally:
         log.close()
         checkpoints.close()
-    return {"step": config.steps, **results["heldout"]}
 
 
 def feed(config, phases, prepared, vocabulary, rows, first_step):
