@@ -31,11 +31,38 @@ SIZES = {
     "table6-L12-H768-A12": dict(layers=12, hidden_size=768, heads=12),
     "table6-L12-H1024-A16": dict(layers=12, hidden_size=1024, heads=16),
     "table6-L24-H1024-A16": dict(layers=24, hidden_size=1024, heads=16),
+    "demo": dict(layers=2, hidden_size=128, heads=4),
+}
+
+
+# What differs in the demo; see the docstring for why.
+DEMO = {
+    "steps": 5500,
+    "batch_size": 16,
+    "phases.lengths": (64,),
+    "phases.shares": (1.0,),
+    "model.vocab_size": 4096,
+    "model.positions": 64,
+    "model.norm": "pre",
+    "model.final_norm": True,
+    "model.dropout": 0.0,
+    "model.attention_dropout": 0.0,
+    "model.embedding_range": 0.05,
+    "model.neighbours": (-1, 1, -2, 2),
+    "corruption.rate": 0.4,
+    "data.tokenizer.vocab_size": 4096,
+    "data.heldout": 0.03,
+    "optimizer.learning_rate": 2e-3,
+    "optimizer.warmup": 100 / 5500,
+    "optimizer.b2": 0.98,
+    "log_every": 200,
+    "evaluate_every": 2000,
+    "checkpoint_every": 1000,
 }
 
 
 def get_config(variant="base"):
-    size, suffixes = common.parse(variant, SIZES)
+    name, suffixes = common.parse(variant, SIZES)
     config = ConfigDict(
         dict(
             seed=0,
@@ -59,11 +86,12 @@ def get_config(variant="base"):
                 dropout=0.1,
                 attention_dropout=0.1,
                 initializer_range=0.02,
-                position_init="normal",
+                embedding_range=0.0,
+                neighbours=(),
                 dtype="float32",
                 scan=False,
                 remat=False,
-                **size,
+                **SIZES[name],
             ),
             losses=dict(mlm=1.0, nsp=1.0),
             loss_average="global",  # 'device': the original's mean of per-core means
@@ -90,4 +118,6 @@ def get_config(variant="base"):
             **common.run(),
         )
     )
+    if name == "demo":
+        config.update_from_flattened_dict(DEMO)
     return common.finish(config, suffixes)

@@ -4,7 +4,7 @@ from ssl_jax.errors import check_choice
 
 
 def parse(variant, sizes):
-    """Splits 'tiny,smoke' into the row of `sizes` and the list of suffixes.
+    """Splits 'tiny,smoke' into 'tiny', a key of `sizes`, and the list of suffixes.
 
     Raises:
       UserError: no such size or suffix, with the near match.
@@ -13,7 +13,7 @@ def parse(variant, sizes):
     check_choice(size, sizes, "variant")
     for suffix in suffixes:
         check_choice(suffix, SUFFIXES, "suffix")
-    return sizes[size], suffixes
+    return size, suffixes
 
 
 def finish(config, suffixes):
@@ -64,6 +64,7 @@ def smoke(config):
     config.steps = 20
     config.batch_size = 8
     config.phases.lengths = tuple(32 * 2**i for i in range(len(config.phases.lengths)))
+    config.model.neighbours = ()
     config.model.update(layers=2, hidden_size=32, heads=2, vocab_size=512, positions=64)
     config.data.tokenizer.vocab_size = 512
     config.data.max_documents = 300

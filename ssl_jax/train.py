@@ -25,6 +25,7 @@ from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import batches, tokens
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.model import build_model
+from ssl_jax.models.neighbours import attend_to_neighbours
 from ssl_jax.objectives import OBJECTIVES
 from ssl_jax.optimizers import build_optimizer, schedule
 from ssl_jax.parallel import build_parallel
@@ -205,7 +206,8 @@ def dummy_batch():
 
 def initial_params(config, model):
     """The parameters at step 0, from the run's seed."""
-    return model.init(stream(config, INITIALISATION), dummy_batch())["params"]
+    params = model.init(stream(config, INITIALISATION), dummy_batch())["params"]
+    return attend_to_neighbours(params, model.config) if model.config.neighbours else params
 
 
 def initial_state(config, model, optimizer, measure):

@@ -10,6 +10,7 @@ from configs import bert
 from ssl_jax import train
 from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import build_optimizer
+from ssl_jax.parallel import build_parallel
 from ssl_jax.tokenizers import Vocabulary
 from tests.reference import bert as reference
 
@@ -124,3 +125,30 @@ def test_gradient_norm_is_reported_before_clipping(parts):
     norm = optax.global_norm(jax.jit(jax.grad(loss))(state["params"]))
     after, _ = compile_step(config, model, optimizer, vocabulary)(state, batch)
     np.testing.assert_allclose(after["sums"]["gradient_norm"][0], norm, rtol=1e-4)
+
+
+@pytest.mark.parametrize("average", ["global", "device"])
+def test_the_gradient_is_that_of_the_named_average(parts, average):
+    """`device` is the originals' mean of per-core means, `global` the mean over all that counts."""
+    _, vocabulary, model, optimizer, state, batch = parts
+    config = bert.get_config("tiny,smoke")
+    config.model.dropout = config.model.attention_dropout = 0.0
+    config.loss_average = average
+    corrupted = jax.jit(train.make_corrupt(config, vocabulary))(batch)
+    terms = train.make_terms(config, model)
+    weights = np.asarray(corrupted["weights"].reshape(4, -1).sum(1))
+    assert len(set(weights.tolist())) > 1  # the devices have unequal numbers of masked tokens
+
+    def loss(params):
+        if average == "global":
+            shares = [corrupted]
+        else:
+            shares = [jax.tree.map(lambda x: x[2 * i : 2 * i + 2], corrupted) for i in range(4)]  # noqa: B023
+        means = [sum(t.sum / t.weight for t in terms(params, share, {}).values()) for share in shares]
+        return sum(means) / len(means)
+
+    expected = optax.global_norm(jax.jit(jax.grad(loss))(state["params"]))
+    devices = build_parallel(config.parallel)
+    step = devices.compile(train.make_train_step(config, model, optimizer, vocabulary))
+    after, _ = step(devices.adopt(state), devices.put_batch(batch))
+    np.testing.assert_allclose(devices.read(after["sums"]["gradient_norm"][0]), expected, rtol=1e-5)

@@ -7,6 +7,7 @@ import pytest
 
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import Model
+from ssl_jax.models.neighbours import attend_to_neighbours
 from ssl_jax.models.transformer import Dropout, Transformer, TransformerConfig
 from tests.reference.transformers_bert import model_config
 
@@ -158,16 +159,18 @@ def test_initial_values_are_the_originals():
     assert (query["kernel"][0] != query["kernel"][1]).any()  # each layer draws its own
 
 
-def test_sinusoidal_positions_start_from_the_2017_table():
-    _, params, _ = make(position_init="sinusoidal")
-    config = TransformerConfig(**model_config(position_init="sinusoidal"))
-    table = jax.jit(Model(config, ()).init)(jax.random.key(0), make()[2])["params"]["encoder"]["embeddings"]["position"]
-    expected = np.zeros((24, 36))
-    for position in range(24):
-        for i in range(18):
-            angle = position / 10_000 ** (2 * i / 36)
-            expected[position, i], expected[position, 18 + i] = np.sin(angle), np.cos(angle)
-    np.testing.assert_allclose(table, 0.02 * np.sqrt(2) * expected, atol=1e-6)
+def test_heads_that_start_at_neighbours_attend_to_them():
+    offsets = (-1, 1, -2)
+    config = TransformerConfig(
+        **model_config(neighbours=offsets, norm="pre", hidden_size=96, heads=3, initializer_range=0.1)
+    )
+    model, batch = Model(config, ()), make()[2]
+    batch["tokens"] = batch["segments"] = np.zeros_like(batch["tokens"])  # positions alone tell them apart
+    params = attend_to_neighbours(jax.jit(model.init)(jax.random.key(0), batch)["params"], config)
+    scores = np.asarray(apply(model, params, batch)["layers"]["scores"])[0].mean(0)  # layer 0: [heads, S, S]
+    for head, offset in enumerate(offsets):
+        for query in range(2, LENGTH - 2):
+            assert scores[head, query].argmax() == query + offset
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,9 @@ class TransformerConfig:
     pooler: bool  # tanh(dense(first position)), read by pair heads
     dropout: float  # after the embeddings and after each sub-layer
     attention_dropout: float  # on the attention probabilities
-    initializer_range: float  # sd of the normal, cut at two sd, that all matrices start from
-    position_init: str  # 'normal' as the matrices; 'sinusoidal' starts from the 2017 table
+    initializer_range: float  # sd of the normal, cut at two sd, that matrices start from
+    embedding_range: float  # the same for the tables; 0: as the matrices
+    neighbours: tuple[int, ...]  # offsets that layer 0's heads attend to at the start (neighbours.py); (): none
     dtype: str  # of the computation; parameters, norms and softmax are float32
     scan: bool  # compile one layer and loop over it, or unroll all layers
     remat: bool  # recompute a layer in the backward pass instead of keeping it
@@ -89,9 +90,9 @@ class TransformerConfig:
     def __post_init__(self):
         object.__setattr__(self, "ffn_size", self.ffn_size or 4 * self.hidden_size)
         object.__setattr__(self, "embedding_size", self.embedding_size or self.hidden_size)
+        object.__setattr__(self, "embedding_range", self.embedding_range or self.initializer_range)
         check_choice(self.activation, ACTIVATIONS, "model.activation")
         check_choice(self.norm, ("post", "pre"), "model.norm")
-        check_choice(self.position_init, ("normal", "sinusoidal"), "model.position_init")
         if self.hidden_size % self.heads:
             raise UserError(
                 f"model.hidden_size={self.hidden_size} is not divisible by model.heads={self.heads}"
@@ -140,13 +141,6 @@ class Dropout(nn.Module):
         return jnp.where(bits < kept, x * jnp.asarray(2**16 / kept, x.dtype), jnp.zeros_like(x))
 
 
-def sinusoids(length, width):
-    """The table of Vaswani et al. 2017, section 3.5: [length, width], sines then cosines."""
-    rates = 10_000 ** (-jnp.arange(0, width, 2) / width)
-    angles = jnp.arange(length)[:, None] * rates
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)[:, :width]
-
-
 class Embeddings(nn.Module):
     """Sum of token, position and segment embeddings, norm, dropout: tokens [B, S] to [B, S, H]."""
 
@@ -155,21 +149,16 @@ class Embeddings(nn.Module):
     def setup(self):
         config = self.config
         width = config.embedding_size
-        self.token = self.param("token", config.kernel_init, (config.vocab_size, width))
-        self.position = self.param("position", self._position_init, (config.positions, width))
+        start = nn.initializers.truncated_normal(config.embedding_range)
+        self.token = self.param("token", start, (config.vocab_size, width))
+        self.position = self.param("position", start, (config.positions, width))
         if config.segments:
-            self.segment = self.param("segment", config.kernel_init, (config.segments, width))
+            self.segment = self.param("segment", start, (config.segments, width))
         if config.embedding_norm:
             self.norm = config.layer_norm()
         if width != config.hidden_size:
             self.projection = config.dense(config.hidden_size)
         self.drop = Dropout(config.dropout)
-
-    def _position_init(self, key, shape):
-        if self.config.position_init == "sinusoidal":
-            # As strong as a normal of the same sd: a sinusoid's root mean square is sqrt(1/2).
-            return self.config.initializer_range * jnp.sqrt(2.0) * sinusoids(*shape)
-        return self.config.kernel_init(key, shape)
 
     def __call__(self, tokens, segments):
         x = jnp.take(self.token, tokens, axis=0)

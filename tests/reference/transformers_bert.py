@@ -10,7 +10,7 @@ def model_config(**changes):
             vocab_size=61, layers=3, hidden_size=36, heads=3, ffn_size=52, embedding_size=0, positions=24,
             segments=2, causal=False, norm="post", embedding_norm=True, final_norm=False, norm_epsilon=1e-12,
             activation="gelu", pooler=True, dropout=0.0, attention_dropout=0.0, initializer_range=0.02,
-            position_init="normal", dtype="float32", scan=False, remat=False,
+            embedding_range=0.0, neighbours=(), dtype="float32", scan=False, remat=False,
         )
         | changes
     )  # fmt: skip
