@@ -27,8 +27,12 @@ SENTENCES = (
 )
 
 
+ARTICLES = 5
+
+
 def main():
     from ssl_jax import baselines, logs, parallel, predict, train
+    from ssl_jax.data import tokens
 
     config, workdir = CONFIG.value, Path(WORKDIR.value)
     parallel.initialise()
@@ -55,12 +59,39 @@ def main():
         f"{result['unigram_loss'] - result['loss']:.3f} below the token frequencies"
     )
     run = predict.load_run(workdir)
+    print("\nSentences written for this demo, with the five likeliest fills:")
     for sentence in SENTENCES:
-        print(f"\n  {sentence}")
-        for blank in predict.fill_masks(run, sentence):
-            print("    " + "   ".join(f"{token} {probability:.0%}" for token, probability in blank))
+        show(sentence, predict.fill_masks(run, sentence))
+    print("\nFirst sentences of held-out articles, their middle word hidden:")
+    store = tokens.Store(tokens.prepare(config.data), "heldout")
+    for number in range(ARTICLES):
+        sentence, hidden = hide_a_word(run, store.document(number)[0])
+        show(run.tokenizer.decode(sentence, skip_special_tokens=False), predict.fill_blanks(run, sentence), hidden)
     print(f"\n{workdir}/curves.png has the curves, {workdir}/result.json these numbers:")
     print(json.dumps({name: result[name] for name in ("accuracy", "baseline_accuracy", "loss", "unigram_loss")}))
+
+
+def hide_a_word(run, sentence):
+    """The first tokens of a sentence, the word in their middle replaced by [MASK]; and that word."""
+    ids = sentence[: run.config.phases.lengths[0] - 2].tolist()
+    whole = [
+        place
+        for place, (token, following) in enumerate(zip(ids, [*ids[1:], 0]))
+        # A word of one piece and of letters.
+        if run.vocabulary.starts_word[token]
+        and (run.vocabulary.starts_word[following] or run.vocabulary.special[following])
+        and run.tokenizer.id_to_token(token).isalpha()
+    ]
+    place = whole[len(whole) // 2]
+    hidden = run.tokenizer.id_to_token(ids[place])
+    ids[place] = run.vocabulary.mask
+    return ids, hidden
+
+
+def show(sentence, blanks, hidden=None):
+    print(f"\n  {sentence}" + (f"   (it was: {hidden})" if hidden else ""))
+    for blank in blanks:
+        print("    " + "   ".join(f"{token} {probability:.0%}" for token, probability in blank))
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ class Log:
 
     def metrics(self, step, split, values, note=""):
         """Appends one line of metrics, and prints it; `values` is name -> float."""
+        values = dict(sorted(values.items(), key=_reading_order))
         self._append("metrics.jsonl", step, split, values)
         if self.writes:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
@@ -115,6 +116,12 @@ class Log:
             lines.write(json.dumps({"step": step, "split": split, **values}) + "\n")
         for key, value in values.items():
             self.events.add_scalar(f"{split}/{key}", value, step)
+
+
+def _reading_order(item):
+    """The loss first, then what it consists of, last what belongs to the optimizer."""
+    name, _ = item
+    return name in ("gradient_norm", "learning_rate"), name != "loss", name
 
 
 def read_lines(path):

@@ -51,13 +51,26 @@ def load_run(workdir):
 
 
 def fill_masks(run, sentence, best=5):
-    """The likeliest tokens for every mask token in `sentence`.
+    """The likeliest tokens for every mask token (BERT's is spelt [MASK]) in `sentence`.
 
     Returns:
       For each blank, in reading order, a list of (token, probability), the likeliest first.
+
+    Raises:
+      UserError: there is no blank, or the sentence is too long for the model.
     """
     vocabulary = run.vocabulary
-    ids = run.tokenizer.encode(sentence, add_special_tokens=False).ids
+    blank = run.tokenizer.id_to_token(vocabulary.mask)
+    # A tokenizer takes a special token in a text for plain text, so the blanks are put in here.
+    before, *after = (run.tokenizer.encode(part, add_special_tokens=False).ids for part in sentence.split(blank))
+    if not after:
+        raise UserError(f"no {blank} to fill in {sentence!r}")
+    return fill_blanks(run, [*before, *(token for part in after for token in (vocabulary.mask, *part))], best)
+
+
+def fill_blanks(run, ids, best=5):
+    """As `fill_masks`, for a list of token ids without [CLS] and [SEP]."""
+    vocabulary = run.vocabulary
     tokens = np.array([[vocabulary.start, *ids, vocabulary.separator]])
     batch = dict(tokens=tokens, mask=np.ones_like(tokens), segments=np.zeros_like(tokens))
     logits = jax.jit(run.model.apply)({"params": run.params}, batch)["mlm_logits"][0]

@@ -296,10 +296,9 @@ def train(config, workdir):
             last = done == config.steps
             stopping = stop.requested(done)
             if last or done % config.log_every == 0:
-                sums = {name: [parallel.read(x) for x in pair] for name, pair in state["sums"].items()}
                 require_finite(loss, step, parallel, checkpoints)
-                means = {name: total / weight for name, (total, weight) in sums.items()}
-                log.training(done, means, meter.values())
+                sums = {name: map(parallel.read, pair) for name, pair in state["sums"].items()}
+                log.training(done, {name: total / weight for name, (total, weight) in sums.items()}, meter.values())
             if last or done % config.evaluate_every == 0:
                 for name, evaluator in evaluators.items():
                     log.metrics(done, name, dict(evaluator.run(state["params"], phase.length)))
