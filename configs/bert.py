@@ -12,6 +12,25 @@ default corpus here is the demo's, and `--config.data.corpus=wikipedia/20230601.
 Sizes: base and large are the paper's (section 3), tiny to medium Google's miniatures (Turc et al. 2019,
 google-research/bert README), table6-* the size ablation of the paper's Table 6. Parameters, encoder and
 pooler, exact: base 109,482,240 (paper: 110M), large 335,141,888 (paper: 340M).
+
+The demo is a recipe of our own: about five minutes on two CPU cores, for showing that the machinery learns.
+It was chosen by trials of 1,200 steps on the demo corpus (vocabulary 4096, 16 x 64 tokens, 2 layers of 128,
+one seed each, so differences below 0.05 nat mean nothing; held-out loss in nats, unigram loss 6.70):
+
+    start                     heads at random positions 6.15, at neighbours (models/neighbours.py) 5.01
+    Adam                      b2 .98 5.46, b2 .999 at the same rate 6.66 (back on the unigram plateau)
+    masked share              15 % 5.44, 25 % 5.20, 40 % 5.01
+    learning rate             1e-3 5.46, 2e-3 5.20, and 2e-3 5.01, 3e-3 4.97 in another series
+    norm                      pre 5.01, post 5.08
+    heads                     4 5.01, 8 5.03
+    token / position sd       .05 / .1 5.45, .02 / .04 6.45
+    sd of the matrices        .088 5.44, .05 5.28, .03 5.25, .02 5.24 (held out with 40 % masked: a harder test)
+    without NSP               5.27 against 5.25
+
+All but the last two lines were measured with 15 % masked held out, in a prototype of this model. A model that
+copies the tenth of the targets that stays visible and otherwise guesses the most frequent token gets 14 % right:
+accuracies up to that, as post-norm and random starts gave, are the plateau. Not tried: depth, width, other
+lengths, dropout, other seeds.
 """
 
 from ml_collections import ConfigDict

@@ -140,7 +140,7 @@ def make_train_step(config, model, optimizer, vocabulary):
             value = 0.0
             for name, term in made.items():
                 if config.loss_average == "device":  # the originals' mean of per-core means
-                    weight = term.weight * devices * config.accumulate
+                    weight = jnp.maximum(term.weight, 1.0) * devices * config.accumulate
                 else:
                     weight = weights[name]
                 value += config.losses[name] * term.sum / weight
@@ -237,7 +237,9 @@ def build_evaluators(config, measure, parallel, vocabulary, prepared):
 
 def decisive(config):
     """The config as a JSON-able dict, less the keys that a resumed run may change."""
-    return {key: value for key, value in json.loads(config.to_json()).items() if key not in FREE_KEYS}
+    values = json.loads(config.to_json())
+    del values["data"]["root"]  # where the prepared corpus lies is this machine's business
+    return {key: value for key, value in values.items() if key not in FREE_KEYS}
 
 
 def train(config, workdir):

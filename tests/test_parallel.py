@@ -44,7 +44,7 @@ def losses(workdir):
 
 
 @pytest.fixture(scope="session")
-def one_device(data_root, tmp_path_factory, request):
+def one_device(data_root, tmp_path_factory):
     """The losses of six steps on one device, with the folder of the run."""
     from configs import bert
 
@@ -100,6 +100,14 @@ def test_a_run_goes_on_elsewhere_with_the_same_examples(cut, one_device, smoke_c
     subprocess.run(["cp", "-r", f"{one_device[1]}/.", tmp_path], check=True)
     subprocess.run(["rm", "-r", tmp_path / "checkpoints" / "6", tmp_path / "checkpoints" / "4"], check=True)
     train(smoke_config(*SHORT, *CUTS[cut]), tmp_path)
+    np.testing.assert_allclose(losses(tmp_path), one_device[0], rtol=1e-5)
+
+
+def test_a_sharded_run_goes_on_on_one_device(one_device, smoke_config, tmp_path):
+    sharded = CUTS["mesh fsdp 2 x tensor 2"]
+    train(smoke_config(*SHORT, *sharded), tmp_path)
+    subprocess.run(["rm", "-r", tmp_path / "checkpoints" / "6", tmp_path / "checkpoints" / "4"], check=True)
+    train(smoke_config(*SHORT, *ONE), tmp_path)
     np.testing.assert_allclose(losses(tmp_path), one_device[0], rtol=1e-5)
 
 
