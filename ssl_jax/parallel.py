@@ -151,10 +151,12 @@ class Sharded:
         name = path_name(path)
         for pattern, axes in RULES:
             if re.search(pattern, name):
-                fitting = (
+                fitting = [
                     axis if axis and size % self.mesh.shape[axis] == 0 else None
                     for axis, size in zip(axes, x.shape, strict=True)
-                )
+                ]
+                while fitting and fitting[-1] is None:
+                    fitting.pop()  # as jit writes the specs of its results: equal specs compile once
                 return NamedSharding(self.mesh, PartitionSpec(*fitting))
         return NamedSharding(self.mesh, PartitionSpec())
 
@@ -179,6 +181,10 @@ class Sharded:
 
     def compile(self, function, donate=False):
         def whole(state, batch):
-            return function(state, batch, total=lambda x: x, shard=lambda: 0)
+            made = function(state, batch, total=lambda x: x, shard=lambda: 0)
+            # What comes out lies where it came in, or the next step would be compiled anew for it.
+            return jax.tree_util.tree_map_with_path(
+                lambda path, x: lax.with_sharding_constraint(x, self.sharding(path, x)), made
+            )
 
         return jax.jit(whole, donate_argnums=(0,) if donate else ())

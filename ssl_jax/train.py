@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import filelock
 import jax
 import jax.numpy as jnp
 import optax
@@ -250,10 +251,22 @@ def train(config, workdir):
       SIGTERM stopped the run, which is saved then.
 
     Raises:
-      UserError: see `plan_phases`, `check`, `Checkpoints.restore`; or the loss is not finite.
+      UserError: see `plan_phases`, `check`, `Checkpoints.restore`; or the loss is not finite; or another
+        process is training in `workdir`.
     """
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
+    if jax.process_index() != 0:
+        return _train(config, workdir)
+    try:
+        # The system lets go of it however the process ends.
+        with filelock.FileLock(workdir / "lock", timeout=0):
+            return _train(config, workdir)
+    except filelock.Timeout as error:
+        raise UserError(f"another process is training in {workdir}; use another --workdir") from error
+
+
+def _train(config, workdir):
     parallel = build_parallel(config.parallel)
     phases = plan_phases(config)
     prepared = Path(tokens.prepare(config.data))

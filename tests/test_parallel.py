@@ -124,7 +124,7 @@ def test_parameters_are_sharded_by_name(smoke_config):
         keys = tuple(jax.tree_util.DictKey(part) for part in name.split("/"))
         return tuple(parallel.sharding(keys, jax.ShapeDtypeStruct(shape, np.float32)).spec)
 
-    assert where("encoder/layers/attention/query/kernel", 2, 32, 2, 16) == (None, "fsdp", "tensor", None)
+    assert where("encoder/layers/attention/query/kernel", 2, 32, 2, 16) == (None, "fsdp", "tensor")
     assert where("encoder/layers/ffn/output/kernel", 2, 128, 32) == (None, "tensor", "fsdp")
     assert where("encoder/embeddings/token", 511, 32) == (None, "fsdp")  # 511 is odd: not cut
     assert where("encoder/layers/ffn_norm/scale", 2, 32) == ()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import filelock
 import jax
 import numpy as np
 import pytest
@@ -174,6 +175,11 @@ def test_a_finished_run_says_its_result_again(finished, smoke_config):
     result = train(smoke_config(), finished)
     assert result == json.loads((finished / "result.json").read_text())
     assert (finished / "metrics.jsonl").read_text() == before
+
+
+def test_two_runs_in_one_folder_are_refused(finished, smoke_config):
+    with filelock.FileLock(finished / "lock"), pytest.raises(UserError, match="another process is training"):
+        train(smoke_config(), finished)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_checkpoint(smoke_config, tmp_path):

@@ -152,3 +152,20 @@ def test_the_gradient_is_that_of_the_named_average(parts, average):
     step = devices.compile(train.make_train_step(config, model, optimizer, vocabulary))
     after, _ = step(devices.adopt(state), devices.put_batch(batch))
     np.testing.assert_allclose(devices.read(after["sums"]["gradient_norm"][0]), expected, rtol=1e-5)
+
+
+def test_a_sharded_state_stays_where_it_is(parts):
+    _, vocabulary, model, optimizer, state, batch = parts
+    config = bert.get_config("tiny,smoke")
+    config.parallel.update(mode="mesh", fsdp=2, tensor=2)
+    devices = build_parallel(config.parallel)
+    measure = train.make_measure(config, model, vocabulary)
+    state = devices.create(lambda: train.initial_state(config, model, optimizer, measure))
+    step = devices.compile(train.make_train_step(config, model, optimizer, vocabulary))
+    before = jax.tree.map(lambda x: x.sharding, state)
+    inner = state["params"]["encoder"]["layers"]["ffn"]["inner"]["kernel"]
+    assert inner.addressable_data(0).shape == (2, 32 // 2, 128 // 2)
+    for _ in range(2):
+        state, _ = step(state, devices.put_batch(batch))
+    assert jax.tree.all(jax.tree.map(lambda x, old: x.sharding.is_equivalent_to(old, x.ndim), state, before))
+    assert step._cache_size() == 1
