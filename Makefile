@@ -8,6 +8,7 @@ RUN := .venv/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test bench clean
+.NOTPARALLEL:  # two pips in one .venv would get in each other's way
 
 # Big temporaries in huge pages: fewer page faults in a training step on a CPU.
 demo: .venv/demo
@@ -16,14 +17,16 @@ demo: .venv/demo
 test: .venv/test
 	$(RUN) -m pytest --numprocesses 2 --dist worksteal
 
-bench: .venv/test
+bench: .venv/bench
 	$(RUN) scripts/bench.py
 
 # One stamp per extra: installed again only when the requirements change.
-.venv/demo .venv/test: setup.cfg pyproject.toml constraints.txt
-	test -x $(RUN) || $(PYTHON) -m venv .venv
-	$(INSTALL) --editable .[$(@F)]
-	touch $@
+.venv/demo .venv/test .venv/bench: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11; use make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(INSTALL) --editable '.[$(@F)]'
+	@touch $@
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -41,7 +41,7 @@ def main():
         return
     baseline = baselines.unigram(config)
     result |= {
-        "total_loss": result.get("total_loss", result["loss"]),
+        "total_loss": result["loss"],
         "loss": result["mlm_loss"],
         "accuracy": result["mlm_accuracy"],
         **baseline,
@@ -64,15 +64,17 @@ def main():
         show(sentence, predict.fill_masks(run, sentence))
     print("\nFirst sentences of held-out articles, their middle word hidden:")
     store = tokens.Store(tokens.prepare(config.data), "heldout")
-    for number in range(ARTICLES):
+    for number in range(min(ARTICLES, len(store.documents) - 1)):
         sentence, hidden = hide_a_word(run, store.document(number)[0])
-        show(run.tokenizer.decode(sentence, skip_special_tokens=False), predict.fill_blanks(run, sentence), hidden)
+        if hidden:
+            text = run.tokenizer.decode(sentence, skip_special_tokens=False)
+            show(text, predict.fill_blanks(run, sentence), hidden)
     print(f"\n{workdir}/curves.png has the curves, {workdir}/result.json these numbers:")
     print(json.dumps({name: result[name] for name in ("accuracy", "baseline_accuracy", "loss", "unigram_loss")}))
 
 
 def hide_a_word(run, sentence):
-    """The first tokens of a sentence, the word in their middle replaced by [MASK]; and that word."""
+    """The first tokens of a sentence, the word in their middle replaced by [MASK]; and that word, or None."""
     ids = sentence[: run.config.phases.lengths[0] - 2].tolist()
     whole = [
         place
@@ -82,6 +84,8 @@ def hide_a_word(run, sentence):
         and (run.vocabulary.starts_word[following] or run.vocabulary.special[following])
         and run.tokenizer.id_to_token(token).isalpha()
     ]
+    if not whole:
+        return ids, None
     place = whole[len(whole) // 2]
     hidden = run.tokenizer.id_to_token(ids[place])
     ids[place] = run.vocabulary.mask

@@ -10,7 +10,7 @@ from ssl_jax.data import batches, tokens
 
 
 def unigram(config):
-    """The baselines of masked-token prediction, on the targets of the final held-out evaluation.
+    """The baselines of masked-token prediction, on the targets of a walk over all held-out text.
 
     Returns:
       `baseline_accuracy`: how often the target is the most frequent token of the training text.

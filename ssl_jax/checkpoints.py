@@ -1,7 +1,6 @@
 """Save, find and verify a run's states with Orbax: asynchronous, atomic, the newest readable one wins."""
 
 import contextlib
-import os
 import re
 import sys
 from pathlib import Path
@@ -42,15 +41,23 @@ class Checkpoints:
         """
         Args:
           workdir: the run's folder.
-          config: a JSON-able dict of everything that decides the run's numbers; saved with each state.
+          config: a JSON-able dict of everything that decides the run's numbers; saved with each state. None:
+            read only, whatever the config was.
           keep: how many of the newest checkpoints stay on disk.
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
         self.config = config
+        writes = config is not None
         self.manager = ocp.CheckpointManager(
             self.folder,
             item_names=("state", "fingerprint", "config"),
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                enable_async_checkpointing=True,
+                create=writes,
+                read_only=not writes,
+                cleanup_tmp_directories=writes,
+            ),
         )
 
     def newest(self):
@@ -99,8 +106,8 @@ class Checkpoints:
     def restore(self, like):
         """The newest state that can be read, or None when there is none at all.
 
-        A checkpoint that cannot be read or whose fingerprint differs is named on stderr and set aside as
-        `<step>.damaged`; the one before it is tried.
+        A checkpoint that cannot be read or whose fingerprint differs is named on stderr, and the one before it
+        is tried. Once one is found, those that were passed over are set aside as `<step>.damaged`.
 
         Args:
           like: a tree of `jax.ShapeDtypeStruct`, with shardings on a mesh.
@@ -109,25 +116,29 @@ class Checkpoints:
           UserError: a readable checkpoint is of another config (the line holds the differing keys), or
             there are checkpoints and none is readable.
         """
-        steps = sorted(self.manager.all_steps(), reverse=True)
-        for step in steps:
+        damaged = []
+        for step in sorted(self.manager.all_steps(), reverse=True):
+            state = None
             try:
                 state = self._read(step, like)
-            except UserError:
+            except (UserError, MemoryError, PermissionError):
                 raise
             except Exception as error:  # Orbax, tensorstore and JSON each fail in their own way.
-                self._set_aside(step, _reason(error))
-                continue
-            return state
-        if steps:
+                print(f"damaged checkpoint {self.folder / str(step)} skipped: {_reason(error)}", file=sys.stderr)
+            if _on_all_hosts(state is not None):
+                if self.config is not None:
+                    self._set_aside(damaged)
+                return state
+            damaged.append(step)
+        if damaged:
             raise UserError(
                 f"no checkpoint in {self.folder} can be read; remove the folder to start the run anew"
             )
         return None
 
     def _read(self, step, like):
-        config = self.manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
-        differing = differing_keys(config["config"], self.config)
+        config = self.manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
+        differing = differing_keys(config, self.config or config)
         if differing:
             raise UserError(
                 f"{self.folder / str(step)} is of another config: {', '.join(differing)}; "
@@ -145,13 +156,19 @@ class Checkpoints:
             raise ValueError("its numbers are not those that were saved")
         return state
 
-    def _set_aside(self, step, reason):
-        path = self.folder / str(step)
-        if jax.process_index() == 0:
-            print(f"damaged checkpoint {path} skipped: {reason}", file=sys.stderr)
-            os.rename(path, path.with_name(f"{step}.damaged"))
-        multihost_utils.sync_global_devices(f"damaged checkpoint {step}")
-        self.manager.reload()
+    def _set_aside(self, steps):
+        for step in steps if jax.process_index() == 0 else ():
+            path = self.folder / str(step)
+            earlier = len(list(self.folder.glob(f"{step}.damaged*")))
+            path.rename(path.with_name(f"{step}.damaged" + (f"-{earlier}" if earlier else "")))
+        if steps:
+            multihost_utils.sync_global_devices("damaged checkpoints set aside")
+            self.manager.reload()
+
+
+def _on_all_hosts(flag):
+    """Whether the flag is true on every host."""
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(flag))))
 
 
 def _reason(error):

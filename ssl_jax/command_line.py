@@ -5,7 +5,7 @@ import sys
 import threading
 import warnings
 
-from absl import flags, logging
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from ssl_jax.errors import UserError
@@ -28,11 +28,14 @@ def run(main):
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     threading.excepthook = sys.unraisablehook = lambda arguments: None
     _require_config()
+    app.define_help_flags()
     try:
-        flags.FLAGS(sys.argv)
+        rest = flags.FLAGS(sys.argv)[1:]
+        if rest:
+            raise flags.Error(f"{rest[0]!r} is not a flag; flags begin with --, as in --config.steps=100")
         if "config" in flags.FLAGS:
             _ = flags.FLAGS["config"].value.is_locked  # what is wrong with a file is told on first use
-    except (flags.Error, UserError, AttributeError, OSError, TypeError, ValueError) as error:
+    except Exception as error:  # absl's, ml_collections' and whatever a config file raises
         _exit(2, _flag_message(error))
     try:
         main()
@@ -55,14 +58,16 @@ def _require_config():
 def _flag_message(error):
     """The lines that absl and ml_collections spread over several, as one."""
     lines = [line.strip() for line in str(error).replace("\\n", "\n").splitlines() if line.strip()]
-    if isinstance(error, AttributeError):
+    if isinstance(error, AttributeError) and lines[0].startswith(("'", '"')):
         # ml_collections quotes twice: '\'stps\'\nDid you mean "steps" instead of "stps"?'
         return "unknown config key " + "; ".join(line.strip("\"'\\") for line in lines)
     if isinstance(error, OSError):
         # ml_collections lists the places where it looked: the first is the file as it was given.
-        return "cannot read the config file " + next((line for line in lines if ".py" in line), str(error))
+        return "cannot read the config file " + next((x for x in lines[1:] if "Attempted" not in x), lines[0])
     # A config file's own error arrives as a whole traceback in one string: its last line is the message.
-    return lines[-1].split("UserError: ")[-1] if lines else repr(error)
+    message = lines[-1].split("UserError: ")[-1] if lines else repr(error)
+    known = isinstance(error, (flags.Error, UserError, ValueError))
+    return message if known else f"the config file fails: {type(error).__name__}: {message}"
 
 
 def _exit(code, message):

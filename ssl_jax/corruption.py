@@ -40,12 +40,12 @@ def mask_tokens(batch, vocabulary, key, *, rate, mask, random, max_predictions, 
     """
     length = batch["tokens"].shape[1]
     counts = prediction_counts(length, rate, max_predictions)
-    starts_word = jnp.asarray(vocabulary.starts_word)
+    special, starts_word = jnp.asarray(vocabulary.special), jnp.asarray(vocabulary.starts_word)
 
     def corrupt(tokens, real, index):
         order_key, kind_key, token_key = jax.random.split(jax.random.fold_in(key, index), 3)
         real = real.astype(bool)
-        candidate = real & (tokens != vocabulary.start) & (tokens != vocabulary.separator)
+        candidate = real & ~special[tokens]
         count = jnp.asarray(counts)[real.sum()]
         score = jnp.where(candidate, jax.random.uniform(order_key, (length,)), 2.0)
         if whole_word:

@@ -3,7 +3,6 @@
 import json
 
 import jax
-import numpy as np
 
 from ssl_jax import corruption, flops
 from ssl_jax.models.model import build_model
@@ -44,6 +43,6 @@ def describe(config):
     return {
         "config": json.loads(config.to_json()),
         "parts": parts,
-        "parameters": sum(int(np.prod(x.shape)) for x in jax.tree.leaves(shapes)),
+        "parameters": flops.count_parameters(shapes),
         "phases": phases,
     }

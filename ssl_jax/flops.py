@@ -45,10 +45,10 @@ def flops_per_token(config, length, predictions):
     return 6 * weights + 12 * config.layers * hidden * length
 
 
-def peak_flops(dtype):
-    """The peak of this run's devices together, in FLOP/s: from PEAKS, or a measured matrix product."""
+def peak_flops(dtype, devices):
+    """The peak of so many devices together, in FLOP/s: from PEAKS, or a measured matrix product."""
     peak = PEAKS.get(jax.devices()[0].device_kind)
-    return jax.device_count() * peak if peak else _measured_peak(dtype)
+    return devices * peak if peak else _measured_peak(dtype)
 
 
 def _measured_peak(dtype, size=1024, repeats=5):

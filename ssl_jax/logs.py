@@ -3,12 +3,19 @@
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 from tqdm import tqdm
+
+from ssl_jax.errors import UserError
 
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint ml_collections tensorflow-datasets grain tokenizers numpy".split()
 
@@ -25,9 +32,10 @@ def provenance():
     """Package versions, Python, and this source tree's git commit ('+' when it has changes)."""
 
     def git(*words):
-        here = Path(__file__).parent
-        done = subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else ""
+        if shutil.which("git") is None:
+            return ""
+        command = ["git", "-C", Path(__file__).parent, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
     commit = git("rev-parse", "HEAD")
     return {
@@ -51,12 +59,13 @@ class Log:
         self.writes = jax.process_index() == 0
         if not self.writes:
             return
-        # tensorboardX takes a third of a second to import: only the process that writes pays.
-        from tensorboardX import SummaryWriter
-
         for name in ("metrics.jsonl", "timings.jsonl"):
             _keep_lines(self.workdir / name, first_step)
-        self.events = SummaryWriter(str(self.workdir / "events"), purge_step=first_step + 1)
+        (self.workdir / "events").mkdir(exist_ok=True)
+        self.events = EventsWriter(str(self.workdir / "events" / "events"))
+        # TensorBoard forgets what an earlier process wrote after this step.
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._write_event(first_step + 1, session_log=start)
         self.bar = tqdm(
             total=steps, initial=first_step, unit="step", disable=None, dynamic_ncols=True, smoothing=0.1
         )
@@ -85,6 +94,8 @@ class Log:
         if not self.writes:
             return {}
         lines = [line for line in read_lines(self.workdir / "metrics.jsonl") if line["split"] == "heldout"]
+        if not lines:
+            raise UserError(f"{self.workdir}/metrics.jsonl has no held-out line: remove the folder and run anew")
         values = {name: value for name, value in lines[-1].items() if name != "split"}
         write_json(self.workdir / "result.json", values)
         return values
@@ -112,10 +123,19 @@ class Log:
     def _append(self, name, step, split, values):
         if not self.writes:
             return
-        with open(self.workdir / name, "a") as lines:
-            lines.write(json.dumps({"step": step, "split": split, **values}) + "\n")
-        for key, value in values.items():
-            self.events.add_scalar(f"{split}/{key}", value, step)
+        path = self.workdir / name
+        try:
+            with open(path, "a") as lines:
+                lines.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+            for key, value in values.items():
+                self._write_event(step, summary=summary.scalar(f"{split}/{key}", value))
+            self.events.flush()
+        except OSError as error:  # a full disk is noticed on closing, where the system names no file
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+    def _write_event(self, step, **content):
+        # In this thread, unlike SummaryWriter's: a fault is raised where it happens.
+        self.events.write_event(event_pb2.Event(wall_time=time.time(), step=step, **content))
 
 
 def _reading_order(item):

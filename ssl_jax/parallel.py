@@ -45,7 +45,16 @@ def initialise(coordinator=None, process_count=None, process_index=None):
     Call it before anything touches a device. `coordinator` is HOST:PORT, 'auto' where JAX finds out by
     itself, or None for a single process. The cache is in JAX_COMPILATION_CACHE_DIR, by default
     ~/.cache/ssl_jax/xla.
+
+    Raises:
+      UserError: some of the three are given and others are missing.
     """
+    given = [process_count is not None, process_index is not None]
+    if coordinator not in (None, "auto") and not all(given) or coordinator in (None, "auto") and any(given):
+        raise UserError(
+            "several processes need all of --coordinator HOST:PORT, --process_count and --process_index, "
+            "or --coordinator auto alone"
+        )
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", os.path.expanduser("~/.cache/ssl_jax/xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -62,8 +71,13 @@ def build_parallel(config):
       UserError: an unknown mode, more devices than there are, or sizes that do not multiply.
     """
     check_choice(config.mode, ("pmap", "mesh"), "parallel.mode")
-    devices = jax.devices()
+    for name, least in (("devices", 0), ("fsdp", 1), ("tensor", 1)):
+        if config[name] < least:
+            raise UserError(f"parallel.{name}={config[name]}: at least {least}")
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     if config.devices:
+        if jax.process_count() > 1:
+            raise UserError("parallel.devices is for one process; several use all their devices")
         if config.devices > len(devices):
             raise UserError(f"parallel.devices={config.devices}, but this run has {len(devices)}")
         devices = devices[: config.devices]

@@ -42,7 +42,7 @@ def load_run(workdir):
     model, optimizer = build_model(config), build_optimizer(config.optimizer, config.steps)
     measure = train.make_measure(config, model, vocabulary)
     shapes = jax.eval_shape(lambda: train.initial_state(config, model, optimizer, measure))
-    checkpoints = Checkpoints(workdir, train.decisive(config), config.keep_checkpoints)
+    checkpoints = Checkpoints(workdir, None, config.keep_checkpoints)
     state = checkpoints.restore(Replicated(jax.local_devices()[:1]).like(shapes))
     checkpoints.close()
     if state is None:

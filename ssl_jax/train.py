@@ -5,10 +5,11 @@ make terms of it; the loss is their weighted sum, each normalised once over the 
 optax. Nothing else knows which paper is running.
 """
 
+import functools
 import importlib
 import json
 import math
-import shutil
+import pkgutil
 import signal
 import time
 from pathlib import Path
@@ -21,9 +22,10 @@ import optax
 from jax import lax
 from jax.experimental import multihost_utils
 
-from ssl_jax import corruption, flops, logs, tokenizers
+from ssl_jax import corruption, evaluators, flops, logs, tokenizers
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import batches, tokens
+from ssl_jax.data.files import replacing
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.model import build_model
 from ssl_jax.models.neighbours import attend_to_neighbours
@@ -58,6 +60,8 @@ def plan_phases(config):
         raise UserError(
             f"phases.lengths={lengths} needs as many phases.shares, summing to 1; got {shares}"
         )
+    if min(lengths) < 5:
+        raise UserError(f"phases.lengths={lengths}: a pair of sentences needs 5 tokens, three of them special")
     if max(lengths) > config.model.positions:
         raise UserError(
             f"phases.lengths={lengths}: longer than model.positions={config.model.positions}"
@@ -66,26 +70,61 @@ def plan_phases(config):
     return [Phase(*row) for row in zip([0, *ends], ends, lengths) if row[0] < row[1]]
 
 
-def check(config, parallel, vocabulary):
-    """Raises UserError for numbers that do not fit each other."""
-    if config.steps < 1:
-        raise UserError(f"steps={config.steps}: a run needs at least one step")
+AT_LEAST = {
+    1: ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "checkpoint_every",
+        "keep_checkpoints", "model.layers", "model.heads", "model.positions", "data.passes"),
+    0: ("seed", "data.max_documents", "corruption.max_predictions", "optimizer.weight_decay"),
+}  # fmt: skip
+SHARES = ("model.dropout", "model.attention_dropout", "corruption.rate", "corruption.mask", "corruption.random",
+          "data.short", "data.heldout", "optimizer.warmup")  # fmt: skip
+
+
+def check(config, parallel):
+    """Raises UserError for values that are out of bounds or do not fit each other."""
+    values = {name: functools.reduce(lambda c, key: c[key], name.split("."), config)
+              for names in (*AT_LEAST.values(), SHARES) for name in names}  # fmt: skip
+    for least, names in AT_LEAST.items():
+        for name in names:
+            if values[name] < least:
+                raise UserError(f"{name}={values[name]}: at least {least}")
+    for name in SHARES:
+        if not 0 <= values[name] <= 1 or name.endswith("dropout") and values[name] == 1:
+            raise UserError(f"{name}={values[name]}: a share lies between 0 and 1")
+    if config.corruption.mask + config.corruption.random > 1:
+        raise UserError("corruption.mask and corruption.random are shares of the same tokens: at most 1 together")
+    if config.optimizer.clip <= 0:
+        raise UserError(f"optimizer.clip={config.optimizer.clip}: a norm above 0")
     pieces = parallel.batch_shards * config.accumulate
     if config.batch_size % pieces:
         raise UserError(
             f"batch_size={config.batch_size} is not divisible by {parallel.batch_shards} devices x "
             f"accumulate={config.accumulate} = {pieces}"
         )
-    if vocabulary.size != config.model.vocab_size:
-        raise UserError(
-            f"model.vocab_size={config.model.vocab_size}, but the tokenizer has {vocabulary.size} entries; "
-            "set model.vocab_size and data.tokenizer.vocab_size to the same number"
-        )
     check_choice(config.loss_average, ("global", "device"), "loss_average")
     if config.loss_average == "device" and config.parallel.mode != "pmap":
         raise UserError("loss_average='device' needs parallel.mode='pmap': a mesh sees one global batch")
     for name in config.losses:
         check_choice(name, OBJECTIVES, "objective in losses")
+    if not any(config.losses.values()):
+        raise UserError("all losses have weight 0: nothing to train")
+    for name, options in config.evals.items():
+        modules = [module.name for module in pkgutil.iter_modules(evaluators.__path__)]
+        check_choice(options.module, modules, f"module of evals.{name}")
+
+
+def check_vocabulary(config, vocabulary):
+    """Raises UserError when the model or the masking cannot work with the tokenizer."""
+    if vocabulary.size != config.model.vocab_size:
+        raise UserError(
+            f"model.vocab_size={config.model.vocab_size}, but the tokenizer has {vocabulary.size} entries; "
+            "set model.vocab_size and data.tokenizer.vocab_size to the same number"
+        )
+    missing = [name for name in ("pad", "start", "separator", "mask") if getattr(vocabulary, name) is None]
+    if missing:
+        raise UserError(
+            f"the tokenizer has no token for {', '.join(missing)}, which masking and sentence pairs need; "
+            "use data.tokenizer.kind=wordpiece or unigram"
+        )
 
 
 def make_corrupt(config, vocabulary):
@@ -226,21 +265,23 @@ def initial_state(config, model, optimizer, measure):
     }
 
 
-def build_evaluators(config, measure, parallel, vocabulary, prepared):
+def build_evaluators(config, measure, parallel, vocabulary, prepared, lengths):
     """name -> evaluator: the module of ssl_jax.evaluators that each entry of `config.evals` names."""
-    evaluators = {}
+    made = {}
     for name, options in config.evals.items():
         module = importlib.import_module(f"ssl_jax.evaluators.{options.module}")
         options = {key: value for key, value in options.items() if key != "module"}
-        evaluators[name] = module.Evaluator(measure, config, parallel, vocabulary, prepared, **options)
-    return evaluators
+        made[name] = module.Evaluator(measure, config, parallel, vocabulary, prepared, lengths, **options)
+    return made
 
 
-def decisive(config):
-    """The config as a JSON-able dict, less the keys that a resumed run may change."""
+def decisive(config, prepared):
+    """What decides the run's numbers, as a JSON-able dict: the config less FREE_KEYS, and the data's hashes."""
     values = json.loads(config.to_json())
     del values["data"]["root"]  # where the prepared corpus lies is this machine's business
-    return {key: value for key, value in values.items() if key not in FREE_KEYS}
+    passport = json.loads((prepared / "data.json").read_text())
+    hashes = {name: passport[name] for name in ("content_hash", "tokenizer_hash")}
+    return {key: value for key, value in values.items() if key not in FREE_KEYS} | {"prepared": hashes}
 
 
 def train(config, workdir):
@@ -268,59 +309,69 @@ def train(config, workdir):
 
 def _train(config, workdir):
     parallel = build_parallel(config.parallel)
+    check(config, parallel)
     phases = plan_phases(config)
-    prepared = Path(tokens.prepare(config.data))
-    vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
-    check(config, parallel, vocabulary)
-
     model = build_model(config)
     optimizer = build_optimizer(config.optimizer, config.steps)
+
+    prepared = Path(tokens.prepare(config.data))
+    vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
+    check_vocabulary(config, vocabulary)
+    examples = training_examples(config, phases, prepared, vocabulary)
     measure = make_measure(config, model, vocabulary)
     train_step = parallel.compile(make_train_step(config, model, optimizer, vocabulary), donate=True)
-    evaluators = build_evaluators(config, parallel.compile(measure), parallel, vocabulary, prepared)
+    lengths = {phase.length for phase in phases}
+    watched = build_evaluators(config, parallel.compile(measure), parallel, vocabulary, prepared, lengths)
 
     def create():
         return initial_state(config, model, optimizer, measure)
 
-    checkpoints = Checkpoints(workdir, decisive(config), config.keep_checkpoints)
+    checkpoints = Checkpoints(workdir, decisive(config, prepared), config.keep_checkpoints)
     restored = checkpoints.restore(parallel.like(jax.eval_shape(create)))
     state = parallel.create(create) if restored is None else parallel.adopt(restored)
     first_step = int(parallel.read(state["step"]))
     if jax.process_index() == 0:
         logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
-        shutil.copyfile(prepared / "tokenizer.json", workdir / "tokenizer.json")
+        with replacing(workdir / "tokenizer.json") as file:
+            file.write((prepared / "tokenizer.json").read_bytes())
     (workdir / "result.json").unlink(missing_ok=True)
 
     log = logs.Log(workdir, first_step, config.steps)
+    meter = Meter(config, model.config, parallel.batch_shards)
+    feed = batches_from(first_step, phases, examples, parallel.rows(config.batch_size))
     stop = StopRequest()
-    examples = feed(config, phases, prepared, vocabulary, parallel.rows(config.batch_size), first_step)
-    meter = Meter(config, model.config)
     log.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")
     loss = None
     try:
         for step in range(first_step, config.steps):
-            phase, batch = meter.wait(examples)
+            phase, batch = meter.wait(feed)
             previous = loss
             state, loss = train_step(state, parallel.put_batch(batch))
             # One step behind, so that the device always has the next one to do.
-            require_finite(previous, step - 1, parallel, checkpoints)
+            require_finite(previous, step, parallel, checkpoints)
             meter.count(phase)
             log.advance()
 
             done = step + 1
             last = done == config.steps
             stopping = stop.requested(done)
+            if step == first_step:
+                parallel.read(loss)
+                meter.restart()  # compiling is not training
             if last or done % config.log_every == 0:
-                require_finite(loss, step, parallel, checkpoints)
+                require_finite(loss, done, parallel, checkpoints)
                 sums = {name: map(parallel.read, pair) for name, pair in state["sums"].items()}
                 log.training(done, {name: total / weight for name, (total, weight) in sums.items()}, meter.values())
             if last or done % config.evaluate_every == 0:
-                for name, evaluator in evaluators.items():
-                    log.metrics(done, name, dict(evaluator.run(state["params"], phase.length)))
+                for name, evaluator in watched.items():
+                    values = dict(evaluator.run(state["params"], phase.length))
+                    if not all(map(math.isfinite, values.values())):
+                        raise UserError(f"{name} metrics after step {done} are not finite: {values}")
+                    log.metrics(done, name, values)
                 log.draw_curves()
                 meter.restart()
             if last or stopping or done % config.checkpoint_every == 0:
-                require_finite(loss, step, parallel, checkpoints)
+                require_finite(loss, done, parallel, checkpoints)
                 checkpoints.save(done, parallel.plain(state))
             if stopping and not last:
                 checkpoints.wait()
@@ -329,17 +380,16 @@ def _train(config, workdir):
         checkpoints.wait()
         return log.result()
     finally:
+        stop.restore()
         log.close()
         checkpoints.close()
 
 
-def feed(config, phases, prepared, vocabulary, rows, first_step):
-    """Yields (phase, this host's rows of the batch) from `first_step` on, computed ahead."""
+def training_examples(config, phases, prepared, vocabulary):
+    """The `batch(step)` of each phase. What is wrong with any of them is told before the first step."""
     store = tokens.Store(prepared, "train")
-    for phase in phases:
-        if phase.last <= first_step:
-            continue
-        examples = batches.PairBatches(
+    return [
+        batches.PairBatches(
             store,
             vocabulary,
             phase.length,
@@ -351,20 +401,28 @@ def feed(config, phases, prepared, vocabulary, rows, first_step):
             first_step=phase.first,
             first_example=phase.first * config.batch_size,
         )
-        ahead = batches.prefetch(
-            lambda step: examples(step, rows), max(phase.first, first_step), phase.last  # noqa: B023
-        )
-        for _, batch in ahead:
-            yield phase, batch
+        for phase in phases
+    ]
 
 
-def require_finite(loss, step, parallel, checkpoints):
-    """Raises UserError, with the last good checkpoint, when `loss` (None: nothing yet) is NaN or Inf."""
+def batches_from(first_step, phases, examples, rows):
+    """Yields (phase, this host's rows of the batch) from `first_step` on, computed ahead."""
+    for phase, batch in zip(phases, examples, strict=True):
+        steps = max(phase.first, first_step), phase.last
+        for _, made in batches.prefetch(lambda step: batch(step, rows), *steps):  # noqa: B023
+            yield phase, made
+
+
+def require_finite(loss, done, parallel, checkpoints):
+    """Raises UserError, with the last good checkpoint, when the loss of step `done` (None: none yet) is not finite.
+
+    Steps are counted as in the metrics: `done` steps have been taken.
+    """
     if loss is None or math.isfinite(parallel.read(loss)):
         return
     newest = checkpoints.newest()
     raise UserError(
-        f"the loss or a gradient is not finite at step {step}; last good checkpoint: {newest or 'none yet'}; "
+        f"the loss or a gradient is not finite at step {done}; last good checkpoint: {newest or 'none yet'}; "
         "try a lower optimizer.learning_rate or a longer optimizer.warmup"
     )
 
@@ -375,11 +433,16 @@ class StopRequest:
     def __init__(self):
         self.came = False
         if jax.process_count() == 1:
-            signal.signal(signal.SIGTERM, self._note)
+            self.before = signal.signal(signal.SIGTERM, self._note)
 
     def _note(self, number, frame):
         del number, frame
         self.came = True
+
+    def restore(self):
+        """From here on SIGTERM does what it did before."""
+        if jax.process_count() == 1:
+            signal.signal(signal.SIGTERM, self.before)
 
     def requested(self, step):
         if jax.process_count() == 1:
@@ -390,10 +453,10 @@ class StopRequest:
 class Meter:
     """Tokens per second, MFU and the share of time spent waiting for data, since the last reading."""
 
-    def __init__(self, config, trunk):
+    def __init__(self, config, trunk, devices):
         self.config = config
         self.trunk = trunk
-        self.peak = flops.peak_flops(trunk.dtype)
+        self.peak = flops.peak_flops(trunk.dtype, devices)
         self.restart()
 
     def restart(self):

@@ -38,7 +38,7 @@ def data_root(tmp_path_factory, worker_id):
 
 @pytest.fixture
 def smoke_config(data_root):
-    """`smoke_config("steps=3", ...)`: configs/bert.py:tiny,smoke on the shared corpus, with changes."""
+    """`smoke_config(("steps", 3), ...)`: configs/bert.py:tiny,smoke on the shared corpus, with changes."""
 
     def make(*changes, variant="tiny,smoke"):
         config = bert.get_config(variant)

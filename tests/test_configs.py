@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,7 +89,9 @@ MISTAKES = {
     "unknown nested key": ([*BASE, "--config.optimizer.learning_rte=3"], 'Did you mean "learning_rate"'),
     "unknown variant": (["--config=configs/bert.py:tny"], "unknown variant 'tny'; did you mean 'tiny'"),
     "wrong type": ([*BASE, "--config.steps=many"], "flag --config.steps=many: invalid literal for int()"),
-    "no such file": (["--config=configs/brt.py"], "configs/brt.py"),
+    "no such file": (["--config=configs/brt.py"], "cannot read the config file"),
+    "no dashes": ([*BASE, "config.steps=3"], "'config.steps=3' is not a flag"),
+    "not a config": (["--config=README.md"], "the config file fails: SyntaxError"),
     "no config": ([], "config"),
     "unknown flag": ([*BASE, "--stesp=3"], "Unknown command line flag 'stesp'"),
 }
@@ -97,7 +100,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(mistake, root, tmp_path):
     arguments, message = MISTAKES[mistake]
-    arguments = [argument.replace("configs/", f"{root}/configs/") for argument in arguments]
+    arguments = [re.sub("(configs/|README)", rf"{root}/\1", argument) for argument in arguments]
     done = run(root, "train.py", *arguments, f"--workdir={tmp_path}/run")
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1, done.stderr
@@ -107,3 +110,18 @@ def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(mistake, root
 def test_a_missing_workdir_flag_is_one_line(root):
     done = run(root, "train.py", f"--config={root}/configs/bert.py:tiny,smoke")
     assert done.returncode == 2 and "workdir" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--process_count=2", "--process_index=1"], ["--coordinator=localhost:1"], ["--coordinator=auto", "--process_index=0"]],
+)
+def test_half_of_the_flags_of_several_processes_is_one_line(flags, root, tmp_path):
+    done = run(root, "train.py", f"--config={root}/configs/bert.py:tiny,smoke", f"--workdir={tmp_path}/run", *flags)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "all of --coordinator HOST:PORT, --process_count and --process_index" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_names_the_flags(root):
+    assert "--workdir" in run(root, "train.py", "--help").stdout

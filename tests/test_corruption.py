@@ -17,6 +17,7 @@ class Vocabulary(NamedTuple):
     start: int = START
     separator: int = SEPARATOR
     mask: int = MASK
+    special: np.ndarray = np.isin(np.arange(SIZE), (0, START, SEPARATOR, MASK))
     starts_word: np.ndarray = np.arange(SIZE) % 3 != 0  # a third of the tokens continue a word
 
 
@@ -171,6 +172,7 @@ def test_whole_words_of_one_piece_are_plain_masking_in_rate():
         start: int = START
         separator: int = SEPARATOR
         mask: int = MASK
+        special: np.ndarray = Vocabulary().special
         starts_word: np.ndarray = np.ones(SIZE, bool)
 
     batch = make_batch(8, 32)

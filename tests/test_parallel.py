@@ -89,25 +89,31 @@ def test_two_processes_change_no_loss(mode, one_device, root, data_root, tmp_pat
         )
         for index in range(2)
     ]
-    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    try:
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:  # one that waits for the other would wait for ever
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     np.testing.assert_allclose(losses(tmp_path), one_device[0], rtol=1e-5)
     assert (tmp_path / "checkpoints" / str(STEPS)).exists()
 
 
 @pytest.mark.parametrize("cut", ["pmap 4", "mesh fsdp 2 x tensor 2"])
-def test_a_run_goes_on_elsewhere_with_the_same_examples(cut, one_device, smoke_config, tmp_path):
+def test_a_run_goes_on_elsewhere_with_the_same_examples(cut, one_device, smoke_config, tmp_path, capfd):
     subprocess.run(["cp", "-r", f"{one_device[1]}/.", tmp_path], check=True)
     subprocess.run(["rm", "-r", tmp_path / "checkpoints" / "6", tmp_path / "checkpoints" / "4"], check=True)
     train(smoke_config(*SHORT, *CUTS[cut]), tmp_path)
+    assert "resumed at step 2 of 6" in capfd.readouterr().out
     np.testing.assert_allclose(losses(tmp_path), one_device[0], rtol=1e-5)
 
 
-def test_a_sharded_run_goes_on_on_one_device(one_device, smoke_config, tmp_path):
+def test_a_sharded_run_goes_on_on_one_device(one_device, smoke_config, tmp_path, capfd):
     sharded = CUTS["mesh fsdp 2 x tensor 2"]
     train(smoke_config(*SHORT, *sharded), tmp_path)
     subprocess.run(["rm", "-r", tmp_path / "checkpoints" / "6", tmp_path / "checkpoints" / "4"], check=True)
     train(smoke_config(*SHORT, *ONE), tmp_path)
+    assert "resumed at step 2 of 6" in capfd.readouterr().out
     np.testing.assert_allclose(losses(tmp_path), one_device[0], rtol=1e-5)
 
 
@@ -135,6 +141,8 @@ def test_parameters_are_sharded_by_name(smoke_config):
     [
         ([("batch_size", 6)], "batch_size=6 is not divisible by 4 devices x accumulate=1 = 4"),
         ([("accumulate", 3)], "batch_size=8 is not divisible by 4 devices x accumulate=3 = 12"),
+        ([("parallel.devices", -1)], "parallel.devices=-1: at least 0"),
+        ([MESH, ("parallel.fsdp", 0)], "parallel.fsdp=0: at least 1"),
         ([("parallel.devices", 5)], "parallel.devices=5, but this run has 4"),
         ([("parallel.fsdp", 2)], "need parallel.mode='mesh'"),
         ([MESH, ("parallel.fsdp", 3)], "4 devices are not divisible by parallel.fsdp=3"),

@@ -1,14 +1,13 @@
 """Sentence pairs: an index of examples, five integers each, instead of copies of tokens."""
 
-
 import filelock
 import numpy as np
 
 from ssl_jax.data.files import ArrayWriter, replacing
 from ssl_jax.errors import UserError, check_choice
 
-# Documents are handled in blocks of this many, each with random numbers of its own. Changing it
-# changes every index.
+FORMAT = 1  # part of every index's name: raise it when the examples change
+# Documents are handled in blocks of this many, each with random numbers of its own.
 BLOCK = 4096
 
 
@@ -121,7 +120,7 @@ def pair_index(store, kind, length, short, seed, passes):
             f"{store.path} has {documents} documents, and sentence pairs need a second one to draw random "
             "sentences from; use a larger corpus, another heldout share or another end of documents"
         )
-    path = store.path / f"pairs-{kind}-{length}-{short}-{seed}-{passes}.npy"
+    path = store.path / f"pairs{FORMAT}-{kind}-{length}-{short}-{seed}-{passes}.npy"
     if not path.exists():
         with filelock.FileLock(f"{path}.lock"):
             if not path.exists():

@@ -144,7 +144,7 @@ def _prepare(data, corpus, folder, workers):
             tokenizers.save(tokenizer, tokenizer_path)
         per_part = max(1, PART_BYTES * len(corpus) // max(1, corpus.bytes))
         parts = [
-            (work / "parts" / f"{start}.npz", start, min(start + per_part, size))
+            (work / "parts" / f"{start}-{min(start + per_part, size)}.npz", start, min(start + per_part, size))
             for start in range(0, size, per_part)
         ]
         missing = [part for part in parts if not part[0].exists()]

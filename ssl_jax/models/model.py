@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax import objectives
+from ssl_jax.errors import UserError
 from ssl_jax.models.heads import MaskedLanguageHead, PairHead, Pooler
 from ssl_jax.models.transformer import Transformer, TransformerConfig
 
@@ -48,8 +49,14 @@ class Model(nn.Module):
 
 
 def build_model(config):
-    """The module for a run's config: `config.model`'s trunk with the heads that `config.losses` read."""
+    """The module for a run's config: `config.model`'s trunk with the heads that `config.losses` read.
+
+    Raises:
+      UserError: the trunk is none (`TransformerConfig`), or a pair head has no pooled vector to read.
+    """
     heads = {objectives.HEADS[name] for name, weight in config.losses.items() if weight}
+    if "pair" in heads and not config.model.pooler:
+        raise UserError("losses on sentence pairs read the pooled vector: set model.pooler=True or their weight to 0")
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}
     return Model(
         TransformerConfig(**{name: config.model[name] for name in fields}), tuple(sorted(heads))

@@ -93,7 +93,8 @@ class TransformerConfig:
         object.__setattr__(self, "embedding_range", self.embedding_range or self.initializer_range)
         check_choice(self.activation, ACTIVATIONS, "model.activation")
         check_choice(self.norm, ("post", "pre"), "model.norm")
-        if self.hidden_size % self.heads:
+        check_choice(self.dtype, ("float32", "bfloat16"), "model.dtype")
+        if self.heads < 1 or self.hidden_size % self.heads:
             raise UserError(
                 f"model.hidden_size={self.hidden_size} is not divisible by model.heads={self.heads}"
             )
