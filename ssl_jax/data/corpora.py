@@ -372,6 +372,10 @@ def _json_lines(path, lines):
             raise UserError(f"{path}, line {number}: no key 'text'") from error
         if not isinstance(text, str):
             raise UserError(f"{path}, line {number}: 'text' is not a string")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UserError(f"{path}, line {number}: half a surrogate pair in 'text' ({error.reason})") from error
         yield text
 
 
