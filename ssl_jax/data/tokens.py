@@ -134,7 +134,6 @@ def _tokenizer_identity(options):
 
 def _prepare(data, corpus, folder, workers):
     work = folder.with_name(folder.name + ".incomplete")
-    print(f"preparing corpus {data.corpus!r} in {folder}, once", flush=True)
     if not (work / "data.json").exists():
         size = min(len(corpus), data.max_documents or len(corpus))
         tokenizer_path = work / "tokenizer.json"
