@@ -100,7 +100,7 @@ class Replicated:
     def __init__(self, devices):
         self.devices = devices
         self.local = [device for device in devices if device.process_index == jax.process_index()]
-        self.batch_shards = len(devices)
+        self.batch_shards = self.device_count = len(devices)
 
     def rows(self, batch_size):
         per_device = batch_size // len(self.devices)
@@ -149,6 +149,7 @@ class Sharded:
         self.mesh = mesh
         self.batch_sharding = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
         self.batch_shards = mesh.shape["data"] * mesh.shape["fsdp"]
+        self.device_count = mesh.size
 
     def rows(self, batch_size):
         parts = self.batch_sharding.addressable_devices_indices_map((batch_size,)).values()

@@ -337,7 +337,7 @@ def _train(config, workdir):
     (workdir / "result.json").unlink(missing_ok=True)
 
     log = logs.Log(workdir, first_step, config.steps)
-    meter = Meter(config, model.config, parallel.batch_shards)
+    meter = Meter(config, model.config, parallel.device_count)
     feed = batches_from(first_step, phases, examples, parallel.rows(config.batch_size))
     stop = StopRequest()
     log.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")
