@@ -1,71 +1,167 @@
-"""Fragments that the papers' configs share, and the suffixes that any variant takes."""
+"""What the papers' configs share: every key there is, at its most neutral, and the suffixes of variants."""
+
+from ml_collections import ConfigDict
 
 from ssl_jax.errors import check_choice
 
 
-def parse(variant, sizes):
-    """Splits 'tiny,smoke' into 'tiny', a key of `sizes`, and the list of suffixes.
+def parse(variant, sizes, suffixes):
+    """Splits 'tiny,smoke' into 'tiny', a key of `sizes`, and the functions that `suffixes` has for the rest.
 
     Raises:
       UserError: no such size or suffix, with the near match.
     """
-    size, *suffixes = variant.split(",")
+    size, *names = variant.split(",")
     check_choice(size, sizes, "variant")
-    for suffix in suffixes:
-        check_choice(suffix, SUFFIXES, "suffix")
-    return size, suffixes
+    for name in names:
+        check_choice(name, suffixes, "suffix")
+    return size, [suffixes[name] for name in names]
 
 
-def finish(config, suffixes):
-    """Applies the suffixes in order and returns the config."""
-    for suffix in suffixes:
-        SUFFIXES[suffix](config)
+def finish(config, name, demo, changes):
+    """Applies the demo's values, if `name` is that, and then the suffixes' changes, in order."""
+    if name == "demo":
+        config.update_from_flattened_dict(demo)
+    for change in changes:
+        change(config, name)
     return config
 
 
-def data():
-    """Text to token ids to examples. Every config starts from the demo corpus, so that it runs at once."""
-    return dict(
-        corpus="demo",  # 'demo', 'text:FOLDER', or a TensorFlow Datasets name
-        root="data",  # prepared corpora live in this folder, one folder each
-        tokenizer=dict(
-            path="",  # a tokenizer.json to use as it is; empty: train one on the corpus
-            kind="wordpiece",
-            vocab_size=30522,
-            lowercase=True,
-        ),
-        max_documents=0,  # use the first so many documents; 0: all
-        heldout=0.02,  # share of the documents, chosen by a hash of their text, never trained on
-        pairs="nsp",  # how a document is cut into examples
-        short=0.1,  # share of documents cut to a random shorter length
-        passes=10,  # walks over the corpus, each with new pairs (the originals' dupe_factor)
+def base():
+    """All keys. A paper's config changes those that its methods section is about."""
+    return ConfigDict(
+        dict(
+            seed=0,
+            steps=100_000,
+            batch_size=256,
+            accumulate=1,  # micro-batches per step: less memory, the same numbers
+            phases=dict(lengths=(512,), shares=(1.0,)),  # sequence lengths, and the share of the steps at each
+            ramp=dict(start=0, share=0.0),  # the batch grows from `start` over this share of the tokens; 0: no ramp
+            model=dict(  # see TransformerConfig
+                vocab_size=30522,
+                layers=12,
+                hidden_size=768,
+                heads=12,
+                head_size=0,
+                ffn_size=0,
+                embedding_size=0,
+                positions=512,
+                segments=0,
+                causal=False,
+                band=0,
+                share="none",
+                share_groups=1,
+                norm="post",
+                embedding_norm=False,
+                final_norm=False,
+                norm_epsilon=1e-5,
+                activation="gelu_tanh",
+                pooler=False,
+                dropout=0.1,
+                attention_dropout=0.1,
+                dropped_embeddings="sum",
+                predict_positions=False,
+                initializer="truncated_normal",
+                initializer_range=0.02,
+                embedding_range=0.0,
+                position_range=0.0,
+                residual_scale=False,
+                projection_initializer="matrices",
+                neighbours=(),
+                dtype="float32",
+                scan=False,
+                remat=False,
+            ),
+            generator=dict(  # what makes up replaced tokens; see build_generator
+                kind="none",  # 'transformer', 'unigram' or 'uniform'
+                size=1.0,  # of the trunk's width
+                layers=1.0,  # of the trunk's depth
+                tying="embeddings",
+                temperature=1.0,
+                average_duplicates=False,
+                first_stage=0.0,  # share of the steps that train it alone (two_stage.py); 0: both at once
+            ),
+            losses=dict(  # the weight of each of OBJECTIVES
+                mlm=0.0,
+                clm=0.0,
+                nsp=0.0,
+                sop=0.0,
+                rtd=0.0,
+                rtd_masked=0.0,
+                replaced_mlm=0.0,
+                all_tokens=0.0,
+                adversarial=0.0,
+            ),
+            loss_average="global",  # 'device': the originals' mean of per-core means
+            corruption=dict(  # see mask_tokens
+                rate=0.15,
+                mask=0.8,
+                random=0.1,
+                max_predictions=0,
+                unit="token",  # 'word', 'ngram'
+                max_ngram=3,
+                with_replacement=False,
+            ),
+            data=dict(
+                corpus="demo",  # 'demo', 'text:FOLDER', or a TensorFlow Datasets name
+                root="data",  # prepared corpora live in this folder, one folder each
+                tokenizer=dict(
+                    path="",  # a tokenizer.json to use as it is; empty: train one on the corpus
+                    kind="wordpiece",
+                    vocab_size=30522,
+                    lowercase=True,
+                ),
+                max_documents=0,  # use the first so many documents; 0: all
+                heldout=0.02,  # share of the documents, chosen by a hash of their text, never trained on
+                examples="pairs",  # 'windows' of the running text; what pairs are labelled with, the losses say
+                short=0.1,  # share of documents cut to shorter pairs
+                passes=10,  # walks over the corpus, each with new pairs (the originals' dupe_factor)
+                borders=False,  # attention in windows stops at the borders of documents
+            ),
+            optimizer=dict(
+                name="bert_adam",  # 'gpt1_adam', 'adamw', 'lamb'
+                learning_rate=1e-4,
+                schedule="linear",  # 'linear_warmed', 'cosine', 'constant'
+                clock="steps",  # what the schedule counts; 'tokens'
+                warmup=0.01,  # share of the clock's total
+                decay_until=1.0,  # share at which the decay ends
+                floor=0.0,  # share of the learning rate that is left then
+                b1=0.9,
+                b2=0.999,
+                epsilon=1e-6,
+                weight_decay=0.01,
+                no_decay=r"norm|bias",
+                clip=1.0,
+            ),
+            evals=dict(heldout=dict(module="mean", split="heldout", max_batches=0)),
+            # How a run is cut over devices, watched and saved: nothing that changes what is computed.
+            parallel=dict(
+                mode="pmap",  # 'pmap' replicates; 'mesh' shards parameters by fsdp and tensor
+                devices=0,  # 0: all
+                fsdp=1,
+                tensor=1,
+            ),
+            log_every=100,
+            evaluate_every=10_000,
+            checkpoint_every=1_000,
+            keep_checkpoints=3,
+        )
     )
 
 
-def run():
-    """How a run is cut over devices, watched and saved: nothing that changes what is computed."""
-    return dict(
-        evals=dict(heldout=dict(module="mean", split="heldout", max_batches=0)),
-        parallel=dict(
-            mode="pmap",  # 'pmap' replicates; 'mesh' shards parameters by fsdp and tensor
-            devices=0,  # 0: all
-            fsdp=1,
-            tensor=1,
-        ),
-        log_every=100,
-        evaluate_every=10_000,
-        checkpoint_every=1_000,
-        keep_checkpoints=3,
-    )
-
-
-def smoke(config):
+def smoke(config, name):
     """The same recipe shrunk to seconds on a CPU: smaller in every size, equal in every choice."""
+    del name
     config.steps = 20
     config.batch_size = 8
+    if config.ramp.start:
+        config.ramp.update(start=4, share=0.5)
     config.phases.lengths = tuple(32 * 2**i for i in range(len(config.phases.lengths)))
-    config.model.neighbours = ()
-    config.model.update(layers=2, hidden_size=32, heads=2, vocab_size=512, positions=64)
+    model = config.model
+    model.update(layers=2, hidden_size=32, heads=2, head_size=0, ffn_size=0, vocab_size=512, positions=64)
+    model.embedding_size = min(model.embedding_size, 16)
+    model.band = min(model.band, 8)
+    model.neighbours = ()
     config.data.tokenizer.vocab_size = 512
     config.data.max_documents = 300
     config.data.heldout = 0.1
@@ -74,6 +170,3 @@ def smoke(config):
     config.log_every = 5
     config.evaluate_every = 10
     config.checkpoint_every = 5
-
-
-SUFFIXES = {"smoke": smoke}

@@ -108,7 +108,6 @@ def time_ours(variant, batch_size, length, side):
     from configs import bert
     from ssl_jax import parallel, train
     from ssl_jax.models.model import build_model
-    from ssl_jax.optimizers import build_optimizer
     from ssl_jax.tokenizers import Vocabulary
 
     config = bert.get_config(variant)
@@ -119,11 +118,10 @@ def time_ours(variant, batch_size, length, side):
     vocabulary = Vocabulary(
         size=size, pad=0, unknown=1, start=2, separator=3, mask=4, special=special, starts_word=~special
     )
-    model, optimizer = build_model(config), build_optimizer(config.optimizer, config.steps)
-    measure = train.make_measure(config, model, vocabulary)
+    model = build_model(config)
     devices = parallel.build_parallel(config.parallel)
-    state = devices.create(lambda: train.initial_state(config, model, optimizer, measure))
-    function = devices.compile(train.make_train_step(config, model, optimizer, vocabulary), donate=True)
+    state = devices.create(lambda: train.initial_state(config, model, vocabulary))
+    function = devices.compile(train.make_train_step(config, model, vocabulary), donate=True)
 
     def step(batch):
         nonlocal state

@@ -30,7 +30,7 @@ def main():
     for phase in description["phases"]:
         print(
             f"steps {phase['first']:,} to {phase['last']:,}: {phase['tokens_per_step']:,} tokens a step "
-            f"({config.batch_size} x {phase['length']}), {phase['predictions']} predictions a sequence, "
+            f"({phase['batch_size']} x {phase['length']}), {phase['predictions']} predictions a sequence, "
             f"{phase['flops_per_token'] / 1e6:,.2f} MFLOP a token"
         )
 

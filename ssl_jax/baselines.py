@@ -10,7 +10,7 @@ from ssl_jax.data import batches, tokens
 
 
 def unigram(config):
-    """The baselines of masked-token prediction, on the targets of a walk over all held-out text.
+    """The baselines of predicting tokens, on the targets of a walk over all held-out text.
 
     Returns:
       `baseline_accuracy`: how often the target is the most frequent token of the training text.
@@ -19,16 +19,16 @@ def unigram(config):
     """
     prepared = Path(tokens.prepare(config.data))
     vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
-    training = np.bincount(tokens.Store(prepared, "train").tokens, minlength=vocabulary.size)
-    corrupt = jax.jit(train.make_corrupt(config, vocabulary))
-    examples = batches.PairEvaluation(
+    training = tokens.Store(prepared, "train").counts(vocabulary.size)
+    corrupt = jax.jit(train.make_corrupt(config, vocabulary, training))
+    examples = batches.evaluation_batches(
+        config.data,
+        train.example_kind(config),
         tokens.Store(prepared, "heldout"),
         vocabulary,
         train.plan_phases(config)[-1].length,
         config.batch_size,
-        seed=config.seed,
-        short=config.data.short,
-        pairs=config.data.pairs,
+        config.seed,
     )
     targets = np.zeros(vocabulary.size)
     for number in range(examples.steps):

@@ -4,9 +4,9 @@ import json
 
 import jax
 
-from ssl_jax import corruption, flops
+from ssl_jax import flops
 from ssl_jax.models.model import build_model
-from ssl_jax.train import initial_params, plan_phases
+from ssl_jax.train import initial_params, plan_phases, predictions_per_sequence
 
 
 def parameter_shapes(config):
@@ -21,23 +21,22 @@ def describe(config):
       `config`; `parts`, parameters by part of the model; `parameters` in all; `phases`, for each sequence
       length its steps, `tokens_per_step`, `predictions` per sequence and training `flops_per_token`.
     """
-    shapes = parameter_shapes(config)
+    shapes, model = parameter_shapes(config), build_model(config)
     parts = {}
     for part, tree in shapes.items():
         # The trunk is nearly all of a model: its own parts are worth a line each.
-        inner = {f"{part}.{name}": branch for name, branch in tree.items()} if part == "encoder" else {part: tree}
+        whole = part in ("encoder", "generator_encoder")
+        inner = {f"{part}.{name}": branch for name, branch in tree.items()} if whole else {part: tree}
         parts |= {name: flops.count_parameters(branch) for name, branch in inner.items()}
     phases = []
     for phase in plan_phases(config):
-        counts = corruption.prediction_counts(
-            phase.length, config.corruption.rate, config.corruption.max_predictions
-        )
+        predictions = predictions_per_sequence(config, phase.length)
         phases.append(
             {
                 **phase._asdict(),
-                "tokens_per_step": config.batch_size * phase.length,
-                "predictions": max(counts),
-                "flops_per_token": flops.flops_per_token(build_model(config).config, phase.length, max(counts)),
+                "tokens_per_step": phase.batch_size * phase.length,
+                "predictions": predictions,
+                "flops_per_token": flops.flops_per_token(model, phase.length, predictions),
             }
         )
     return {

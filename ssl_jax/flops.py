@@ -24,25 +24,43 @@ def count_parameters(params):
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
 
 
-def flops_per_token(config, length, predictions):
-    """Training FLOPs per token of BERT-like models, matrix products alone.
+def flops_per_token(model, length, predictions):
+    """Training FLOPs per token, matrix products alone.
 
-    6 per matmul weight and token (2 forward, 4 backward) plus attention's 12 * layers * hidden * length
-    (PaLM, appendix B; not halved for causal models, nothing for rematerialisation). The masked-LM head
-    runs at `predictions` of `length` positions, the pooler and the pair head at one.
+    6 per matmul weight and token (2 forward, 4 backward) plus attention's 12 * layers * width * length
+    (PaLM, appendix B; not halved for causal models, nothing for rematerialisation). Heads on the chosen tokens
+    run at `predictions` of `length` positions, the pooler and the pair head at one.
 
     Args:
-      config: a `TransformerConfig`.
+      model: a `Model`.
       length: tokens in a sequence.
-      predictions: masked positions in a sequence.
+      predictions: chosen positions in a sequence.
     """
-    hidden, embedding = config.hidden_size, config.embedding_size
-    layer = 4 * hidden**2 + 2 * hidden * config.ffn_size
-    projection = embedding * hidden if embedding != hidden else 0
-    weights = config.layers * layer + projection
-    weights += (hidden * embedding + embedding * config.vocab_size) * predictions / length
-    weights += (hidden**2 + 2 * hidden) / length if config.pooler else 0
-    return 6 * weights + 12 * config.layers * hidden * length
+    config, chosen = model.config, predictions / length
+    trunks = [config] if model.generator is None else [config, model.generator.trunk]
+    hidden = config.hidden_size
+    heads = {
+        "mlm": _decoder(trunks[-1], dense=True) * chosen,
+        "restored": _decoder(config, dense=True) * chosen,
+        "copied": _decoder(config, dense=True) + hidden,
+        "clm": _decoder(config, dense=config.embedding_size != hidden),
+        "replaced": hidden**2 + hidden,
+        "pair": 2 * hidden / length,
+        "baseline": trunks[-1].hidden_size * chosen,
+    }
+    pooler = hidden**2 / length if config.pooler else 0
+    return sum(map(_trunk, trunks, [length] * len(trunks))) + 6 * (pooler + sum(heads[name] for name in model.heads))
+
+
+def _trunk(config, length):
+    hidden, width = config.hidden_size, config.heads * config.head_size
+    layer = 4 * hidden * width + 2 * hidden * config.ffn_size
+    projection = config.embedding_size * hidden if config.embedding_size != hidden else 0
+    return 6 * (config.layers * layer + projection) + 12 * config.layers * width * length
+
+
+def _decoder(config, dense):
+    return config.embedding_size * (config.vocab_size + dense * config.hidden_size)
 
 
 def peak_flops(dtype, devices):

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+AUC_BINS = 200  # thresholds between 0 and 1, as many as tf.metrics.auc has
 
 
 class Term(NamedTuple):
@@ -17,12 +20,24 @@ class Term(NamedTuple):
     Attributes:
       sum: [] float32, summed over the examples (or tokens) that count.
       weight: [] float32, how many count.
-      metrics: name -> (sum, weight), reported as the quotient of their totals.
+      metrics: name -> two sums, reported as `quotient` of their totals.
     """
 
     sum: jax.Array
     weight: jax.Array
     metrics: dict
+
+
+def quotient(numerator, denominator):
+    """What is reported of two totals: their quotient, 0 where nothing counted.
+
+    Two histograms (arrays) are those of the scores of positives and of negatives; of them the area under the
+    ROC curve is reported: the probability that a positive has the higher score, ties counting half.
+    """
+    if np.ndim(denominator):
+        below = np.cumsum(denominator) - denominator / 2
+        numerator, denominator = (numerator * below).sum(), numerator.sum() * denominator.sum()
+    return float(numerator / denominator) if denominator else 0.0
 
 
 def cross_entropy(logits, targets):
@@ -50,13 +65,139 @@ def mlm(out, batch):
     return _classify(out["mlm_logits"], batch["targets"], batch["weights"])
 
 
-def pair(out, batch):
-    """Which kind of sentence pair (BERT's NSP: 0 next, 1 random): cross-entropy over two classes.
+def clm(out, batch):
+    """Causal language modelling (GPT-1, section 3.1): cross-entropy of each next token.
 
-    Reads `out['pair_logits']` [B, 2], `batch['pair']` [B]. Rows without a real token do not count.
+    Reads `out['clm_logits']` [B, S, V], `batch['targets']` and `batch['weights']` [B, S].
+    """
+    return _classify(out["clm_logits"], batch["targets"], batch["weights"])
+
+
+def pair(out, batch):
+    """Which kind of sentence pair: cross-entropy over two classes.
+
+    BERT's NSP has 0 for next, 1 for random; ALBERT's SOP 0 for in order, 1 for swapped. Reads
+    `out['pair_logits']` [B, 2], `batch['pair']` [B]. Rows without a real token do not count.
     """
     return _classify(out["pair_logits"], batch["pair"], batch["mask"].any(-1))
 
 
-OBJECTIVES = {"mlm": mlm, "nsp": pair}
-HEADS = {"mlm": "mlm", "nsp": "pair"}  # the head that each objective reads
+def _detect(out, weights):
+    """Binary cross-entropy of `out['replaced_logit']` against `out['replaced']`, both [B, S]."""
+    logit, weights = out["replaced_logit"], weights.astype(jnp.float32)
+    replaced = out["replaced"].astype(jnp.float32)
+    right = ((logit > 0) == out["replaced"]) * weights
+    positive, flagged = replaced * weights, (logit > 0) * weights
+    bins = jnp.clip((jax.nn.sigmoid(logit) * AUC_BINS).astype(jnp.int32), 0, AUC_BINS - 1)
+    in_bin = jax.nn.one_hot(bins, AUC_BINS)
+    histograms = tuple(jnp.einsum("bsn,bs->n", in_bin, w) for w in (positive, weights - positive))
+    return Term(
+        ((jax.nn.softplus(logit) - replaced * logit) * weights).sum(),
+        weights.sum(),
+        {
+            "accuracy": (right.sum(), weights.sum()),
+            "replaced": (positive.sum(), weights.sum()),
+            "precision": ((flagged * replaced).sum(), flagged.sum()),
+            "recall": ((flagged * replaced).sum(), positive.sum()),
+            "auc": histograms,
+        },
+    )
+
+
+def rtd(out, batch):
+    """Replaced-token detection over all tokens but padding (ELECTRA, section 2).
+
+    Reads `out['replaced_logit']` and `out['replaced']` [B, S], `batch['mask']` [B, S].
+    """
+    return _detect(out, batch["mask"])
+
+
+def chosen(batch):
+    """Which tokens the corruption chose: bool [B, S], from `batch['positions']` and `['weights']` [B, P]."""
+    rows = jax.nn.one_hot(batch["positions"], batch["mask"].shape[1]) * batch["weights"][..., None]
+    return rows.any(1)
+
+
+def rtd_masked(out, batch):
+    """The same at the chosen positions alone: ELECTRA 15 % (section 3.5)."""
+    return _detect(out, chosen(batch))
+
+
+def replaced_mlm(out, batch):
+    """Replace MLM (ELECTRA, section 3.5): the original tokens, from a text with the generator's samples.
+
+    Reads `out['restored_logits']` [B, P, V], `batch['targets']` and `batch['weights']` [B, P].
+    """
+    return _classify(out["restored_logits"], batch["targets"], batch["weights"])
+
+
+def all_tokens(out, batch):
+    """All-Tokens MLM (ELECTRA, section 3.5): every original token but padding, with a copy gate.
+
+    p = D onehot(the token shown) + (1 - D) softmax(logits), D the sigmoid of the gate. Reads
+    `out['copied_logits']` [B, S, V], `out['copy_logit']` [B, S], `batch['original']` and `['mask']` [B, S], and
+    the tokens shown: `out['tokens']` where a generator replaced some, `batch['tokens']` otherwise.
+    """
+    original, weights = batch["original"], batch["mask"].astype(jnp.float32)
+    shown = out.get("tokens", batch["tokens"])
+    gate, logits = out["copy_logit"], out["copied_logits"]
+    predicted = jax.nn.log_sigmoid(-gate) - cross_entropy(logits, original)
+    log_p = jnp.where(shown == original, jnp.logaddexp(jax.nn.log_sigmoid(gate), predicted), predicted)
+    # The likeliest token: the one shown where its share and the gate's outweigh the best of the others.
+    best = logits.argmax(-1)
+    log_best = jax.nn.log_sigmoid(-gate) - cross_entropy(logits, best)
+    log_shown = jnp.logaddexp(
+        jax.nn.log_sigmoid(gate), jax.nn.log_sigmoid(-gate) - cross_entropy(logits, shown)
+    )
+    guess = jnp.where(log_shown >= log_best, shown, best)
+    hidden = weights * chosen(batch)
+    return Term(
+        -(log_p * weights).sum(),
+        weights.sum(),
+        {
+            "accuracy": (((guess == original) * weights).sum(), weights.sum()),
+            "chosen_accuracy": (((guess == original) * hidden).sum(), hidden.sum()),
+        },
+    )
+
+
+def adversarial(out, batch):
+    """The generator against the discriminator by REINFORCE (ELECTRA, appendix F): the loss to be minimised.
+
+    A sample's reward R is the discriminator's loss at its position. The gradient for the generator is that of
+    -(R - b) log p(sample), where b = -log sigmoid(baseline) is learned by the cross-entropy of the sigmoid
+    with exp(-R), the probability that the discriminator gave to the truth. No gradient reaches the
+    discriminator. Reads `out['mlm_logits']` [B, P, V], `['samples']` and `['baseline_logit']` [B, P],
+    `['replaced_logit']` and `['replaced']` [B, S]; `batch['positions']`, `['weights']`, `['targets']` [B, P].
+    """
+    weights = batch["weights"].astype(jnp.float32)
+    sign = jnp.where(out["replaced"], -1.0, 1.0)
+    at_sample = jnp.take_along_axis(out["replaced_logit"] * sign, batch["positions"], axis=1)
+    reward = jax.lax.stop_gradient(jax.nn.softplus(at_sample))
+    baseline = out["baseline_logit"]
+    advantage = reward - jax.lax.stop_gradient(jax.nn.softplus(-baseline))
+    policy = advantage * cross_entropy(out["mlm_logits"], out["samples"])
+    believed = jnp.exp(-reward)
+    value = believed * jax.nn.softplus(-baseline) + (1 - believed) * jax.nn.softplus(baseline)
+    right = (out["mlm_logits"].argmax(-1) == batch["targets"]) * weights
+    return Term(
+        ((policy + value) * weights).sum(),
+        weights.sum(),
+        {
+            "reward": ((reward * weights).sum(), weights.sum()),
+            "accuracy": (right.sum(), weights.sum()),
+        },
+    )
+
+
+OBJECTIVES = {
+    "mlm": mlm, "clm": clm, "nsp": pair, "sop": pair, "rtd": rtd, "rtd_masked": rtd_masked,
+    "replaced_mlm": replaced_mlm, "all_tokens": all_tokens, "adversarial": adversarial,
+}  # fmt: skip
+# The heads that each objective reads.
+HEADS = {
+    "mlm": ("mlm",), "clm": ("clm",), "nsp": ("pair",), "sop": ("pair",), "rtd": ("replaced",),
+    "rtd_masked": ("replaced",), "replaced_mlm": ("restored",), "all_tokens": ("copied",),
+    "adversarial": ("mlm", "replaced", "baseline"),
+}  # fmt: skip
+NEED_REPLACEMENTS = {"rtd", "rtd_masked", "replaced_mlm", "adversarial"}

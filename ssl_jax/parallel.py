@@ -10,7 +10,7 @@ Both classes answer the same questions, so the training loop does not know which
   adopt(plain)        a restored plain state, on the devices
   compile(function)   `function(state, batch, total, shard)` on all devices; `total` sums over them and
                       `shard()` tells them apart (for dropout)
-  read(x)             a scalar that is the same on all devices, as a float
+  read(x)             an array that is the same on all devices, as NumPy's
 """
 
 import functools
@@ -129,7 +129,7 @@ class Replicated:
         return jax.pmap(lambda x: x, devices=self.devices)(jax.tree.map(stack, plain))
 
     def read(self, x):
-        return float(x.addressable_data(0).reshape(()))
+        return np.asarray(x.addressable_data(0))[0]
 
     def compile(self, function, donate=False):
         mapped = functools.partial(
@@ -192,7 +192,7 @@ class Sharded:
         return plain
 
     def read(self, x):
-        return float(x.addressable_data(0))
+        return np.asarray(x.addressable_data(0))
 
     def compile(self, function, donate=False):
         def whole(state, batch):

@@ -13,7 +13,6 @@ from ssl_jax import tokenizers, train
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
-from ssl_jax.optimizers import build_optimizer
 from ssl_jax.parallel import Replicated
 
 
@@ -39,9 +38,8 @@ def load_run(workdir):
     config = ConfigDict(json.loads(path.read_text())["config"])
     tokenizer = tokenizers.load(path.with_name("tokenizer.json"))
     vocabulary = tokenizers.vocabulary(tokenizer)
-    model, optimizer = build_model(config), build_optimizer(config.optimizer, config.steps)
-    measure = train.make_measure(config, model, vocabulary)
-    shapes = jax.eval_shape(lambda: train.initial_state(config, model, optimizer, measure))
+    model = build_model(config)
+    shapes = jax.eval_shape(lambda: train.initial_state(config, model, vocabulary))
     checkpoints = Checkpoints(workdir, None, config.keep_checkpoints)
     state = checkpoints.restore(Replicated(jax.local_devices()[:1]).like(shapes))
     checkpoints.close()

@@ -18,19 +18,20 @@ from typing import NamedTuple
 import filelock
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jax.experimental import multihost_utils
 
-from ssl_jax import corruption, evaluators, flops, logs, tokenizers
+from ssl_jax import corruption, evaluators, flops, logs, tokenizers, two_stage
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import batches, tokens
 from ssl_jax.data.files import replacing
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.model import build_model
 from ssl_jax.models.neighbours import attend_to_neighbours
-from ssl_jax.objectives import OBJECTIVES
-from ssl_jax.optimizers import build_optimizer, schedule
+from ssl_jax.objectives import OBJECTIVES, quotient
+from ssl_jax.optimizers import Clock, build_optimizer, schedule, step_clock
 from ssl_jax.parallel import build_parallel
 
 # The run's seed is folded with one of these, so that no two uses of randomness share numbers.
@@ -42,20 +43,25 @@ FREE_KEYS = ("accumulate", "parallel", "log_every", "evaluate_every", "checkpoin
 
 
 class Phase(NamedTuple):
-    """A part of the run with one sequence length: steps `first` to `last`, `last` excluded."""
+    """Steps `first` to `last`, `last` excluded, with one sequence length and one batch size."""
 
     first: int
     last: int
     length: int
+    batch_size: int
+    first_example: int  # examples before it
 
 
 def plan_phases(config):
     """The run's phases: `phases.shares` of the steps at each of `phases.lengths` (BERT, A.2: .9, .1).
 
+    With `ramp.start` the batch grows over the first `ramp.share` of the run's tokens from that size in steps of
+    that size, each for the same number of tokens: linearly in tokens, as GPT-3's (appendix B).
+
     Raises:
       UserError: they do not fit each other, the positions or the number of steps.
     """
-    lengths, shares = config.phases.lengths, config.phases.shares
+    lengths, shares, ramp = config.phases.lengths, config.phases.shares, config.ramp
     if len(lengths) != len(shares) or not math.isclose(sum(shares), 1):
         raise UserError(
             f"phases.lengths={lengths} needs as many phases.shares, summing to 1; got {shares}"
@@ -66,20 +72,73 @@ def plan_phases(config):
         raise UserError(
             f"phases.lengths={lengths}: longer than model.positions={config.model.positions}"
         )
+    if ramp.start:
+        if len(lengths) > 1 or not 0 < ramp.start < config.batch_size:
+            raise UserError(
+                f"ramp.start={ramp.start} needs a single one of phases.lengths={lengths} and to be below "
+                f"batch_size={config.batch_size}"
+            )
+        sizes = range(ramp.start, config.batch_size, ramp.start)
+        # With E examples in all, E * share / len(sizes) of them come at each size b, in that many / b steps,
+        # and E * (1 - share) at the full size: the steps add up to config.steps.
+        steps_per_example = [ramp.share / len(sizes) / size for size in sizes]
+        steps_per_example.append((1 - ramp.share) / config.batch_size)
+        shares = [steps / sum(steps_per_example) for steps in steps_per_example]
+        sizes, lengths = [*sizes, config.batch_size], lengths * len(shares)
+    else:
+        sizes = [config.batch_size] * len(lengths)
     ends = [round(sum(shares[: i + 1]) * config.steps) for i in range(len(shares))]
-    return [Phase(*row) for row in zip([0, *ends], ends, lengths) if row[0] < row[1]]
+    phases, examples = [], 0
+    for first, last, length, size in zip([0, *ends], ends, lengths, sizes):
+        if first < last:
+            phases.append(Phase(first, last, length, size, examples))
+            examples += (last - first) * size
+    return phases
+
+
+def make_clock(config, phases):
+    """What the learning rate's schedule counts in, `optimizer.clock`: 'steps', or 'tokens' seen before a step."""
+    check_choice(config.optimizer.clock, ("steps", "tokens"), "optimizer.clock")
+    if config.optimizer.clock == "steps":
+        return step_clock(config.steps)
+    ends = [0, *(phase.last for phase in phases)]
+    made = [(phase.last - phase.first) * phase.batch_size * phase.length for phase in phases]
+    tokens_at = np.cumsum([0, *made], dtype=np.float64)
+    return Clock(float(tokens_at[-1]), lambda step: jnp.interp(step, jnp.array(ends), jnp.array(tokens_at)))
+
+
+def example_kind(config):
+    """What an example is: 'windows' of the text, or pairs of the kind that the losses ask for.
+
+    Raises:
+      UserError: the losses ask for two kinds, or for pairs where there are windows.
+    """
+    check_choice(config.data.examples, ("pairs", "windows"), "data.examples")
+    asked = [name for name in ("nsp", "sop") if config.losses[name]]
+    if len(asked) > 1:
+        raise UserError("losses.nsp and losses.sop label the same pairs in two ways: set one of them to 0")
+    if config.data.examples == "windows":
+        if asked:
+            raise UserError(f"losses.{asked[0]} needs sentence pairs: set data.examples=pairs")
+        return "windows"
+    if config.data.borders:
+        raise UserError("data.borders is about windows; a pair comes from one document: set data.examples=windows")
+    return asked[0] if asked else "segments"
 
 
 AT_LEAST = {
     1: ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "checkpoint_every",
-        "keep_checkpoints", "model.layers", "model.heads", "model.positions", "data.passes"),
-    0: ("seed", "data.max_documents", "corruption.max_predictions", "optimizer.weight_decay"),
+        "keep_checkpoints", "model.layers", "model.heads", "model.positions", "data.passes",
+        "corruption.max_ngram"),
+    0: ("seed", "data.max_documents", "corruption.max_predictions", "optimizer.weight_decay", "ramp.start",
+        "model.band"),
 }  # fmt: skip
 SHARES = ("model.dropout", "model.attention_dropout", "corruption.rate", "corruption.mask", "corruption.random",
-          "data.short", "data.heldout", "optimizer.warmup")  # fmt: skip
+          "data.short", "data.heldout", "optimizer.warmup", "optimizer.floor", "optimizer.decay_until", "ramp.share",
+          "generator.first_stage")  # fmt: skip
 
 
-def check(config, parallel):
+def check(config, phases, parallel):
     """Raises UserError for values that are out of bounds or do not fit each other."""
     values = {name: functools.reduce(lambda c, key: c[key], name.split("."), config)
               for names in (*AT_LEAST.values(), SHARES) for name in names}  # fmt: skip
@@ -95,11 +154,15 @@ def check(config, parallel):
     if config.optimizer.clip <= 0:
         raise UserError(f"optimizer.clip={config.optimizer.clip}: a norm above 0")
     pieces = parallel.batch_shards * config.accumulate
-    if config.batch_size % pieces:
-        raise UserError(
-            f"batch_size={config.batch_size} is not divisible by {parallel.batch_shards} devices x "
-            f"accumulate={config.accumulate} = {pieces}"
-        )
+    for phase in phases:
+        if phase.batch_size % pieces:
+            name = "batch_size" if phase.batch_size == config.batch_size else "a batch of ramp.start's"
+            raise UserError(
+                f"{name}={phase.batch_size} is not divisible by {parallel.batch_shards} devices x "
+                f"accumulate={config.accumulate} = {pieces}"
+            )
+    if config.generator.temperature <= 0:
+        raise UserError(f"generator.temperature={config.generator.temperature}: above 0")
     check_choice(config.loss_average, ("global", "device"), "loss_average")
     if config.loss_average == "device" and config.parallel.mode != "pmap":
         raise UserError("loss_average='device' needs parallel.mode='pmap': a mesh sees one global batch")
@@ -119,7 +182,10 @@ def check_vocabulary(config, vocabulary):
             f"model.vocab_size={config.model.vocab_size}, but the tokenizer has {vocabulary.size} entries; "
             "set model.vocab_size and data.tokenizer.vocab_size to the same number"
         )
-    missing = [name for name in ("pad", "start", "separator", "mask") if getattr(vocabulary, name) is None]
+    needed = () if config.losses.clm else ("mask",)
+    if config.data.examples == "pairs":
+        needed += ("pad", "start", "separator")
+    missing = [name for name in needed if getattr(vocabulary, name) is None]
     if missing:
         raise UserError(
             f"the tokenizer has no token for {', '.join(missing)}, which masking and sentence pairs need; "
@@ -127,10 +193,38 @@ def check_vocabulary(config, vocabulary):
         )
 
 
-def make_corrupt(config, vocabulary):
-    """Returns the pure `corrupt(batch)`: what the config hides from the model."""
+def predictions_per_sequence(config, length):
+    """How many tokens of a full sequence the objectives predict, at most."""
+    if config.losses.clm:
+        return length - 1
+    return max(corruption.prediction_counts(length, config.corruption.rate, config.corruption.max_predictions))
+
+
+def token_counts(config, prepared, vocabulary):
+    """How often each token occurs in the training text, [V], for a unigram generator; None where there is none."""
+    if config.generator.kind != "unigram":
+        return None
+    return tokens.Store(prepared, "train").counts(vocabulary.size)
+
+
+def make_corrupt(config, vocabulary, counts=None):
+    """Returns the pure `corrupt(batch)`: what the config hides from the model.
+
+    `counts`: see `token_counts`.
+    """
+    if config.losses.clm:
+        return corruption.next_tokens
     key = stream(config, CORRUPTION)
-    return lambda batch: corruption.mask_tokens(batch, vocabulary, key, **config.corruption)
+
+    def corrupt(batch):
+        batch = corruption.mask_tokens(batch, vocabulary, key, **config.corruption)
+        if config.generator.kind in ("unigram", "uniform"):
+            frequency = jnp.zeros(vocabulary.size) if counts is None else jnp.log(jnp.asarray(counts, jnp.float32))
+            logits = jnp.broadcast_to(frequency, (*batch["positions"].shape, vocabulary.size))
+            batch["replacements"] = corruption.sample(logits, batch["keys"], config.generator.temperature)
+        return batch
+
+    return corrupt
 
 
 def make_terms(config, model):
@@ -158,16 +252,19 @@ def split(batch, parts):
     return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 
 
-def make_train_step(config, model, optimizer, vocabulary):
+def make_train_step(config, model, vocabulary, counts=None):
     """Returns the pure `step(state, batch, total, shard) -> (state, loss)`; see parallel.py for the last two.
 
     The returned loss is NaN when the loss or a gradient is not finite.
     """
-    corrupt, terms = make_corrupt(config, vocabulary), make_terms(config, model)
-    learning_rate = schedule(config.optimizer, config.steps)
+    corrupt, terms = make_corrupt(config, vocabulary, counts), make_terms(config, model)
+    clock = make_clock(config, plan_phases(config))
+    optimizer, learning_rate = build_optimizer(config.optimizer, clock), schedule(config.optimizer, clock)
+    stages = two_stage.build(config)
 
     def step(state, batch, total, shard):
-        params = state["params"]
+        stage = stages(state["step"])
+        params = stage.begin(state["params"])
         batch = corrupt(batch)
         # Weights depend on the batch alone: XLA prunes the model from this pass, and every micro-batch on
         # every device divides by the same global count.
@@ -183,7 +280,7 @@ def make_train_step(config, model, optimizer, vocabulary):
                     weight = jnp.maximum(term.weight, 1.0) * devices * config.accumulate
                 else:
                     weight = weights[name]
-                value += config.losses[name] * term.sum / weight
+                value += stage.weight(name) * term.sum / weight
             return value, sums_of(made)
 
         def gradients_of(batch, key):
@@ -202,7 +299,7 @@ def make_train_step(config, model, optimizer, vocabulary):
             )
         gradients, sums = total(made)
 
-        value = sum(config.losses[name] * sums[f"{name}_loss"][0] / weights[name] for name in weights)
+        value = sum(stage.weight(name) * sums[f"{name}_loss"][0] / weights[name] for name in weights)
         norm = optax.global_norm(gradients)
         updates, optimizer_state = optimizer.update(gradients, state["optimizer"], params)
         sums |= {
@@ -213,7 +310,7 @@ def make_train_step(config, model, optimizer, vocabulary):
         keep = state["step"] % config.log_every != 0  # after a line of metrics the sums start anew
         state = {
             "step": state["step"] + 1,
-            "params": optax.apply_updates(params, updates),
+            "params": optax.apply_updates(params, stage.trained(updates)),
             "optimizer": optimizer_state,
             "sums": jax.tree.map(lambda old, new: old * keep + new, state["sums"], sums),
         }
@@ -222,9 +319,9 @@ def make_train_step(config, model, optimizer, vocabulary):
     return step
 
 
-def make_measure(config, model, vocabulary):
+def make_measure(config, model, vocabulary, counts=None):
     """Returns the pure `measure(params, batch, total, shard)`: the same objectives, without dropout."""
-    corrupt, terms = make_corrupt(config, vocabulary), make_terms(config, model)
+    corrupt, terms = make_corrupt(config, vocabulary, counts), make_terms(config, model)
 
     def measure(params, batch, total, shard):
         del shard
@@ -250,28 +347,30 @@ def initial_params(config, model):
     return attend_to_neighbours(params, model.config) if model.config.neighbours else params
 
 
-def initial_state(config, model, optimizer, measure):
+def initial_state(config, model, vocabulary):
     """Step 0: parameters, optimizer state, and the sums since the last line of metrics, all 0."""
     params = initial_params(config, model)
+    measure = make_measure(config, model, vocabulary)
     sums = jax.eval_shape(lambda: measure(params, dummy_batch(), total=lambda x: x, shard=None))
+    alone = {name: (jnp.zeros(()), jnp.zeros(())) for name in ("loss", "gradient_norm", "learning_rate")}
+    optimizer = build_optimizer(config.optimizer, make_clock(config, plan_phases(config)))
     return {
         "step": jnp.zeros((), jnp.int32),
         "params": params,
         "optimizer": optimizer.init(params),
-        "sums": {
-            name: (jnp.zeros(()), jnp.zeros(()))
-            for name in (*sums, "loss", "gradient_norm", "learning_rate")
-        },
+        "sums": jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), sums) | alone,
     }
 
 
-def build_evaluators(config, measure, parallel, vocabulary, prepared, lengths):
+def build_evaluators(config, measure, kind, parallel, vocabulary, prepared, lengths):
     """name -> evaluator: the module of ssl_jax.evaluators that each entry of `config.evals` names."""
     made = {}
     for name, options in config.evals.items():
         module = importlib.import_module(f"ssl_jax.evaluators.{options.module}")
         options = {key: value for key, value in options.items() if key != "module"}
-        made[name] = module.Evaluator(measure, config, parallel, vocabulary, prepared, lengths, **options)
+        made[name] = module.Evaluator(
+            measure, config, kind, parallel, vocabulary, prepared, lengths, **options
+        )
     return made
 
 
@@ -309,22 +408,22 @@ def train(config, workdir):
 
 def _train(config, workdir):
     parallel = build_parallel(config.parallel)
-    check(config, parallel)
-    phases = plan_phases(config)
+    phases, kind = plan_phases(config), example_kind(config)
+    check(config, phases, parallel)
     model = build_model(config)
-    optimizer = build_optimizer(config.optimizer, config.steps)
 
     prepared = Path(tokens.prepare(config.data))
     vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
     check_vocabulary(config, vocabulary)
-    examples = training_examples(config, phases, prepared, vocabulary)
-    measure = make_measure(config, model, vocabulary)
-    train_step = parallel.compile(make_train_step(config, model, optimizer, vocabulary), donate=True)
+    counts = token_counts(config, prepared, vocabulary)
+    examples = training_examples(config, kind, phases, prepared, vocabulary)
+    measure = parallel.compile(make_measure(config, model, vocabulary, counts))
+    train_step = parallel.compile(make_train_step(config, model, vocabulary, counts), donate=True)
     lengths = {phase.length for phase in phases}
-    watched = build_evaluators(config, parallel.compile(measure), parallel, vocabulary, prepared, lengths)
+    watched = build_evaluators(config, measure, kind, parallel, vocabulary, prepared, lengths)
 
     def create():
-        return initial_state(config, model, optimizer, measure)
+        return initial_state(config, model, vocabulary)
 
     checkpoints = Checkpoints(workdir, decisive(config, prepared), config.keep_checkpoints)
     restored = checkpoints.restore(parallel.like(jax.eval_shape(create)))
@@ -337,8 +436,8 @@ def _train(config, workdir):
     (workdir / "result.json").unlink(missing_ok=True)
 
     log = logs.Log(workdir, first_step, config.steps)
-    meter = Meter(config, model.config, parallel.device_count)
-    feed = batches_from(first_step, phases, examples, parallel.rows(config.batch_size))
+    meter = Meter(config, model, parallel.device_count)
+    feed = batches_from(first_step, phases, examples, parallel)
     stop = StopRequest()
     log.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")
     loss = None
@@ -361,7 +460,7 @@ def _train(config, workdir):
             if last or done % config.log_every == 0:
                 require_finite(loss, done, parallel, checkpoints)
                 sums = {name: map(parallel.read, pair) for name, pair in state["sums"].items()}
-                log.training(done, {name: total / weight for name, (total, weight) in sums.items()}, meter.values())
+                log.training(done, {name: quotient(*pair) for name, pair in sums.items()}, meter.values())
             if last or done % config.evaluate_every == 0:
                 for name, evaluator in watched.items():
                     values = dict(evaluator.run(state["params"], phase.length))
@@ -385,30 +484,29 @@ def _train(config, workdir):
         checkpoints.close()
 
 
-def training_examples(config, phases, prepared, vocabulary):
+def training_examples(config, kind, phases, prepared, vocabulary):
     """The `batch(step)` of each phase. What is wrong with any of them is told before the first step."""
     store = tokens.Store(prepared, "train")
     return [
-        batches.PairBatches(
+        batches.training_batches(
+            config.data,
+            kind,
             store,
             vocabulary,
             phase.length,
-            config.batch_size,
-            seed=config.seed,
-            passes=config.data.passes,
-            short=config.data.short,
-            pairs=config.data.pairs,
+            phase.batch_size,
+            config.seed,
             first_step=phase.first,
-            first_example=phase.first * config.batch_size,
+            first_example=phase.first_example,
         )
         for phase in phases
     ]
 
 
-def batches_from(first_step, phases, examples, rows):
+def batches_from(first_step, phases, examples, parallel):
     """Yields (phase, this host's rows of the batch) from `first_step` on, computed ahead."""
     for phase, batch in zip(phases, examples, strict=True):
-        steps = max(phase.first, first_step), phase.last
+        steps, rows = (max(phase.first, first_step), phase.last), parallel.rows(phase.batch_size)
         for _, made in batches.prefetch(lambda step: batch(step, rows), *steps):  # noqa: B023
             yield phase, made
 
@@ -453,10 +551,10 @@ class StopRequest:
 class Meter:
     """Tokens per second, MFU and the share of time spent waiting for data, since the last reading."""
 
-    def __init__(self, config, trunk, devices):
+    def __init__(self, config, model, devices):
         self.config = config
-        self.trunk = trunk
-        self.peak = flops.peak_flops(trunk.dtype, devices)
+        self.model = model
+        self.peak = flops.peak_flops(model.config.dtype, devices)
         self.restart()
 
     def restart(self):
@@ -473,15 +571,10 @@ class Meter:
 
     def count(self, phase):
         """Counts one step."""
-        corruption_config = self.config.corruption
-        predictions = max(
-            corruption.prediction_counts(
-                phase.length, corruption_config.rate, corruption_config.max_predictions
-            )
-        )
-        made = self.config.batch_size * phase.length
+        predictions = predictions_per_sequence(self.config, phase.length)
+        made = phase.batch_size * phase.length
         self.tokens += made
-        self.flops += made * flops.flops_per_token(self.trunk, phase.length, predictions)
+        self.flops += made * flops.flops_per_token(self.model, phase.length, predictions)
 
     def values(self):
         """The window's numbers; a new window begins."""

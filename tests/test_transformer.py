@@ -35,15 +35,7 @@ def influence(model, params, batch):
     """[S, S]: how far position i of the output depends on the embedding of position j."""
 
     def encode(embedded):
-        variables = {"params": params["encoder"]}
-
-        def run(trunk, embedded):
-            allowed = batch["mask"][:, None, None, :].astype(bool)
-            if model.config.causal:
-                allowed = allowed & jnp.tril(jnp.ones((LENGTH, LENGTH), bool))
-            return trunk.layers(embedded, allowed)[0]
-
-        return Transformer(model.config).apply(variables, embedded, method=run)[0]
+        return Transformer(model.config).apply({"params": params["encoder"]}, embedded, batch)["encoded"][0]
 
     embedded = apply(model, params, batch)["embedded"]
     jacobian = jax.jit(jax.jacobian(encode))(embedded)[:, :, 0]
@@ -151,7 +143,7 @@ def test_dropout_needs_its_rng_keeps_the_mean_and_meets_the_rate():
 def test_initial_values_are_the_originals():
     config = TransformerConfig(**model_config(vocab_size=4000, hidden_size=48, layers=2))
     params = jax.jit(Model(config, ("mlm",)).init)(jax.random.key(0), make()[2])["params"]
-    token = params["encoder"]["embeddings"]["token"]
+    token = params["embeddings"]["token"]
     # A normal of sd .02 cut at two sd has sd .02 * .8796 = .0176.
     assert np.abs(token).max() <= 0.04 and token.std() == pytest.approx(0.0176, rel=0.01)
     query = params["encoder"]["layers"]["attention"]["query"]

@@ -78,6 +78,13 @@ class Store:
         offsets = self.sentences[first : last + 1]
         return [self.tokens[start:end] for start, end in itertools.pairwise(offsets)]
 
+    def counts(self, vocab_size, block=1 << 24):
+        """How often each token occurs: int64 [vocab_size], in memory for `block` tokens."""
+        total = np.zeros(vocab_size, np.int64)
+        for start in range(0, len(self.tokens), block):
+            total += np.bincount(self.tokens[start : start + block], minlength=vocab_size)
+        return total
+
 
 def prepare(data, workers=None):
     """Prepares the corpus that a config's `data` block asks for, unless that was done before.

@@ -2,16 +2,18 @@
 
 from ssl_jax.data import batches, tokens
 from ssl_jax.errors import check_choice
+from ssl_jax.objectives import quotient
 
 
 class Evaluator:
     """Walks over a split in order, each example once, masked alike every time."""
 
-    def __init__(self, measure, config, parallel, vocabulary, prepared, lengths, *, split, max_batches):
+    def __init__(self, measure, config, kind, parallel, vocabulary, prepared, lengths, *, split, max_batches):
         """
         Args:
           measure: compiled `measure(params, batch)`, name -> (sum, weight) over the global batch.
           config: the run's config.
+          kind: of examples, see `batches.evaluation_batches`.
           parallel: where the batches go.
           vocabulary: the tokenizer's.
           prepared: the prepared corpus.
@@ -30,14 +32,8 @@ class Evaluator:
         self.max_batches = max_batches
         store = tokens.Store(prepared, split)
         self.examples = {
-            length: batches.PairEvaluation(
-                store,
-                vocabulary,
-                length,
-                config.batch_size,
-                seed=config.seed,
-                short=config.data.short,
-                pairs=config.data.pairs,
+            length: batches.evaluation_batches(
+                config.data, kind, store, vocabulary, length, config.batch_size, config.seed
             )
             for length in lengths
         }
@@ -51,6 +47,6 @@ class Evaluator:
             for name, pair in sums.items():
                 old = totals.get(name, (0.0, 0.0))
                 totals[name] = tuple(a + self.parallel.read(b) for a, b in zip(old, pair, strict=True))
-        means = {name: total / weight for name, (total, weight) in totals.items()}
+        means = {name: quotient(*pair) for name, pair in totals.items()}
         yield "loss", sum(weight * means[f"{name}_loss"] for name, weight in self.losses.items())
         yield from means.items()

@@ -6,14 +6,27 @@ import jax.numpy as jnp
 from ssl_jax.models.transformer import ACTIVATIONS, TransformerConfig
 
 
+def tied_logits(x, table, dtype):
+    """[..., E] times the tokens' table [V, E], to [..., V], float32."""
+    return jnp.einsum("...e,ve->...v", x, table.astype(dtype), preferred_element_type=jnp.float32)
+
+
 class Pooler(nn.Module):
-    """tanh(dense(first position)): [B, S, H] to [B, H] (BERT, modeling.py)."""
+    """tanh(dense(one position)): [B, S, H] to [B, H].
+
+    The first position (BERT, modeling.py); in a causal trunk, where that one has seen nothing, the last real
+    one, as in GPT-1's fine-tuning (section 3.2).
+    """
 
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, encoded):
-        return jnp.tanh(self.config.dense(self.config.hidden_size, "dense")(encoded[:, 0]))
+    def __call__(self, encoded, mask):
+        x = encoded[:, 0]
+        if self.config.causal:
+            last = jnp.argmax(jnp.arange(mask.shape[1]) * mask, axis=1)
+            x = jnp.take_along_axis(encoded, last[:, None, None], axis=1)[:, 0]
+        return jnp.tanh(self.config.dense(self.config.hidden_size, "dense")(x))
 
 
 class MaskedLanguageHead(nn.Module):
@@ -22,13 +35,41 @@ class MaskedLanguageHead(nn.Module):
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, x, token_table):
+    def __call__(self, x, table):
         config = self.config
         x = config.dense(config.embedding_size, "dense")(x)
         x = config.layer_norm("norm")(ACTIVATIONS[config.activation](x))
-        bias = self.param("bias", nn.initializers.zeros, (config.vocab_size,))
-        table = token_table.astype(config.dtype)
-        return jnp.einsum("...e,ve->...v", x, table, preferred_element_type=jnp.float32) + bias
+        return tied_logits(x, table, config.dtype) + self.param("bias", nn.initializers.zeros, (len(table),))
+
+
+class CopyingHead(nn.Module):
+    """ELECTRA's All-Tokens MLM (section 3.5): what the token was, and whether it is as it was.
+
+    [B, S, H] to logits [B, S, V] and the logit of the copy probability [B, S], float32.
+    """
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(self, x, table):
+        logits = MaskedLanguageHead(self.config, name="tokens")(x, table)
+        return logits, self.config.dense(1, "copy")(x)[..., 0].astype(jnp.float32)
+
+
+class CausalLanguageHead(nn.Module):
+    """Tied decoder without a bias (GPT-1, GPT-2): [B, S, H] to [B, S, V], float32.
+
+    Where the tables are narrower than the trunk a dense layer leads back to them.
+    """
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(self, x, table):
+        config = self.config
+        if config.embedding_size != config.hidden_size:
+            x = config.dense(config.embedding_size, "dense")(x)
+        return tied_logits(x, table, config.dtype)
 
 
 class PairHead(nn.Module):
@@ -39,3 +80,30 @@ class PairHead(nn.Module):
     @nn.compact
     def __call__(self, pooled):
         return self.config.dense(2, "dense")(pooled).astype(jnp.float32)
+
+
+class ReplacedHead(nn.Module):
+    """dense, activation, dense to one logit: was this token replaced? [B, S, H] to [B, S], float32.
+
+    ELECTRA's formula has no hidden layer (section 2); its code has one (run_pretraining.py), and its last
+    dense layer starts as TensorFlow's default does.
+    """
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(self, x):
+        config = self.config
+        x = ACTIVATIONS[config.activation](config.dense(config.hidden_size, "dense")(x))
+        logit = config.dense(1, "logit", kernel_init=nn.initializers.glorot_uniform())(x)
+        return logit[..., 0].astype(jnp.float32)
+
+
+class BaselineHead(nn.Module):
+    """The reward that REINFORCE expects at a position (ELECTRA, appendix F): [B, P, H] to a logit [B, P]."""
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(self, x):
+        return self.config.dense(1, "dense")(x)[..., 0].astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""A model is a trunk and the heads that the config's losses read."""
+"""A model is a trunk, for ELECTRA a generator beside it, and the heads that the config's losses read."""
 
 import dataclasses
 
@@ -6,58 +6,181 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ssl_jax import objectives
-from ssl_jax.errors import UserError
-from ssl_jax.models.heads import MaskedLanguageHead, PairHead, Pooler
-from ssl_jax.models.transformer import Transformer, TransformerConfig
+from ssl_jax import corruption, objectives
+from ssl_jax.errors import UserError, check_choice
+from ssl_jax.models import heads
+from ssl_jax.models.transformer import Embeddings, Transformer, TransformerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Generator:
+    """The second trunk, which makes up the replaced tokens; the fields of `config.generator` that it reads."""
+
+    trunk: TransformerConfig
+    tying: str  # with the discriminator: 'none', 'embeddings' (all tables and their norm) or 'all'
+    temperature: float  # of the sampling
+    average_duplicates: bool  # positions drawn twice get the mean of two ids, as in the released code
 
 
 class Model(nn.Module):
     """Trunk and heads; a call returns `out`, the dict of everything that one forward pass made."""
 
     config: TransformerConfig
-    heads: tuple[str, ...]  # of 'mlm', 'pair'
+    heads: tuple[str, ...]  # of 'mlm', 'clm', 'pair', 'replaced', 'restored', 'copied', 'baseline'
+    generator: Generator | None = None
 
     def setup(self):
-        self.encoder = Transformer(self.config)
-        if self.config.pooler:
-            self.pooler = Pooler(self.config)
+        config, generator = self.config, self.generator
+        self.embeddings = Embeddings(config)
+        self.encoder = Transformer(config)
+        masked_config = config
+        if generator is not None:
+            masked_config = generator.trunk
+            # Sharing is using the same module twice.
+            tied_tables, tied_trunk = generator.tying != "none", generator.tying == "all"
+            self.generator_embeddings = self.embeddings if tied_tables else Embeddings(masked_config)
+            self.generator_encoder = self.encoder if tied_trunk else Transformer(masked_config)
+        if config.pooler:
+            self.pooler = heads.Pooler(config)
         if "mlm" in self.heads:
-            self.mlm = MaskedLanguageHead(self.config)
+            self.mlm = heads.MaskedLanguageHead(masked_config)
+        if "clm" in self.heads:
+            self.clm = heads.CausalLanguageHead(config)
         if "pair" in self.heads:
-            self.pair = PairHead(self.config)
+            self.pair = heads.PairHead(config)
+        if "replaced" in self.heads:
+            self.replaced = heads.ReplacedHead(config)
+        if "restored" in self.heads:
+            self.restored = heads.MaskedLanguageHead(config)
+        if "copied" in self.heads:
+            self.copied = heads.CopyingHead(config)
+        if "baseline" in self.heads:
+            self.baseline = heads.BaselineHead(masked_config)
 
-    def __call__(self, batch):
-        """Returns the trunk's dict and `pooled` [B, H], `mlm_logits` [B, P, V], `pair_logits` [B, 2].
+    def __call__(self, batch, cache=None):
+        """Runs everything once.
 
-        The masked-LM head runs at `batch['positions']` [B, P] alone, where there is that key, and at
-        all S positions otherwise.
+        Args:
+          batch: of data and corruption, see README; `position_ids` [B, S] where positions are not the columns.
+          cache: see `Transformer`.
+
+        Returns:
+          The trunk's dict and, by head, `pooled` [B, H], `pair_logits` [B, 2], `mlm_logits` and
+          `restored_logits` [B, P, V], `clm_logits` [B, S, V], `copied_logits` [B, S, V] and `copy_logit`
+          [B, S], `replaced_logit` [B, S]. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]
+          as the trunk saw them, and `replaced` [B, S], true where they differ from the original. The heads
+          on P positions run at `batch['positions']` [B, P], or at all S where there is no such key.
         """
-        out = self.encoder(batch)
+        made = {}
+        if self.generator is not None:
+            made = self.generate(batch)
+        elif "replacements" in batch:
+            made["samples"] = batch["replacements"]
+        if "samples" in made and "positions" in batch:
+            average = self.generator is not None and self.generator.average_duplicates
+            tokens = corruption.replace(
+                batch["original"], batch["positions"], batch["weights"], made["samples"], average
+            )
+            made |= {"tokens": tokens, "replaced": tokens != batch["original"]}
+            batch = batch | {"tokens": tokens}
+
+        embedded, table = self.embeddings(batch)
+        out = self.encoder(embedded, batch, cache) | made
+        encoded = out["encoded"]
         if self.config.pooler:
-            out["pooled"] = self.pooler(out["encoded"])
-        if "mlm" in self.heads:
-            x = out["encoded"]
-            if "positions" in batch:
-                # A product with one-hot rows: its gradient is a product too, not a scatter-add.
-                rows = jax.nn.one_hot(batch["positions"], x.shape[1], dtype=x.dtype)
-                x = jnp.einsum("bps,bsh->bph", rows, x)
-            out["mlm_logits"] = self.mlm(x, self.encoder.embeddings.token)
+            out["pooled"] = self.pooler(encoded, batch["mask"])
         if "pair" in self.heads:
             out["pair_logits"] = self.pair(out["pooled"])
+        if "mlm" in self.heads and self.generator is None:
+            out["mlm_logits"] = self.mlm(at_positions(encoded, batch), table)
+        if "clm" in self.heads:
+            out["clm_logits"] = self.clm(encoded, table)
+        if "replaced" in self.heads:
+            out["replaced_logit"] = self.replaced(encoded)
+        if "restored" in self.heads:
+            out["restored_logits"] = self.restored(at_positions(encoded, batch), table)
+        if "copied" in self.heads:
+            out["copied_logits"], out["copy_logit"] = self.copied(encoded, table)
         return out
+
+    def generate(self, batch):
+        """What the generator makes of the masked batch: `mlm_logits`, `samples`, `baseline_logit`."""
+        embedded, table = self.generator_embeddings(batch)
+        encoded = self.generator_encoder(embedded, batch)["encoded"]
+        x = at_positions(encoded, batch)
+        made = {"mlm_logits": self.mlm(x, table)}
+        if "keys" in batch:
+            made["samples"] = corruption.sample(made["mlm_logits"], batch["keys"], self.generator.temperature)
+        if "baseline" in self.heads:
+            # The baseline learns to expect the reward; it must not change what it looks at.
+            made["baseline_logit"] = self.baseline(jax.lax.stop_gradient(x))
+        return made
+
+
+def at_positions(x, batch):
+    """[B, S, H] at `batch['positions']` [B, P], [B, P, H]; all of it where there is no such key."""
+    if "positions" not in batch:
+        return x
+    # A product with one-hot rows: its gradient is a product too, not a scatter-add.
+    rows = jax.nn.one_hot(batch["positions"], x.shape[1], dtype=x.dtype)
+    return jnp.einsum("bps,bsh->bph", rows, x)
 
 
 def build_model(config):
-    """The module for a run's config: `config.model`'s trunk with the heads that `config.losses` read.
+    """The module for a run's config: `config.model`'s trunk, `config.generator`, the heads that `losses` read.
 
     Raises:
-      UserError: the trunk is none (`TransformerConfig`), or a pair head has no pooled vector to read.
+      UserError: the trunk is none (`TransformerConfig`), or losses, heads and generator do not fit.
     """
-    heads = {objectives.HEADS[name] for name, weight in config.losses.items() if weight}
-    if "pair" in heads and not config.model.pooler:
+    losses = {name for name, weight in config.losses.items() if weight}
+    needed = {head for name in losses for head in objectives.HEADS[name]}
+    if "pair" in needed and not config.model.pooler:
         raise UserError("losses on sentence pairs read the pooled vector: set model.pooler=True or their weight to 0")
+    if "clm" in losses and not config.model.causal:
+        raise UserError("losses.clm predicts the next token: set model.causal=True, or its weight to 0")
+    if "clm" in losses and losses - {"clm", "nsp", "sop"}:
+        raise UserError(f"losses.clm reads the text as it is, {sorted(losses - {'clm'})[0]} a corrupted one: choose one")
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}
-    return Model(
-        TransformerConfig(**{name: config.model[name] for name in fields}), tuple(sorted(heads))
-    )
+    trunk = TransformerConfig(**{name: config.model[name] for name in fields})
+    return Model(trunk, tuple(sorted(needed)), build_generator(config.generator, trunk, losses))
+
+
+def build_generator(config, trunk, losses):
+    """ELECTRA's generator beside a trunk (run_pretraining.py, get_generator_config), or None.
+
+    Its width is `size` times the trunk's, rounded; heads are 64 wide, at least one; its feed-forward network
+    is four times its width. Kinds 'unigram' and 'uniform' are no model: the corruption draws the tokens.
+    """
+    check_choice(config.kind, ("none", "transformer", "unigram", "uniform"), "generator.kind")
+    check_choice(config.tying, ("none", "embeddings", "all"), "generator.tying")
+    reads = sorted(losses & objectives.NEED_REPLACEMENTS)
+    if reads and config.kind == "none":
+        raise UserError(f"losses.{reads[0]} needs tokens that a generator replaced: set generator.kind=transformer")
+    if config.kind != "none" and not reads and "all_tokens" not in losses:
+        raise UserError(f"generator.kind={config.kind}, but no loss reads the discriminator: set losses.rtd or kind=none")
+    trains = sorted(losses & {"mlm", "adversarial"})
+    if config.kind in ("unigram", "uniform") and trains:
+        raise UserError(f"a {config.kind} generator has nothing to train: set losses.{trains[0]}=0")
+    if config.kind != "transformer":
+        return None
+    if not trains:
+        raise UserError("the generator is not trained: give losses.mlm or losses.adversarial a weight")
+    if config.tying == "all":
+        if config.size != 1 or config.layers != 1:
+            raise UserError("generator.tying=all needs a generator of the same shape: size=1 and layers=1")
+        shape = trunk
+    else:
+        hidden = round(trunk.hidden_size * config.size)
+        shape = dataclasses.replace(
+            trunk,
+            hidden_size=hidden,
+            layers=round(trunk.layers * config.layers),
+            heads=max(1, hidden // 64),
+            head_size=0,
+            ffn_size=0,
+            # Untied tables are as wide as the generator itself.
+            embedding_size=trunk.embedding_size if config.tying == "embeddings" else 0,
+            pooler=False,
+            neighbours=(),
+        )
+    return Generator(shape, config.tying, config.temperature, config.average_duplicates)

@@ -33,8 +33,8 @@ def attend_to_neighbours(params, config):
     heads, hidden = config.heads, config.hidden_size
     if len(config.neighbours) != heads:
         raise UserError(f"model.neighbours={config.neighbours} needs one offset for each of {heads} heads")
-    if config.embedding_size != hidden or hidden % (2 * heads):
-        raise UserError("model.neighbours needs embeddings as wide as the trunk and an even head size")
+    if config.embedding_size != hidden or heads * config.head_size != hidden or config.head_size % 2:
+        raise UserError("model.neighbours needs embeddings and heads as wide as the trunk and an even head size")
     # From a period of 3 positions to one of 60.
     frequencies = 2.0 / 20.0 ** (jnp.arange(hidden // 2) / (hidden // 2))
     frequencies = frequencies.reshape(-1, heads).T  # [heads, pairs]: each head has some of every speed
@@ -55,5 +55,5 @@ def attend_to_neighbours(params, config):
         first = SHARPNESS * kernel.reshape(stacked.shape[1:])
         attention[name] = attention[name] | {"kernel": stacked.at[0].set(first)}
     layers = encoder["layers"] | {"attention": attention}
-    embeddings = encoder["embeddings"] | {"position": table}
-    return params | {"encoder": encoder | {"layers": layers, "embeddings": embeddings}}
+    embeddings = params["embeddings"] | {"position": table}
+    return params | {"encoder": encoder | {"layers": layers}, "embeddings": embeddings}

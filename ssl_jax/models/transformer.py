@@ -1,6 +1,7 @@
 """The one Transformer: embeddings, attention, block, stack. Every paper is a setting of its fields.
 
-Shapes: B examples, S positions, H hidden size, A heads, D = H / A, E embedding size, V vocabulary.
+Shapes: B examples, S positions (T with those of a cache), H hidden size, A heads, D head size, E embedding
+size, V vocabulary, L layers.
 Dropout is on exactly when `apply` is given a 'dropout' rng; there is no train flag.
 """
 
@@ -22,6 +23,15 @@ ACTIVATIONS = {
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
+}
+
+
+# The parts of `Block` whose parameters layers may share (ALBERT, section 3.1); a norm goes with its sub-layer.
+SHARED = {
+    "none": (),
+    "attention": ("attention", "attention_norm"),
+    "ffn": ("ffn", "ffn_norm"),
+    "all": ("attention", "attention_norm", "ffn", "ffn_norm"),
 }
 
 
@@ -67,53 +77,85 @@ class TransformerConfig:
     layers: int
     hidden_size: int
     heads: int
+    head_size: int  # 0: hidden size / heads
     ffn_size: int  # 0: four times the hidden size
     embedding_size: int  # 0: the hidden size; otherwise the sum of embeddings is projected to it
     positions: int  # the longest sequence
     segments: int  # rows of the segment table; 0: none
     causal: bool  # each position sees itself and what is before it
+    band: int  # every second layer, from the second on, sees the last so many positions alone; 0: all see all
+    share: str  # what layers share: 'none', 'attention', 'ffn' (each with its norm) or 'all'
+    share_groups: int  # layers fall into so many groups, one after the other, that share within themselves
     norm: str  # 'post': LN(x + f(x)), the original; 'pre': x + f(LN(x))
     embedding_norm: bool
     final_norm: bool
     norm_epsilon: float
     activation: str
-    pooler: bool  # tanh(dense(first position)), read by pair heads
+    pooler: bool  # tanh(dense(one position)), read by pair heads
     dropout: float  # after the embeddings and after each sub-layer
     attention_dropout: float  # on the attention probabilities
-    initializer_range: float  # sd of the normal, cut at two sd, that matrices start from
+    dropped_embeddings: str  # 'sum': dropout after the lookup; 'tables': on the tables, before it
+    predict_positions: bool  # causal logits over the position table's rows, too: the targets' competitors
+    initializer: str  # 'truncated_normal', cut at two sd, or 'normal'
+    initializer_range: float  # sd that matrices start from
     embedding_range: float  # the same for the tables; 0: as the matrices
+    position_range: float  # the same for the position table; 0: as the other tables
+    residual_scale: bool  # what ends a sub-layer starts 1/sqrt(2 layers) as large
+    projection_initializer: str  # of the projection from E to H: 'matrices' (as those) or 'glorot_uniform'
     neighbours: tuple[int, ...]  # offsets that layer 0's heads attend to at the start (neighbours.py); (): none
     dtype: str  # of the computation; parameters, norms and softmax are float32
     scan: bool  # compile one layer and loop over it, or unroll all layers
     remat: bool  # recompute a layer in the backward pass instead of keeping it
 
     def __post_init__(self):
-        object.__setattr__(self, "ffn_size", self.ffn_size or 4 * self.hidden_size)
-        object.__setattr__(self, "embedding_size", self.embedding_size or self.hidden_size)
-        object.__setattr__(self, "embedding_range", self.embedding_range or self.initializer_range)
-        check_choice(self.activation, ACTIVATIONS, "model.activation")
-        check_choice(self.norm, ("post", "pre"), "model.norm")
-        check_choice(self.dtype, ("float32", "bfloat16"), "model.dtype")
-        if self.heads < 1 or self.hidden_size % self.heads:
+        choices = {
+            "activation": ACTIVATIONS,
+            "norm": ("post", "pre"),
+            "share": SHARED,
+            "dropped_embeddings": ("sum", "tables"),
+            "initializer": ("truncated_normal", "normal"),
+            "projection_initializer": ("matrices", "glorot_uniform"),
+            "dtype": ("float32", "bfloat16"),
+        }
+        for name, known in choices.items():
+            check_choice(getattr(self, name), known, f"model.{name}")
+        if self.heads < 1 or not self.head_size and self.hidden_size % self.heads:
             raise UserError(
                 f"model.hidden_size={self.hidden_size} is not divisible by model.heads={self.heads}"
             )
+        if self.band and not self.causal:
+            raise UserError("model.band is a band of the past: it needs model.causal=True")
+        if not 1 <= self.share_groups <= self.layers:
+            raise UserError(f"model.share_groups={self.share_groups} of {self.layers} layers: from 1 to all of them")
+        defaults = dict(
+            head_size=self.hidden_size // self.heads,
+            ffn_size=4 * self.hidden_size,
+            embedding_size=self.hidden_size,
+            embedding_range=self.initializer_range,
+            position_range=self.embedding_range or self.initializer_range,
+        )
+        for name, value in defaults.items():
+            object.__setattr__(self, name, getattr(self, name) or value)
 
-    @property
-    def kernel_init(self):
+    def initial(self, sd):
         # BERT's create_initializer: sd 0.02 before cutting at two sd, 0.0176 after. jax's
         # truncated_normal does the same; variance_scaling would correct for the cut.
-        return nn.initializers.truncated_normal(self.initializer_range)
+        return getattr(nn.initializers, self.initializer)(sd)
 
-    def dense(self, features, name=None, axis=-1):
+    def dense(self, features, name=None, axis=-1, kernel_init=None):
         return nn.DenseGeneral(
             features,
             axis=axis,
             dtype=self.dtype,
-            kernel_init=self.kernel_init,
+            kernel_init=kernel_init or self.initial(self.initializer_range),
             dot_general=dense_product,
             name=name,
         )
+
+    def residual(self, features, name, axis=-1):
+        """The dense layer that ends a sub-layer (GPT-2, section 2.3: 1/sqrt(N) for N residual layers)."""
+        scale = (2 * self.layers) ** -0.5 if self.residual_scale else 1.0
+        return self.dense(features, name, axis, self.initial(self.initializer_range * scale))
 
     def layer_norm(self, name=None):
         # Two-pass variance: with an epsilon of 1e-12 the one-pass form loses the digits that the
@@ -121,6 +163,10 @@ class TransformerConfig:
         return nn.LayerNorm(
             epsilon=self.norm_epsilon, dtype=self.dtype, use_fast_variance=False, name=name
         )
+
+    def sets(self, part):
+        """How many sets of parameters the layers have for a part of `Block`."""
+        return self.share_groups if part in SHARED[self.share] else self.layers
 
 
 class Dropout(nn.Module):
@@ -143,61 +189,87 @@ class Dropout(nn.Module):
 
 
 class Embeddings(nn.Module):
-    """Sum of token, position and segment embeddings, norm, dropout: tokens [B, S] to [B, S, H]."""
+    """Sum of token, position and segment embeddings, norm, dropout."""
 
     config: TransformerConfig
 
     def setup(self):
         config = self.config
         width = config.embedding_size
-        start = nn.initializers.truncated_normal(config.embedding_range)
+        start = config.initial(config.embedding_range)
         self.token = self.param("token", start, (config.vocab_size, width))
-        self.position = self.param("position", start, (config.positions, width))
+        self.position = self.param(
+            "position", config.initial(config.position_range), (config.positions, width)
+        )
         if config.segments:
             self.segment = self.param("segment", start, (config.segments, width))
         if config.embedding_norm:
             self.norm = config.layer_norm()
-        if width != config.hidden_size:
-            self.projection = config.dense(config.hidden_size)
         self.drop = Dropout(config.dropout)
 
-    def __call__(self, tokens, segments):
-        x = jnp.take(self.token, tokens, axis=0)
+    def __call__(self, batch):
+        """Looks `batch['tokens']` [B, S] up.
+
+        Returns:
+          The embeddings [B, S, E] and the table [V, E] that predicts tokens from them (with
+          `predict_positions` the position table's rows follow).
+        """
+        config, tokens = self.config, batch["tokens"]
+        if tokens.shape[1] > config.positions:
+            raise UserError(
+                f"sequences of {tokens.shape[1]} tokens do not fit model.positions={config.positions}"
+            )
+        token, position = self.token, self.position
+        if config.dropped_embeddings == "tables":
+            token, position = self.drop(token), self.drop(position)
+        x = jnp.take(token, tokens, axis=0)
         # Positions by slicing and segments by a product: a gather's gradient is a scatter-add, and
         # hundreds of rows that meet in two are its worst case.
-        x += self.position[: tokens.shape[1]]
-        if self.config.segments:
-            x += jax.nn.one_hot(segments, self.config.segments, dtype=x.dtype) @ self.segment
-        if self.config.embedding_norm:
+        if "position_ids" in batch:
+            x += jnp.take(position, batch["position_ids"], axis=0)
+        else:
+            x += position[: tokens.shape[1]]
+        if config.segments:
+            x += jax.nn.one_hot(batch["segments"], config.segments, dtype=x.dtype) @ self.segment
+        if config.embedding_norm:
             x = self.norm(x)
-        x = self.drop(x.astype(self.config.dtype))
-        if self.config.embedding_size != self.config.hidden_size:
-            x = self.projection(x)
-        return x
+        x = x.astype(config.dtype)
+        if config.dropped_embeddings == "sum":
+            x = self.drop(x)
+        return x, jnp.concatenate([token, position]) if config.predict_positions else token
 
 
 class Attention(nn.Module):
-    """Multi-head attention over `x` [B, S, H] where `allowed` [B or 1, 1, S, S] is true.
+    """Multi-head attention over `x` [B, S, H] where `allowed` [B or 1, 1, S, T] is true.
 
-    Returns the output [B, S, H] and the scores before mask and softmax [B, A, S, S], float32.
+    With a cache (`key`, `value` [B, T, A, D] and `start`) the keys and values of the S positions are
+    written into it from column `start` on, and all T columns are attended to; without one, T = S.
+
+    Returns the output [B, S, H] and a dict: the scores before mask and softmax [B, A, S, T], float32, and
+    `key`, `value` [B, T, A, D].
     """
 
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, x, allowed):
+    def __call__(self, x, allowed, cache=None):
         config = self.config
-        head_size = config.hidden_size // config.heads
         query, key, value = (
-            config.dense((config.heads, head_size), name)(x) for name in ("query", "key", "value")
+            config.dense((config.heads, config.head_size), name)(x) for name in ("query", "key", "value")
         )
+        if cache is not None:
+            key, value = (
+                lax.dynamic_update_slice_in_dim(cache[name], new, cache["start"], axis=1)
+                for name, new in (("key", key), ("value", value))
+            )
         scores = jnp.einsum(
             "bqad,bkad->baqk", query, key, preferred_element_type=jnp.float32
-        ) * head_size**-0.5
+        ) * config.head_size**-0.5
         probabilities = jax.nn.softmax(jnp.where(allowed, scores, -1e9))
         probabilities = Dropout(config.attention_dropout)(probabilities.astype(config.dtype))
         mixed = jnp.einsum("baqk,bkad->bqad", probabilities, value)
-        return config.dense(config.hidden_size, "output", axis=(-2, -1))(mixed), scores
+        output = config.residual(config.hidden_size, "output", axis=(-2, -1))(mixed)
+        return output, {"scores": scores, "key": key, "value": value}
 
 
 class FeedForward(nn.Module):
@@ -209,7 +281,7 @@ class FeedForward(nn.Module):
     def __call__(self, x):
         x = self.config.dense(self.config.ffn_size, "inner")(x)
         x = ACTIVATIONS[self.config.activation](x)
-        return self.config.dense(self.config.hidden_size, "output")(x)
+        return self.config.residual(self.config.hidden_size, "output")(x)
 
 
 class Block(nn.Module):
@@ -218,66 +290,106 @@ class Block(nn.Module):
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, x, allowed):
+    def __call__(self, x, allowed, cache=None):
         config = self.config
-        scores = None
+        made = {}
         for name in ("attention", "ffn"):
             norm = config.layer_norm(f"{name}_norm")
             y = x if config.norm == "post" else norm(x)
             if name == "attention":
-                y, scores = Attention(config, name=name)(y, allowed)
+                y, made = Attention(config, name=name)(y, allowed, cache)
             else:
                 y = FeedForward(config, name=name)(y)
             x = x + Dropout(config.dropout)(y)
             if config.norm == "post":
                 x = norm(x)
-        return x, {"hidden": x, "scores": scores}
+        return x, {"hidden": x, **made}
+
+
+def visible(config, batch, start=0):
+    """Which of T columns each of S positions may see, for each kind of layer: bool [kinds, B, 1, S or 1, T].
+
+    Kind 0 is dense attention, kind 1, where there is a band, the banded one. `batch['mask']` [B, T] is true
+    for real tokens; with `batch['documents']` [B, T] attention stays within a document. The S positions are
+    the columns from `start` on.
+    """
+    allowed = jnp.asarray(batch["mask"], bool)[:, None, None, :]
+    if "documents" in batch:
+        allowed &= batch["documents"][:, None, :, None] == batch["documents"][:, None, None, :]
+    query = start + jnp.arange(batch["tokens"].shape[1])[:, None]
+    column = jnp.arange(batch["mask"].shape[1])
+    if config.causal:
+        allowed &= column <= query
+    if config.band:
+        return jnp.stack([allowed, allowed & (column > query - config.band)])
+    return allowed[None]
 
 
 class Transformer(nn.Module):
-    """Embeddings and a stack of blocks whose parameters are stacked on a leading layer axis.
+    """A stack of blocks: one `Block`, used once for each layer.
 
-    `scan` and unrolled layers share that layout, so a checkpoint fits both.
+    Its parameters are stacked on a leading axis: one entry for each layer, or, of what is shared, for each
+    group of layers. `scan` and unrolled layers have the same parameters, so a checkpoint fits both.
     """
 
     config: TransformerConfig
 
-    def setup(self):
-        config = self.config
-        self.embeddings = Embeddings(config)
-        block = nn.remat(Block, prevent_cse=not config.scan) if config.remat else Block
-        self.layers = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=nn.broadcast,
-            length=config.layers,
-            unroll=1 if config.scan else config.layers,
-        )(config)
-        if config.final_norm:
-            self.final_norm = config.layer_norm()
-
-    def __call__(self, batch):
+    @nn.compact
+    def __call__(self, embedded, batch, cache=None):
         """Runs the trunk.
 
         Args:
-          batch: `tokens`, `mask` (true for real tokens) and, with a segment table, `segments`, each [B, S].
+          embedded: [B, S, E].
+          batch: see `visible`.
+          cache: of earlier positions: `key`, `value` [L, B, T, A, D], and `start`, the column of the first
+            of these S positions; None: there are none.
 
         Returns:
-          A dict: `embedded` [B, S, H]; `layers` with `hidden` [layers, B, S, H] and `scores`
-          [layers, B, A, S, S]; `encoded` [B, S, H]. What nobody reads, XLA prunes.
+          A dict: `embedded` [B, S, H]; `layers` with `hidden` [L, B, S, H], `scores` [L, B, A, S, T], `key`
+          and `value` [L, B, T, A, D]; `encoded` [B, S, H]. What nobody reads, XLA prunes.
         """
-        tokens = batch["tokens"]
-        length = tokens.shape[1]
-        if length > self.config.positions:
-            raise UserError(
-                f"sequences of {length} tokens do not fit model.positions={self.config.positions}"
-            )
-        allowed = batch["mask"][:, None, None, :].astype(bool)
-        if self.config.causal:
-            allowed &= jnp.tril(jnp.ones((length, length), bool))
-        embedded = self.embeddings(tokens, batch.get("segments"))
-        encoded, layers = self.layers(embedded, allowed)
-        if self.config.final_norm:
-            encoded = self.final_norm(encoded)
-        return {"embedded": embedded, "layers": layers, "encoded": encoded}
+        config = self.config
+        x = embedded
+        if config.embedding_size != config.hidden_size:
+            kernel_init = None
+            if config.projection_initializer == "glorot_uniform":
+                kernel_init = nn.initializers.glorot_uniform()
+            x = config.dense(config.hidden_size, "projection", kernel_init=kernel_init)(x)
+        projected, start = x, None if cache is None else cache["start"]
+        allowed = visible(config, batch, 0 if cache is None else start)
+        block = Block(config, parent=None)
+
+        def begin(key):
+            keys = jax.random.split(key, config.layers)
+            layers = jax.vmap(lambda key: block.init(key, x[:1, :1], jnp.ones((1, 1, 1, 1), bool))["params"])(keys)
+            return {part: jax.tree.map(lambda p: p[: config.sets(part)], layers[part]) for part in layers}
+
+        params = self.param("layers", begin)
+        own = {part: tree for part, tree in params.items() if config.sets(part) == config.layers}
+        shared = {part: tree for part, tree in params.items() if part not in own}
+        if config.share_groups == 1:
+            shared = jax.tree.map(lambda p: p[0], shared)
+        dropout_key = self.make_rng("dropout") if self.has_rng("dropout") else None
+
+        def layer(x, at):
+            common = shared
+            if config.share_groups > 1:
+                common = jax.tree.map(lambda p: p[at["group"]], shared)
+            rngs = {} if dropout_key is None else {"dropout": jax.random.fold_in(dropout_key, at["number"])}
+            past = None if cache is None else at["past"] | {"start": start}
+            return block.apply({"params": at["own"] | common}, x, allowed[at["kind"]], past, rngs=rngs)
+
+        number = jnp.arange(config.layers)
+        each = {
+            "number": number,
+            "group": number * config.share_groups // config.layers,  # albert/modeling.py
+            "kind": number % len(allowed),
+            "own": own,
+            "past": {} if cache is None else {name: cache[name] for name in ("key", "value")},
+        }
+        if config.remat:
+            layer = jax.checkpoint(layer, prevent_cse=not config.scan)
+        x, layers = lax.scan(layer, x, each, unroll=1 if config.scan else config.layers)
+        if config.final_norm:
+            x = config.layer_norm("final_norm")(x)
+        return {"embedded": projected, "layers": layers, "encoded": x}

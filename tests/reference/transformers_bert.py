@@ -2,18 +2,17 @@
 
 import numpy as np
 
+from configs import common
+
 
 def model_config(**changes):
     """Fields of a small BERT, head size not a divisor of 64, as `config.model` states them."""
-    return (
-        dict(
-            vocab_size=61, layers=3, hidden_size=36, heads=3, ffn_size=52, embedding_size=0, positions=24,
-            segments=2, causal=False, norm="post", embedding_norm=True, final_norm=False, norm_epsilon=1e-12,
-            activation="gelu", pooler=True, dropout=0.0, attention_dropout=0.0, initializer_range=0.02,
-            embedding_range=0.0, neighbours=(), dtype="float32", scan=False, remat=False,
-        )
-        | changes
+    fields = common.base().model.to_dict()
+    fields |= dict(
+        vocab_size=61, layers=3, hidden_size=36, heads=3, ffn_size=52, positions=24, segments=2, norm="post",
+        embedding_norm=True, norm_epsilon=1e-12, activation="gelu", pooler=True, dropout=0.0, attention_dropout=0.0,
     )  # fmt: skip
+    return fields | changes
 
 
 def parameters(weights, layers, heads):
@@ -55,15 +54,13 @@ def parameters(weights, layers, heads):
 
     table = "bert.embeddings.{}_embeddings.weight"
     return {
-        "encoder": {
-            "embeddings": {
-                "token": weights[table.format("word")],
-                "position": weights[table.format("position")],
-                "segment": weights[table.format("token_type")],
-                "norm": norm("bert.embeddings.LayerNorm"),
-            },
-            "layers": stack([layer(number) for number in range(layers)]),
+        "embeddings": {
+            "token": weights[table.format("word")],
+            "position": weights[table.format("position")],
+            "segment": weights[table.format("token_type")],
+            "norm": norm("bert.embeddings.LayerNorm"),
         },
+        "encoder": {"layers": stack([layer(number) for number in range(layers)])},
         "pooler": {"dense": dense("bert.pooler.dense")},
         "mlm": {
             "dense": dense("cls.predictions.transform.dense"),

@@ -1,0 +1,110 @@
+"""ELECTRA: Pre-training Text Encoders as Discriminators. Clark et al. 2020, arXiv 2003.10555.
+
+    .venv/bin/python scripts/train.py --config configs/electra.py:small --workdir runs/electra-small
+
+Sections 2 and 3 and appendix A are the methods. What they leave open is from google-research/electra (8a46635f): the
+masking with 85 % [MASK] and positions drawn with replacement (pretrain_helpers.py), the generator's shape, the hidden
+layer of the discriminator's head, the exact GELU (model/modeling.py), Adam without bias correction and the warm-up that
+multiplies the decay (model/optimization.py), the packing of two segments without a label (build_pretraining_dataset.py).
+
+Every objective of Table 5 and of the generator study is a few flags on any size:
+
+    ELECTRA              (none)
+    ELECTRA 15 %         --config.losses.rtd=0 --config.losses.rtd_masked=50
+    Replace MLM          --config.losses.rtd=0 --config.losses.replaced_mlm=1
+    All-Tokens MLM       --config.losses.rtd=0 --config.losses.all_tokens=1
+    MLM only (BERT)      --config.losses.rtd=0 --config.generator.kind=none
+    unigram generator    --config.losses.mlm=0 --config.generator.kind=unigram     (Figure 3; 'uniform' is the code's)
+    tying                --config.generator.tying=none|embeddings|all              (section 3.2; same size, size=1)
+    generator size       --config.generator.size=0.5                               (Figure 3)
+    adversarial          --config.losses.mlm=0 --config.losses.adversarial=1       (appendix F)
+    two-stage            --config.generator.first_stage=0.5 --config.generator.tying=none --config.generator.size=1
+
+`release` is what the released code does and the paper does not: a position drawn twice gets the mean of two sampled
+ids (scatter_update); the mean of per-core means as the loss; and small is Small++, whose generator is as wide as the
+discriminator (README) and which is trained for 4 M steps.
+
+Parameters, discriminator without head, exact: small 13,483,008 (paper: 14M), base 108,891,648 (110M), large 334,092,288
+(335M); all that is trained, embeddings once: 14,196,219, 119,386,427, 354,655,291.
+
+BooksCorpus and XLNet's data cannot be had: the default corpus is the demo's.
+
+The demo is a recipe of our own, about five minutes on two CPU cores.
+"""
+
+from configs import common
+
+# Table 6; embeddings are as wide as the trunk but in small.
+SIZES = {
+    "small": dict(layers=12, hidden_size=256, heads=4, embedding_size=128),
+    "base": dict(layers=12, hidden_size=768, heads=12),
+    "large": dict(layers=24, hidden_size=1024, heads=16),
+    "demo": dict(layers=2, hidden_size=128, heads=4),
+}
+# Table 6: the generator's share of the width, mask rate, learning rate, batch, steps, length.
+RECIPES = {
+    "small": (1 / 4, 0.15, 5e-4, 128, 1_000_000, 128),
+    "base": (1 / 3, 0.15, 2e-4, 256, 766_000, 512),
+    "large": (1 / 4, 0.25, 2e-4, 2048, 400_000, 512),
+    "demo": (1 / 2, 0.15, 2e-3, 16, 5_000, 64),
+}
+
+# What differs in the demo.
+DEMO = {}
+
+
+def release(config, name):
+    config.generator.average_duplicates = True
+    config.loss_average = "device"
+    if name == "small":
+        config.generator.size = 1.0
+        config.steps = 4_000_000
+
+
+def get_config(variant="small"):
+    name, changes = common.parse(variant, SIZES, dict(release=release, smoke=common.smoke))
+    size, rate, learning_rate, batch_size, steps, length = RECIPES[name]
+    config = common.base()
+    config.update(
+        dict(
+            steps=steps,
+            batch_size=batch_size,
+            phases=dict(lengths=(length,)),
+            model=dict(
+                vocab_size=30522,  # BERT's, uncased
+                positions=512,
+                segments=2,
+                norm="post",
+                embedding_norm=True,
+                norm_epsilon=1e-12,
+                activation="gelu",
+                dropout=0.1,
+                attention_dropout=0.1,
+                initializer_range=0.02,
+                projection_initializer="glorot_uniform",  # TensorFlow's default, which the code leaves in place
+                **SIZES[name],
+            ),
+            generator=dict(kind="transformer", size=size, tying="embeddings"),
+            losses=dict(mlm=1.0, rtd=50.0),
+            corruption=dict(
+                rate=rate,
+                mask=0.85,
+                random=0.0,
+                max_predictions=int((rate + 0.005) * length),  # configure_pretraining.py
+                with_replacement=True,
+            ),
+            data=dict(short=0.05),
+            optimizer=dict(
+                name="bert_adam",
+                learning_rate=learning_rate,
+                schedule="linear_warmed",
+                warmup=10_000 / steps,
+                b1=0.9,
+                b2=0.999,
+                epsilon=1e-6,
+                weight_decay=0.01,
+                clip=1.0,
+            ),
+        )
+    )
+    return common.finish(config, name, DEMO, changes)

@@ -1,0 +1,81 @@
+"""GPT-1: Improving Language Understanding by Generative Pre-Training. Radford et al. 2018.
+
+    .venv/bin/python scripts/train.py --config configs/gpt1.py:base --workdir runs/gpt1
+
+https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf; section 4.1 is
+the methods. The pre-training code was not released; what the paper leaves open is from the fine-tuning code
+(openai/finetune-transformer-lm, a69b5c43): post-norm without a final norm, epsilon 1e-5 and the tanh GELU
+(train.py), Adam's constants, the form of its bias correction and decay, the cosine from step 0 (opt.py).
+
+Parameters, exact: 116,534,784 (the paper gives none; the GPT-2 paper says 117M).
+
+The paper counts 100 epochs over BooksCorpus, not steps. With the 800 M words that the BERT paper gives it, and
+about 1.2 tokens a word, 100 epochs are 100 * 0.96e9 / (64 * 512) = 2.9 million steps. The warm-up is 2,000 of them.
+
+Text: the paper has ftfy and spaCy split the words before BPE; here BERT's splitter does (`gpt1_bpe` in
+ssl_jax/tokenizers.py), so a vocabulary trained here is not OpenAI's. That vocabulary has no token for the end of a
+text, so documents follow each other without one. BooksCorpus is not distributed any more: the default corpus is the
+demo's.
+
+`release` is what the fine-tuning code does and the paper does not say: dropout on the embedding tables themselves,
+so that all occurrences of a token in a batch lose the same entries; and logits over the position table's rows, too,
+because there both tables are one matrix (train.py).
+
+The demo is a recipe of our own, about five minutes on two CPU cores.
+"""
+
+from configs import common
+
+SIZES = {
+    "base": dict(layers=12, hidden_size=768, heads=12),
+    "demo": dict(layers=2, hidden_size=128, heads=4),
+}
+
+# What differs in the demo; chosen by trials, see configs/gpt2.py.
+DEMO = {}
+
+
+def release(config, name):
+    del name
+    config.model.dropped_embeddings = "tables"
+    config.model.predict_positions = True
+
+
+def get_config(variant="base"):
+    name, changes = common.parse(variant, SIZES, dict(release=release, smoke=common.smoke))
+    config = common.base()
+    steps = 2_900_000
+    config.update(
+        dict(
+            steps=steps,
+            batch_size=64,
+            phases=dict(lengths=(512,)),
+            model=dict(
+                vocab_size=40478,  # 40,000 merges
+                positions=512,
+                causal=True,
+                norm="post",
+                norm_epsilon=1e-5,
+                activation="gelu_tanh",
+                dropout=0.1,
+                attention_dropout=0.1,
+                initializer="normal",
+                initializer_range=0.02,
+                **SIZES[name],
+            ),
+            losses=dict(clm=1.0),
+            data=dict(examples="windows", tokenizer=dict(kind="gpt1_bpe", vocab_size=40478, lowercase=True)),
+            optimizer=dict(
+                name="gpt1_adam",
+                learning_rate=2.5e-4,
+                schedule="cosine",
+                warmup=2_000 / steps,
+                b1=0.9,
+                b2=0.999,
+                epsilon=1e-8,
+                weight_decay=0.01,  # on all but biases and gains
+                clip=1.0,
+            ),
+        )
+    )
+    return common.finish(config, name, DEMO, changes)

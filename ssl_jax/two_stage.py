@@ -1,0 +1,69 @@
+"""ELECTRA's two-stage training (section 3.2, Figure 3 right), an alternative to training both trunks jointly.
+
+First the generator alone is trained as a masked language model. Then the discriminator starts from the
+generator's weights and is trained to detect its samples, while the generator stays as it is.
+"""
+
+from typing import Any, Callable, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ssl_jax.errors import UserError
+
+GENERATOR = ("generator_embeddings", "generator_encoder", "mlm")
+GENERATOR_LOSSES = ("mlm",)
+
+
+class Stage(NamedTuple):
+    """What a step does differently: `begin(params)`, `weight(loss)`, `trained(updates)`."""
+
+    begin: Callable[[Any], Any]
+    weight: Callable[[str], Any]
+    trained: Callable[[Any], Any]
+
+
+def build(config):
+    """Returns `stages(step) -> Stage`; without `generator.first_stage` all that is trained jointly.
+
+    Raises:
+      UserError: the discriminator cannot start from the generator's weights, or the generator is not trained.
+    """
+    first = round(config.generator.first_stage * config.steps)
+    if not first:
+        return lambda step: Stage(lambda params: params, config.losses.get, lambda updates: updates)
+    generator, model = config.generator, config.model
+    same = generator.size == 1 and generator.layers == 1 and model.embedding_size in (0, model.hidden_size)
+    if generator.kind != "transformer" or generator.tying != "none" or not same or model.heads != max(
+        1, model.hidden_size // 64
+    ):
+        raise UserError(
+            "generator.first_stage: the discriminator starts from the generator's weights, which needs "
+            "generator.kind=transformer, tying=none, size=1, layers=1, model.embedding_size=0 and heads of 64"
+        )
+    if not config.losses.mlm:
+        raise UserError("generator.first_stage: the first stage trains losses.mlm, which has weight 0")
+
+    def stages(step):
+        second = step >= first
+
+        def begin(params):
+            def start(name):
+                return jax.tree.map(
+                    lambda old, new: jnp.where(step == first, new, old), params[name], params[f"generator_{name}"]
+                )
+
+            return params | {name: start(name) for name in ("embeddings", "encoder")}
+
+        def weight(loss):
+            return config.losses[loss] * jnp.where(second, loss not in GENERATOR_LOSSES, loss in GENERATOR_LOSSES)
+
+        def trained(updates):
+            return {
+                name: jax.tree.map(lambda u: jnp.where(second == (name not in GENERATOR), u, 0), tree)  # noqa: B023
+                for name, tree in updates.items()
+            }
+
+        return Stage(begin, weight, trained)
+
+    return stages
