@@ -1,6 +1,9 @@
 """Trains a paper's demo on the demo corpus in a few minutes and shows what it learned.
 
     python scripts/demo.py --config configs/bert.py:demo --workdir runs/demo-bert
+
+Masked language models fill blanks, causal ones go on with a text, ELECTRA's discriminator marks what its generator
+replaced. All are measured on articles that they did not see, beside what they must beat.
 """
 
 import json
@@ -13,7 +16,7 @@ from ssl_jax import command_line
 CONFIG = command_line.define_config()
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder", required=True)
 
-# Written for the demo, none from the corpus.
+# Written for the demo, none from the corpus. [MASK] is put in as the tokenizer spells it.
 SENTENCES = (
     "the capital and largest [MASK] is london .",
     "in the 19th [MASK] , the city grew rapidly .",
@@ -25,52 +28,142 @@ SENTENCES = (
     "the species is native to north [MASK] .",
     "mercury is the closest planet to the [MASK] .",
 )
-
-
+PROMPTS = (
+    "The capital and largest city",
+    "He was an English",
+    "In the 19th century,",
+    "The river flows",
+    "It is one of the most",
+)
 ARTICLES = 5
 
 
 def main():
-    from ssl_jax import baselines, logs, parallel, predict, train
-    from ssl_jax.data import tokens
+    from ssl_jax import logs, parallel, predict, train
 
     config, workdir = CONFIG.value, Path(WORKDIR.value)
     parallel.initialise()
     result = train.train(config, workdir)
     if result is None:
         return
-    baseline = baselines.unigram(config)
-    result |= {
-        "total_loss": result["loss"],
-        "loss": result["mlm_loss"],
-        "accuracy": result["mlm_accuracy"],
-        **baseline,
-    }
-    logs.write_json(workdir / "result.json", result)
+    show = detector if config.losses.rtd else writer if config.losses.clm else filler
+    # What a person reads comes last, and is cut off first when it fails: the numbers are safe by then.
+    measured = show(config, result)
+    logs.write_json(workdir / "result.json", result | {"total_loss": result["loss"]} | measured)
+    {detector: show_replaced, writer: show_text, filler: show_blanks}[show](predict.load_run(workdir))
+    print(f"\n{workdir}/curves.png has the curves, {workdir}/result.json these numbers:")
+    print(json.dumps(measured))
 
-    print(f"\nheld-out masked tokens   {'model':>10} {'baseline':>10}")
-    ratio = result["accuracy"] / result["baseline_accuracy"]
-    print(
-        f"  accuracy               {result['accuracy']:>10.1%} {result['baseline_accuracy']:>10.1%}   "
-        f"{ratio:.2f} x always guessing the most frequent token"
+
+def table(what, rows):
+    """Prints rows of (name, model, baseline, format, remark)."""
+    print(f"\n{what:26} {'model':>10} {'baseline':>10}")
+    for name, model, baseline, form, remark in rows:
+        print(f"  {name:24} {model:>10{form}} {baseline:>10{form}}   {remark}")
+
+
+def filler(config, result):
+    return tokens_measured(config, "held-out masked tokens", result["mlm_accuracy"], result["mlm_loss"])
+
+
+def writer(config, result):
+    return tokens_measured(config, "held-out next tokens", result["clm_accuracy"], result["clm_loss"])
+
+
+def tokens_measured(config, what, accuracy, loss):
+    """Prints accuracy and loss beside the most frequent token's and the token frequencies'."""
+    from ssl_jax import baselines
+
+    measured = {"accuracy": accuracy, "loss": loss, **baselines.unigram(config)}
+    guess, unigram = measured["baseline_accuracy"], measured["unigram_loss"]
+    remark = f"{accuracy / guess:.2f} x always guessing the most frequent token"
+    table(
+        what,
+        [
+            ("accuracy", accuracy, guess, ".1%", remark),
+            ("loss (nats)", loss, unigram, ".3f", f"{unigram - loss:.3f} below the token frequencies"),
+        ],
     )
-    print(
-        f"  loss (nats)            {result['loss']:>10.3f} {result['unigram_loss']:>10.3f}   "
-        f"{result['unigram_loss'] - result['loss']:.3f} below the token frequencies"
+    return measured
+
+
+def detector(config, result):
+    """Prints the discriminator's accuracy beside calling every token original, and the generator's."""
+    import math
+
+    share = result["rtd_replaced"]
+    measured = {
+        "accuracy": result["rtd_accuracy"],
+        "baseline_accuracy": 1 - share,
+        "loss": result["rtd_loss"],
+        "baseline_loss": -share * math.log(share) - (1 - share) * math.log(1 - share),
+        "auc": result["rtd_auc"],
+    }
+    all_original = "calling all tokens original"
+    table(
+        "held-out replaced tokens",
+        [
+            ("accuracy", measured["accuracy"], measured["baseline_accuracy"], ".1%", all_original),
+            ("loss (nats)", measured["loss"], measured["baseline_loss"], ".3f", "knowing how many are replaced"),
+            ("area under ROC curve", measured["auc"], 0.5, ".3f", "chance"),
+        ],
     )
-    run = predict.load_run(workdir)
+    return measured | tokens_measured_as_generator(config, result)
+
+
+def tokens_measured_as_generator(config, result):
+    names = {"accuracy": "generator_accuracy", "loss": "generator_loss"}
+    names |= {"baseline_accuracy": "most_frequent_accuracy", "unigram_loss": "unigram_loss"}
+    made = tokens_measured(config, "its generator", result["mlm_accuracy"], result["mlm_loss"])
+    return {names[name]: value for name, value in made.items()}
+
+
+def show_blanks(run):
+    from ssl_jax import predict
+
     print("\nSentences written for this demo, with the five likeliest fills:")
+    blank = run.tokenizer.id_to_token(run.vocabulary.mask)
     for sentence in SENTENCES:
-        show(sentence, predict.fill_masks(run, sentence))
+        show(sentence, predict.fill_masks(run, sentence.replace("[MASK]", blank)))
     print("\nFirst sentences of held-out articles, their middle word hidden:")
-    store = tokens.Store(tokens.prepare(config.data), "heldout")
-    for number in range(min(ARTICLES, len(store.documents) - 1)):
-        sentence, hidden = hide_a_word(run, store.document(number)[0])
+    for sentences in heldout_articles(run):
+        sentence, hidden = hide_a_word(run, sentences[0])
         if hidden:
             text = run.tokenizer.decode(sentence, skip_special_tokens=False)
             show(text, predict.fill_blanks(run, sentence), hidden)
-    print(f"\n{workdir}/curves.png has the curves, {workdir}/result.json these numbers:")
-    print(json.dumps({name: result[name] for name in ("accuracy", "baseline_accuracy", "loss", "unigram_loss")}))
+
+
+def show_text(run):
+    from ssl_jax import generate
+
+    print("\nBeginnings written for this demo, and how the model goes on (top-k 40, temperature 0.8):")
+    for number, prompt in enumerate(PROMPTS):
+        ids = run.tokenizer.encode(prompt, add_special_tokens=False).ids
+        made = generate.generate(run, [ids], max_tokens=40, temperature=0.8, top_k=40, seed=number)[0]
+        print(f"\n  {prompt}|{run.tokenizer.decode([*ids, *made])[len(prompt):]}".replace("\n", "\n  "))
+
+
+def show_replaced(run):
+    from ssl_jax import predict
+
+    print(
+        "\nFirst sentences of held-out articles. [new] stands where the generator wrote another word than (old);"
+        "\n! marks what the discriminator takes for replaced:"
+    )
+    for number, sentences in enumerate(heldout_articles(run)):
+        words = []
+        for token in predict.mark_replaced(run, sentences[0], number):
+            word = f"[{token.shown}]({token.original})" if token.shown != token.original else token.shown
+            words.append(word + "!" * token.flagged)
+        print("\n  " + " ".join(words))
+
+
+def heldout_articles(run):
+    """The first few held-out documents that are longer than a word: lists of sentences."""
+    from ssl_jax.data import tokens
+
+    store = tokens.Store(tokens.prepare(run.config.data), "heldout")
+    return [store.document(number) for number in range(min(ARTICLES, len(store.documents) - 1))]
 
 
 def hide_a_word(run, sentence):
@@ -82,7 +175,7 @@ def hide_a_word(run, sentence):
         # A word of one piece and of letters.
         if run.vocabulary.starts_word[token]
         and (run.vocabulary.starts_word[following] or run.vocabulary.special[following])
-        and run.tokenizer.id_to_token(token).isalpha()
+        and run.tokenizer.id_to_token(token).strip("\u2581").isalpha()
     ]
     if not whole:
         return ids, None

@@ -78,3 +78,39 @@ def fill_blanks(run, ids, best=5):
         order = np.argsort(-probabilities)[:best]
         blanks.append([(run.tokenizer.id_to_token(int(i)), float(probabilities[i])) for i in order])
     return blanks
+
+
+class MarkedToken(NamedTuple):
+    """A token as the discriminator saw it."""
+
+    shown: str
+    original: str
+    flagged: bool  # taken for replaced
+
+
+def mark_replaced(run, ids, number=0):
+    """Lets an ELECTRA's generator replace some tokens of a sentence and its discriminator judge all of them.
+
+    Args:
+      ids: token ids without [CLS] and [SEP].
+      number: which masking and which samples.
+
+    Returns:
+      A `MarkedToken` for each token, cut to the positions that the run trained with.
+
+    Raises:
+      UserError: the run has no discriminator.
+    """
+    if "replaced" not in run.model.heads:
+        raise UserError("the run has no discriminator: it was trained without losses.rtd")
+    vocabulary, corrupt = run.vocabulary, train.make_corrupt(run.config, run.vocabulary)
+    ids = list(ids)[: run.config.phases.lengths[-1] - 2]
+    tokens = np.array([[vocabulary.start, *ids, vocabulary.separator]])
+    batch = dict(tokens=tokens, mask=np.ones_like(tokens), segments=np.zeros_like(tokens), index=np.array([number]))
+    out = jax.jit(lambda params: run.model.apply({"params": params}, corrupt(batch)))(run.params)
+    shown, flagged = np.asarray(out["tokens"][0]), np.asarray(out["replaced_logit"][0]) > 0
+    words = run.tokenizer.id_to_token
+    return [
+        MarkedToken(words(int(new)), words(int(old)), bool(flag))
+        for new, old, flag in list(zip(shown, tokens[0], flagged, strict=True))[1:-1]
+    ]

@@ -3,6 +3,7 @@
 The processes that tests start get the same through their environment.
 """
 
+import importlib
 import os
 import tempfile
 from pathlib import Path
@@ -18,9 +19,9 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as ssl_jax/command_line.py; importin
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import pytest  # noqa: E402
+import importlib  # noqa: E402
 
-from configs import bert  # noqa: E402
+import pytest  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +39,10 @@ def data_root(tmp_path_factory, worker_id):
 
 @pytest.fixture
 def smoke_config(data_root):
-    """`smoke_config(("steps", 3), ...)`: configs/bert.py:tiny,smoke on the shared corpus, with changes."""
+    """`smoke_config(("steps", 3), ...)`: a config on the shared corpus, by default BERT's smoke, with changes."""
 
-    def make(*changes, variant="tiny,smoke"):
-        config = bert.get_config(variant)
+    def make(*changes, paper="bert", variant="tiny,smoke"):
+        config = importlib.import_module(f"configs.{paper}").get_config(variant)
         config.data.root = data_root
         config.update_from_flattened_dict(dict(changes))
         return config

@@ -1,7 +1,9 @@
 """Every variant builds, its parameters are the paper's, and a mistake is one clear line."""
 
 import csv
+import functools
 import json
+import math
 import re
 import subprocess
 import sys
@@ -9,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from configs import bert
-from ssl_jax import flops
+from configs import albert, bert, electra, gpt1, gpt2, gpt3
+from ssl_jax import flops, train
 from ssl_jax.describe import describe
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
+from ssl_jax.optimizers import schedule
 
 # Exact counts derived from the papers' shapes and rebuilt with `transformers` modules.
 FIGURES = list(csv.DictReader((Path(__file__).parent / "figures/bert_variants.csv").open()))
@@ -38,21 +41,87 @@ def test_cased_vocabulary_has_the_released_count():
     assert describe(config)["parameters"] == 108_932_934
 
 
-@pytest.mark.parametrize("name", bert.SIZES)
-def test_every_variant_takes_the_suffix_smoke(name):
-    config = bert.get_config(f"{name},smoke")
-    assert config.steps <= 20 and describe(config)["parameters"] < 100_000
-    assert config.losses == bert.get_config(name).losses
+PAPERS = {"bert": bert, "gpt1": gpt1, "gpt2": gpt2, "gpt3": gpt3, "albert": albert, "electra": electra}
+VARIANTS = [(paper, size) for paper, module in PAPERS.items() for size in module.SIZES]
 
 
-def test_flops_are_six_a_weight_and_twelve_for_attention():
-    config = bert.get_config("base")
-    # By hand: 12 layers of 4 * 768^2 + 2 * 768 * 3072; the head at 19 of 128 positions; attention 12 L H S.
-    layers = 12 * (4 * 768**2 + 2 * 768 * 3072)
-    head = (768**2 + 768 * 30522) * 19 / 128
-    pooled = (768**2 + 2 * 768) / 128
-    expected = 6 * (layers + head + pooled) + 12 * 12 * 768 * 128
-    assert flops.flops_per_token(build_model(config).config, 128, 19) == pytest.approx(expected)
+@pytest.mark.parametrize("paper, size", VARIANTS)
+def test_every_variant_takes_the_suffix_smoke(paper, size):
+    config = PAPERS[paper].get_config(f"{size},smoke")
+    assert config.steps <= 20 and describe(config)["parameters"] < 150_000
+    full = PAPERS[paper].get_config(size)
+    for same in ("losses", "data.examples", "model.share", "model.norm", "model.causal", "optimizer.name", "generator"):
+        assert functools.reduce(getattr, same.split("."), config) == functools.reduce(getattr, same.split("."), full)
+
+
+@pytest.mark.parametrize("paper, size", VARIANTS)
+@pytest.mark.parametrize("suffix", ["release", "v2", "printed"])
+def test_suffixes_change_the_config_and_it_still_builds(paper, size, suffix):
+    module = PAPERS[paper]
+    known = {"release": paper != "gpt3", "v2": paper == "albert", "printed": paper == "gpt3"}[suffix]
+    if not known:
+        with pytest.raises(UserError, match=f"unknown suffix '{suffix}'"):
+            module.get_config(f"{size},{suffix}")
+        return
+    config = module.get_config(f"{size},{suffix}")
+    assert describe(config)["parameters"] > 0
+    if suffix != "printed" or size in gpt3.PRINTED:
+        assert config != module.get_config(size)
+
+
+@pytest.mark.parametrize(
+    "paper, size, length, expected",
+    [
+        # By hand, 6 a weight and token plus attention's 12 L H S. BERT: 12 layers of 4 * 768^2 + 2 * 768 * 3072, the
+        # head at 19 of 128 positions, pooler and pair head at one; attention 12 L H S.
+        ("bert", "base", 128,
+         6 * (12 * (4 * 768**2 + 2 * 768 * 3072) + (768**2 + 768 * 30522) * 19 / 128 + (768**2 + 2 * 768) / 128)
+         + 12 * 12 * 768 * 128),
+        ("gpt2", "small", 1024, 6 * (12 * 12 * 768**2 + 768 * 50257) + 12 * 12 * 768 * 1024),
+        # Discriminator 256 wide, generator 64; both project from 128; RTD head at all positions, MLM at 19 of 128.
+        ("electra", "small", 128,
+         6 * (12 * 12 * 256**2 + 128 * 256 + 256**2 + 256) + 12 * 12 * 256 * 128
+         + 6 * (12 * 12 * 64**2 + 128 * 64 + (64 * 128 + 128 * 30522) * 19 / 128) + 12 * 12 * 64 * 128),
+        # Shared layers are computed as often as others.
+        ("albert", "base", 512,
+         6 * (12 * 12 * 768**2 + 128 * 768 + (768 * 128 + 128 * 30000) * 77 / 512 + (768**2 + 2 * 768) / 512)
+         + 12 * 12 * 768 * 512),
+    ],
+)  # fmt: skip
+def test_flops_are_six_a_weight_and_twelve_for_attention(paper, size, length, expected):
+    config = PAPERS[paper].get_config(size)
+    predictions = train.predictions_per_sequence(config, length)
+    assert flops.flops_per_token(build_model(config), length, predictions) == pytest.approx(expected)
+
+
+def test_gpt3_trains_on_300_billion_tokens_in_growing_batches():
+    config = gpt3.get_config("small")
+    phases = train.plan_phases(config)
+    tokens = [(p.last - p.first) * p.batch_size * p.length for p in phases]
+    assert sum(tokens) == pytest.approx(300e9, rel=1e-4)
+    assert [p.batch_size for p in phases] == [*range(16, 257, 16)]
+    # The first 4 of 300 G tokens in 15 equal parts.
+    assert tokens[:-1] == pytest.approx([4e9 / 15] * 15, rel=1e-3)
+    assert phases[0].first == 0 and all(a.last == b.first for a, b in zip(phases, phases[1:]))
+    examples = [p.first_example for p in phases]
+    assert examples == [sum(tokens[:i]) // 2048 for i in range(len(phases))]
+
+
+def test_gpt3_schedule_counts_tokens():
+    """Appendix B: warm-up over 375 M tokens, cosine to 10 % at 260 G, constant then."""
+    config = gpt3.get_config("small")
+    phases = train.plan_phases(config)
+    clock = train.make_clock(config, phases)
+    rate = schedule(config.optimizer, clock)
+    step = phases[1].first + 1000
+    seen = sum((p.last - p.first) * p.batch_size * 2048 for p in phases[:1]) + 1000 * 32 * 2048
+    assert float(clock.now(step)) == pytest.approx(seen, rel=1e-6)
+    assert seen < 375e6 and float(rate(step)) == pytest.approx(6e-4 * seen / 375e6, rel=1e-5)
+    later = next(s for s in range(config.steps - 90_000, config.steps) if clock.now(s) >= 260e9)
+    assert float(rate(later)) == pytest.approx(6e-5, rel=1e-3) == float(rate(config.steps - 1))
+    middle = config.steps // 2
+    x = float(clock.now(middle)) / 260e9
+    assert float(rate(middle)) == pytest.approx(6e-4 * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * x))), rel=1e-4)
 
 
 @pytest.mark.parametrize(

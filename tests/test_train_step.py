@@ -9,7 +9,6 @@ import pytest
 from configs import bert
 from ssl_jax import train
 from ssl_jax.models.model import build_model
-from ssl_jax.optimizers import build_optimizer
 from ssl_jax.parallel import build_parallel
 from ssl_jax.tokenizers import Vocabulary
 from tests.reference import bert as reference
@@ -24,9 +23,8 @@ def parts():
     config.model.dropout = config.model.attention_dropout = 0.0
     special = np.arange(SIZE) < 5
     vocabulary = Vocabulary(SIZE, 0, 1, 2, 3, 4, special, ~special)
-    model, optimizer = build_model(config), build_optimizer(config.optimizer, config.steps)
-    measure = train.make_measure(config, model, vocabulary)
-    state = jax.jit(lambda: train.initial_state(config, model, optimizer, measure))()
+    model = build_model(config)
+    state = jax.jit(lambda: train.initial_state(config, model, vocabulary))()
     random = np.random.default_rng(0)
     batch = dict(
         tokens=random.integers(5, SIZE, (8, 32), dtype=np.int32),
@@ -35,17 +33,17 @@ def parts():
         pair=random.integers(0, 2, 8, dtype=np.int32),
         index=np.arange(8, dtype=np.int32),
     )
-    return config, vocabulary, model, optimizer, state, batch
+    return config, vocabulary, model, state, batch
 
 
-def compile_step(config, model, optimizer, vocabulary):
-    step = train.make_train_step(config, model, optimizer, vocabulary)
+def compile_step(config, model, vocabulary):
+    step = train.make_train_step(config, model, vocabulary)
     return jax.jit(lambda state, batch: step(state, batch, total=lambda x: x, shard=lambda: 0))
 
 
 def test_five_steps_equal_the_originals_optimizer_on_the_loss_of_the_paper(parts):
     """Loss: mean over all masked tokens plus mean over all pairs (A.2), optimizer as in the release."""
-    config, vocabulary, model, optimizer, state, batch = parts
+    config, vocabulary, model, state, batch = parts
     corrupted = jax.jit(train.make_corrupt(config, vocabulary))(batch)
 
     @jax.jit
@@ -61,7 +59,7 @@ def test_five_steps_equal_the_originals_optimizer_on_the_loss_of_the_paper(parts
     def flat(tree):
         return {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(tree)}
 
-    step = compile_step(config, model, optimizer, vocabulary)
+    step = compile_step(config, model, vocabulary)
     params = state["params"]
     structure = jax.tree.structure(params)
     m = {name: np.zeros_like(x) for name, x in flat(params).items()}
@@ -82,8 +80,8 @@ def test_five_steps_equal_the_originals_optimizer_on_the_loss_of_the_paper(parts
 
 def test_the_pass_that_only_weighs_the_batch_costs_nothing(parts):
     """Contract 4 calls the model twice in the source and once in the program."""
-    config, vocabulary, model, optimizer, state, batch = parts
-    step = compile_step(config, model, optimizer, vocabulary).lower(state, batch).compile()
+    config, vocabulary, model, state, batch = parts
+    step = compile_step(config, model, vocabulary).lower(state, batch).compile()
     measure = train.make_measure(config, model, vocabulary)
     forward = jax.jit(lambda p, b: measure(p, b, total=lambda x: x, shard=None))
     forward = forward.lower(state["params"], batch).compile()
@@ -93,18 +91,18 @@ def test_the_pass_that_only_weighs_the_batch_costs_nothing(parts):
 
 
 def test_dropout_is_on_in_training_and_differs_between_steps_and_devices(parts):
-    _, vocabulary, _, _, state, batch = parts
+    _, vocabulary, _, state, batch = parts
     config = bert.get_config("tiny,smoke")
-    model, optimizer = build_model(config), build_optimizer(config.optimizer, config.steps)
-    step = train.make_train_step(config, model, optimizer, vocabulary)
+    model = build_model(config)
+    step = train.make_train_step(config, model, vocabulary)
     run = jax.jit(lambda state, shard: step(state, batch, total=lambda x: x, shard=lambda: shard)[1])
     losses = [float(run(state | {"step": jnp.int32(number)}, shard)) for number, shard in [(0, 0), (0, 0), (1, 0), (0, 1)]]
     assert losses[0] == losses[1] and len(set(losses)) == 3
 
 
 def test_sums_start_anew_after_each_line_of_metrics(parts):
-    config, vocabulary, model, optimizer, state, batch = parts
-    step = compile_step(config, model, optimizer, vocabulary)
+    config, vocabulary, model, state, batch = parts
+    step = compile_step(config, model, vocabulary)
     losses = []
     for _ in range(config.log_every + 2):
         state, loss = step(state, batch)
@@ -115,7 +113,7 @@ def test_sums_start_anew_after_each_line_of_metrics(parts):
 
 
 def test_gradient_norm_is_reported_before_clipping(parts):
-    config, vocabulary, model, optimizer, state, batch = parts
+    config, vocabulary, model, state, batch = parts
     corrupted = jax.jit(train.make_corrupt(config, vocabulary))(batch)
     terms = train.make_terms(config, model)
 
@@ -123,14 +121,14 @@ def test_gradient_norm_is_reported_before_clipping(parts):
         return sum(term.sum / term.weight for term in terms(params, corrupted, {}).values())
 
     norm = optax.global_norm(jax.jit(jax.grad(loss))(state["params"]))
-    after, _ = compile_step(config, model, optimizer, vocabulary)(state, batch)
+    after, _ = compile_step(config, model, vocabulary)(state, batch)
     np.testing.assert_allclose(after["sums"]["gradient_norm"][0], norm, rtol=1e-4)
 
 
 @pytest.mark.parametrize("average", ["global", "device"])
 def test_the_gradient_is_that_of_the_named_average(parts, average):
     """`device` is the originals' mean of per-core means, `global` the mean over all that counts."""
-    _, vocabulary, model, optimizer, state, batch = parts
+    _, vocabulary, model, state, batch = parts
     config = bert.get_config("tiny,smoke")
     config.model.dropout = config.model.attention_dropout = 0.0
     config.loss_average = average
@@ -149,19 +147,18 @@ def test_the_gradient_is_that_of_the_named_average(parts, average):
 
     expected = optax.global_norm(jax.jit(jax.grad(loss))(state["params"]))
     devices = build_parallel(config.parallel)
-    step = devices.compile(train.make_train_step(config, model, optimizer, vocabulary))
+    step = devices.compile(train.make_train_step(config, model, vocabulary))
     after, _ = step(devices.adopt(state), devices.put_batch(batch))
     np.testing.assert_allclose(devices.read(after["sums"]["gradient_norm"][0]), expected, rtol=1e-5)
 
 
 def test_a_sharded_state_stays_where_it_is(parts):
-    _, vocabulary, model, optimizer, state, batch = parts
+    _, vocabulary, model, state, batch = parts
     config = bert.get_config("tiny,smoke")
     config.parallel.update(mode="mesh", fsdp=2, tensor=2)
     devices = build_parallel(config.parallel)
-    measure = train.make_measure(config, model, vocabulary)
-    state = devices.create(lambda: train.initial_state(config, model, optimizer, measure))
-    step = devices.compile(train.make_train_step(config, model, optimizer, vocabulary))
+    state = devices.create(lambda: train.initial_state(config, model, vocabulary))
+    step = devices.compile(train.make_train_step(config, model, vocabulary))
     before = jax.tree.map(lambda x: x.sharding, state)
     inner = state["params"]["encoder"]["layers"]["ffn"]["inner"]["kernel"]
     assert inner.addressable_data(0).shape == (2, 32 // 2, 128 // 2)
