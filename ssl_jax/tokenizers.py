@@ -187,6 +187,13 @@ def fingerprint(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def keeps_spaces(tokenizer):
+    """Whether decoding gives every space and line break back: byte level, and no space put in front."""
+    pre_tokenizer = json.loads(tokenizer.to_str())["pre_tokenizer"] or {}
+    steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
+    return any(step.get("type") == "ByteLevel" and not step["add_prefix_space"] for step in steps)
+
+
 class Vocabulary(NamedTuple):
     """What batches and masking must know of a tokenizer.
 
@@ -198,6 +205,7 @@ class Vocabulary(NamedTuple):
         Unknown words may be chosen, as in BERT's create_pretraining_data.py.
       starts_word: bool [size]; False for pieces that continue a word. All True where single pieces do
         not tell (GPT-1 marks the ends of words).
+      end_of_text: id of GPT-2's <|endoftext|>, which ends a document; None where there is none.
     """
 
     size: int
@@ -208,6 +216,7 @@ class Vocabulary(NamedTuple):
     mask: int | None
     special: np.ndarray
     starts_word: np.ndarray
+    end_of_text: int | None = None
 
 
 def vocabulary(tokenizer):
@@ -248,4 +257,5 @@ def vocabulary(tokenizer):
         mask=mask,
         special=special,
         starts_word=np.array(starts) | special,
+        end_of_text=end_of_text,
     )

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from tokenizers import pre_tokenizers
 
 from ssl_jax import tokenizers
 from ssl_jax.errors import UserError
@@ -29,6 +30,8 @@ def test_size_and_special_tokens(kind, first, last):
         assert tokenizer.id_to_token(size - 1) == last
     vocabulary = tokenizers.vocabulary(tokenizer)
     assert vocabulary.size == size == len(vocabulary.special) == len(vocabulary.starts_word)
+    assert vocabulary.end_of_text == (size - 1 if last else None)
+    assert tokenizers.keeps_spaces(tokenizer) == (kind == "byte_bpe")
     # Text that spells a special token stays text.
     for special in first + [last] * bool(last):
         ids = np.array(tokenizer.encode(f"kala {special} kala", add_special_tokens=False).ids)
@@ -54,6 +57,15 @@ def test_byte_bpe_loses_nothing():
     tokenizer = tokenizers.train_tokenizer("byte_bpe", TEXTS, 300, False)
     text = "Größe \u2603  two spaces\n<|endoftext|>"
     assert tokenizer.decode(tokenizer.encode(text).ids, skip_special_tokens=False) == text
+
+
+def test_byte_level_behind_another_step_keeps_spaces_but_not_with_one_put_in_front():
+    tokenizer = tokenizers.train_tokenizer("byte_bpe", TEXTS, 300, False)
+    for in_front in (False, True):
+        last = pre_tokenizers.ByteLevel(add_prefix_space=in_front, use_regex=False)
+        for steps in (last, pre_tokenizers.Sequence([pre_tokenizers.Digits(), last])):
+            tokenizer.pre_tokenizer = steps
+            assert tokenizers.keeps_spaces(tokenizer) != in_front
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "byte_bpe", "gpt1_bpe"])
