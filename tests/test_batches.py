@@ -1,5 +1,6 @@
 """Sentence pairs follow BERT's rules, and batch(step) is a pure function of the step."""
 
+import collections
 import itertools
 import random
 
@@ -10,6 +11,7 @@ from ssl_jax.data import batches, pairs
 from ssl_jax.errors import UserError
 from ssl_jax.tokenizers import Vocabulary
 from tests.reference.nsp_pairs import document_pairs
+from tests.reference.segments import document_examples
 
 START, SEPARATOR, PAD = 2, 3, 0
 VOCABULARY = Vocabulary(60000, PAD, 1, START, SEPARATOR, 4, np.arange(60000) < 5, np.ones(60000, bool))
@@ -127,6 +129,49 @@ def test_statistics_equal_the_plain_loop(store):
         assert abs((total <= size).mean() - (lengths.sum(axis=1) <= size).mean()) < 0.015
 
 
+@pytest.mark.parametrize("kind", ["nsp", "sop", "segments"])
+def test_every_example_is_as_likely_as_in_the_plain_loop(tmp_path, kind):
+    """Small documents, each many times: the possible examples are few enough to be counted one by one."""
+    length, short, copies = 14, 0.4, 4000
+    store = FakeStore(tmp_path, [[3, 2, 4, 1], [7], [2, 6, 1, 4, 12, 2, 5], [15, 1], [8, 7], [2, 2]] * copies)
+    period = len(store.tokens) // copies
+    index = np.array(pairs.pair_index(store, kind, length, short, 0, 1)).astype(int)
+    documents = [
+        [list(range(s, e)) for s, e in itertools.pairwise(store.sentences[first : last + 1])]
+        for first, last in itertools.pairwise(store.documents)
+    ]
+    rng, plain = random.Random(0), []
+    for number, document in enumerate(documents):
+        if kind == "segments":
+            examples = [(a, b, 0) for a, b in document_examples(document, length, short, rng)]
+        else:
+            made = document_pairs(documents, number, length, short, rng, swap=kind == "sop")
+            examples = [example[:3] for example in made]
+        # Places are counted within the group of documents; where an empty B stands does not matter.
+        plain += [(a[0] % period, len(a), b[0] % period if b else 0, len(b), label) for a, b, label in examples]
+    a_start, a_end, b_start, b_end, label = index.T
+    empty = b_start == b_end
+    columns = a_start % period, a_end - a_start, np.where(empty, 0, b_start % period), b_end - b_start, label
+    ours, theirs = collections.Counter(zip(*map(np.ndarray.tolist, columns))), collections.Counter(plain)
+    for example in ours | theirs:
+        difference, total = ours[example] - theirs[example], ours[example] + theirs[example]
+        assert abs(difference) < 4 * np.sqrt(total) + 4, example
+    # Examples are in the order of the text, documents do not mix, and B of another one is always 1.
+    a, b, inside = spans(store, index[~empty])
+    assert inside.all() and (np.diff(a) >= 0).all() and (label[~empty][a != b] == 1).all()
+    assert empty.any() == (kind == "segments")
+
+
+def test_exchanged_pairs_stand_in_reverse(store):
+    index = pairs.pair_index(store, "sop", 64, 0.1, 0, 5).astype(int)
+    a, b, inside = spans(store, index)
+    assert inside.all()
+    a_start, a_end, b_start, b_end, label = index.T
+    same = a == b
+    assert (a_end <= b_start)[same & (label == 0)].all() and (b_end <= a_start)[same & (label == 1)].all()
+    assert abs(label[same].mean() - 0.5) < 0.03 and (label[~same] == 1).all()
+
+
 def test_random_documents_are_uniform(tmp_path):
     """Uniform over documents, not over sentences: a long document is not drawn more often."""
     store = FakeStore(tmp_path, [[9] * 200] + [[9]] * 9)
@@ -153,12 +198,19 @@ def test_index_depends_on_seed_and_pass_but_not_on_the_run(store, tmp_path):
 
 @pytest.mark.parametrize("documents, length, kind, message", [
     ([[5, 5]], 32, "nsp", "second one"),
+    ([[5, 5]], 32, "sop", "second one"),
+    ([], 32, "segments", "'segments' examples need 1"),
     ([[5, 5]] * 3, 4, "nsp", "length of 5 or more"),
     ([[5, 5]] * 3, 32, "nps", "did you mean 'nsp'"),
 ])
 def test_impossible_pairs_are_refused(tmp_path, documents, length, kind, message):
     with pytest.raises(UserError, match=message):
         pairs.pair_index(FakeStore(tmp_path, documents), kind, length, 0.1, 0, 1)
+
+
+def test_one_document_is_enough_for_segments(tmp_path):
+    index = pairs.pair_index(FakeStore(tmp_path, [[5, 5]]), "segments", 16, 0, 0, 1)
+    assert index[0, 0] == 0 and index[0, 3] == 10
 
 
 def make_batches(store, **options):

@@ -14,7 +14,8 @@ there. The bytes depend neither on interruptions nor on the number of processes.
 (about 16 MB of text) per process, and one byte for each document: whether it is a duplicate.
 
 With a tokenizer that keeps spaces (byte level), decoding a document's tokens gives the document back,
-every space and line break included (in lower case if so trained); with others, white space around sentences is lost, as in BERT.
+every space and line break included (in lower case if so trained); with others, white space around
+sentences is lost, as in BERT.
 """
 
 import concurrent.futures
