@@ -172,8 +172,8 @@ def pair_index(store, kind, length, short, seed, passes):
     documents, needed = len(store.documents) - 1, 1 if kind == "segments" else 2
     if documents < needed:
         raise UserError(
-            f"{store.path} has {documents} documents, and {kind!r} examples need {needed} (random sentences come "
-            "from a second one); use a larger corpus, another heldout share or another end of documents"
+            f"{store.path} has {documents} documents, and {kind!r} examples need {needed} (random sentences "
+            "come from a second one); use a larger corpus, another heldout share or another end of documents"
         )
     path = store.path / f"pairs{FORMAT}-{kind}-{length}-{short}-{seed}-{passes}.npy"
     if not path.exists():
