@@ -165,7 +165,9 @@ def _prepare(data, corpus, folder, workers):
             source=corpus.source,
             corpus=data.corpus,
             tokenizer_hash=tokenizers.fingerprint(tokenizer_path),
-            made_with={name: importlib.metadata.version(name) for name in ("tokenizers", "sentencex")},
+            made_with={
+                name: importlib.metadata.version(name) for name in ("tokenizers", "sentencepiece", "sentencex")
+            },
             **counts,
         )
         with replacing(work / "data.json") as file:
