@@ -1,4 +1,4 @@
-"""Sub-word tokenizers of the papers, trained and run by the `tokenizers` library.
+"""Sub-word tokenizers of the papers, run by the `tokenizers` library.
 
     wordpiece   BERT: BERT's normaliser (lower-casing also strips accents) and word splitter, ## marks
                 pieces inside a word; [PAD] [UNK] [CLS] [SEP] [MASK] are ids 0 to 4
@@ -7,19 +7,23 @@
     byte_bpe    GPT-2: pieces of bytes, nothing is unknown; <|endoftext|> is the last id
     gpt1_bpe    GPT-1: BERT's word splitter, </w> marks pieces that end a word; <unk> is id 0
 
-The same texts give the same bytes, except with `unigram`: the library sums floats over its words in
-the order of a hash table with random keys, so pieces near the cut differ from run to run.
+The same texts give the same bytes. For that, `unigram` is trained by SentencePiece: the library's own
+trainer sums floats over its words in the order of a hash table with random keys, so its pieces near the
+cut differ from run to run.
 """
 
 import collections
 import functools
 import hashlib
+import io
 import itertools
 import json
 import os
+import re
 from typing import NamedTuple
 
 import numpy as np
+import sentencepiece
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -100,19 +104,58 @@ def train_tokenizer(kind, texts, vocab_size, lowercase):
         tokenizer.train_from_iterator(texts, trainer)
         tokenizer.add_special_tokens(["<|endoftext|>"])
     else:
-        specials = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
-        trainer = trainers.UnigramTrainer(
-            vocab_size=vocab_size, special_tokens=specials, unk_token="<unk>", show_progress=False
-        )
-        tokenizer.train_from_iterator(texts, trainer)
-    size = tokenizer.get_vocab_size()
-    if size != vocab_size:
+        _train_unigram(tokenizer, texts, vocab_size)
+    _require_size(kind, vocab_size, tokenizer.get_vocab_size())
+    return _for_plain_text(tokenizer)
+
+
+def _require_size(kind, asked, size):
+    if size != asked:
         raise UserError(
-            f"a {kind} vocabulary of {vocab_size} is out of reach: this corpus gives "
-            f"{'at least' if size > vocab_size else 'at most'} {size} pieces; set "
+            f"a {kind} vocabulary of {asked} is out of reach: this corpus gives "
+            f"{'at least' if size > asked else 'at most'} {size} pieces; set "
             f"--config.data.tokenizer.vocab_size={size}"
         )
-    return _for_plain_text(tokenizer)
+
+
+def _train_unigram(tokenizer, texts, vocab_size):
+    """Gives the tokenizer SentencePiece's pieces and scores, trained with its defaults on our words.
+
+    Words come normalised and counted, so that memory holds no text; one thread, so that sums of floats
+    have one order.
+    """
+    counts = collections.Counter()
+    normalizer = tokenizer.normalizer
+    for text in texts:
+        counts.update(normalizer.normalize_str(text).split())
+    trained = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(f"{word}\t{count}" for word, count in counts.items()),
+            input_format="tsv",
+            model_writer=trained,
+            model_type="unigram",
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,  # fewer pieces are our caller's matter
+            num_threads=1,
+            normalization_rule_name="identity",
+            pad_id=0,
+            pad_piece="<pad>",
+            unk_id=1,
+            bos_id=-1,
+            eos_id=-1,
+            control_symbols=["[CLS]", "[SEP]", "[MASK]"],
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        least = re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(error))
+        if least:
+            _require_size("unigram", vocab_size, int(least[1]))
+        raise UserError(f"this corpus gives no unigram vocabulary (too few words?): {error}") from error
+    model = sentencepiece.SentencePieceProcessor(model_proto=trained.getvalue())
+    pieces = [(model.id_to_piece(number), model.get_score(number)) for number in range(len(model))]
+    tokenizer.model = models.Unigram(pieces, unk_id=1)
+    tokenizer.add_special_tokens([piece for piece, _ in pieces[:5]])
 
 
 def _train_pairs(make_trainer, tokenizer, texts, vocab_size, specials):
@@ -187,6 +230,13 @@ def fingerprint(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def keeps_spaces(tokenizer):
+    """Whether decoding gives every space and line break back: byte level, and no space put in front."""
+    pre_tokenizer = json.loads(tokenizer.to_str())["pre_tokenizer"] or {}
+    steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
+    return any(step.get("type") == "ByteLevel" and not step["add_prefix_space"] for step in steps)
+
+
 class Vocabulary(NamedTuple):
     """What batches and masking must know of a tokenizer.
 
@@ -198,6 +248,7 @@ class Vocabulary(NamedTuple):
         Unknown words may be chosen, as in BERT's create_pretraining_data.py.
       starts_word: bool [size]; False for pieces that continue a word. All True where single pieces do
         not tell (GPT-1 marks the ends of words).
+      end_of_text: id of GPT-2's <|endoftext|>, which ends a document; None where there is none.
     """
 
     size: int
@@ -208,6 +259,7 @@ class Vocabulary(NamedTuple):
     mask: int | None
     special: np.ndarray
     starts_word: np.ndarray
+    end_of_text: int | None = None
 
 
 def vocabulary(tokenizer):
@@ -248,4 +300,5 @@ def vocabulary(tokenizer):
         mask=mask,
         special=special,
         starts_word=np.array(starts) | special,
+        end_of_text=end_of_text,
     )

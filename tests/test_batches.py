@@ -1,15 +1,18 @@
 """Sentence pairs follow BERT's rules, and batch(step) is a pure function of the step."""
 
+import collections
 import itertools
 import random
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from ssl_jax.data import batches, pairs
 from ssl_jax.errors import UserError
 from ssl_jax.tokenizers import Vocabulary
 from tests.reference.nsp_pairs import document_pairs
+from tests.reference.segments import document_examples
 
 START, SEPARATOR, PAD = 2, 3, 0
 VOCABULARY = Vocabulary(60000, PAD, 1, START, SEPARATOR, 4, np.arange(60000) < 5, np.ones(60000, bool))
@@ -127,6 +130,50 @@ def test_statistics_equal_the_plain_loop(store):
         assert abs((total <= size).mean() - (lengths.sum(axis=1) <= size).mean()) < 0.015
 
 
+@pytest.mark.parametrize("kind", ["nsp", "sop", "segments"])
+def test_every_example_is_as_likely_as_in_the_plain_loop(tmp_path, kind):
+    """Small documents, each many times: the possible examples are few enough to be counted one by one."""
+    length, short, copies = 14, 0.4, 4000
+    store = FakeStore(tmp_path, [[3, 2, 4, 1], [7], [2, 6, 1, 4, 12, 2, 5], [15, 1], [8, 7], [2, 2]] * copies)
+    period = len(store.tokens) // copies
+    index = np.array(pairs.pair_index(store, kind, length, short, 0, 1)).astype(int)
+    documents = [
+        [list(range(s, e)) for s, e in itertools.pairwise(store.sentences[first : last + 1])]
+        for first, last in itertools.pairwise(store.documents)
+    ]
+    rng, plain = random.Random(0), []
+    for number, document in enumerate(documents):
+        if kind == "segments":
+            examples = [(a, b, 0) for a, b in document_examples(document, length, short, rng)]
+        else:
+            made = document_pairs(documents, number, length, short, rng, swap=kind == "sop")
+            examples = [example[:3] for example in made]
+        # Places are counted within the group of documents; where an empty B stands does not matter.
+        for a, b, label in examples:
+            plain.append((a[0] % period, len(a), b[0] % period if b else 0, len(b), label))
+    a_start, a_end, b_start, b_end, label = index.T
+    empty = b_start == b_end
+    columns = a_start % period, a_end - a_start, np.where(empty, 0, b_start % period), b_end - b_start, label
+    ours, theirs = collections.Counter(zip(*map(np.ndarray.tolist, columns))), collections.Counter(plain)
+    for example in ours | theirs:
+        difference, total = ours[example] - theirs[example], ours[example] + theirs[example]
+        assert abs(difference) < 4 * np.sqrt(total) + 4, example
+    # Examples are in the order of the text, documents do not mix, and B of another one is always 1.
+    a, b, inside = spans(store, index[~empty])
+    assert inside.all() and (np.diff(a) >= 0).all() and (label[~empty][a != b] == 1).all()
+    assert empty.any() == (kind == "segments")
+
+
+def test_exchanged_pairs_stand_in_reverse(store):
+    index = pairs.pair_index(store, "sop", 64, 0.1, 0, 5).astype(int)
+    a, b, inside = spans(store, index)
+    assert inside.all()
+    a_start, a_end, b_start, b_end, label = index.T
+    same = a == b
+    assert (a_end <= b_start)[same & (label == 0)].all() and (b_end <= a_start)[same & (label == 1)].all()
+    assert abs(label[same].mean() - 0.5) < 0.03 and (label[~same] == 1).all()
+
+
 def test_random_documents_are_uniform(tmp_path):
     """Uniform over documents, not over sentences: a long document is not drawn more often."""
     store = FakeStore(tmp_path, [[9] * 200] + [[9]] * 9)
@@ -153,12 +200,19 @@ def test_index_depends_on_seed_and_pass_but_not_on_the_run(store, tmp_path):
 
 @pytest.mark.parametrize("documents, length, kind, message", [
     ([[5, 5]], 32, "nsp", "second one"),
+    ([[5, 5]], 32, "sop", "second one"),
+    ([], 32, "segments", "'segments' examples need 1"),
     ([[5, 5]] * 3, 4, "nsp", "length of 5 or more"),
     ([[5, 5]] * 3, 32, "nps", "did you mean 'nsp'"),
 ])
 def test_impossible_pairs_are_refused(tmp_path, documents, length, kind, message):
     with pytest.raises(UserError, match=message):
         pairs.pair_index(FakeStore(tmp_path, documents), kind, length, 0.1, 0, 1)
+
+
+def test_one_document_is_enough_for_segments(tmp_path):
+    index = pairs.pair_index(FakeStore(tmp_path, [[5, 5]]), "segments", 16, 0, 0, 1)
+    assert index[0, 0] == 0 and index[0, 3] == 10
 
 
 def make_batches(store, **options):
@@ -186,6 +240,29 @@ def test_layout(store):
         assert (segments[: first + 1] == 0).all() and (segments[first + 1 : size] == 1).all()
 
 
+def test_an_empty_second_segment_leaves_one_separator(tmp_path):
+    store = FakeStore(tmp_path, [[4], [3, 9], [30]] * 200)
+    options = dict(length=16, batch_size=64, seed=0, short=0.1, pairs="segments")
+    batch = batches.PairEvaluation(store, VOCABULARY, **options)
+    singles = 0
+    for step in range(batch.steps):
+        out = batch(step)
+        size = len(batch.examples) - 64 * step  # of the last batch's rows, some are padding
+        rows = zip(out["index"][:size], out["tokens"], out["mask"], out["segments"])
+        for number, tokens, mask, segments in rows:
+            a_start, a_end, b_start, b_end, label = batch.examples[number].astype(int)
+            expected = [START, *range(a_start + 5, a_end + 5), SEPARATOR]
+            in_a = len(expected)
+            if b_start < b_end:
+                expected += [*range(b_start + 5, b_end + 5), SEPARATOR]
+            singles += b_start == b_end
+            rest = 16 - len(expected)
+            assert tokens.tolist() == expected + [PAD] * rest
+            assert mask.tolist() == [True] * len(expected) + [False] * rest
+            assert segments.tolist() == [0] * in_a + [1] * (len(expected) - in_a) + [0] * rest
+    assert 400 < singles < len(batch.examples)
+
+
 def test_pure_function_of_the_step(store):
     one, two = make_batches(store), make_batches(store)
     two(0)
@@ -210,10 +287,12 @@ def test_each_epoch_holds_every_example_once_in_a_new_order(store):
     assert (first == second).mean() < 0.02 and (first == np.arange(size)).mean() < 0.02
 
 
-def test_phases_go_on_counting(store):
-    phase = make_batches(store, first_step=100, first_example=5000)
-    assert phase(102)["index"].tolist() == list(range(5032, 5048))
-    assert np.array_equal(phase(102)["tokens"], make_batches(store)(2)["tokens"])
+def test_phases_go_on_in_the_order_with_another_batch_size(store):
+    one = make_batches(store)
+    # Steps 0 to 2 of 16 examples, then steps of 8: step 4 has the examples 56 to 63.
+    phase = make_batches(store, batch_size=8, first_step=3, first_example=48)
+    assert phase(4)["index"].tolist() == list(range(56, 64))
+    assert np.array_equal(phase(4)["tokens"], one(3)["tokens"][8:])
 
 
 def test_evaluation_sees_each_example_once(store):
@@ -228,6 +307,122 @@ def test_evaluation_sees_each_example_once(store):
     assert np.array_equal(together["pair"][:size], batch.examples[:, 4])
     assert not together["pair"][size:].any()
     assert np.array_equal(together["tokens"][:size, 1] - 5, batch.examples[:, 0])
+
+
+END = 59_999
+GPT = VOCABULARY._replace(pad=None, unknown=None, start=None, separator=None, mask=None, end_of_text=END)
+
+
+def plain_windows(store, end, length):
+    """Every window, the short one included: lists of tokens and of the documents they belong to."""
+    stream, owners = [], []
+    for number in range(len(store.documents) - 1):
+        first, last = (int(store.sentences[store.documents[n]]) for n in (number, number + 1))
+        text = store.tokens[first:last].tolist() + [end] * (end is not None)
+        stream += text
+        owners += [number] * len(text)
+    starts = range(0, len(stream) - 1, length - 1)
+    windows = [stream[start : start + length] for start in starts]
+    return windows, [[n - owners[start] for n in owners[start : start + length]] for start in starts]
+
+
+@pytest.mark.parametrize("vocabulary, end", [
+    pytest.param(GPT, END, id="end-of-text"),
+    pytest.param(VOCABULARY._replace(end_of_text=END), END, id="end-of-text-first"),
+    pytest.param(VOCABULARY, SEPARATOR, id="separator"),
+    pytest.param(GPT._replace(end_of_text=None), None, id="nothing"),
+])
+@pytest.mark.parametrize("length", [2, 9, 64])
+def test_windows_equal_the_plain_loop(tmp_path, vocabulary, end, length):
+    # With an end after each, 505 tokens: windows of each length use all of them up. Without, 497: some do.
+    store = FakeStore(tmp_path, [[3, 1, 4], [1], [5, 9, 2], [1], [1], [60, 374], [8, 9, 7, 9], [3]])
+    windows, owners = plain_windows(store, end, length)
+    batch = batches.WindowEvaluation(store, vocabulary, length, batch_size=4, borders=True)
+    assert batch.steps == -(-len(windows) // 4)
+    outs = [batch(step) for step in range(batch.steps)]
+    together = {name: np.concatenate([out[name] for out in outs]) for name in outs[0]}
+    assert {name: array.dtype.name for name, array in together.items()} == dict(
+        tokens="int32", mask="bool", segments="int32", pair="int32", index="int32", documents="int32"
+    )
+    for name in ("tokens", "mask", "segments", "documents"):
+        assert together[name].shape == (4 * batch.steps, length)
+    empty = [[]] * (4 * batch.steps - len(windows))
+    for row, (tokens, documents) in enumerate(zip(windows + empty, owners + empty, strict=True)):
+        rest = [0] * (length - len(tokens))
+        assert together["tokens"][row].tolist() == tokens + rest
+        assert together["documents"][row].tolist() == documents + rest
+        assert together["mask"][row].tolist() == [True] * len(tokens) + [False] * len(rest)
+    assert not together["segments"].any() and not together["pair"].any()
+    assert np.array_equal(together["index"], np.arange(4 * batch.steps))
+    # Training: the full windows, each once an epoch, in a new order each time.
+    full = sorted(window for window in windows if len(window) == length)
+    epochs = batches.WindowBatches(store, vocabulary, length, batch_size=len(full), seed=0)
+    orders = [epochs(step)["tokens"].tolist() for step in (0, 1)]
+    assert sorted(orders[0]) == sorted(orders[1]) == full
+    assert len(full) < 9 or full != orders[0] != orders[1]
+    assert "documents" not in epochs(0) and epochs(0)["mask"].all()
+
+
+def test_each_token_but_the_first_is_a_target_once(store):
+    batch = batches.WindowEvaluation(store, GPT, 32, batch_size=16)
+    outs = [batch(step) for step in range(batch.steps)]
+    targets = np.concatenate([out["tokens"][:, 1:][out["mask"][:, 1:]] for out in outs])
+    assert (targets == END).sum() == len(store.documents) - 1
+    assert np.array_equal(targets[targets != END], store.tokens[1:])
+
+
+def test_windows_go_on_through_phases_and_are_cut_by_rows(store):
+    one = batches.WindowBatches(store, GPT, 32, 16, seed=3, borders=True)
+    phase = batches.WindowBatches(store, GPT, 32, 64, seed=3, first_step=10, first_example=32)
+    large = phase(11)
+    assert large["index"].tolist() == list(range(96, 160))
+    assert np.array_equal(large["tokens"], np.concatenate([one(step)["tokens"] for step in (6, 7, 8, 9)]))
+    for name, array in one(5).items():
+        assert np.array_equal(array, np.concatenate([one(5, slice(0, 8))[name], one(5, slice(8, 16))[name]]))
+    other_seed = batches.WindowBatches(store, GPT, 32, 16, seed=4)
+    assert not np.array_equal(one(5)["tokens"], other_seed(5)["tokens"])
+
+
+def test_kinds_of_examples_come_from_the_data_block(store):
+    data = ConfigDict(dict(short=0.2, passes=3, borders=True))
+    for kind in pairs.PAIRS:
+        training = batches.training_batches(data, kind, store, VOCABULARY, 32, 16, 5, 2, 40)
+        expected = make_batches(
+            store, pairs=kind, short=0.2, passes=3, seed=5, first_step=2, first_example=40
+        )
+        assert np.array_equal(training(9)["tokens"], expected(9)["tokens"])
+        evaluation = batches.evaluation_batches(data, kind, store, VOCABULARY, 32, 16, 5)
+        expected = batches.PairEvaluation(store, VOCABULARY, 32, 16, seed=5, short=0.2, pairs=kind)
+        assert np.array_equal(evaluation(1)["tokens"], expected(1)["tokens"])
+    training = batches.training_batches(data, "windows", store, GPT, 32, 16, 5, 2, 40)
+    expected = batches.WindowBatches(store, GPT, 32, 16, 5, True, 2, 40)
+    evaluation = batches.evaluation_batches(data, "windows", store, GPT, 32, 16, 5)
+    assert np.array_equal(training(9)["tokens"], expected(9)["tokens"])
+    assert evaluation.steps > 1 and "documents" in training(9) and "documents" in evaluation(0)
+
+
+@pytest.mark.parametrize("kind, vocabulary, length, message", [
+    ("window", GPT, 8, "unknown kind of examples 'window'; did you mean 'windows'"),
+    ("windows", GPT, 1, "length of 2 or more"),
+    ("nsp", GPT, 8, r"'nsp' examples need \[PAD\], \[CLS\] and \[SEP\]"),
+])
+@pytest.mark.parametrize("split", ["training", "evaluation"])
+def test_impossible_examples_are_refused(store, split, kind, vocabulary, length, message):
+    make = getattr(batches, f"{split}_batches")
+    data = ConfigDict(dict(short=0.2, passes=3, borders=False))
+    with pytest.raises(UserError, match=message) as error:
+        make(data, kind, store, vocabulary, length, 4, 0)
+    assert "\n" not in str(error.value)
+
+
+def test_too_little_text_for_one_window(tmp_path):
+    store = FakeStore(tmp_path, [[6, 5], [3]])
+    assert batches.WindowBatches(store, GPT, 16, 2, 0).windows == 1
+    with pytest.raises(UserError, match="has 16 tokens, and one window needs 17; use a larger corpus"):
+        batches.WindowBatches(store, GPT, 17, 2, 0)
+    assert batches.WindowEvaluation(store, GPT, 17, 2).windows == 1
+    with pytest.raises(UserError, match="has 0 tokens, and one window needs 2"):
+        batches.WindowEvaluation(FakeStore(tmp_path, []), GPT, 17, 2)
 
 
 def test_prefetch_keeps_the_order_and_passes_exceptions_on(store):

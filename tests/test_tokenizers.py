@@ -1,11 +1,14 @@
 """Tokenizers: the papers' layouts, the same bytes every time, and clear refusals."""
 
+import io
 import itertools
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import sentencepiece
+from tokenizers import pre_tokenizers
 
 from ssl_jax import tokenizers
 from ssl_jax.errors import UserError
@@ -29,6 +32,9 @@ def test_size_and_special_tokens(kind, first, last):
         assert tokenizer.id_to_token(size - 1) == last
     vocabulary = tokenizers.vocabulary(tokenizer)
     assert vocabulary.size == size == len(vocabulary.special) == len(vocabulary.starts_word)
+    assert vocabulary.end_of_text == (size - 1 if last else None)
+    assert tokenizers.keeps_spaces(tokenizer) == (kind == "byte_bpe")
+    assert tokenizer.decode(np.flatnonzero(vocabulary.special).tolist()) == ""
     # Text that spells a special token stays text.
     for special in first + [last] * bool(last):
         ids = np.array(tokenizer.encode(f"kala {special} kala", add_special_tokens=False).ids)
@@ -56,16 +62,40 @@ def test_byte_bpe_loses_nothing():
     assert tokenizer.decode(tokenizer.encode(text).ids, skip_special_tokens=False) == text
 
 
-@pytest.mark.parametrize("kind", ["wordpiece", "byte_bpe", "gpt1_bpe"])
+def test_byte_level_behind_another_step_keeps_spaces_but_not_with_one_put_in_front():
+    tokenizer = tokenizers.train_tokenizer("byte_bpe", TEXTS, 300, False)
+    for in_front in (False, True):
+        last = pre_tokenizers.ByteLevel(add_prefix_space=in_front, use_regex=False)
+        for steps in (last, pre_tokenizers.Sequence([pre_tokenizers.Digits(), last])):
+            tokenizer.pre_tokenizer = steps
+            assert tokenizers.keeps_spaces(tokenizer) != in_front
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram", "byte_bpe", "gpt1_bpe"])
 def test_same_bytes_in_every_process(kind):
     """The library keeps words in hash tables with a random key for each process."""
     program = (
         "import hashlib; from ssl_jax import tokenizers; from tests.test_tokenizers import TEXTS;"
-        f"tokenizer = tokenizers.train_tokenizer({kind!r}, TEXTS, 350, True);"
+        f"tokenizer = tokenizers.train_tokenizer({kind!r}, TEXTS, {120 if kind == 'unigram' else 350}, True);"
         "print(hashlib.sha256(tokenizer.to_str().encode()).hexdigest())"
     )
     runs = [subprocess.run([sys.executable, "-c", program], capture_output=True, check=True) for _ in "ab"]
     assert runs[0].stdout == runs[1].stdout and len(runs[0].stdout) == 65
+
+
+def test_unigram_has_the_pieces_of_sentencepiece_and_cuts_like_it():
+    trained = io.BytesIO()
+    lines = [text.lower() for text in TEXTS]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=trained, vocab_size=120, num_threads=1, bos_id=-1,
+        eos_id=-1, pad_id=0, unk_id=1, control_symbols=["[CLS]", "[SEP]", "[MASK]"], minloglevel=2,
+    )
+    expected = sentencepiece.SentencePieceProcessor(model_proto=trained.getvalue())
+    tokenizer = tokenizers.train_tokenizer("unigram", TEXTS, 120, True)
+    pieces = [tokenizer.id_to_token(number) for number in range(120)]
+    assert pieces == [expected.id_to_piece(number) for number in range(120)]
+    for text in lines + ["kala\u2603lad tirez, sonud", "Sea!sea", "x"]:
+        assert tokenizer.encode(text).ids == expected.encode(text.lower())
 
 
 def test_rare_characters_are_unknown():
@@ -79,6 +109,7 @@ def test_rare_characters_are_unknown():
     ("wordpiece", 100_000, "gives at most"),
     ("wordpiece", 20, "gives at least"),
     ("unigram", 100_000, "gives at most"),
+    ("unigram", 20, "gives at least 2"),
     ("byte_bpe", 100, "gives at least"),
     ("gpt1_bpe", 100_000, "gives at most"),
     ("word_piece", 90, "did you mean 'wordpiece'"),

@@ -205,6 +205,41 @@ def test_sentences():
     ]
 
 
+ODD_TEXTS = [
+    "  Two spaces first.  And two between.\n\nA paragraph, then\ta tab. \u00a0No break! \r\nWhy?\n\n\n",
+    "No full stop\n \n  indented: x =  1\n\tmore",
+    "  \n\t ",
+    "Caf\u00e9 \u2603! \u201cQuoted.\u201d It's (here).   ",
+]
+
+
+@pytest.mark.parametrize("number", range(len(ODD_TEXTS)))
+def test_slices_join_to_the_document(number):
+    text = ODD_TEXTS[number]
+    slices = tokens.slice_sentences(text)
+    assert "".join(slices) == (text if text.strip() else "")
+    assert [sentence.strip() for sentence in slices] == tokens.split_sentences(text)
+    # White space stands in front; only the document's last may end a sentence.
+    assert all(sentence == sentence.rstrip() for sentence in slices[:-1])
+
+
+def test_byte_level_gives_documents_back(tmp_path):
+    typical = [text.replace(". ", ".\n\n", 1).replace(". ", ".  ", 1) for text in DOCUMENTS[:40]]
+    texts = typical + ODD_TEXTS
+    path = tmp_path / "b.jsonl"
+    path.write_text("".join(json.dumps(dict(text=text)) + "\n" for text in texts))
+    options = dict(path="", kind="byte_bpe", vocab_size=300, lowercase=False)
+    folder = tokens.prepare(config(tmp_path, f"text:{path}", tokenizer=options, heldout=0.0))
+    store, tokenizer = tokens.Store(folder, "train"), tokenizers.load(f"{folder}/tokenizer.json")
+    count = len(store.documents) - 1
+    documents = [np.concatenate(store.document(number)).tolist() for number in range(count)]
+    decoded_texts = [tokenizer.decode(ids) for ids in documents]
+    assert sorted(decoded_texts) == sorted(text for text in texts if text.strip())
+    assert len(store.sentences) - 1 > 2 * count
+    # Sentence by sentence or all at once: the same tokens.
+    assert documents == [tokenizer.encode(text, add_special_tokens=False).ids for text in decoded_texts]
+
+
 def test_large_vocabularies_need_four_bytes(corpus, tmp_path):
     plain = tokens.prepare(config(tmp_path, corpus))
     big = json.loads(pathlib.Path(plain, "tokenizer.json").read_text())

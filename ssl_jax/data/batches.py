@@ -1,13 +1,16 @@
 """From examples to batches: `batch(step)` is a pure function of the step.
 
-    tokens    int32 [B, L]   [CLS] A [SEP] B [SEP], then padding
-    mask      bool  [B, L]   True for real tokens
-    segments  int32 [B, L]   0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding
-    pair      int32 [B]      the pair's label: 1 if B is random, 0 if it follows A
-    index     int32 [B]      global example number, the key of every later random choice about it
+    tokens     int32 [B, L]   a pair, [CLS] A [SEP] B [SEP] (or [CLS] A [SEP] where B is empty), then
+                              padding; or a window of the text
+    mask       bool  [B, L]   True for real tokens
+    segments   int32 [B, L]   0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding and windows
+    pair       int32 [B]      the pair's label, see pairs.PAIRS; 0 for windows
+    index      int32 [B]      global example number, the key of every later random choice about it
+    documents  int32 [B, L]   windows with `borders` only: which of the row's documents, from 0
 
 Nothing is remembered between steps: after a restart the step alone says which examples come next.
-Neither does the order depend on how a batch is cut over devices, hosts or micro-batches.
+Neither does the order depend on how a batch is cut over devices, hosts or micro-batches. The global
+example number alone says which example it is, so the order goes on through phases of other batch sizes.
 """
 
 import dataclasses
@@ -16,9 +19,50 @@ import functools
 import grain
 import numpy as np
 
-from ssl_jax.data.pairs import pair_index
+from ssl_jax.data.pairs import PAIRS, pair_index
 from ssl_jax.data.tokens import Store
+from ssl_jax.errors import UserError, check_choice
 from ssl_jax.tokenizers import Vocabulary
+
+
+def training_batches(data, kind, store, vocabulary, length, batch_size, seed, first_step=0, first_example=0):
+    """The `batch(step)` of a phase of the training.
+
+    Args:
+      data: a config's `data` block: `passes` and `short` are read for pairs, `borders` for windows.
+      kind: one of pairs.PAIRS, or 'windows'.
+      store, vocabulary, length, batch_size, seed, first_step, first_example: see PairBatches.
+
+    Raises:
+      UserError: unknown kind, special tokens that it needs are missing, or the split has too little text.
+    """
+    _check(kind, vocabulary)
+    where = dict(seed=seed, first_step=first_step, first_example=first_example)
+    if kind == "windows":
+        return WindowBatches(store, vocabulary, length, batch_size, borders=data.borders, **where)
+    return PairBatches(
+        store, vocabulary, length, batch_size, passes=data.passes, short=data.short, pairs=kind, **where
+    )
+
+
+def evaluation_batches(data, kind, store, vocabulary, length, batch_size, seed):
+    """Each example of a split once: `batch(step)` for step 0 to `steps` - 1.
+
+    Args and errors are those of training_batches; `passes` is not read, and windows need no seed.
+    """
+    _check(kind, vocabulary)
+    if kind == "windows":
+        return WindowEvaluation(store, vocabulary, length, batch_size, borders=data.borders)
+    return PairEvaluation(store, vocabulary, length, batch_size, seed=seed, short=data.short, pairs=kind)
+
+
+def _check(kind, vocabulary):
+    check_choice(kind, (*PAIRS, "windows"), "kind of examples")
+    if kind != "windows" and None in (vocabulary.pad, vocabulary.start, vocabulary.separator):
+        raise UserError(
+            f"{kind!r} examples need [PAD], [CLS] and [SEP], and this tokenizer does not have all of them; "
+            "'wordpiece' and 'unigram' tokenizers do"
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,7 +79,7 @@ class PairBatches:
       short: share of documents cut to shorter examples.
       pairs: one of pairs.PAIRS.
       first_step, first_example: where this phase of the training begins: its first step, and the
-        number of examples before it, so that example numbers never repeat within a run.
+        number of examples before it. The order of the data goes on from there.
     """
 
     store: Store
@@ -59,9 +103,19 @@ class PairBatches:
 
     def __call__(self, step, rows=slice(None)):
         """The batch of a step; `rows` selects a host's part of the global batch."""
-        position = (step - self.first_step) * self.batch_size + np.arange(self.batch_size)[rows]
-        chosen = [_shuffled(number, len(self.examples), self.seed) for number in position.tolist()]
-        return _gather(self, self.examples[chosen], self.first_example + position)
+        number = _numbers(self, step, rows)
+        return _gather(self, self.examples[_drawn(number, len(self.examples), self.seed)], number)
+
+
+def _numbers(batches, step, rows):
+    """Global example numbers of the rows of a training step, int64."""
+    before = batches.first_example + (step - batches.first_step) * batches.batch_size
+    return before + np.arange(batches.batch_size)[rows]
+
+
+def _drawn(numbers, size, seed):
+    """The examples, 0 .. size - 1, at these places of the endless order: a list."""
+    return [_shuffled(number, size, seed) for number in numbers.tolist()]
 
 
 def _shuffled(position, size, seed):
@@ -119,7 +173,7 @@ def _gather(batches, examples, index):
     a_start, a_end, b_start, b_end, label = examples.astype(np.int64).T[:, :, None]
     column = np.arange(batches.length)
     first_separator = 1 + a_end - a_start
-    last_separator = first_separator + 1 + b_end - b_start
+    last_separator = first_separator + np.where(b_start < b_end, 1 + b_end - b_start, 0)
     in_b = column > first_separator
     mask = column <= last_separator
     # Where each column comes from; those of special tokens and padding are overwritten below.
@@ -136,6 +190,150 @@ def _gather(batches, examples, index):
         # Wraps after 2**32 examples, which stay apart from each other for that long.
         index=index.astype(np.int32),
     )
+
+
+class _Stream:
+    """A split as one stream of tokens: the documents in their order, each followed by its end.
+
+    The end is the vocabulary's end of text, else its separator; without either, nothing is put between.
+    `len` is the number of tokens. Memory holds 8 bytes for each document.
+    """
+
+    def __init__(self, store, vocabulary):
+        choices = vocabulary.end_of_text, vocabulary.separator
+        self.end = next((token for token in choices if token is not None), None)
+        self.extra = int(self.end is not None)
+        self.tokens = store.tokens
+        # Document d is stream[edges[d]:edges[d + 1]], its end included.
+        edges = np.asarray(store.sentences[np.asarray(store.documents)])
+        self.edges = edges + self.extra * np.arange(len(edges))
+
+    def __len__(self):
+        return int(self.edges[-1])
+
+    def read(self, position):
+        """Tokens, int32, and numbers of their documents, int64, at positions [...]; shapes as `position`.
+
+        Positions beyond the end of the stream give anything.
+        """
+        document = np.minimum(np.searchsorted(self.edges, position, "right"), len(self.edges) - 1) - 1
+        # Each document before this one has put one end in.
+        source = np.minimum(position - self.extra * document, len(self.tokens) - 1)
+        tokens = self.tokens[source].astype(np.int32)
+        if self.extra:
+            tokens[position == self.edges[document + 1] - 1] = self.end
+        return tokens, document
+
+
+def _open_stream(batches, needed):
+    if batches.length < 2:
+        raise UserError(f"windows need a length of 2 or more, a token and its next one, not {batches.length}")
+    stream = _Stream(batches.store, batches.vocabulary)
+    if len(stream) < needed:
+        raise UserError(
+            f"{batches.store.path} has {len(stream)} tokens, and one window needs {needed}; use a larger "
+            "corpus, another heldout share or a shorter length"
+        )
+    return stream
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WindowBatches:
+    """Shuffled windows of text for training, epoch after epoch.
+
+    Window w is the L tokens of the stream from w * (L - 1) on: neighbours share one token, so each token
+    but the stream's first is a next-token target once per epoch. The last, short window is dropped.
+    So does GPT-3 (appendix B): windows are always full, an end-of-text token stands between documents,
+    and attention does not stop there.
+
+    Attributes:
+      store, vocabulary, length, batch_size, seed, first_step, first_example: as in PairBatches.
+      borders: whether batches tell `documents`, so that attention can stop at the ends of documents. The
+        token that ends a document belongs to it.
+    """
+
+    store: Store
+    vocabulary: Vocabulary
+    length: int
+    batch_size: int
+    seed: int
+    borders: bool = False
+    first_step: int = 0
+    first_example: int = 0
+
+    def __post_init__(self):
+        self.stream  # faults come out now and not in a background thread
+
+    @functools.cached_property
+    def stream(self):
+        """The split's tokens in a row."""
+        return _open_stream(self, needed=self.length)
+
+    @property
+    def windows(self):
+        """Number of windows of an epoch."""
+        return (len(self.stream) - 1) // (self.length - 1)
+
+    def __call__(self, step, rows=slice(None)):
+        """The batch of a step; `rows` selects a host's part of the global batch."""
+        number = _numbers(self, step, rows)
+        return _read(self, np.array(_drawn(number, self.windows, self.seed)), number)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WindowEvaluation:
+    """Each window of a split once, in order; `batch(step)` for step 0 to `steps` - 1.
+
+    Attributes as in WindowBatches. The last window may be short, and the last batch is filled up with
+    empty rows: mask is False there.
+    """
+
+    store: Store
+    vocabulary: Vocabulary
+    length: int
+    batch_size: int
+    borders: bool = False
+
+    def __post_init__(self):
+        self.stream
+
+    @functools.cached_property
+    def stream(self):
+        """The split's tokens in a row."""
+        return _open_stream(self, needed=2)
+
+    @property
+    def windows(self):
+        """Number of windows, the short one included."""
+        return -(-(len(self.stream) - 1) // (self.length - 1))
+
+    @property
+    def steps(self):
+        """Number of batches."""
+        return -(-self.windows // self.batch_size)
+
+    def __call__(self, step, rows=slice(None)):
+        """The batch of a step; `rows` selects a host's part of the global batch."""
+        number = step * self.batch_size + np.arange(self.batch_size)[rows]
+        return _read(self, number, number)
+
+
+def _read(batches, window, index):
+    """Builds the arrays of a batch from numbers of windows [B] and example numbers [B]."""
+    position = window[:, None] * (batches.length - 1) + np.arange(batches.length)
+    tokens, documents = batches.stream.read(position)
+    mask = (position < len(batches.stream)) & (window < batches.windows)[:, None]
+    tokens[~mask] = batches.vocabulary.pad or 0
+    batch = dict(
+        tokens=tokens,
+        mask=mask,
+        segments=np.zeros_like(tokens),
+        pair=np.zeros(len(window), np.int32),
+        index=index.astype(np.int32),
+    )
+    if batches.borders:
+        batch["documents"] = np.where(mask, documents - documents[:, :1], 0).astype(np.int32)
+    return batch
 
 
 def prefetch(batch, first_step, last_step, ahead=8):

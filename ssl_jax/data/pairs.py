@@ -1,5 +1,7 @@
 """Sentence pairs: an index of examples, five integers each, instead of copies of tokens."""
 
+import functools
+
 import filelock
 import numpy as np
 
@@ -11,7 +13,7 @@ FORMAT = 1  # part of every index's name: raise it when the examples change
 BLOCK = 4096
 
 
-def next_sentence_pairs(sentences, documents, first, last, length, short, rng):
+def next_sentence_pairs(sentences, documents, first, last, length, short, rng, swap=False):
     """BERT's next-sentence pairs of documents first to last (create_pretraining_data.py).
 
     A document gets a target length: length - 3, or with probability `short` a uniform one from 2 to
@@ -32,6 +34,7 @@ def next_sentence_pairs(sentences, documents, first, last, length, short, rng):
       length: of an example with its three special tokens.
       short: probability.
       rng: numpy Generator.
+      swap: instead of drawing B elsewhere, exchange A and B, where the chunk has two sentences.
 
     Returns:
       int64 [N, 5]: A's start and end, B's start and end (offsets into the store's tokens), label; in
@@ -47,7 +50,8 @@ def next_sentence_pairs(sentences, documents, first, last, length, short, rng):
         stop = _reach(sentences, start, target, end)
         alone = stop - start == 1
         middle = start + np.where(alone, 1, rng.integers(1, np.maximum(stop - start, 2)))
-        random = alone | (rng.random(len(document)) < 0.5)
+        label = alone | (rng.random(len(document)) < 0.5)
+        random = alone if swap else label
 
         other = rng.integers(0, count - 1, len(document))
         other += other >= document
@@ -57,9 +61,11 @@ def next_sentence_pairs(sentences, documents, first, last, length, short, rng):
         b_first = np.where(random, other_start, middle)
         b_last = np.where(random, _reach(sentences, other_start, room, other_end), stop)
 
-        a = sentences[start], sentences[middle]
-        b = sentences[b_first], sentences[b_last]
-        pairs.append(np.stack([*_truncate(a, b, most, rng), random], axis=1))
+        a = np.stack([sentences[start], sentences[middle]])
+        b = np.stack([sentences[b_first], sentences[b_last]])
+        exchanged = label & ~random
+        a, b = np.where(exchanged, b, a), np.where(exchanged, a, b)
+        pairs.append(np.stack([*_truncate(a, b, most, rng), label], axis=1))
         starts.append(start)
 
         start = np.where(random, middle, stop)
@@ -67,6 +73,48 @@ def next_sentence_pairs(sentences, documents, first, last, length, short, rng):
         document, start, end, target = document[going], start[going], end[going], target[going]
     order = np.argsort(np.concatenate(starts))
     return np.concatenate(pairs)[order]
+
+
+def two_segments(sentences, documents, first, last, length, short, rng):
+    """ELECTRA's examples of documents first to last, without labels (build_pretraining_dataset.py).
+
+    Each example gets a target length: `length`, or with probability `short` (the original: 0.05) a
+    uniform one from 5 to that. Sentences are taken until they have the target's tokens or the document
+    ends. With probability 0.1 all of them are A and B is empty. Otherwise A has the sentences that
+    leave it shorter than half of the target less 3, but at least one; the sentence with which A would
+    reach that is A's or B's with equal chance, and all after it are B's. A loses its end beyond
+    length - 2 tokens, and B its own beyond what A leaves of length - 3: the rest of the text is not used.
+
+    Two differences. In the original, a sentence after B's first one still goes to A if it is short
+    enough, so A may have gaps; here both are spans of the text. And its first example of a file is
+    never a short one.
+
+    Args and returns are those of next_sentence_pairs; the label is 0, and an empty B starts where it
+    ends.
+    """
+    start, end = documents[first:last], documents[first + 1 : last + 1]
+    examples = []
+    while len(start):
+        size = len(start)
+        target = np.where(rng.random(size) < short, rng.integers(5, length + 1, size), length)
+        stop = _reach(sentences, start, target, end)
+        # A and the sentence with which it reaches the half, which is B's if A has another one.
+        half = (target - 3) // 2
+        middle = _reach(sentences, start, half, stop)
+        reached = sentences[middle] - sentences[start] >= half
+        middle -= reached & (middle > start + 1) & (rng.random(size) < 0.5)
+        middle = np.where(rng.random(size) < 0.1, stop, middle)
+
+        a_start, b_start = sentences[start], sentences[middle]
+        a_end = np.minimum(b_start, a_start + length - 2)
+        room = np.maximum(length - 3 - (a_end - a_start), 0)
+        b_end = np.minimum(sentences[stop], b_start + room)
+        examples.append(np.stack([a_start, a_end, b_start, b_end, np.zeros_like(start)], axis=1))
+
+        going = stop < end
+        start, end = stop[going], end[going]
+    examples = np.concatenate(examples)
+    return examples[np.argsort(examples[:, 0])]
 
 
 def _reach(sentences, start, tokens, end):
@@ -89,7 +137,13 @@ def _truncate(a, b, most, rng):
     return a_start + a_front, a_end - a_cut + a_front, b_start + b_front, b_end - b_cut + b_front
 
 
-PAIRS = dict(nsp=next_sentence_pairs)
+PAIRS = dict(
+    nsp=next_sentence_pairs,
+    # ALBERT's sentence order (its create_pretraining_data.py): label 1 if A and B are exchanged, and for
+    # the lone sentence, which has nothing to be exchanged with and gets a B from another document.
+    sop=functools.partial(next_sentence_pairs, swap=True),
+    segments=two_segments,
+)
 
 
 def pair_index(store, kind, length, short, seed, passes):
@@ -101,7 +155,7 @@ def pair_index(store, kind, length, short, seed, passes):
     Args:
       store: a Store.
       kind: one of PAIRS.
-      length, short: see next_sentence_pairs.
+      length, short: see next_sentence_pairs and two_segments.
       seed: int >= 0.
       passes: walks over the documents, each with new pairs, one after the other in the index.
 
@@ -109,16 +163,17 @@ def pair_index(store, kind, length, short, seed, passes):
       uint32 or int64 [N, 5], memory-mapped: A's start and end, B's start and end, label.
 
     Raises:
-      UserError: unknown kind, no room for two sentences, or fewer than two documents.
+      UserError: unknown kind, no room for two sentences, or too few documents: `segments` needs one, the
+        others draw from a second one.
     """
     check_choice(kind, PAIRS, "kind of pairs")
     if length < 5:
         raise UserError(f"sentence pairs need a length of 5 or more (three are special tokens), not {length}")
-    documents = len(store.documents) - 1
-    if documents < 2:
+    documents, needed = len(store.documents) - 1, 1 if kind == "segments" else 2
+    if documents < needed:
         raise UserError(
-            f"{store.path} has {documents} documents, and sentence pairs need a second one to draw random "
-            "sentences from; use a larger corpus, another heldout share or another end of documents"
+            f"{store.path} has {documents} documents, and {kind!r} examples need {needed} (random sentences "
+            "come from a second one); use a larger corpus, another heldout share or another end of documents"
         )
     path = store.path / f"pairs{FORMAT}-{kind}-{length}-{short}-{seed}-{passes}.npy"
     if not path.exists():

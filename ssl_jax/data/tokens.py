@@ -12,6 +12,10 @@ A prepared folder is named by a hash of everything in the config that decides it
 Work is done in FOLDER.incomplete, part by part; what was interrupted goes on with the parts that are
 there. The bytes depend neither on interruptions nor on the number of processes. Memory holds one part
 (about 16 MB of text) per process, and one byte for each document: whether it is a duplicate.
+
+With a tokenizer that keeps spaces (byte level), decoding a document's tokens gives the document back,
+every space and line break included (in lower case if so trained); with others, white space around
+sentences is lost, as in BERT.
 """
 
 import concurrent.futures
@@ -37,7 +41,7 @@ from ssl_jax.data.corpora import open_corpus
 from ssl_jax.data.files import ArrayWriter, replacing
 from ssl_jax.errors import UserError
 
-FORMAT = 1  # part of every folder's name: raise it when the bytes change
+FORMAT = 2  # part of every folder's name: raise it when the bytes change
 PART_BYTES = 16 << 20
 # A vocabulary hardly changes after so many documents (they come in random order), and the table of
 # word counts would grow for ever.
@@ -168,7 +172,9 @@ def _prepare(data, corpus, folder, workers):
             source=corpus.source,
             corpus=data.corpus,
             tokenizer_hash=tokenizers.fingerprint(tokenizer_path),
-            made_with={name: importlib.metadata.version(name) for name in ("tokenizers", "sentencex")},
+            made_with={
+                name: importlib.metadata.version(name) for name in ("tokenizers", "sentencepiece", "sentencex")
+            },
             **counts,
         )
         with replacing(work / "data.json") as file:
@@ -214,6 +220,19 @@ def split_sentences(text):
     for paragraph in text.split("\n"):
         sentences += filter(None, map(str.strip, sentencex.segment("en", paragraph)))
     return sentences
+
+
+def slice_sentences(text):
+    """The sentences of a document as slices that join to it: list of str, empty if all is white space.
+
+    White space goes to the front of the sentence that follows it, as GPT-2's word splitter does with
+    words; at the end of the document it stays with the last sentence.
+    """
+    ends = [0]
+    for sentence in split_sentences(text):
+        ends.append(text.index(sentence, ends[-1]) + len(sentence))
+    ends[-1] = len(text)
+    return [text[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def _write_parts(parts, data, tokenizer_path, workers):
@@ -274,9 +293,10 @@ def _write_part(path, start, stop):
     """Documents start to stop as one .npz: tokens, lengths of sentences, sizes of documents, hashes."""
     corpus, tokenizer = _opened
     texts = [corpus[number]["text"] for number in range(start, stop)]
+    cut = slice_sentences if tokenizers.keeps_spaces(tokenizer) else split_sentences
     sentences, owners = [], []
     for owner, text in enumerate(texts):
-        split = split_sentences(text)
+        split = cut(text)
         sentences += split
         owners += [owner] * len(split)
     dtype = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32

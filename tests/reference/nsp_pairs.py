@@ -1,11 +1,11 @@
-"""BERT's sentence pairs, one document and one token at a time: an independent statement of the rules.
+"""BERT's and ALBERT's sentence pairs, one document and one token at a time: an independent statement.
 
-Written from the description of create_instances_from_document and truncate_seq_pair in BERT's
-create_pretraining_data.py, to compare statistics with ssl_jax.data.pairs.
+Written from the description of create_instances_from_document and truncate_seq_pair in the
+create_pretraining_data.py of BERT and of ALBERT (`swap`), to compare with ssl_jax.data.pairs.
 """
 
 
-def document_pairs(documents, number, length, short, rng):
+def document_pairs(documents, number, length, short, rng, swap=False):
     """Pairs of one document.
 
     Args:
@@ -14,6 +14,7 @@ def document_pairs(documents, number, length, short, rng):
       length: of an example with its three special tokens.
       short: probability of a shorter target.
       rng: random.Random.
+      swap: whether a pair of two sentences or more is made wrong by exchanging A and B.
 
     Returns:
       List of (tokens of A, tokens of B, label, sentences in the chunk).
@@ -27,7 +28,7 @@ def document_pairs(documents, number, length, short, rng):
             a_end = rng.randint(1, len(chunk) - 1) if len(chunk) >= 2 else 1
             a = sum(chunk[:a_end], [])
             label = int(len(chunk) == 1 or rng.random() < 0.5)
-            if label:
+            if label and not (swap and len(chunk) > 1):
                 b, other = [], number
                 while other == number:
                     other = rng.randrange(len(documents))
@@ -38,6 +39,8 @@ def document_pairs(documents, number, length, short, rng):
                 i -= len(chunk) - a_end
             else:
                 b = sum(chunk[a_end:], [])
+                if label:
+                    a, b = b, a
             size = len(chunk)
             while len(a) + len(b) > most:
                 longer = a if len(a) > len(b) else b
