@@ -1,4 +1,4 @@
-"""What is hidden from the model, decided inside the step, in pure jnp.
+"""What is hidden from the model and what it is asked for, decided inside the step, in pure jnp.
 
 Every random choice about an example is keyed by its global number, so it does not matter on which
 device, in which micro-batch or after which restart the example is seen.
@@ -6,89 +6,235 @@ device, in which micro-batch or after which restart the example is seen.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+
+from ssl_jax.errors import UserError, check_choice
 
 
 def prediction_counts(length, rate, max_predictions):
     """How many tokens to predict for each number of real tokens, specials included: [length + 1] ints.
 
     min(max_predictions, max(1, round(rate * tokens))), create_pretraining_data.py. It is a table made by
-    Python because the original rounds half to even on a float64; float32 on a device could differ.
+    Python because the original rounds half to even on a float64; float32 on a device differs. ELECTRA's
+    does, by one token: at a rate of .15 for rows of 190, 350 and 390 tokens, of all up to 512.
     `max_predictions` 0 sets no cap. A row of padding predicts nothing.
     """
     counts = [min(max(1, round(rate * tokens)), tokens) for tokens in range(length + 1)]
     return [min(count, max_predictions or length) for count in counts]
 
 
-def mask_tokens(batch, vocabulary, key, *, rate, mask, random, max_predictions, whole_word):
-    """BERT's masking (section 3.1 and A.1; create_pretraining_data.py, create_masked_lm_predictions).
+def mask_tokens(
+    batch, vocabulary, key, *, rate, mask, random, max_predictions, unit, max_ngram, with_replacement
+):
+    """Masks tokens as BERT, ALBERT or ELECTRA does.
 
-    Chooses positions without replacement among all tokens but [CLS], [SEP] and padding, and shows at
-    each [MASK] (probability `mask`), a token drawn from the whole vocabulary, specials included
-    (`random`), or the token itself (the rest).
+    Chooses among all tokens but the special ones and padding, and shows at each choice [MASK]
+    (probability `mask`), a token drawn from the whole vocabulary, specials included (`random`), or the
+    token itself (the rest). BERT: section 3.1 and A.1, create_pretraining_data.py. ALBERT: section 4.1,
+    see `choose_words`. ELECTRA: pretrain_helpers.py, see `draw_positions`.
 
     Args:
       batch: `tokens`, `mask` [B, S]; `index` [B], the examples' global numbers.
       vocabulary: the tokenizer's `Vocabulary`.
       key: the run's key for corruption; the same on every step.
       rate: share of the real tokens to predict, see `prediction_counts`.
-      whole_word: choose words, not pieces; a word that would exceed the count is passed over.
+      unit: what is chosen: 'token' (BERT, ELECTRA), 'word' (BERT's whole words) or 'ngram' (ALBERT).
+      max_ngram: words in the longest n-gram; read by 'ngram' alone.
+      with_replacement: draw tokens with replacement (ELECTRA).
 
     Returns:
       The batch with corrupted `tokens` [B, S], and `positions`, `targets` [B, P] int32, `weights` [B, P]
-      float32: 1 for the first n predictions of each row, 0 after them.
+      float32: 1 for the first n predictions of each row, 0 after them; in reading order, or as drawn and
+      perhaps more than once with replacement. `original` [B, S] are the tokens before, `keys` [B] keys
+      for what else is drawn about a row (`sample`), independent of all draws made here.
+
+    Raises:
+      UserError: an unknown `unit`, `max_ngram` below 1, or `with_replacement` of words or n-grams.
     """
+    check_choice(unit, ("token", "word", "ngram"), "corruption.unit")
+    if with_replacement and unit != "token":
+        raise UserError(f"corruption.with_replacement needs corruption.unit='token', not {unit!r}")
+    if unit == "ngram" and max_ngram < 1:
+        raise UserError(f"corruption.max_ngram={max_ngram}: at least 1")
     length = batch["tokens"].shape[1]
     counts = prediction_counts(length, rate, max_predictions)
+    predictions = max(counts)
     special, starts_word = jnp.asarray(vocabulary.special), jnp.asarray(vocabulary.starts_word)
 
     def corrupt(tokens, real, index):
-        order_key, kind_key, token_key = jax.random.split(jax.random.fold_in(key, index), 3)
+        keys = jax.random.split(jax.random.fold_in(key, index), 5)
+        order_key, kind_key, token_key, ngram_key, row_key = keys
         real = real.astype(bool)
         candidate = real & ~special[tokens]
         count = jnp.asarray(counts)[real.sum()]
-        score = jnp.where(candidate, jax.random.uniform(order_key, (length,)), 2.0)
-        if whole_word:
-            chosen = _choose_words(candidate, starts_word[tokens], count, score)
+        if with_replacement:
+            drawn = (jax.random.uniform(of, (predictions,)) for of in (order_key, kind_key))
+            positions, weights, kind = draw_positions(candidate, count, *drawn)
+            chosen = kind < 1
         else:
-            chosen = candidate & (jnp.argsort(jnp.argsort(score)) < count)
+            score = jnp.where(candidate, jax.random.uniform(order_key, (length,)), 2.0)
+            if unit == "token":
+                chosen = candidate & (jnp.argsort(jnp.argsort(score)) < count)
+            else:
+                draws = jax.random.uniform(ngram_key, (length,))
+                words = max_ngram if unit == "ngram" else 1
+                chosen = choose_words(candidate, starts_word[tokens], count, score, draws, words)
+            kind = jax.random.uniform(kind_key, (length,))
+            # A stable sort on "not chosen" puts the chosen positions first, in reading order.
+            positions = jnp.argsort(~chosen, stable=True)[:predictions]
+            weights = (jnp.arange(predictions) < chosen.sum()).astype(jnp.float32)
 
-        kind = jax.random.uniform(kind_key, (length,))
         drawn = jax.random.randint(token_key, (length,), 0, vocabulary.size)
         shown = jnp.where(kind < mask, vocabulary.mask, jnp.where(kind < mask + random, drawn, tokens))
-        # A stable sort on "not chosen" puts the chosen positions first, in reading order.
-        positions = jnp.argsort(~chosen, stable=True)[: max(counts)]
-        weights = (jnp.arange(max(counts)) < chosen.sum()).astype(jnp.float32)
-        return jnp.where(chosen, shown, tokens), positions, tokens[positions], weights
+        return jnp.where(chosen, shown, tokens), positions, tokens[positions], weights, row_key
 
-    names = ("tokens", "positions", "targets", "weights")
+    names = ("tokens", "positions", "targets", "weights", "keys")
     made = jax.vmap(corrupt)(batch["tokens"], batch["mask"], batch["index"])
-    return batch | dict(zip(names, made, strict=True))
+    return batch | {"original": batch["tokens"]} | dict(zip(names, made, strict=True))
 
 
-def _choose_words(candidate, starts, count, score):
-    """Takes words in the order of their scores, passing over those that would exceed `count`.
+def draw_positions(candidate, count, places, kinds):
+    """ELECTRA's choice, with replacement (pretrain_helpers.py, mask): a token may be drawn more than once.
+
+    Each draw tosses its own coin for what is shown. The original writes [MASK] wherever one of the draws
+    says so: the lowest of the coins decides.
+
+    Args:
+      candidate: [S], true where a token may be drawn.
+      count: [], draws that count; the others get weight 0 and position 0.
+      places: [P], uniform in [0, 1): which candidate is drawn.
+      kinds: [P], uniform in [0, 1): the draws' coins.
+
+    Returns:
+      Positions [P] int32, weights [P] float32, coins [S]: 2 where nothing was drawn.
+    """
+    total = candidate.sum()
+    drawn = (jnp.arange(len(places)) < count) & (total > 0)
+    # floor(u n) < n in float32 too: the largest u is 1 - 2**-23, and n 2**-23 is no less than n's last place.
+    positions = jnp.argsort(~candidate, stable=True)[jnp.floor(places * total).astype(jnp.int32)]
+    positions = jnp.where(drawn, positions, 0)
+    coins = jnp.full(len(candidate), 2.0).at[positions].min(jnp.where(drawn, kinds, 2.0))
+    return positions, drawn.astype(jnp.float32), coins
+
+
+def choose_words(candidate, starts, count, score, draws, max_ngram):
+    """Takes n-grams of words where they fit, their first words in the order of their scores.
+
+    This is ALBERT's masking (section 4.1; create_pretraining_data.py, create_masked_lm_predictions), and
+    BERT's of whole words with a `max_ngram` of 1. From each word an n-gram of n words is drawn with
+    p(n) in proportion to 1 / n, among those that end inside the row. Where it has more tokens than are
+    still to be chosen, the longest shorter one that fits takes its place. What then overlaps chosen
+    tokens, or does not fit with a single word, is passed over. Words on both sides of a special token are
+    neighbours, as in the original's list of candidates.
+
+    The original also divides p(n) by its sum over the n-grams that there are, but lists the cut ones at
+    the end of the row as well, so that the sum is always 1 and the last words get what is left of any
+    longer n-gram: the last but one starts two words with 5 / 11, here 1 / 3.
 
     Args:
       candidate: [S], true where a token may be chosen.
       starts: [S], true where a token begins a word; a word is all tokens up to the next start.
       count: [], tokens to choose at most.
       score: [S], lowest first; a word's score is that of its first token.
+      draws: [S], uniform in [0, 1): the n of the n-gram that begins there.
+      max_ngram: words in the longest n-gram.
 
     Returns:
       [S] booleans, true at every token of a chosen word.
     """
     # After a token that may not be chosen a new word begins, so that no word reaches across it.
     begins = candidate & (starts | ~jnp.roll(candidate, 1).at[0].set(False))
-    word = jnp.cumsum(begins)  # tokens before the first word share number 0, and are no candidates
-    sizes = jnp.zeros(len(score) + 1, jnp.int32).at[word].add(candidate)
-
-    def take(total, position):
-        size = sizes[word[position]]
-        fits = begins[position] & (total + size <= count)
-        return total + size * fits, fits
+    word = jnp.cumsum(begins)  # from 1; tokens before the first word share number 0, and are no candidates
+    tokens = jnp.zeros(len(score) + 1 + max_ngram, jnp.int32).at[word].add(candidate)  # in each word
 
     order = jnp.argsort(score)
-    _, fits = lax.scan(take, 0, order)
-    taken = jnp.zeros(len(score) + 1, bool).at[word[order]].max(fits)
+    first = word[order]
+    # Sums of 1 / n for n = 1, 2, ...: (1, 1.5, 1.83). u times the last possible one falls into one of them.
+    odds = jnp.asarray(np.cumsum(1 / np.arange(1, max_ngram + 1)), jnp.float32)
+    left = jnp.clip(word[-1] - first + 1, 1, max_ngram)
+    shorter = (draws[order] * odds[left - 1])[:, None] >= odds  # [S, max_ngram]: n is larger than 1, 2, ...
+    n = jnp.minimum(1 + shorter.sum(1), left)
+    words = first[:, None] + jnp.arange(max_ngram)  # [S, max_ngram]: the words of the longest n-gram
+    possible = begins[order][:, None] & (jnp.arange(max_ngram) < n[:, None])
+
+    def take(carry, start):
+        total, taken = carry
+        words, size, possible = start
+        fits = possible & (total + size <= count)  # true for 1, 2, ... words, up to the longest that fits
+        fits &= ~(taken[words] & fits).any()
+        return (total + jnp.max(size * fits), taken.at[words].max(fits)), None
+
+    starts = (words, jnp.cumsum(tokens[words], axis=1), possible)
+    (_, taken), _ = lax.scan(take, (0, jnp.zeros(len(tokens), bool)), starts)
     return taken[word] & candidate
+
+
+def sample(logits, keys, temperature):
+    """Draws a token from every softmax(logits / temperature), by adding Gumbel noise and taking the largest.
+
+    ELECTRA's sampling from its generator (pretrain_helpers.py, sample_from_softmax). In float32 whatever
+    the logits are in: noise added in bfloat16 would fall into few steps. No gradient flows.
+
+    Args:
+      logits: [B, P, V].
+      keys: [B], a row's key: its samples depend on no other row (`mask_tokens` makes them).
+      temperature: above 0.
+
+    Returns:
+      [B, P] int32.
+    """
+
+    def draw(key, logits):
+        noise = jax.random.gumbel(key, logits.shape, jnp.float32)
+        return jnp.argmax(logits.astype(jnp.float32) / temperature + noise, axis=-1).astype(jnp.int32)
+
+    return jax.vmap(draw)(keys, lax.stop_gradient(logits))
+
+
+def replace(original, positions, weights, samples, average_duplicates=False):
+    """Writes samples into the original tokens: the discriminator's input (ELECTRA, section 2).
+
+    Where a position was drawn more than once each draw has its own sample. One must win, and it is the
+    first. The release takes the floor of the ids' mean instead, which is a token that nobody sampled
+    (pretrain_helpers.py, scatter_update): `average_duplicates` does that.
+
+    Args:
+      original: [B, S], tokens before masking.
+      positions, samples: [B, P].
+      weights: [B, P]; what has weight 0 is not written.
+
+    Returns:
+      [B, S] int32. All in integers, so ids are exact; a mean is while its sum is below 2**31.
+    """
+    hits = (positions[:, :, None] == jnp.arange(original.shape[1])) & (weights > 0)[:, :, None]  # [B, P, S]
+    if average_duplicates:
+        count = hits.sum(1)
+        written = jnp.where(hits, samples[:, :, None], 0).sum(1) // jnp.maximum(count, 1)
+    else:
+        written = jnp.take_along_axis(samples, jnp.argmax(hits, axis=1), axis=1)
+    return jnp.where(hits.any(1), written, original).astype(jnp.int32)
+
+
+def next_tokens(batch):
+    """Asks every token for its successor; hides nothing (GPT, section 3.1).
+
+    Args:
+      batch: `tokens`, `mask` [B, S]; `documents` [B, S], if there, numbers the documents of a row: no
+        token is asked for the first of another document.
+
+    Returns:
+      The batch with `targets` [B, S] int32, the row shifted left by one; `weights` [B, S] float32, 1 where
+      the token and its successor are real and of one document; `original`, the tokens. The last token
+      of a row has no successor: target 0, weight 0.
+    """
+    tokens, real = batch["tokens"], batch["mask"].astype(bool)
+    asked = real[:, :-1] & real[:, 1:]
+    if "documents" in batch:
+        asked &= batch["documents"][:, :-1] == batch["documents"][:, 1:]
+    end = ((0, 0), (0, 1))
+    return batch | {
+        "original": tokens,
+        "targets": jnp.pad(tokens[:, 1:], end).astype(jnp.int32),
+        "weights": jnp.pad(asked.astype(jnp.float32), end),
+    }

@@ -4,13 +4,14 @@ Parameters are chosen by name, never by number of dimensions: biases of stacked 
 """
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from ssl_jax.errors import check_choice
+from ssl_jax.errors import UserError, check_choice
 
 
 def path_name(path):
@@ -18,23 +19,68 @@ def path_name(path):
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def schedule(config, steps):
+class Clock(NamedTuple):
+    """What a schedule counts in: steps or tokens.
+
+    `total` is the length of the run, `now(step)` how much of it lies before a step. An integer `total`
+    counts whole things.
+    """
+
+    total: float
+    now: Callable
+
+
+def step_clock(steps):
+    """The clock of a run of so many steps."""
+    return Clock(int(steps), lambda step: step)
+
+
+def schedule(config, clock):
     """The learning rate as a function of the step.
 
-    `linear` is BERT's (optimization.py): the decay to 0 counts from step 0, and the warm-up takes its
-    place until it ends, which leaves a small drop there. Step 0 has a rate of 0.
+    With t = now, T = total, w = warmup * T, a whole number where the clock counts whole things:
+
+        linear         t / w before w, then 1 - x. BERT, ALBERT (optimization.py): the decay counts from
+                       step 0, which leaves a small drop at w.
+        linear_warmed  (1 - x) * min(1, t / w). ELECTRA (model/optimization.py).
+        cosine         t / w up to w, then (1 + cos(pi x)) / 2. GPT-1 (opt.py, warmup_cosine), GPT-3.
+        constant       t / w up to w, then 1; has neither floor nor end (opt.py, warmup_constant).
+
+    x = t / (decay_until * T), at most 1, and `floor` is where decays end: floor + (1 - floor) * decay.
+    The originals have decay_until 1 and floor 0; GPT-3 (appendix B) decays to a tenth until 260 of 300
+    billion tokens. With a warm-up the first step has a rate of 0, as in all the originals.
 
     Args:
-      config: `schedule`, `learning_rate`, `warmup` (share of the steps).
-      steps: length of the run.
+      config: `schedule`, `learning_rate` (the peak), `warmup` (share of the total), `floor` (share of the
+        peak), `decay_until` (share of the total).
+      clock: a `Clock`.
+
+    Raises:
+      UserError: an unknown schedule, a `floor` that is no share, a `decay_until` that is not above 0.
     """
-    check_choice(config.schedule, ("linear",), "optimizer.schedule")
-    warmup_steps = round(config.warmup * steps)
+    check_choice(config.schedule, ("linear", "linear_warmed", "cosine", "constant"), "optimizer.schedule")
+    if not 0 <= config.floor <= 1:
+        raise UserError(f"optimizer.floor={config.floor}: a share of the peak lies between 0 and 1")
+    if config.decay_until <= 0:
+        raise UserError(f"optimizer.decay_until={config.decay_until}: a share of the run above 0")
+    # Python floats, because a number of tokens does not fit into an int32.
+    end, warmup = float(config.decay_until * clock.total), float(config.warmup * clock.total)
+    if isinstance(clock.total, int):
+        warmup = float(round(warmup))  # .07 of 5,000 steps is 350, in float64 350.00000000000006
 
     def rate(step):
-        warming = step / max(warmup_steps, 1)
-        decaying = 1 - step / steps
-        return config.learning_rate * jnp.where(step < warmup_steps, warming, jnp.maximum(decaying, 0))
+        now = clock.now(step)
+        done = jnp.minimum(now / end, 1)
+        left = (1 + jnp.cos(jnp.pi * done)) / 2 if config.schedule == "cosine" else 1 - done
+        share = config.floor + (1 - config.floor) * left
+        if config.schedule == "constant":
+            share = jnp.ones_like(done)
+        warming = jnp.minimum(now / warmup, 1) if warmup else 1.0
+        if config.schedule == "linear_warmed":
+            return config.learning_rate * warming * share
+        # At w itself BERT has left the warm-up; GPT-1 has not, and has its peak there.
+        warm = now <= warmup if config.schedule == "cosine" else now < warmup
+        return config.learning_rate * jnp.where(warm, warming, share)
 
     return rate
 
@@ -72,11 +118,61 @@ def decayed(params, no_decay):
     )
 
 
-def build_optimizer(config, steps):
-    """Clip by global norm, Adam, decay by name, learning rate: in the order of BERT's optimization.py."""
+def scale_by_trust_ratio(no_decay):
+    """LAMB's ratio: each tensor's update times ||parameter|| / ||update||, or 1 where a norm is 0.
+
+    ALBERT's lamb_optimizer.py: what is not decayed has a ratio of 1. A tensor is what it is in the original:
+    of parameters stacked on a leading axis (with a part `layers` in their name) each slice has its own
+    ratio. `optax.scale_by_trust_ratio` would take one norm over the stack.
+    """
+
+    def update(updates, state, params):
+        def scale(path, update, param):
+            name = path_name(path)
+            if re.search(no_decay, name):
+                return update
+            axes = tuple(range(1 if "layers" in name.split("/") else 0, param.ndim))
+            size, length = (jnp.sqrt(jnp.sum(x * x, axes, keepdims=True)) for x in (param, update))
+            return update * jnp.where((size > 0) & (length > 0), size / jnp.where(length > 0, length, 1), 1)
+
+        return jax.tree_util.tree_map_with_path(scale, updates, params), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def build_optimizer(config, clock):
+    """Clip by global norm, Adam, decay by name, learning rate: in the order of BERT's optimization.py.
+
+    With r = m / (sqrt(v) + epsilon), p the parameter, d its `weight_decay` (0 for names in `no_decay`) and
+    the rate of the schedule, a step is
+
+        bert_adam  rate (r + d p). BERT, ELECTRA: no bias correction.
+        gpt1_adam  rate c (r + d p), c = sqrt(1 - b2^t) / (1 - b1^t) with t = 1 at the first step. GPT-1's
+                   opt.py: the correction is a factor on the rate, so decay has it and epsilon does not.
+        adamw      optax's: m and v are corrected, before epsilon; decay has no such factor. GPT-3.
+        lamb       rate (r + d p) ||p|| / ||r + d p||, no bias correction. ALBERT, `scale_by_trust_ratio`.
+
+    Args:
+      config: `name`, `clip`, `b1`, `b2`, `epsilon`, `weight_decay`, `no_decay` (a regex), and what
+        `schedule` reads.
+      clock: a `Clock`.
+
+    Raises:
+      UserError: an unknown `name`; from `schedule`.
+    """
+    check_choice(config.name, ("bert_adam", "gpt1_adam", "adamw", "lamb"), "optimizer.name")
+    make_adam = optax.scale_by_adam if config.name == "adamw" else scale_by_bert_adam
+    rate = planned = schedule(config, clock)
+    if config.name == "gpt1_adam":
+
+        def rate(step):
+            t = jnp.asarray(step + 1, jnp.float32)
+            return planned(step) * jnp.sqrt(1 - config.b2**t) / (1 - config.b1**t)
+
     return optax.chain(
         optax.clip_by_global_norm(config.clip),
-        scale_by_bert_adam(config.b1, config.b2, config.epsilon),
+        make_adam(config.b1, config.b2, config.epsilon),
         optax.add_decayed_weights(config.weight_decay, lambda params: decayed(params, config.no_decay)),
-        optax.scale_by_learning_rate(schedule(config, steps)),
+        *([scale_by_trust_ratio(config.no_decay)] if config.name == "lamb" else []),
+        optax.scale_by_learning_rate(rate),
     )

@@ -1,4 +1,4 @@
-"""BERT's Adam and schedule against a NumPy statement of the original, and parameters chosen by name."""
+"""Optimizers and schedules against NumPy statements of the originals, and parameters chosen by name."""
 
 import jax
 import jax.numpy as jnp
@@ -10,18 +10,28 @@ from ml_collections import ConfigDict
 from configs import bert
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
-from ssl_jax.optimizers import build_optimizer, decayed, path_name, scale_by_bert_adam, schedule
+from ssl_jax.optimizers import (
+    Clock,
+    build_optimizer,
+    decayed,
+    path_name,
+    scale_by_bert_adam,
+    schedule,
+    step_clock,
+)
 from ssl_jax.train import initial_params
+from tests.reference import albert, electra, gpt1
 from tests.reference import bert as reference
 
 STEPS = 20
+CLOCK = step_clock(STEPS)
 
 
 def options(**changes):
     return ConfigDict(
         dict(
-            learning_rate=0.3, schedule="linear", warmup=0.2, b1=0.9, b2=0.999, epsilon=1e-6, weight_decay=0.01,
-            no_decay="norm|bias", clip=1.0,
+            name="bert_adam", learning_rate=0.3, schedule="linear", warmup=0.2, floor=0.0, decay_until=1.0,
+            b1=0.9, b2=0.999, epsilon=1e-6, weight_decay=0.01, no_decay="norm|bias", clip=1.0,
         )
         | changes
     )  # fmt: skip
@@ -34,7 +44,7 @@ def test_ten_steps_equal_the_originals_adam_clip_decay_and_schedule():
     m = {name: np.zeros(shape) for name, shape in shapes.items()}
     v = {name: np.zeros(shape) for name, shape in shapes.items()}
     ours = {name: jnp.asarray(value) for name, value in params.items()}
-    optimizer = build_optimizer(options(), STEPS)
+    optimizer = build_optimizer(options(), CLOCK)
     state = optimizer.init(ours)
     for step in range(10):
         # Every other gradient is longer than 1 and is clipped.
@@ -54,6 +64,152 @@ def test_ten_steps_equal_the_originals_adam_clip_decay_and_schedule():
             np.testing.assert_allclose(ours[name], params[name], rtol=2e-5, atol=1e-6)
 
 
+SHAPES = {
+    "encoder/layers/ffn/kernel": (2, 3, 4),  # two layers, stacked
+    "encoder/layers/ffn/bias": (2, 4),
+    "encoder/layers/norm/scale": (2, 3),
+    "encoder/token": (5, 3),
+    "head/layers_of_it/kernel": (2, 3),  # plain: no part of its name is just `layers`
+    "head/bias": (5,),
+}
+DECAYED = {"encoder/layers/ffn/kernel", "encoder/token", "head/layers_of_it/kernel"}
+
+
+def five_steps(config, clock, gradient_scales=(0.05, 3.0, 0.05, 3.0, 0.05)):
+    """Parameters and gradients in NumPy, and the parameters after each of five steps of ours."""
+    random = np.random.default_rng(0)
+    start = {name: random.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
+    gradients = [
+        {name: (scale * random.normal(size=shape)).astype(np.float32) for name, shape in SHAPES.items()}
+        for scale in gradient_scales
+    ]
+    optimizer = build_optimizer(config, clock)
+
+    @jax.jit
+    def step(params, state, gradients):
+        updates, state = optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    params = jax.tree.map(jnp.asarray, start)
+    state, made = optimizer.init(params), []
+    for gradient in gradients:
+        params, state = step(params, state, gradient)
+        made.append(params)
+    return start, gradients, made
+
+
+def zeros(params):
+    return {name: np.zeros(value.shape) for name, value in params.items()}
+
+
+def assert_same(made, expected):
+    for name in expected:
+        np.testing.assert_allclose(made[name], expected[name], rtol=2e-5, atol=1e-6, err_msg=name)
+
+
+def test_five_steps_equal_gpt1s_adam():
+    # Epsilon is large, so that it shows whether the correction reaches it; 4 of 20 steps are warm-up.
+    config = options(name="gpt1_adam", schedule="cosine", epsilon=0.1, weight_decay=0.5)
+    params, gradients, made = five_steps(config, CLOCK)
+    m, v = zeros(params), zeros(params)
+    for done, gradient in enumerate(gradients):
+        rate = 0.3 * gpt1.warmup_cosine(done / STEPS, 0.2)
+        clipped = reference.clip_by_global_norm(gradient, 1.0)
+        params = gpt1.adam_step(params, clipped, m, v, done, rate, DECAYED, epsilon=0.1, decay=0.5)
+        assert_same(made[done], params)
+
+
+def test_five_steps_equal_optax_adamw_and_a_statement_of_it():
+    config = options(name="adamw", schedule="constant", b2=0.95, epsilon=1e-3, weight_decay=0.1, warmup=0.0)
+    params, gradients, made = five_steps(config, CLOCK)
+    m, v = zeros(params), zeros(params)
+    theirs = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(0.3, 0.9, 0.95, 1e-3, weight_decay=0.1, mask={name: name in DECAYED for name in SHAPES}),
+    )
+    ours = jax.tree.map(jnp.asarray, params)
+    state = theirs.init(ours)
+    for done, gradient in enumerate(gradients):
+        updates, state = theirs.update(gradient, state, ours)
+        ours = optax.apply_updates(ours, updates)
+        assert_same(made[done], ours)
+        # Kingma and Ba's algorithm 1 with the decay of Loshchilov and Hutter's algorithm 2.
+        g = reference.clip_by_global_norm(gradient, 1.0)
+        m = {name: 0.9 * m[name] + 0.1 * g[name] for name in g}
+        v = {name: 0.95 * v[name] + 0.05 * g[name] ** 2 for name in g}
+        for name, p in params.items():
+            step = m[name] / (1 - 0.9 ** (done + 1)) / (np.sqrt(v[name] / (1 - 0.95 ** (done + 1))) + 1e-3)
+            params[name] = p - 0.3 * (step + 0.1 * p * (name in DECAYED))
+        assert_same(made[done], params)
+
+
+def unstacked(tree):
+    """The layers of stacked parameters as tensors of their own, as the originals have them."""
+    made = {}
+    for name, value in tree.items():
+        if "/layers/" in name:
+            made |= {name.replace("layers", f"layer_{i}"): layer for i, layer in enumerate(value)}
+        else:
+            made[name] = value
+    return made
+
+
+def test_five_steps_equal_alberts_lamb_with_a_ratio_per_layer():
+    config = options(name="lamb", weight_decay=0.5)
+    params, gradients, made = five_steps(config, CLOCK)
+    # Layers of different size: one ratio for the stack would be another one.
+    params = unstacked(params)
+    m, v = zeros(params), zeros(params)
+    excluded = {name for name in params if "norm" in name or "bias" in name}
+    for done, gradient in enumerate(gradients):
+        clipped = unstacked(reference.clip_by_global_norm(gradient, 1.0))
+        rate = reference.learning_rate(done, 0.3, STEPS, 4)
+        params = albert.lamb_step(params, clipped, m, v, rate, excluded, decay=0.5)
+        assert_same(unstacked(made[done]), params)
+
+
+def test_lambs_ratio_is_1_where_a_norm_is_0():
+    config = options(name="lamb", schedule="constant", warmup=0.0, weight_decay=0.0, epsilon=1e-8)
+    params = {"layers": {"kernel": jnp.asarray([[0.0, 0.0], [3.0, 4.0], [3.0, 4.0]])}}
+    gradients = {"layers": {"kernel": jnp.asarray([[0.1, -0.1], [0.1, -0.1], [0.0, 0.0]])}}
+    optimizer = build_optimizer(config, CLOCK)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    r = 0.1 / np.sqrt(0.001)  # m / sqrt(v) of the first step
+    expected = [[-0.3 * r, 0.3 * r], [-0.3 * 5 / np.sqrt(2), 0.3 * 5 / np.sqrt(2)], [0, 0]]
+    np.testing.assert_allclose(updates["layers"]["kernel"], expected, rtol=1e-4)
+
+
+def test_optax_lamb_is_another_one():
+    # The ratio takes any factor out of r again, so a missing bias correction only shows against decay: a
+    # share of 3.16 at the first step. What optax.lamb has besides is a ratio for biases and one for a stack.
+    config = options(name="lamb", schedule="constant", warmup=0.0, weight_decay=0.5, clip=1e9)
+    start, gradients, made = five_steps(config, CLOCK)
+    mask = {name: name in DECAYED for name in SHAPES}
+    lamb = optax.lamb(0.3, 0.9, 0.999, 1e-6, weight_decay=0.5, mask=mask)
+    updates, _ = lamb.update(gradients[0], lamb.init(start), start)
+    theirs = optax.apply_updates(start, updates)
+    for name in SHAPES:
+        assert np.abs(theirs[name] - made[0][name]).max() > 0.01, name
+
+
+def test_an_unknown_optimizer_is_refused_with_the_choices():
+    with pytest.raises(UserError, match="unknown optimizer.name 'lam'; did you mean 'lamb'"):
+        build_optimizer(options(name="lam"), CLOCK)
+
+
+@pytest.mark.parametrize(
+    "name, first", [("bert_adam", 0.1 / np.sqrt(0.001)), ("gpt1_adam", 1.0), ("adamw", 1.0), ("lamb", 10.0)]
+)
+def test_the_first_steps(name, first):
+    # One number, 10, with a gradient of .5 and no decay: r is (1 - b1) g / sqrt((1 - b2) g^2) = 3.16 without
+    # bias correction and 1 with it, and LAMB scales it to the parameter's own size.
+    config = options(name=name, schedule="constant", warmup=0.0, weight_decay=0.0, epsilon=1e-8)
+    optimizer = build_optimizer(config, CLOCK)
+    params = {"kernel": jnp.asarray([10.0])}
+    updates, _ = optimizer.update({"kernel": jnp.asarray([0.5])}, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], [-0.3 * first], rtol=1e-4)
+
+
 def test_the_first_step_is_one_over_0_316_of_optax_adam():
     # m / sqrt(v) = (1 - b1) / sqrt(1 - b2) = 3.162 without bias correction, 1 with it.
     gradient = jnp.asarray([0.5, -2.0])
@@ -63,16 +219,112 @@ def test_the_first_step_is_one_over_0_316_of_optax_adam():
 
 
 def test_schedule_starts_at_zero_drops_at_the_end_of_the_warm_up_and_ends_at_zero():
-    rate = schedule(options(), STEPS)
+    rate = schedule(options(), CLOCK)
     expected = [reference.learning_rate(step, 0.3, STEPS, 4) for step in range(STEPS + 1)]
     np.testing.assert_allclose([rate(step) for step in range(STEPS + 1)], expected, rtol=1e-6, atol=1e-9)
     assert rate(0) == 0 and rate(STEPS) == 0
     assert float(rate(4)) == pytest.approx(0.3 * (1 - 4 / 20))  # not the peak: decay counts from step 0
 
 
+ORIGINALS = {
+    "linear": lambda step: reference.learning_rate(step, 0.3, STEPS, 4),
+    "linear_warmed": lambda step: electra.learning_rate(step, 0.3, STEPS, 4),
+    "cosine": lambda step: 0.3 * gpt1.warmup_cosine(step / STEPS, 0.2),
+    "constant": lambda step: 0.3 * gpt1.warmup_constant(step / STEPS, 0.2),
+}
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_schedules_are_the_originals_at_every_step(name):
+    rate = jax.jit(schedule(options(schedule=name), CLOCK))
+    made = [rate(step) for step in range(STEPS + 1)]
+    np.testing.assert_allclose(made, [ORIGINALS[name](s) for s in range(STEPS + 1)], rtol=1e-6, atol=1e-8)
+
+
+# In tenths of the peak of .3: steps 0, w - 1, w, w + 1, 10 (the middle) and 20 (the end), by hand.
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("linear", (0, 7.5, 8, 7.5, 5, 0)),
+        ("linear_warmed", (0, 7.5 * 0.85, 8, 7.5, 5, 0)),
+        ("cosine", (0, 7.5, 10, 5 * (1 + np.sqrt(0.5)), 5, 0)),
+        ("constant", (0, 7.5, 10, 10, 10, 10)),
+    ],
+)
+def test_schedules_at_the_ends_of_their_parts(name, expected):
+    rate = schedule(options(schedule=name), CLOCK)
+    np.testing.assert_allclose([rate(s) for s in (0, 3, 4, 5, 10, 20)], 0.03 * np.array(expected), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("linear", (0, 7.5, 1 + 9 * 0.75, 1 + 9 * 0.5, 1, 1)),
+        ("linear_warmed", (0, 7.5 * (0.1 + 0.9 * 13 / 16), 1 + 9 * 0.75, 1 + 9 * 0.5, 1, 1)),
+        ("cosine", (0, 7.5, 10, 1 + 9 * 0.5, 1, 1)),
+        ("constant", (0, 7.5, 10, 10, 10, 10)),
+    ],
+)
+def test_decays_end_early_and_above_zero_where_they_are_told_to(name, expected):
+    # Down to a tenth at step 16, then level. Tenths of the peak at steps 0, w - 1, w, 8, 16, 20.
+    rate = schedule(options(schedule=name, floor=0.1, decay_until=0.8), CLOCK)
+    np.testing.assert_allclose([rate(s) for s in (0, 3, 4, 8, 16, 20)], 0.03 * np.array(expected), atol=1e-7)
+
+
+def test_gpt3s_schedule_counts_tokens():
+    # Appendix B: 375 million tokens of warm-up, a cosine to 10 % at 260 billion, 300 billion in all.
+    step_tokens = 524_288.0
+    clock = Clock(300e9, lambda step: step * step_tokens)
+    config = options(
+        schedule="cosine", learning_rate=6e-4, warmup=375e6 / 300e9, floor=0.1, decay_until=260 / 300
+    )
+    rate = jax.jit(schedule(config, clock))
+
+    def expected(step):
+        tokens = step * step_tokens
+        if tokens <= 375e6:
+            return 6e-4 * tokens / 375e6
+        return 6e-4 * (0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * min(tokens / 260e9, 1))))
+
+    # The warm-up ends inside step 716: 375e6 / 524288 = 715.26.
+    for step in (0, 1, 715, 716, 1000, 250_000, 495_000, 496_000, 572_204):
+        assert float(rate(step)) == pytest.approx(expected(step), rel=2e-6)
+    assert float(rate(496_000)) == pytest.approx(6e-5) and float(rate(715)) > 0.9996 * 6e-4
+    # A whole clock rounds its warm-up, and a number of tokens that no int32 holds is no trouble.
+    whole = schedule(config, Clock(300_000_000_000, lambda step: step * step_tokens))
+    assert float(whole(1000)) == float(rate(1000))
+
+
+def test_a_clock_of_steps_rounds_the_warm_up_and_one_of_tokens_does_not():
+    config = options(schedule="linear", learning_rate=1.0, warmup=0.07)
+    # .07 * 5000 is 350.00000000000006 in float64: not rounded, step 350 would still be warm-up.
+    steps, tokens = schedule(config, step_clock(5000)), schedule(config, Clock(10.0, lambda step: step * 0.5))
+    assert float(steps(349)) == pytest.approx(349 / 350)
+    assert float(steps(350)) == pytest.approx(1 - 350 / 5000)
+    # .7 of 10: .5 is before its end.
+    assert float(tokens(1)) == pytest.approx(0.5 / 0.7) and float(tokens(2)) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_without_warm_up_the_first_step_has_the_peak(name):
+    assert float(schedule(options(schedule=name, warmup=0.0), CLOCK)(0)) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    "changes, line",
+    [
+        ({"floor": 1.5}, "optimizer.floor=1.5: a share of the peak lies between 0 and 1"),
+        ({"decay_until": 0.0}, "optimizer.decay_until=0.0: a share of the run above 0"),
+    ],
+)
+def test_a_floor_or_an_end_out_of_bounds_is_refused(changes, line):
+    with pytest.raises(UserError, match=line):
+        schedule(options(**changes), CLOCK)
+
+
 def test_an_unknown_schedule_is_refused_with_the_choices():
     with pytest.raises(UserError, match="unknown optimizer.schedule 'linaer'; did you mean 'linear'"):
-        schedule(options(schedule="linaer"), STEPS)
+        schedule(options(schedule="linaer"), CLOCK)
 
 
 def test_decay_reaches_matrices_and_tables_and_neither_norms_nor_biases():
