@@ -119,7 +119,7 @@ def _require_size(kind, asked, size):
 
 
 def _train_unigram(tokenizer, texts, vocab_size):
-    """Gives the tokenizer SentencePiece's pieces and scores, trained with its defaults on our words.
+    """Gives the tokenizer SentencePiece's pieces and scores, trained on our words.
 
     Words come normalised and counted, so that memory holds no text; one thread, so that sums of floats
     have one order.
@@ -139,6 +139,7 @@ def _train_unigram(tokenizer, texts, vocab_size):
             hard_vocab_limit=False,  # fewer pieces are our caller's matter
             num_threads=1,
             normalization_rule_name="identity",
+            character_coverage=0.99995,  # google-research/albert, README's command
             pad_id=0,
             pad_piece="<pad>",
             unk_id=1,

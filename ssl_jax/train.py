@@ -454,7 +454,7 @@ def _train(config, workdir):
             done = step + 1
             last = done == config.steps
             stopping = stop.requested(done)
-            if step == first_step:
+            if step in (first_step, phase.first):
                 parallel.read(loss)
                 meter.restart()  # compiling is not training
             if last or done % config.log_every == 0:
