@@ -38,3 +38,95 @@ def test_every_smoke_trains_in_both_modes(paper, size, mode, smoke_config, tmp_p
         assert (f"{name}_loss" in result) == bool(weight)
     assert result["loss"] == pytest.approx(sum(w * result[f"{n}_loss"] for n, w in config.losses.items() if w))
     assert result["loss"] < 1.5 * sum(config.losses.values()) * np.log(512)
+
+
+UNIT = {"mlm": {}, "whole-word": {"corruption.unit": "word"}, "n-gram": {"corruption.unit": "ngram"}}
+GENERATED = {"generator.kind": "transformer", "generator.size": 0.5}
+TOKENS = {
+    **{name: {"losses.mlm": 1.0, **changes} for name, changes in UNIT.items()},
+    "all-tokens": {"losses.mlm": 0.0, "losses.all_tokens": 1.0},
+    "rtd": {"losses.mlm": 1.0, "losses.rtd": 50.0, **GENERATED},
+    "clm": {"losses.mlm": 0.0, "losses.clm": 1.0, "model.causal": True},
+}
+SENTENCES = {"nsp": {"losses.nsp": 1.0}, "sop": {"losses.nsp": 0.0, "losses.sop": 1.0}, "none": {"losses.nsp": 0.0}}
+SPLITS = {"mlm": dict(rate=0.3, mask=1.0, random=0.0), "rtd": dict(rate=0.25, mask=0.85, random=0.0)}
+
+
+@pytest.mark.parametrize("sentences", SENTENCES)
+@pytest.mark.parametrize("objective", TOKENS)
+def test_every_objective_with_every_pair_from_one_corpus(objective, sentences, smoke_config, tmp_path):
+    split = {f"corruption.{name}": value for name, value in SPLITS.get(objective, {}).items()}
+    changes = TOKENS[objective] | SENTENCES[sentences] | split | {"steps": 2, "evals.heldout.max_batches": 1}
+    config = smoke_config(*changes.items(), ("model.layers", 1))
+    result = train(config, tmp_path)
+    trained = {name for name, weight in config.losses.items() if weight}
+    assert trained == {name.removesuffix("_loss") for name in result if name.endswith("_loss")}
+    assert all(np.isfinite(value) for value in result.values())
+
+
+ELECTRA_STUDIES = {
+    "ELECTRA 15 %": {"losses.rtd": 0.0, "losses.rtd_masked": 50.0},
+    "Replace MLM": {"losses.rtd": 0.0, "losses.replaced_mlm": 1.0},
+    "All-Tokens MLM": {"losses.rtd": 0.0, "losses.all_tokens": 1.0},
+    "MLM only": {"losses.rtd": 0.0, "generator.kind": "none"},
+    "unigram generator": {"losses.mlm": 0.0, "generator.kind": "unigram"},
+    "uniform generator": {"losses.mlm": 0.0, "generator.kind": "uniform"},
+    "untied": {"generator.tying": "none"},
+    "all tied": {"generator.tying": "all", "generator.size": 1.0},
+    "adversarial": {"losses.mlm": 0.0, "losses.adversarial": 1.0},
+    "two-stage": {"generator.first_stage": 0.5, "generator.tying": "none", "generator.size": 1.0,
+                  "model.embedding_size": 0, "model.heads": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("study", ELECTRA_STUDIES)
+def test_every_objective_of_electras_studies_trains(study, smoke_config, tmp_path):
+    config = smoke_config(
+        *ELECTRA_STUDIES[study].items(), ("steps", 4), ("evals.heldout.max_batches", 1), ("model.layers", 1),
+        paper="electra", variant="small,smoke",
+    )  # fmt: skip
+    result = train(config, tmp_path)
+    assert all(np.isfinite(value) for value in result.values())
+    for name, weight in config.losses.items():
+        assert (f"{name}_loss" in result) == bool(weight)
+
+
+MISFITS = [
+    ({"losses.rtd": 50.0}, "losses.rtd needs tokens that a generator replaced"),
+    ({"generator.kind": "transformer"}, "no loss reads the discriminator"),
+    ({"generator.kind": "unigram", "losses.rtd": 1.0}, "a unigram generator has nothing to train: set losses.mlm=0"),
+    ({**GENERATED, "losses.rtd": 1.0, "losses.mlm": 0.0}, "the generator is not trained"),
+    ({**GENERATED, "losses.rtd": 1.0, "generator.tying": "all"}, "needs a generator of the same shape"),
+    ({**GENERATED, "losses.rtd": 1.0, "generator.first_stage": 0.5}, "starts from the generator's weights"),
+    ({"losses.clm": 1.0}, "set model.causal=True"),
+    ({"losses.clm": 1.0, "model.causal": True}, "losses.clm reads the text as it is, mlm a corrupted one"),
+    ({"losses.sop": 1.0}, "losses.nsp and losses.sop label the same pairs"),
+    ({"data.examples": "windows"}, "losses.nsp needs sentence pairs"),
+    ({"data.borders": True}, "data.borders is about windows"),
+    ({"model.pooler": False}, "set model.pooler=True"),
+    ({"model.band": 4}, "it needs model.causal=True"),
+    ({"model.share_groups": 3}, "model.share_groups=3 of 2 layers"),
+    ({"model.share": "al"}, "unknown model.share 'al'; did you mean 'all'"),
+    ({"generator.kind": "transfromer"}, "unknown generator.kind 'transfromer'; did you mean 'transformer'"),
+    ({"ramp.start": 8, "ramp.share": 0.5}, "ramp.start=8 needs a single one of phases.lengths"),
+    ({"optimizer.clock": "token"}, "unknown optimizer.clock 'token'; did you mean 'tokens'"),
+    ({"optimizer.name": "adam"}, "unknown optimizer.name 'adam'"),
+    ({"optimizer.schedule": "cosin"}, "unknown optimizer.schedule 'cosin'; did you mean 'cosine'"),
+    ({"corruption.unit": "words"}, "unknown corruption.unit 'words'; did you mean 'word'"),
+    ({"corruption.unit": "word", "corruption.with_replacement": True}, "with_replacement"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(MISFITS)))
+def test_what_does_not_fit_is_refused_with_one_line(number, smoke_config, tmp_path):
+    changes, message = MISFITS[number]
+    with pytest.raises(UserError, match=message) as error:
+        train(smoke_config(*changes.items()), tmp_path)
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path).glob("checkpoints/*"))
+
+
+def test_a_tokenizer_without_masks_is_refused_for_masking(smoke_config, tmp_path):
+    changes = {"losses.clm": 0.0, "losses.mlm": 1.0, "model.causal": False}
+    with pytest.raises(UserError, match="the tokenizer has no token for mask"):
+        train(smoke_config(*changes.items(), paper="gpt2", variant="small,smoke"), tmp_path)
