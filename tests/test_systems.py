@@ -1,13 +1,21 @@
-"""Every paper's recipe, shrunk, through the real entry point; and every objective from every corpus of examples."""
+"""Every paper's recipe, shrunk, through the real entry point; every objective on every kind of example."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from configs import albert, bert, electra, gpt1, gpt2, gpt3
+from ssl_jax import tokenizers
+from ssl_jax import train as loop
+from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
+from ssl_jax.models.model import build_model
+from ssl_jax.parallel import build_parallel
 from ssl_jax.train import train
 
 PAPERS = {"bert": bert, "gpt1": gpt1, "gpt2": gpt2, "gpt3": gpt3, "albert": albert, "electra": electra}
@@ -52,16 +60,47 @@ SENTENCES = {"nsp": {"losses.nsp": 1.0}, "sop": {"losses.nsp": 0.0, "losses.sop"
 SPLITS = {"mlm": dict(rate=0.3, mask=1.0, random=0.0), "rtd": dict(rate=0.25, mask=0.85, random=0.0)}
 
 
+def take_steps(config, number=1):
+    """The loop's own parts without its files: losses and gradient norms by name after so many steps."""
+    phases, kind = loop.plan_phases(config), loop.example_kind(config)
+    loop.check(config, phases, build_parallel(config.parallel))
+    prepared = Path(tokens.prepare(config.data))
+    vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
+    loop.check_vocabulary(config, vocabulary)
+    batch = loop.training_examples(config, kind, phases, prepared, vocabulary)[0]
+    model = build_model(config)
+    pure = loop.make_train_step(config, model, vocabulary, loop.token_counts(config, prepared, vocabulary))
+    step = jax.jit(lambda state, batch: pure(state, batch, total=lambda x: x, shard=lambda: 0))
+    state = jax.jit(lambda: loop.initial_state(config, model, vocabulary))()
+    for done in range(number):
+        state, loss = step(state, batch(done))
+        assert np.isfinite(loss)
+    return {name: loop.quotient(*map(np.asarray, pair)) for name, pair in state["sums"].items()}
+
+
 @pytest.mark.parametrize("sentences", SENTENCES)
 @pytest.mark.parametrize("objective", TOKENS)
-def test_every_objective_with_every_pair_from_one_corpus(objective, sentences, smoke_config, tmp_path):
+def test_every_objective_with_every_pair_from_one_corpus(objective, sentences, smoke_config):
     split = {f"corruption.{name}": value for name, value in SPLITS.get(objective, {}).items()}
-    changes = TOKENS[objective] | SENTENCES[sentences] | split | {"steps": 2, "evals.heldout.max_batches": 1}
+    changes = TOKENS[objective] | SENTENCES[sentences] | split
     config = smoke_config(*changes.items(), ("model.layers", 1))
-    result = train(config, tmp_path)
+    result = take_steps(config)
     trained = {name for name, weight in config.losses.items() if weight}
     assert trained == {name.removesuffix("_loss") for name in result if name.endswith("_loss")}
-    assert all(np.isfinite(value) for value in result.values())
+    assert result["gradient_norm"] > 0
+
+
+def test_ablations_are_flags_of_the_real_entry_point(root, data_root, tmp_path):
+    flags = ("model.share=attention", "losses.sop=0", "corruption.unit=word", "steps=2", "evals.heldout.max_batches=1")
+    command = [
+        sys.executable, root / "scripts/train.py", f"--config={root}/configs/albert.py:base,smoke", f"--workdir={tmp_path}",
+        f"--config.data.root={data_root}", *(f"--config.{flag}" for flag in flags),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "mlm_loss" in done.stdout and "sop" not in done.stdout
+    config = json.loads((tmp_path / "config.json").read_text())["config"]
+    assert config["model"]["share"] == "attention" and config["corruption"]["unit"] == "word"
 
 
 ELECTRA_STUDIES = {
@@ -80,13 +119,10 @@ ELECTRA_STUDIES = {
 
 
 @pytest.mark.parametrize("study", ELECTRA_STUDIES)
-def test_every_objective_of_electras_studies_trains(study, smoke_config, tmp_path):
-    config = smoke_config(
-        *ELECTRA_STUDIES[study].items(), ("steps", 4), ("evals.heldout.max_batches", 1), ("model.layers", 1),
-        paper="electra", variant="small,smoke",
-    )  # fmt: skip
-    result = train(config, tmp_path)
-    assert all(np.isfinite(value) for value in result.values())
+def test_every_objective_of_electras_studies_trains(study, smoke_config):
+    changes = [*ELECTRA_STUDIES[study].items(), ("steps", 4), ("model.layers", 1)]
+    config = smoke_config(*changes, paper="electra", variant="small,smoke")
+    result = take_steps(config, 3)
     for name, weight in config.losses.items():
         assert (f"{name}_loss" in result) == bool(weight)
 
