@@ -174,8 +174,8 @@ def gpt3_family(scan):
     model = shrink(gpt3.get_config(), band=5, scan=scan)
     config = transformers.GPTNeoConfig(
         vocab_size=VOCAB, max_position_embeddings=POSITIONS, hidden_size=36, num_layers=3, num_heads=3,
-        intermediate_size=52, window_size=5, attention_types=[[["global", "local"], 1], [["global"], 1]], bos_token_id=None,
-        eos_token_id=None, attn_implementation="eager",
+        intermediate_size=52, window_size=5, attention_types=[[["global", "local"], 1], [["global"], 1]],
+        bos_token_id=None, eos_token_id=None, attn_implementation="eager",
     )  # fmt: skip
     theirs = transformers.GPTNeoForCausalLM(config)
     # It has no biases in query, key and value; GPT-3, as GPT-2, has. Here they are put in.

@@ -45,3 +45,10 @@ def test_parameters_equal_the_papers_shapes(row):
 def test_every_size_has_its_figure(paper):
     sizes = {row["config"] for row in FIGURES if row["paper"] == paper and not row["overrides"]}
     assert sizes >= set(importlib.import_module(f"configs.{paper}").SIZES) - {"demo"}
+
+
+@pytest.mark.parametrize("size, heads", [("small", 1), ("base", 4), ("large", 4)])
+def test_electras_generators_have_heads_of_64(size, heads):
+    shapes = parameter_shapes("electra", size, "")
+    kernel = shapes["generator_encoder"]["layers"]["attention"]["query"]["kernel"]
+    assert kernel.shape[-2:] == (heads, 64)
