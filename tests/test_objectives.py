@@ -3,58 +3,215 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ssl_jax import objectives
 
 
-def example(rows=6, predictions=5, size=11):
-    random = np.random.default_rng(0)
+def example(rows=16, predictions=5, size=11, length=9, seed=0):
+    """What a model with all heads makes (`out`), and a batch with what all objectives read."""
+    random = np.random.default_rng(seed)
+    normal = lambda *shape: jnp.asarray(random.normal(size=shape) * 3, jnp.float32)  # noqa: E731
     out = {
-        "mlm_logits": jnp.asarray(random.normal(size=(rows, predictions, size)) * 3),
-        "pair_logits": jnp.asarray(random.normal(size=(rows, 2))),
+        "mlm_logits": normal(rows, predictions, size),
+        "restored_logits": normal(rows, predictions, size),
+        "pair_logits": normal(rows, 2),
+        "clm_logits": normal(rows, predictions, size),
+        "replaced_logit": normal(rows, length),
+        "copied_logits": normal(rows, length, size),
+        "copy_logit": normal(rows, length),
+        "baseline_logit": normal(rows, predictions),
+        "samples": random.integers(0, size, (rows, predictions)),
+        "tokens": random.integers(0, size, (rows, length)),
     }
     batch = {
         "targets": random.integers(0, size, (rows, predictions)),
         "weights": random.integers(0, 2, (rows, predictions)).astype(np.float32),
+        "positions": random.integers(0, length, (rows, predictions)),
         "pair": random.integers(0, 2, rows),
-        "mask": np.ones((rows, 4), bool),
+        "mask": np.arange(length) < random.integers(3, length + 1, (rows, 1)),
+        "original": np.where(random.integers(0, 2, (rows, length)), out["tokens"], 3),
     }
+    batch["tokens"] = np.full((rows, length), size - 1)  # as the generator saw them
     batch["mask"][-1] = False  # a row that fills up a batch
+    batch["weights"][-1] = 0
+    batch["positions"][0, :2], batch["weights"][0, :2] = 1, 1  # drawn twice, as ELECTRA may
+    out["replaced"] = out["tokens"] != batch["original"]
     return out, batch
 
 
-def test_masked_lm_is_the_mean_negative_log_probability_of_the_targets():
+def softmax(logits):
+    shares = np.exp(np.asarray(logits, np.float64))
+    return shares / shares.sum(-1, keepdims=True)
+
+
+def sigmoid(logits):
+    return 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+
+
+def mean(sums):
+    return sums[0] / sums[1]
+
+
+@pytest.mark.parametrize(
+    "name, logits", [("mlm", "mlm_logits"), ("replaced_mlm", "restored_logits"), ("clm", "clm_logits")]
+)
+def test_language_models_lose_the_mean_negative_log_probability_of_the_targets(name, logits):
     out, batch = example()
-    term = objectives.mlm(out, batch)
+    term = objectives.OBJECTIVES[name](out, batch)
     losses, correct = [], []
     for row, place in np.argwhere(batch["weights"]):
-        logits = np.asarray(out["mlm_logits"][row, place], np.float64)
-        probabilities = np.exp(logits) / np.exp(logits).sum()
+        probabilities = softmax(out[logits][row, place])
         losses.append(-np.log(probabilities[batch["targets"][row, place]]))
-        correct.append(logits.argmax() == batch["targets"][row, place])
+        correct.append(probabilities.argmax() == batch["targets"][row, place])
     np.testing.assert_allclose(term.sum / term.weight, np.mean(losses), rtol=1e-5)
-    total, weight = term.metrics["accuracy"]
-    np.testing.assert_allclose(total / weight, np.mean(correct))
-    assert weight == term.weight == len(losses)
+    np.testing.assert_allclose(mean(term.metrics["accuracy"]), np.mean(correct))
+    assert term.metrics["accuracy"][1] == term.weight == len(losses)
+
+
+def among_the_chosen(batch):
+    """[B, S]: the positions of predictions that count, each once however often it was drawn."""
+    marks = np.zeros(batch["mask"].shape, bool)
+    for row, place in np.argwhere(batch["weights"]):
+        marks[row, batch["positions"][row, place]] = True
+    return marks
+
+
+@pytest.mark.parametrize(
+    "name, counted", [("rtd", lambda batch: batch["mask"]), ("rtd_masked", among_the_chosen)], ids=["rtd", "rtd_masked"]
+)
+def test_detection_loses_the_binary_cross_entropy_where_it_looks(name, counted):
+    out, batch = example()
+    term = objectives.OBJECTIVES[name](out, batch)
+    here = counted(batch)
+    probability, replaced = sigmoid(out["replaced_logit"])[here], out["replaced"][here]
+    loss = -np.where(replaced, np.log(probability), np.log(1 - probability))
+    np.testing.assert_allclose(term.sum / term.weight, loss.mean(), rtol=1e-5)
+    flagged = probability > 0.5
+    metrics = {key: mean(term.metrics[key]) for key in ("accuracy", "replaced", "precision", "recall")}
+    expected = dict(
+        accuracy=(flagged == replaced).mean(),
+        replaced=replaced.mean(),
+        precision=replaced[flagged].mean(),
+        recall=flagged[replaced].mean(),
+    )
+    assert metrics == pytest.approx(expected, rel=1e-6)
+    assert term.weight == here.sum()
+
+
+def area_by_pairs(scores, positive):
+    """The share of pairs in which the positive has the higher score; a tie is half a pair."""
+    difference = scores[positive][:, None] - scores[~positive]
+    return ((difference > 0) + (difference == 0) / 2).mean()
+
+
+def test_the_area_under_the_curve_is_the_share_of_ordered_pairs():
+    random = np.random.default_rng(0)
+    mask = random.integers(0, 4, (40, 50)) > 0
+    replaced = random.integers(0, 3, mask.shape) == 0
+    # Few scores, so many ties; each in the middle of one of the 200 bins.
+    score = (random.integers(60, 80, mask.shape) + 5 * replaced + 0.5) / 200
+    logit = jnp.asarray(np.log(score / (1 - score)), jnp.float32)
+    # The histograms of two parts add up, as those of devices and batches do.
+    whole = [0, 0]
+    for part in (slice(0, 7), slice(7, 40)):
+        out = {"replaced_logit": logit[part], "replaced": replaced[part]}
+        histograms = objectives.rtd(out, {"mask": mask[part]}).metrics["auc"]
+        whole = [total + np.asarray(new) for total, new in zip(whole, histograms, strict=True)]
+    expected = area_by_pairs(score[mask], replaced[mask])
+    assert 0.6 < expected < 0.9
+    assert objectives.quotient(*whole) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_area_is_within_a_bin_of_that_of_free_scores():
+    random = np.random.default_rng(0)
+    replaced = random.integers(0, 3, (40, 50)) == 0
+    logit = random.normal(size=replaced.shape) + replaced
+    out = {"replaced_logit": jnp.asarray(logit, jnp.float32), "replaced": replaced}
+    area = objectives.quotient(*objectives.rtd(out, {"mask": np.ones_like(replaced)}).metrics["auc"])
+    assert area == pytest.approx(area_by_pairs(logit, replaced), abs=1e-3)
+
+
+def test_quotients_of_nothing_are_zero():
+    assert objectives.quotient(0.0, 0.0) == 0
+    assert objectives.quotient(np.zeros(3), np.ones(3)) == objectives.quotient(np.ones(3), np.zeros(3)) == 0
+
+
+@pytest.mark.parametrize("generator", [True, False])
+def test_all_tokens_mixes_the_shown_token_with_the_prediction(generator):
+    out, batch = example()
+    if not generator:  # a text with [MASK] and the like
+        batch["tokens"] = out.pop("tokens")
+    shown = out["tokens"] if generator else batch["tokens"]
+    term = objectives.all_tokens(out, batch)
+    gate = sigmoid(out["copy_logit"])[..., None]
+    probabilities = gate * np.eye(11)[shown] + (1 - gate) * softmax(out["copied_logits"])
+    np.testing.assert_allclose(probabilities.sum(-1), 1)
+    of_truth = np.take_along_axis(probabilities, batch["original"][..., None], -1)[..., 0]
+    np.testing.assert_allclose(term.sum / term.weight, -np.log(of_truth[batch["mask"]]).mean(), rtol=1e-5)
+    right = probabilities.argmax(-1) == batch["original"]
+    assert term.weight == batch["mask"].sum()
+    assert mean(term.metrics["accuracy"]) == pytest.approx(right[batch["mask"]].mean())
+    chosen = among_the_chosen(batch) & batch["mask"]
+    assert mean(term.metrics["chosen_accuracy"]) == pytest.approx(right[chosen].mean())
+
+
+def test_all_tokens_survives_gates_and_logits_that_are_sure():
+    out, batch = example()
+    out |= {"copy_logit": out["copy_logit"] * 100, "copied_logits": out["copied_logits"] * 100}
+    loss, gradients = jax.value_and_grad(lambda logits: objectives.all_tokens(out | logits, batch).sum)(
+        {key: out[key] for key in ("copy_logit", "copied_logits")}
+    )
+    assert all(np.isfinite(value).all() for value in [loss, *gradients.values()])
+
+
+def test_the_generator_is_trained_against_the_discriminator_by_reinforce():
+    out, batch = example()
+    names = ("mlm_logits", "baseline_logit", "replaced_logit")
+    gradients = jax.grad(lambda logits: objectives.adversarial(out | logits, batch).sum)({k: out[k] for k in names})
+    # The reward is the discriminator's loss at the sample's position.
+    probability = sigmoid(out["replaced_logit"])
+    losses = -np.where(out["replaced"], np.log(probability), np.log(1 - probability))
+    reward = np.take_along_axis(losses, batch["positions"], 1)
+    baseline = -np.log(sigmoid(out["baseline_logit"]))
+    advantage = (reward - baseline) * batch["weights"]
+    # d log p(sample) / d logits = onehot - softmax, and the loss is the negative of what is to grow.
+    ascent = np.eye(11)[out["samples"]] - softmax(out["mlm_logits"])
+    np.testing.assert_allclose(gradients["mlm_logits"], -advantage[..., None] * ascent, rtol=1e-4, atol=1e-5)
+    assert (gradients["replaced_logit"] == 0).all()
+    # The baseline's sigmoid learns the probability that the discriminator gave to the truth.
+    expected = (sigmoid(out["baseline_logit"]) - np.exp(-reward)) * batch["weights"]
+    np.testing.assert_allclose(gradients["baseline_logit"], expected, rtol=1e-4, atol=1e-5)
+    term = objectives.adversarial(out, batch)
+    assert mean(term.metrics["reward"]) == pytest.approx((reward * batch["weights"]).sum() / batch["weights"].sum())
 
 
 def test_rows_of_padding_do_not_count_in_the_pair_loss():
     out, batch = example()
     whole = objectives.pair(out, batch)
-    real = objectives.pair({"pair_logits": out["pair_logits"][:-1]}, {k: v[:-1] for k, v in batch.items()})
+    real = objectives.pair(*({k: v[:-1] for k, v in part.items()} for part in (out, batch)))
     jax.tree.map(np.testing.assert_allclose, whole, real)
-    assert whole.weight == 5
+    assert whole.weight == 15
 
 
-def test_the_parts_of_a_batch_add_up_to_the_whole():
+@pytest.mark.parametrize("name", objectives.OBJECTIVES)
+def test_the_parts_of_a_batch_add_up_to_the_whole(name):
     out, batch = example()
-    for objective in objectives.OBJECTIVES.values():
-        whole = objective(out, batch)
-        parts = [
-            objective({k: v[rows] for k, v in out.items()}, {k: v[rows] for k, v in batch.items()})
-            for rows in (slice(0, 1), slice(1, 6))
-        ]
-        jax.tree.map(lambda a, b, c: np.testing.assert_allclose(a + b, c, rtol=1e-5), *parts, whole)
+    objective = objectives.OBJECTIVES[name]
+    whole = objective(out, batch)
+    parts = [
+        objective({k: v[rows] for k, v in out.items()}, {k: v[rows] for k, v in batch.items()})
+        for rows in (slice(0, 1), slice(1, None))
+    ]
+    jax.tree.map(lambda a, b, c: np.testing.assert_allclose(a + b, c, rtol=1e-5), *parts, whole)
+
+
+@pytest.mark.parametrize("name", objectives.OBJECTIVES)
+def test_weights_depend_on_the_batch_alone(name):
+    out, batch = example()
+    other, _ = example(seed=1)
+    weights = [objectives.OBJECTIVES[name](made, batch).weight for made in (out, other)]
+    assert weights[0] == weights[1] > 0
 
 
 def test_cross_entropy_survives_large_logits():

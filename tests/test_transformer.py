@@ -1,5 +1,8 @@
 """What the trunk may see, and that its ways of computing are one model."""
 
+import functools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,14 +11,14 @@ import pytest
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import Model
 from ssl_jax.models.neighbours import attend_to_neighbours
-from ssl_jax.models.transformer import Dropout, Transformer, TransformerConfig
+from ssl_jax.models.transformer import Attention, Block, Dropout, FeedForward, Transformer, TransformerConfig
 from tests.reference.transformers_bert import model_config
 
 LENGTH = 11
 
 
 def make(reads=(), **changes):
-    """A model, its parameters moved off their initial values, and one batch of three rows."""
+    """A model, random parameters far from their initial values, and one batch of three rows."""
     model = Model(TransformerConfig(**model_config(**changes)), reads)
     random = np.random.default_rng(0)
     batch = dict(
@@ -23,23 +26,28 @@ def make(reads=(), **changes):
         mask=np.ones((3, LENGTH), bool),
         segments=random.integers(0, 2, (3, LENGTH)),
     )
-    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
-    return model, jax.tree.map(lambda x: x + 0.1 * random.normal(size=x.shape).astype(x.dtype), params), batch
+
+    def draw(path, leaf):
+        return np.float32(random.normal(path[-1].key == "scale", 0.1, leaf.shape))
+
+    shapes = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
+    return model, jax.tree_util.tree_map_with_path(draw, shapes), batch
 
 
-def apply(model, params, batch):
-    return jax.jit(model.apply)({"params": params}, batch)
+@functools.partial(jax.jit, static_argnums=0)
+def apply(model, params, batch, rngs=None):
+    return model.apply({"params": params}, batch, rngs=rngs)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def influence(model, params, batch):
-    """[S, S]: how far position i of the output depends on the embedding of position j."""
+    """[S, S]: how far position i of the first row's output depends on the embedding of position j."""
 
     def encode(embedded):
         return Transformer(model.config).apply({"params": params["encoder"]}, embedded, batch)["encoded"][0]
 
-    embedded = apply(model, params, batch)["embedded"]
-    jacobian = jax.jit(jax.jacobian(encode))(embedded)[:, :, 0]
-    return np.abs(jacobian).sum((1, 3))
+    jacobian = jax.jacobian(encode)(apply(model, params, batch)["embedded"])[:, :, 0]
+    return jnp.abs(jacobian).sum((1, 3))
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
@@ -51,6 +59,51 @@ def test_a_causal_trunk_sees_itself_and_the_past_alone(norm):
 
 def test_a_bidirectional_trunk_sees_everything():
     assert (influence(*make()) > 0).all()
+
+
+def test_every_second_layer_sees_its_band_alone_and_the_others_the_whole_past():
+    model, params, batch = make(causal=True, norm="pre", layers=4, band=3)
+    query, column = np.indices((LENGTH, LENGTH))
+    for layer in range(4):
+        # With the other layers' attention at zero, what reaches a position came through this one.
+        output = params["encoder"]["layers"]["attention"]["output"]
+        alone = output | {"kernel": output["kernel"] * (np.arange(4) == layer)[:, None, None, None]}
+        attention = params["encoder"]["layers"]["attention"] | {"output": alone}
+        layers = params["encoder"]["layers"] | {"attention": attention}
+        seen = influence(model, params | {"encoder": {"layers": layers}}, batch) > 0
+        past = query - column if layer % 2 else np.minimum(query - column, 0)
+        np.testing.assert_array_equal(seen, (column <= query) & (past < 3))
+
+
+def test_a_band_as_long_as_the_text_is_full_attention():
+    model, params, batch = make(causal=True)
+    full, whole, narrower = (
+        apply(Model(TransformerConfig(**model_config(causal=True, band=band)), ()), params, batch)["encoded"]
+        for band in (0, LENGTH, LENGTH - 1)
+    )
+    np.testing.assert_array_equal(full, whole)
+    np.testing.assert_array_equal(full[:, :-1], narrower[:, :-1])
+    assert (np.abs(full[:, -1] - narrower[:, -1]).max(-1) > 1e-4).all()  # it alone has all before it
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_stops_at_the_borders_of_documents(causal):
+    model, params, batch = make(causal=causal, layers=2)
+    numbers = np.repeat([0, 1, 2], (4, 6, 1))
+    batch["documents"] = np.tile(numbers, (3, 1))
+    seen = (numbers[:, None] == numbers) & (np.tri(LENGTH, dtype=bool) | (not causal))
+    np.testing.assert_array_equal(influence(model, params, batch) > 0, seen)
+
+
+def test_a_document_among_others_is_encoded_as_if_it_were_alone_at_its_place():
+    model, params, batch = make(causal=True)
+    numbers = np.repeat([0, 1, 2], (4, 6, 1))
+    batch["documents"] = np.stack([numbers, np.zeros_like(numbers), numbers])
+    alone = {name: batch[name][:, 4:10] for name in ("tokens", "mask", "segments")}
+    alone["position_ids"] = np.tile(np.arange(4, 10), (3, 1))
+    together, alone = (apply(model, params, b)["encoded"] for b in (batch, alone))
+    np.testing.assert_allclose(together[::2, 4:10], alone[::2], rtol=1e-5, atol=1e-5)
+    assert np.abs(together[1, 4:10] - alone[1]).max() > 1e-3  # this row is one document
 
 
 def test_causality_holds_from_the_tokens_on():
@@ -73,11 +126,9 @@ def test_padding_changes_nothing():
         np.testing.assert_allclose(out["pair_logits"], expected["pair_logits"], rtol=1e-5, atol=1e-5)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def gradients(model, params, batch):
-    def loss(params):
-        return (apply(model, params, batch)["encoded"] ** 2).sum()
-
-    return jax.jit(jax.grad(loss))(params)
+    return jax.grad(lambda params: (apply(model, params, batch)["encoded"] ** 2).sum())(params)
 
 
 @pytest.mark.parametrize("changes", [dict(scan=True), dict(remat=True), dict(scan=True, remat=True)])
@@ -94,8 +145,6 @@ def test_scan_and_remat_give_the_loops_values_and_gradients(changes):
 
 
 def test_the_unrolled_stack_is_a_loop_over_single_blocks():
-    from ssl_jax.models.transformer import Block
-
     model, params, batch = make()
     x = apply(model, params, batch)["embedded"]
     allowed = batch["mask"][:, None, None, :]
@@ -103,6 +152,96 @@ def test_the_unrolled_stack_is_a_loop_over_single_blocks():
         one = jax.tree.map(lambda p: p[layer], params["encoder"]["layers"])  # noqa: B023
         x, _ = Block(model.config).apply({"params": one}, x, allowed)
     np.testing.assert_allclose(apply(model, params, batch)["encoded"], x, rtol=1e-5, atol=1e-5)
+
+
+class Reused(nn.Module):
+    """Post-norm layers in a Python loop; to share is to call the same module again.
+
+    Attributes:
+      sets: for each part of a layer, which of its sets of parameters each layer takes.
+    """
+
+    config: TransformerConfig
+    sets: dict
+
+    @nn.compact
+    def __call__(self, x, allowed):
+        def modules(part, make):
+            made = {number: make(f"{part}_{number}") for number in set(self.sets[part])}
+            return [made[number] for number in self.sets[part]]
+
+        config = self.config
+        each = zip(
+            modules("attention", lambda name: Attention(config, name=name)),
+            modules("attention_norm", lambda name: nn.LayerNorm(epsilon=config.norm_epsilon, name=name)),
+            modules("ffn", lambda name: FeedForward(config, name=name)),
+            modules("ffn_norm", lambda name: nn.LayerNorm(epsilon=config.norm_epsilon, name=name)),
+            strict=True,
+        )
+        for attention, attention_norm, ffn, ffn_norm in each:
+            x = attention_norm(x + attention(x, allowed)[0])
+            x = ffn_norm(x + ffn(x))
+        return x
+
+
+# The parts of a layer that each way of sharing is about.
+PARTS = {
+    "none": (),
+    "attention": ("attention", "attention_norm"),
+    "ffn": ("ffn", "ffn_norm"),
+    "all": ("attention", "attention_norm", "ffn", "ffn_norm"),
+}
+
+
+@pytest.mark.parametrize("share, groups", [("none", 1), *((share, n) for share in list(PARTS)[1:] for n in (1, 2))])
+def test_layers_that_share_are_one_module_called_again(share, groups):
+    model, params, batch = make(share=share, share_groups=groups)
+    tree = params["encoder"]["layers"]
+    x = np.random.default_rng(0).normal(size=(3, LENGTH, 36)).astype(np.float32)
+    sets = {part: ((0, 0, 0), (0, 0, 1))[groups - 1] if part in PARTS[share] else (0, 1, 2) for part in tree}
+    apart = {
+        f"{part}_{number}": jax.tree.map(lambda p: p[number], tree[part])  # noqa: B023
+        for part in tree
+        for number in set(sets[part])
+    }
+    assert all(len(leaf) == len(set(sets[part])) for part in tree for leaf in jax.tree.leaves(tree[part]))
+
+    def loop(apart):
+        encoded = Reused(model.config, sets).apply({"params": apart}, x, batch["mask"][:, None, None, :])
+        return (encoded**2).sum(), encoded
+
+    # Without jit, whose compilation takes longer than all of it.
+    (_, expected), by_loop = jax.value_and_grad(loop, has_aux=True)(apart)
+    for scan in (False, True):
+        config = TransformerConfig(**model_config(share=share, share_groups=groups, scan=scan))
+
+        def stack(tree, config=config):
+            encoded = Transformer(config).apply({"params": {"layers": tree}}, x, batch)["encoded"]
+            return (encoded**2).sum(), encoded
+
+        (_, encoded), by_stack = jax.jit(jax.value_and_grad(stack, has_aux=True))(tree)
+        np.testing.assert_allclose(encoded, expected, rtol=1e-5, atol=1e-5)
+        for name, gradient in by_loop.items():
+            part, number = name.rsplit("_", 1)
+            mine = jax.tree.map(lambda p: p[int(number)], by_stack[part])  # noqa: B023
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), mine, gradient)
+
+
+def test_heads_may_have_any_size():
+    config = TransformerConfig(**model_config(heads=5, head_size=7, layers=1))  # 36 is no multiple of 5
+    params = jax.tree.map(lambda p: p[0], make(heads=5, head_size=7, layers=1)[1]["encoder"]["layers"]["attention"])
+    x = np.random.default_rng(0).normal(size=(2, 6, 36)).astype(np.float32)
+    got, made = jax.jit(Attention(config).apply)({"params": params}, x, np.tri(6, dtype=bool)[None, None])
+    query, key, value = (
+        np.einsum("bsh,had->basd", x, params[name]["kernel"]) + params[name]["bias"][:, None]
+        for name in ("query", "key", "value")
+    )
+    scores = query @ key.swapaxes(-1, -2) / np.sqrt(7)
+    np.testing.assert_allclose(made["scores"], scores, rtol=1e-4, atol=1e-5)
+    shares = np.exp(np.where(np.tri(6), scores, -np.inf))
+    mixed = shares / shares.sum(-1, keepdims=True) @ value
+    expected = np.einsum("basd,adh->bsh", mixed, params["output"]["kernel"]) + params["output"]["bias"]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
 def saved_products(**changes):
@@ -121,7 +260,8 @@ def test_bfloat16_computes_near_float32_with_float32_parameters():
     half, _, _ = make(reads=("mlm",), dtype="bfloat16")
     out = apply(half, params, batch)
     assert out["encoded"].dtype == jnp.bfloat16 and out["mlm_logits"].dtype == jnp.float32
-    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(half.init(jax.random.key(0), batch)))
+    shapes = jax.eval_shape(half.init, jax.random.key(0), batch)
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(shapes))
     expected = apply(model, params, batch)["mlm_logits"]
     error = np.abs(out["mlm_logits"] - expected)
     # bfloat16 keeps 8 bits: 2**-8 of the logits' spread, over a few layers.
@@ -151,6 +291,61 @@ def test_initial_values_are_the_originals():
     assert (query["kernel"][0] != query["kernel"][1]).any()  # each layer draws its own
 
 
+def test_initial_values_of_the_gpts():
+    fields = model_config(
+        vocab_size=4000, positions=2000, embedding_size=40, hidden_size=64, heads=4, ffn_size=0, layers=8,
+        initializer="normal", residual_scale=True, position_range=0.01, projection_initializer="glorot_uniform",
+    )  # fmt: skip
+    params = jax.jit(Model(TransformerConfig(**fields), ()).init)(jax.random.key(0), make()[2])["params"]
+    tables, layers = params["embeddings"], params["encoder"]["layers"]
+    assert np.abs(tables["token"]).max() > 0.06  # of 160,000 draws, uncut, some are beyond three sd
+    assert tables["token"].std() == pytest.approx(0.02, rel=0.02)
+    assert tables["position"].std() == pytest.approx(0.01, rel=0.02)
+    for part, layer in (("attention", "query"), ("attention", "key"), ("attention", "value"), ("ffn", "inner")):
+        assert layers[part][layer]["kernel"].std() == pytest.approx(0.02, rel=0.03)
+    for part in ("attention", "ffn"):  # two residual layers in each of 8: 1 / sqrt(16)
+        assert layers[part]["output"]["kernel"].std() == pytest.approx(0.02 / 4, rel=0.03)
+    bound = np.sqrt(6 / (40 + 64))
+    projection = np.abs(params["encoder"]["projection"]["kernel"])
+    assert 0.99 * bound < projection.max() <= bound and projection.mean() == pytest.approx(bound / 2, rel=0.05)
+
+
+def plain_gpt(**changes):
+    """`make` with embeddings that are a token's row and a position's, and with tokens that come back."""
+    model, params, batch = make(
+        reads=("clm",), causal=True, segments=0, embedding_norm=False, pooler=False, **changes
+    )
+    batch["tokens"] %= 6
+    return model, params, batch
+
+
+@pytest.mark.parametrize("dropped", ["tables", "sum"])
+def test_dropout_on_the_tables_drops_the_same_entries_wherever_a_token_is(dropped):
+    model, params, batch = plain_gpt(dropout=0.5, dropped_embeddings=dropped)
+    params["embeddings"]["position"] *= 0
+    out = apply(model, params, batch, {"dropout": jax.random.key(0)})
+    same = []
+    for token in np.unique(batch["tokens"]):
+        rows = np.asarray(out["embedded"][batch["tokens"] == token])
+        whole = 2 * params["embeddings"]["token"][token]
+        np.testing.assert_allclose(rows, np.where(rows == 0, 0, whole), rtol=1e-5)
+        assert 0.2 < (rows == 0).mean() < 0.8
+        same.append((rows == rows[0]).all())
+        # Logits are over the dropped table, or over the whole one.
+        table = rows[0] if dropped == "tables" else whole / 2
+        np.testing.assert_allclose(out["clm_logits"][..., token], out["encoded"] @ table, rtol=1e-4, atol=1e-5)
+    assert all(same) if dropped == "tables" else not any(same)
+
+
+def test_positions_may_compete_in_the_logits():
+    model, params, batch = plain_gpt(predict_positions=True)
+    out = apply(model, params, batch)
+    expected = apply(plain_gpt()[0], params, batch)["clm_logits"]
+    np.testing.assert_allclose(out["clm_logits"][..., :61], expected, rtol=1e-5, atol=1e-6)
+    rows = out["encoded"] @ params["embeddings"]["position"].T
+    np.testing.assert_allclose(out["clm_logits"][..., 61:], rows, rtol=1e-4, atol=1e-5)
+
+
 def test_heads_that_start_at_neighbours_attend_to_them():
     offsets = (-1, 1, -2)
     config = TransformerConfig(
@@ -172,6 +367,8 @@ def test_heads_that_start_at_neighbours_attend_to_them():
         (dict(activation="geluu"), "unknown model.activation 'geluu'; did you mean 'gelu'"),
         (dict(norm="mid"), "unknown model.norm 'mid'"),
         (dict(positions=4), "sequences of 11 tokens do not fit model.positions=4"),
+        (dict(band=3), "model.band is a band of the past: it needs model.causal=True"),
+        (dict(share_groups=4), "model.share_groups=4 of 3 layers: from 1 to all of them"),
     ],
 )
 def test_models_that_cannot_be_are_refused(changes, message):

@@ -1,8 +1,7 @@
 """`transformers`' BertForPreTraining weights as our parameter tree, for comparing the two."""
 
-import numpy as np
-
 from configs import common
+from tests.reference.transformers_weights import bert_layers, dense, embeddings, norm
 
 
 def model_config(**changes):
@@ -15,57 +14,16 @@ def model_config(**changes):
     return fields | changes
 
 
-def parameters(weights, layers, heads):
-    """`state_dict()` of BertForPreTraining, as name -> NumPy array, to the tree of `Model`."""
-
-    def kernel(name):
-        return weights[f"{name}.weight"].T
-
-    def dense(name):
-        return {"kernel": kernel(name), "bias": weights[f"{name}.bias"]}
-
-    def norm(name):
-        return {"scale": weights[f"{name}.weight"], "bias": weights[f"{name}.bias"]}
-
-    def layer(number):
-        prefix = f"bert.encoder.layer.{number}"
-        hidden = weights[f"{prefix}.attention.self.query.bias"].size
-        split = (heads, hidden // heads)
-        attention = {
-            name: {
-                "kernel": kernel(f"{prefix}.attention.self.{name}").reshape(hidden, *split),
-                "bias": weights[f"{prefix}.attention.self.{name}.bias"].reshape(split),
-            }
-            for name in ("query", "key", "value")
-        }
-        output = dense(f"{prefix}.attention.output.dense")
-        attention["output"] = {"kernel": output["kernel"].reshape(*split, hidden), "bias": output["bias"]}
-        return {
-            "attention": attention,
-            "attention_norm": norm(f"{prefix}.attention.output.LayerNorm"),
-            "ffn": {"inner": dense(f"{prefix}.intermediate.dense"), "output": dense(f"{prefix}.output.dense")},
-            "ffn_norm": norm(f"{prefix}.output.LayerNorm"),
-        }
-
-    def stack(trees):
-        if isinstance(trees[0], dict):
-            return {key: stack([tree[key] for tree in trees]) for key in trees[0]}
-        return np.stack(trees)
-
-    table = "bert.embeddings.{}_embeddings.weight"
+def parameters(weights, config):
+    """Weights of BertForPreTraining as the tree of a `Model` whose trunk is `config`."""
     return {
-        "embeddings": {
-            "token": weights[table.format("word")],
-            "position": weights[table.format("position")],
-            "segment": weights[table.format("token_type")],
-            "norm": norm("bert.embeddings.LayerNorm"),
-        },
-        "encoder": {"layers": stack([layer(number) for number in range(layers)])},
-        "pooler": {"dense": dense("bert.pooler.dense")},
+        "embeddings": embeddings(weights, "bert.embeddings"),
+        "encoder": {"layers": bert_layers(weights, "bert.encoder.layer", config.layers, config.heads)},
+        "pooler": {"dense": dense(weights, "bert.pooler.dense")},
         "mlm": {
-            "dense": dense("cls.predictions.transform.dense"),
-            "norm": norm("cls.predictions.transform.LayerNorm"),
+            "dense": dense(weights, "cls.predictions.transform.dense"),
+            "norm": norm(weights, "cls.predictions.transform.LayerNorm"),
             "bias": weights["cls.predictions.bias"],
         },
-        "pair": {"dense": dense("cls.seq_relationship")},
+        "pair": {"dense": dense(weights, "cls.seq_relationship")},
     }
