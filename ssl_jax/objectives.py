@@ -167,7 +167,7 @@ def adversarial(out, batch):
     A sample's reward R is the discriminator's loss at its position. The gradient for the generator is that of
     -(R - b) log p(sample), where b = -log sigmoid(baseline) is learned by the cross-entropy of the sigmoid
     with exp(-R), the probability that the discriminator gave to the truth. No gradient reaches the
-    discriminator. Reads `out['mlm_logits']` [B, P, V], `['samples']` and `['baseline_logit']` [B, P],
+    discriminator. Reads `out['mlm_logits']` [B, P, V], `['baseline_logit']` [B, P], `['tokens']`,
     `['replaced_logit']` and `['replaced']` [B, S]; `batch['positions']`, `['weights']`, `['targets']` [B, P].
     """
     weights = batch["weights"].astype(jnp.float32)
@@ -176,7 +176,9 @@ def adversarial(out, batch):
     reward = jax.lax.stop_gradient(jax.nn.softplus(at_sample))
     baseline = out["baseline_logit"]
     advantage = reward - jax.lax.stop_gradient(jax.nn.softplus(-baseline))
-    policy = advantage * cross_entropy(out["mlm_logits"], out["samples"])
+    # What was judged is the token that the discriminator saw: of a position drawn twice, one of the two samples.
+    judged = jnp.take_along_axis(out["tokens"], batch["positions"], axis=1)
+    policy = advantage * cross_entropy(out["mlm_logits"], judged)
     believed = jnp.exp(-reward)
     value = believed * jax.nn.softplus(-baseline) + (1 - believed) * jax.nn.softplus(baseline)
     right = (out["mlm_logits"].argmax(-1) == batch["targets"]) * weights

@@ -344,7 +344,13 @@ def dummy_batch():
 def initial_params(config, model):
     """The parameters at step 0, from the run's seed."""
     params = model.init(stream(config, INITIALISATION), dummy_batch())["params"]
-    return attend_to_neighbours(params, model.config) if model.config.neighbours else params
+    if model.config.neighbours:
+        params = attend_to_neighbours(params, model.config)
+    generator = model.generator
+    if generator is not None and generator.trunk.neighbours and generator.tying != "all":
+        tables = "embeddings" if generator.tying == "embeddings" else "generator_embeddings"
+        params = attend_to_neighbours(params, generator.trunk, "generator_encoder", tables)
+    return params
 
 
 def initial_state(config, model, vocabulary):

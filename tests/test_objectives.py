@@ -21,7 +21,6 @@ def example(rows=16, predictions=5, size=11, length=9, seed=0):
         "copied_logits": normal(rows, length, size),
         "copy_logit": normal(rows, length),
         "baseline_logit": normal(rows, predictions),
-        "samples": random.integers(0, size, (rows, predictions)),
         "tokens": random.integers(0, size, (rows, length)),
     }
     batch = {
@@ -175,8 +174,9 @@ def test_the_generator_is_trained_against_the_discriminator_by_reinforce():
     reward = np.take_along_axis(losses, batch["positions"], 1)
     baseline = -np.log(sigmoid(out["baseline_logit"]))
     advantage = (reward - baseline) * batch["weights"]
-    # d log p(sample) / d logits = onehot - softmax, and the loss is the negative of what is to grow.
-    ascent = np.eye(11)[out["samples"]] - softmax(out["mlm_logits"])
+    # d log p(judged) / d logits = onehot - softmax, and the loss is the negative of what is to grow.
+    judged = np.take_along_axis(out["tokens"], batch["positions"], 1)  # of two samples at a place, the one shown
+    ascent = np.eye(11)[judged] - softmax(out["mlm_logits"])
     np.testing.assert_allclose(gradients["mlm_logits"], -advantage[..., None] * ascent, rtol=1e-4, atol=1e-5)
     assert (gradients["replaced_logit"] == 0).all()
     # The baseline's sigmoid learns the probability that the discriminator gave to the truth.

@@ -181,6 +181,7 @@ def build_generator(config, trunk, losses):
             # Untied tables are as wide as the generator itself.
             embedding_size=trunk.embedding_size if config.tying == "embeddings" else 0,
             pooler=False,
-            neighbours=(),
+            # A start for the trunk's heads (neighbours.py) fits a generator of the trunk's width alone.
+            neighbours=trunk.neighbours[: max(1, hidden // 64)] if hidden == trunk.hidden_size else (),
         )
     return Generator(shape, config.tying, config.temperature, config.average_duplicates)

@@ -13,8 +13,8 @@ SHARPNESS = 1.5  # of the first layer's queries and keys; 1.5 and 2.5 trained al
 LOUDNESS = 2.0  # of positions against tokens; below that the heads match tokens instead
 
 
-def attend_to_neighbours(params, config):
-    """Makes head i of layer 0 attend `config.neighbours[i]` positions away.
+def attend_to_neighbours(params, config, trunk="encoder", embeddings="embeddings"):
+    """Makes head i of layer 0 of a trunk attend `config.neighbours[i]` positions away.
 
     Positions become sinusoids, two columns to a frequency, each head's columns spanning all frequencies. The
     query of layer 0 is the identity; its key turns every pair of columns by the head's offset, so that the
@@ -23,6 +23,7 @@ def attend_to_neighbours(params, config):
     Args:
       params: of `Model`; layers stacked.
       config: `TransformerConfig`.
+      trunk, embeddings: their names in `params`.
 
     Returns:
       New params: `position`, and layer 0 of the query and key kernels, are replaced.
@@ -48,12 +49,12 @@ def attend_to_neighbours(params, config):
     key = jnp.zeros((hidden, hidden)).at[even, even].set(cos).at[even + 1, even + 1].set(cos)
     key = key.at[even + 1, even].set(-sin).at[even, even + 1].set(sin)
 
-    encoder = params["encoder"]
+    encoder = params[trunk]
     attention = dict(encoder["layers"]["attention"])
     for name, kernel in (("query", jnp.eye(hidden)), ("key", key)):
         stacked = attention[name]["kernel"]
         first = SHARPNESS * kernel.reshape(stacked.shape[1:])
         attention[name] = attention[name] | {"kernel": stacked.at[0].set(first)}
     layers = encoder["layers"] | {"attention": attention}
-    embeddings = params["embeddings"] | {"position": table}
-    return params | {"encoder": encoder | {"layers": layers}, "embeddings": embeddings}
+    tables = params[embeddings] | {"position": table}
+    return params | {trunk: encoder | {"layers": layers}, embeddings: tables}
