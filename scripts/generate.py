@@ -33,7 +33,8 @@ def main():
     searching = SEARCH["beams"].present
     unread = [name for name, flag in (SAMPLING if searching else SEARCH).items() if flag.present]
     if unread:
-        raise UserError(f"--{unread[0]} is for {'sampling, not for --beams' if searching else 'a search: give --beams'}")
+        use = "sampling, not for --beams" if searching else "a search: give --beams"
+        raise UserError(f"--{unread[0]} is for {use}")
     prompts = read_prompts()
 
     from ssl_jax import generate, predict  # after the flags: a typing error need not wait for jax

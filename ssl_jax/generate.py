@@ -4,7 +4,8 @@ Prompts of unequal length are one batch: padded on the left, so that all of them
 model sees by column (causality, bands) is what it sees by position. A prompt is run once and leaves its keys and
 values in a cache; then each step runs one column.
 
-Shapes: B rows, T columns (prompts' and those to be written), V vocabulary, L layers, A heads, D head size, K beams.
+Shapes: B rows, T columns (the prompts' and those to be written), V vocabulary, L layers, A heads, D head size,
+K beams.
 """
 
 import functools
@@ -131,45 +132,38 @@ def beam_search(run, prompts, *, max_tokens, beams=4, length_penalty=0.6):
     prompts = list(prompts)
     tokens, first, width = lay_out(run, prompts, max_tokens)
     model, params, end = run.model, run.params, end_of_text(run)
-    size, prompt_count = model.config.vocab_size, len(prompts)
     # The prompts run once; then each is K rows, of which the first alone is alive: the others are its copies.
-    logits, cache = read(model, params, tokens, first, width - 1, empty_cache(model.config, *tokens.shape), width)
+    cache = empty_cache(model.config, *tokens.shape)
+    logits, cache = read(model, params, tokens, first, width - 1, cache, width)
     logits, cache = jnp.repeat(logits, beams, 0), jax.tree.map(lambda x: jnp.repeat(x, beams, 1), cache)
     tokens, first = np.repeat(tokens, beams, 0), np.repeat(first, beams)
-    totals = np.full((prompt_count, beams), -np.inf, np.float32)
-    totals[:, 0] = 0
+    totals = np.tile(np.where(np.arange(beams) == 0, 0, -np.inf).astype(np.float32), (len(prompts), 1))
     finished = [[] for _ in prompts]
 
-    def hypothesis(row, column, log_p, length):
-        return Hypothesis(tokens[row, width:column].tolist(), length_score(float(log_p), length, length_penalty))
+    def hypothesis(log_p, row, column, length):
+        return Hypothesis(tokens[row, width:column].tolist(), length_score(log_p, length, length_penalty))
 
     for column in range(width, width + max_tokens):
-        best, numbers = (np.asarray(x) for x in candidates(logits, totals))
-        chosen = [
-            # 2 K candidates: at most K of them, one a beam, can end the text.
-            select(best[prompt], numbers[prompt] // size, numbers[prompt] % size, end, beams)
-            for prompt in range(prompt_count)
-        ]
-        for prompt, (ending, _) in enumerate(chosen):
-            if len(finished[prompt]) < beams:
-                finished[prompt] += [
-                    hypothesis(prompt * beams + beam, column, log_p, column - width + 1) for log_p, beam, _ in ending
-                ]
+        ranked = zip(*(np.asarray(x).tolist() for x in candidates(logits, totals)))
+        parted = [select(*lists, end, beams) for lists in ranked]
+        for hypotheses, (ending, _) in zip(finished, parted):
+            if len(hypotheses) < beams:
+                hypotheses += [hypothesis(log_p, row, column, column - width + 1) for log_p, row, _ in ending]
         if all(len(hypotheses) >= beams for hypotheses in finished):
             break
-        order = np.array([prompt * beams + beam for prompt in range(prompt_count) for _, beam, _ in chosen[prompt][1]])
-        totals = np.array([[log_p for log_p, _, _ in going] for _, going in chosen], np.float32)
+        totals, order, chosen = (np.array(x) for x in zip(*(one for _, going in parted for one in going)))
+        totals = totals.reshape(-1, beams).astype(np.float32)
         tokens = tokens[order]
-        tokens[:, column] = [token for _, going in chosen for _, _, token in going]
+        tokens[:, column] = chosen
         if column + 1 < width + max_tokens:
             cache = jax.tree.map(lambda x: x[:, order], cache)  # noqa: B023
             logits, cache = read(model, params, tokens, first, column, cache, 1)
 
-    for prompt, hypotheses in enumerate(finished):
+    for number, hypotheses in enumerate(finished):
         if len(hypotheses) < beams:
             hypotheses += [
-                hypothesis(prompt * beams + beam, width + max_tokens, log_p, max_tokens)
-                for beam, log_p in enumerate(totals[prompt])
+                hypothesis(log_p, number * beams + beam, width + max_tokens, max_tokens)
+                for beam, log_p in enumerate(totals[number].tolist())
                 if log_p > -np.inf
             ]
         hypotheses.sort(key=lambda hypothesis: -hypothesis.score)
@@ -181,31 +175,33 @@ def length_score(log_p, length, penalty):
     return log_p / ((5 + length) / 6) ** penalty
 
 
-def select(log_p, beam, token, end, beams):
+def select(log_p, rows, tokens, end, beams):
     """Parts one prompt's candidates, the best first, into those that end the text and those that go on.
 
     Returns:
-      Two lists of (log_p, beam, token): the endings among the best `beams`, and the best `beams` others.
+      Two lists of (log p, row, token): the endings among the best `beams`, and the best `beams` others.
     """
-    ranked = list(zip(log_p, beam, token))
+    ranked = list(zip(log_p, rows, tokens))
     ending = [one for one in ranked[:beams] if one[2] == end and one[0] > -np.inf]
     return ending, [one for one in ranked if one[2] != end][:beams]
 
 
 @jax.jit
 def candidates(logits, totals):
-    """The best 2 K of a prompt's K * V continuations by one token.
+    """The best 2 K of a prompt's K * V continuations by one token: at most K of them, one a beam, end the text.
 
     Args:
       logits: float32 [B * K, V].
       totals: float32 [B, K], log p of what the beams have written.
 
     Returns:
-      log p, float32 [B, 2 K], falling, and numbers, int32 [B, 2 K]: beam * V + token.
+      log p, float32 [B, 2 K], falling; the row of `logits` that is continued and its new token, int32 [B, 2 K].
     """
-    beams = totals.shape[1]
+    count, beams = totals.shape
     totals = totals.reshape(-1, 1) + jax.nn.log_softmax(logits)
-    return lax.top_k(totals.reshape(len(totals) // beams, -1), 2 * beams)
+    best, numbers = lax.top_k(totals.reshape(count, -1), 2 * beams)
+    row, token = jnp.divmod(numbers, logits.shape[1])
+    return best, jnp.arange(count)[:, None] * beams + row, token
 
 
 def text_pieces(tokenizer, prompt, tokens):
@@ -262,7 +258,9 @@ def lay_out(run, prompts, max_tokens):
             raise UserError(f"prompt {number} is empty, and the tokenizer has no end-of-text token to start from")
         strange = [token for token in prompt if not 0 <= token < config.vocab_size]
         if strange:
-            raise UserError(f"prompt {number} holds {strange[0]}; the model's tokens are 0 to {config.vocab_size - 1}")
+            raise UserError(
+                f"prompt {number} holds {strange[0]}; the model's tokens are 0 to {config.vocab_size - 1}"
+            )
         if len(prompt) + max_tokens > config.positions:
             raise UserError(
                 f"prompt {number} has {len(prompt)} tokens, and with max_tokens={max_tokens} it does not fit "
@@ -329,7 +327,8 @@ def choose(logits, key, rows, positions, temperature, top_k, top_p):
         return jnp.argmax(logits, -1)
     # The largest is 0 whatever the temperature: dividing by a small one does not overflow.
     logits = keep((logits - logits.max(-1, keepdims=True)) / temperature, top_k, top_p)
-    keys = jax.vmap(lambda row, position: jax.random.fold_in(jax.random.fold_in(key, row), position))(rows, positions)
+    fold = jax.vmap(jax.random.fold_in)
+    keys = fold(fold(jnp.broadcast_to(key, rows.shape), rows), positions)
     return jax.vmap(jax.random.categorical)(keys, logits)
 
 

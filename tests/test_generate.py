@@ -65,11 +65,12 @@ def whole_batch(model, params, batch):
 
 
 def whole(one, texts):
-    """Logits [V] after each token of each text, from plain runs: columns are positions, nothing is left of a text."""
+    """Logits [n, V] after each token of each text, from plain runs: columns are positions, texts start in 0."""
     tokens = np.zeros((max(3, len(texts)), POSITIONS), int)  # few shapes: each is compiled
     for row, text in zip(tokens, texts):
         row[: len(text)] = text
-    mask = np.arange(POSITIONS) < np.array([len(text) for text in texts] + [1] * (len(tokens) - len(texts)))[:, None]
+    lengths = np.array([len(text) for text in texts] + [1] * (len(tokens) - len(texts)))
+    mask = np.arange(POSITIONS) < lengths[:, None]
     logits = whole_batch(one.model, one.params, dict(tokens=tokens, mask=mask, segments=np.zeros_like(tokens)))
     size = one.model.config.vocab_size
     return [np.asarray(row)[: len(text), :size] for row, text in zip(logits, texts)]
@@ -150,7 +151,9 @@ def plain_keep(logits, top_k, top_p):
     return kept
 
 
-@pytest.mark.parametrize("top_k, top_p", [(0, 1.0), (1, 1.0), (4, 1.0), (40, 1.0), (0, 0.05), (0, 0.6), (3, 0.8), (9, 0.95)])
+@pytest.mark.parametrize(
+    "top_k, top_p", [(0, 1.0), (1, 1.0), (4, 1.0), (40, 1.0), (0, 0.05), (0, 0.6), (3, 0.8), (9, 0.95)]
+)
 def test_top_k_and_top_p_keep_exactly_the_right_tokens(top_k, top_p):
     logits = np.random.default_rng(1).normal(0, 2, (20, 11)).astype(np.float32)
     logits[0] = 0  # ties
@@ -177,9 +180,16 @@ def test_draws_have_the_distribution_of_their_temperature(temperature, top_k, to
         assert (np.abs(share - expected) <= 5 * np.sqrt(expected * (1 - expected) / draws)).all()
 
 
+def test_rows_and_positions_draw_independently():
+    rows, positions = np.divmod(np.arange(400), 20)
+    tokens = choose(np.zeros((400, 1000), np.float32), jax.random.key(0), rows, positions, 1.0, 0, 1.0)
+    # 400 independent draws of 1,000 have 330 values (sd 7.4); of keys by row + position there are 39.
+    assert abs(len(set(tokens.tolist())) - 330) < 37
+
+
 def test_a_temperature_near_zero_is_greedy():
-    logits = np.random.default_rng(2).normal(0, 1, (50, 7)).astype(np.float32)
-    for temperature in (0, 1e-30):
+    logits = np.random.default_rng(2).normal(0, 100, (50, 7)).astype(np.float32)
+    for temperature in (0, 2e-38):  # 100 / 2e-38 is beyond float32
         tokens = choose(logits, jax.random.key(0), np.arange(50), np.arange(50), temperature, 0, 1.0)
         np.testing.assert_array_equal(tokens, logits.argmax(-1))
 
@@ -207,7 +217,11 @@ def test_an_empty_prompt_starts_from_the_end_of_text():
 
 def test_a_text_may_fill_the_positions_to_the_last():
     one = run()
-    (text,) = generate(one, [PROMPTS[1]], max_tokens=POSITIONS - 7, temperature=0)
+    (text,), again = (
+        generate(one, [PROMPTS[1]], max_tokens=POSITIONS - 7, temperature=0, use_cache=use_cache)
+        for use_cache in (True, False)
+    )
+    assert again == [text]
     (logits,) = whole(one, [PROMPTS[1] + text])
     assert text == logits[6:-1].argmax(-1).tolist()
 
@@ -272,14 +286,15 @@ def test_one_beam_is_greedy():
     greedy = generate(run(), PROMPTS, max_tokens=NEW, temperature=0)
     for end in (None, greedy[1][2]):
         one = ending(run(), end)
+        texts = generate(one, PROMPTS, max_tokens=NEW, temperature=0)
         got = beam_search(one, PROMPTS, max_tokens=NEW, beams=1)
-        assert [[h.tokens for h in hs] for hs in got] == [[t] for t in generate(one, PROMPTS, max_tokens=NEW, temperature=0)]
+        assert [[hypothesis.tokens for hypothesis in found] for found in got] == [[text] for text in texts]
 
 
 @pytest.mark.parametrize(
     "prompts, changes, message",
     [
-        ([[1] * 20], {}, "prompt 0 has 20 tokens, and with max_tokens=6 it does not fit model.positions=24"),
+        ([[1] * 19], {}, "prompt 0 has 19 tokens, and with max_tokens=6 it does not fit model.positions=24"),
         ([[1], []], {}, "prompt 1 is empty, and the tokenizer has no end-of-text token"),
         ([[1, 13]], {}, "prompt 0 holds 13; the model's tokens are 0 to 12"),
         ([[1, -1]], {}, "prompt 0 holds -1"),
@@ -341,39 +356,39 @@ def test_pieces_of_words_have_their_spaces(kind, size):
 
 SCRIPT = """
 import runpy, sys, types
-from ssl_jax import tokenizers
+from absl import flags
+from ssl_jax import command_line
 from tests.test_generate import byte_tokenizer, run
-one = run("gpt2", vocab_size=260, end=259)
+
+one = run("gpt2", vocab_size=260, end=259, layers=1)
 one.tokenizer = byte_tokenizer()
 sys.modules["ssl_jax.predict"] = types.SimpleNamespace(load_run=lambda workdir: one)
-sys.argv[1:] = {arguments!r}
-runpy.run_path({script!r}, run_name="__main__")
+main = runpy.run_path("scripts/generate.py", run_name="script")["main"]
+for sys.argv[1:] in RUNS:
+    for name in list(flags.FLAGS):
+        flags.FLAGS[name].unparse()
+    command_line.run(main)
+    print("----")
 """
 
 
-def script(root, *arguments):
-    """scripts/generate.py on a run that was made here instead of loaded."""
-    program = SCRIPT.format(arguments=["--workdir=run", *arguments], script=str(root / "scripts/generate.py"))
-    return subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
-
-
 def test_the_script_prints_prompts_with_their_continuations(root, tmp_path):
-    one, tokenizer = run("gpt2", vocab_size=260, end=259), byte_tokenizer()
+    """In one process, on a run that is made there instead of loaded."""
     (tmp_path / "prompts").write_text("the€\n\nat\n")
-    texts = ["on", "the€", "at"]
+    one, tokenizer, texts = run("gpt2", vocab_size=260, end=259, layers=1), byte_tokenizer(), ["on", "the€", "at"]
     ids = [tokenizer.encode(text).ids for text in texts]
-
-    def shown(continuations):
-        whole = [tokenizer.decode(a + b) for a, b in zip(ids, continuations)]
-        return "\n\n".join(whole) + "\n"
-
-    done = script(root, "--prompt=on", f"--prompts_file={tmp_path}/prompts", "--max_tokens=5", "--top_k=40", "--seed=2")
-    assert done.stdout == shown(generate(one, ids, max_tokens=5, top_k=40, seed=2)), done.stderr
-    done = script(root, "--prompt=on", "--max_tokens=5", "--temperature=0")
-    assert done.stdout == shown(generate(one, ids[:1], max_tokens=5, temperature=0)), done.stderr
-    done = script(root, "--prompt=on", "--max_tokens=5", "--beams=2", "--length_penalty=1")
     (found,) = beam_search(one, ids[:1], max_tokens=5, beams=2, length_penalty=1)
-    assert done.stdout == shown([found[0].tokens]), done.stderr
+    expected = [
+        ([f"--prompts_file={tmp_path}/prompts", "--top_k=4"], generate(one, ids, max_tokens=5, top_k=4)),
+        (["--top_p=.9", "--seed=2"], generate(one, ids[:1], max_tokens=5, top_p=0.9, seed=2)),
+        (["--temperature=0"], generate(one, ids[:1], max_tokens=5, temperature=0)),
+        (["--beams=2", "--length_penalty=1"], [found[0].tokens]),
+    ]
+    runs = [["--workdir=run", "--prompt=on", "--max_tokens=5", *arguments] for arguments, _ in expected]
+    program = SCRIPT.replace("RUNS", repr(runs))
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
+    shown = [[tokenizer.decode(a + b) + "\n" for a, b in zip(ids, continuations)] for _, continuations in expected]
+    assert done.stdout == "".join("\n".join(one) + "----\n" for one in shown), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -389,6 +404,6 @@ def test_the_script_prints_prompts_with_their_continuations(root, tmp_path):
 )
 def test_wrong_flags_are_one_line(arguments, code, message, root):
     command = [sys.executable, str(root / "scripts/generate.py"), "--workdir=run", *arguments]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(root)})
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert message in done.stderr and done.stderr.count("\n") == 1, done.stderr
