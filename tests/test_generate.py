@@ -243,13 +243,13 @@ def exhaustive(one, prompt, length, penalty):
     return sorted(scored, reverse=True)
 
 
-@pytest.mark.parametrize("end, penalty", [(None, 0.6), (2, 0.6), (2, 0.0), (2, 3.0)])
-def test_beams_for_all_texts_of_one_step_less_find_what_an_exhaustive_search_finds(end, penalty):
+@pytest.mark.parametrize("end, penalty, length", [(None, 0.6, 3), (2, 0.6, 3), (2, 0.0, 3), (2, 3.0, 3), (2, 0.6, 1)])
+def test_beams_for_all_texts_of_one_step_less_find_what_an_exhaustive_search_finds(end, penalty, length):
     one = ending(run(vocab_size=5), end)
     prompts = [[1], [4, 0, 3]]
-    got = beam_search(one, prompts, max_tokens=3, beams=25, length_penalty=penalty)
+    got = beam_search(one, prompts, max_tokens=length, beams=25, length_penalty=penalty)
     for prompt, hypotheses in zip(prompts, got):
-        expected = exhaustive(one, prompt, 3, penalty)[:25]
+        expected = exhaustive(one, prompt, length, penalty)[:25]
         assert [hypothesis.tokens for hypothesis in hypotheses] == [tokens for _, tokens in expected]
         np.testing.assert_allclose([h.score for h in hypotheses], [score for score, _ in expected], rtol=1e-4)
 
@@ -274,12 +274,13 @@ def plain_beam_search(one, prompt, length, beams, penalty):
 
 
 def test_a_narrow_beam_is_a_plain_one_for_each_prompt():
-    one = ending(run(), 3)
-    got = beam_search(one, PROMPTS, max_tokens=NEW, beams=3)
-    for prompt, hypotheses in zip(PROMPTS, got):
-        assert [hypothesis.tokens for hypothesis in hypotheses] == plain_beam_search(one, prompt, NEW, 3, 0.6)
-    lengths = {len(hypothesis.tokens) for hypotheses in got for hypothesis in hypotheses}
-    assert len(lengths) > 1  # some ended, some did not
+    lengths = set()
+    for end in range(13):  # some end soon and others never: a search that is over waits for the others
+        one = ending(run(), end)
+        for prompt, hypotheses in zip(PROMPTS, beam_search(one, PROMPTS, max_tokens=NEW, beams=3)):
+            assert [hypothesis.tokens for hypothesis in hypotheses] == plain_beam_search(one, prompt, NEW, 3, 0.6)
+            lengths |= {len(hypothesis.tokens) for hypothesis in hypotheses}
+    assert lengths >= {0, 2, NEW}
 
 
 def test_one_beam_is_greedy():
@@ -360,7 +361,7 @@ from absl import flags
 from ssl_jax import command_line
 from tests.test_generate import byte_tokenizer, run
 
-one = run("gpt2", vocab_size=260, end=259, layers=1)
+one = run("gpt2", vocab_size=260, end=20, layers=1)
 one.tokenizer = byte_tokenizer()
 sys.modules["ssl_jax.predict"] = types.SimpleNamespace(load_run=lambda workdir: one)
 main = runpy.run_path("scripts/generate.py", run_name="script")["main"]
@@ -375,14 +376,16 @@ for sys.argv[1:] in RUNS:
 def test_the_script_prints_prompts_with_their_continuations(root, tmp_path):
     """In one process, on a run that is made there instead of loaded."""
     (tmp_path / "prompts").write_text("the€\n\nat\n")
-    one, tokenizer, texts = run("gpt2", vocab_size=260, end=259, layers=1), byte_tokenizer(), ["on", "the€", "at"]
+    one, tokenizer, texts = run("gpt2", vocab_size=260, end=20, layers=1), byte_tokenizer(), ["on", "the€", "at"]
     ids = [tokenizer.encode(text).ids for text in texts]
-    (found,) = beam_search(one, ids[:1], max_tokens=5, beams=2, length_penalty=1)
+    short, long = (beam_search(one, ids[:1], max_tokens=5, length_penalty=penalty)[0][0] for penalty in (0.6, 9))
+    assert short.tokens != long.tokens
     expected = [
         ([f"--prompts_file={tmp_path}/prompts", "--top_k=4"], generate(one, ids, max_tokens=5, top_k=4)),
         (["--top_p=.9", "--seed=2"], generate(one, ids[:1], max_tokens=5, top_p=0.9, seed=2)),
         (["--temperature=0"], generate(one, ids[:1], max_tokens=5, temperature=0)),
-        (["--beams=2", "--length_penalty=1"], [found[0].tokens]),
+        (["--beams=4", "--length_penalty=9"], [long.tokens]),
+        (["--beams=4"], [short.tokens]),
     ]
     runs = [["--workdir=run", "--prompt=on", "--max_tokens=5", *arguments] for arguments, _ in expected]
     program = SCRIPT.replace("RUNS", repr(runs))
