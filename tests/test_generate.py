@@ -273,12 +273,14 @@ def plain_beam_search(one, prompt, length, beams, penalty):
     return [[token for token in text if token != end] for _, text in sorted(scored, reverse=True)[:beams]]
 
 
-def test_a_narrow_beam_is_a_plain_one_for_each_prompt():
+@pytest.mark.parametrize("penalty", [0.6, 3.0])
+def test_a_narrow_beam_is_a_plain_one_for_each_prompt(penalty):
     lengths = set()
     for end in range(13):  # some end soon and others never: a search that is over waits for the others
         one = ending(run(), end)
-        for prompt, hypotheses in zip(PROMPTS, beam_search(one, PROMPTS, max_tokens=NEW, beams=3)):
-            assert [hypothesis.tokens for hypothesis in hypotheses] == plain_beam_search(one, prompt, NEW, 3, 0.6)
+        got = beam_search(one, PROMPTS, max_tokens=NEW, beams=3, length_penalty=penalty)
+        for prompt, hypotheses in zip(PROMPTS, got):
+            assert [hypothesis.tokens for hypothesis in hypotheses] == plain_beam_search(one, prompt, NEW, 3, penalty)
             lengths |= {len(hypothesis.tokens) for hypothesis in hypotheses}
     assert lengths >= {0, 2, NEW}
 
