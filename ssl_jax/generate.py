@@ -339,13 +339,11 @@ def keep(logits, top_k, top_p):
     """
     if not top_k and top_p == 1:
         return logits
-    order = jnp.argsort(logits, axis=-1, descending=True, stable=True)
-    ranked = jnp.take_along_axis(logits, order, -1)
-    if top_k:
-        ranked = jnp.where(jnp.arange(logits.shape[-1]) < top_k, ranked, -jnp.inf)
+    size = logits.shape[-1]
+    ranked, order = lax.top_k(logits, min(top_k or size, size))
     if top_p < 1:
         probabilities = jax.nn.softmax(ranked)
         # Kept while those before have not reached top_p: the token that reaches it is the last.
         before = jnp.cumsum(probabilities, -1) - probabilities
         ranked = jnp.where(before < top_p, ranked, -jnp.inf)
-    return jnp.take_along_axis(ranked, jnp.argsort(order, axis=-1), -1)
+    return jnp.put_along_axis(jnp.full_like(logits, -jnp.inf), order, ranked, -1, inplace=False)
