@@ -65,9 +65,9 @@ class Model(nn.Module):
           cache: see `Transformer`.
 
         Returns:
-          The trunk's dict and, by head, `pooled` [B, H], `pair_logits` [B, 2], `mlm_logits` and
-          `restored_logits` [B, P, V], `clm_logits` [B, S, V], `copied_logits` [B, S, V] and `copy_logit`
-          [B, S], `replaced_logit` [B, S]. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]
+          The trunk's dict and, by head, `pooled` [B, H], `pair_logits` [B, 2], `mlm_logits`, `clm_logits`
+          and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
+          `replaced_logit` [B, S]. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]
           as the trunk saw them, and `replaced` [B, S], true where they differ from the original. The heads
           on P positions run at `batch['positions']` [B, P], or at all S where there is no such key.
         """
@@ -94,7 +94,7 @@ class Model(nn.Module):
         if "mlm" in self.heads and self.generator is None:
             out["mlm_logits"] = self.mlm(at_positions(encoded, batch), table)
         if "clm" in self.heads:
-            out["clm_logits"] = self.clm(encoded, table)
+            out["clm_logits"] = self.clm(at_positions(encoded, batch), table)
         if "replaced" in self.heads:
             out["replaced_logit"] = self.replaced(encoded)
         if "restored" in self.heads:

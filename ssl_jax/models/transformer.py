@@ -136,6 +136,8 @@ class TransformerConfig:
         )
         for name, value in defaults.items():
             object.__setattr__(self, name, getattr(self, name) or value)
+        # A run's config.json makes it a list; what is compiled for a model is found by the model's hash.
+        object.__setattr__(self, "neighbours", tuple(self.neighbours))
 
     def initial(self, sd):
         # BERT's create_initializer: sd 0.02 before cutting at two sd, 0.0176 after. jax's
