@@ -38,28 +38,16 @@ SIZES = {
 }
 
 # What differs in the demo.
-DEMO = {
+DEMO = common.DEMO | {
     "steps": 4500,
-    "batch_size": 16,
-    "phases.lengths": (64,),
-    "model.vocab_size": 4096,
-    "model.positions": 64,
-    "model.dropout": 0.0,
-    "model.attention_dropout": 0.0,
     "model.neighbours": (-1, 1, -2, 2),
-    "model.embedding_range": 0.05,
     "model.embedding_size": 0,
     "model.norm": "pre",
     "model.final_norm": True,
-    "data.tokenizer.vocab_size": 4096,
-    "data.heldout": 0.03,
     "corruption.rate": 0.4,
     "optimizer.learning_rate": 1e-2,
     "optimizer.warmup": 100 / 4500,
     "optimizer.b2": 0.98,
-    "log_every": 200,
-    "evaluate_every": 2000,
-    "checkpoint_every": 1000,
 }
 
 

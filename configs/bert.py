@@ -58,28 +58,15 @@ SIZES = {
 
 
 # What differs in the demo; see the docstring for why.
-DEMO = {
+DEMO = common.DEMO | {
     "steps": 5500,
-    "batch_size": 16,
-    "phases.lengths": (64,),
-    "phases.shares": (1.0,),
-    "model.vocab_size": 4096,
-    "model.positions": 64,
     "model.norm": "pre",
     "model.final_norm": True,
-    "model.dropout": 0.0,
-    "model.attention_dropout": 0.0,
-    "model.embedding_range": 0.05,
     "model.neighbours": (-1, 1, -2, 2),
     "corruption.rate": 0.4,
-    "data.tokenizer.vocab_size": 4096,
-    "data.heldout": 0.03,
     "optimizer.learning_rate": 2e-3,
     "optimizer.warmup": 100 / 5500,
     "optimizer.b2": 0.98,
-    "log_every": 200,
-    "evaluate_every": 2000,
-    "checkpoint_every": 1000,
 }
 
 

@@ -149,6 +149,24 @@ def base():
     )
 
 
+# What the papers' demos have in common: sizes for five minutes on two CPU cores.
+DEMO = {
+    "batch_size": 16,
+    "phases.lengths": (64,),
+    "phases.shares": (1.0,),
+    "model.vocab_size": 4096,
+    "model.positions": 64,
+    "model.dropout": 0.0,
+    "model.attention_dropout": 0.0,
+    "model.embedding_range": 0.05,
+    "data.tokenizer.vocab_size": 4096,
+    "data.heldout": 0.03,
+    "log_every": 200,
+    "evaluate_every": 2000,
+    "checkpoint_every": 1000,
+}
+
+
 def smoke(config, name):
     """The same recipe shrunk to seconds on a CPU: smaller in every size, equal in every choice."""
     del name

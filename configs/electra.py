@@ -50,28 +50,18 @@ RECIPES = {
 }
 
 # What differs in the demo.
-DEMO = {
-    "steps": 4500,
-    "batch_size": 16,
-    "phases.lengths": (64,),
-    "model.vocab_size": 4096,
-    "model.positions": 64,
-    "model.dropout": 0.0,
-    "model.attention_dropout": 0.0,
-    "model.neighbours": (-1, 1, -2, 2),
-    "model.embedding_range": 0.05,
+DEMO = common.DEMO | {
+    "steps": 3000,
     "model.norm": "pre",
     "model.final_norm": True,
-    "data.tokenizer.vocab_size": 4096,
-    "data.heldout": 0.03,
-    "corruption.rate": 0.25,
+    "model.neighbours": (-1, 1, -2, 2),
+    "generator.size": 1.0,
+    "losses.rtd": 5.0,
+    "corruption.rate": 0.4,
     "corruption.max_predictions": 0,
     "optimizer.learning_rate": 2e-3,
-    "optimizer.warmup": 100 / 4500,
+    "optimizer.warmup": 100 / 3000,
     "optimizer.b2": 0.98,
-    "log_every": 200,
-    "evaluate_every": 2000,
-    "checkpoint_every": 1000,
 }
 
 

@@ -32,23 +32,11 @@ SIZES = {
 }
 
 # What differs in the demo; chosen by trials, see configs/gpt2.py.
-DEMO = {
+DEMO = common.DEMO | {
     "steps": 4500,
-    "batch_size": 16,
-    "phases.lengths": (64,),
-    "model.vocab_size": 4096,
-    "model.positions": 64,
-    "model.dropout": 0.0,
-    "model.attention_dropout": 0.0,
     "model.neighbours": (0, -1, -2, -3),
-    "model.embedding_range": 0.05,
-    "data.tokenizer.vocab_size": 4096,
-    "data.heldout": 0.03,
     "optimizer.learning_rate": 1e-3,
     "optimizer.warmup": 200 / 4500,
-    "log_every": 200,
-    "evaluate_every": 2000,
-    "checkpoint_every": 1000,
 }
 
 

@@ -34,22 +34,10 @@ SIZES = {
 LEARNING_RATES = {"small": 6e-4, "medium": 3e-4, "large": 2.5e-4, "xl": 2e-4, "demo": 2e-3}
 
 # What differs in the demo.
-DEMO = {
+DEMO = common.DEMO | {
     "steps": 4500,
-    "batch_size": 16,
-    "phases.lengths": (64,),
-    "model.vocab_size": 4096,
-    "model.positions": 64,
-    "model.dropout": 0.0,
-    "model.attention_dropout": 0.0,
     "model.neighbours": (0, -1, -2, -3),
-    "model.embedding_range": 0.05,
-    "data.tokenizer.vocab_size": 4096,
-    "data.heldout": 0.03,
     "optimizer.warmup": 100 / 4500,
-    "log_every": 200,
-    "evaluate_every": 2000,
-    "checkpoint_every": 1000,
 }
 
 

@@ -55,25 +55,13 @@ CONTEXT = 2048
 START = 16  # sequences: 32 k tokens
 
 # What differs in the demo.
-DEMO = {
+DEMO = common.DEMO | {
     "steps": 4500,
-    "batch_size": 16,
     "ramp.start": 4,
     "ramp.share": 0.05,
-    "phases.lengths": (64,),
-    "model.vocab_size": 4096,
-    "model.positions": 64,
-    "model.dropout": 0.0,
-    "model.attention_dropout": 0.0,
     "model.neighbours": (0, -1, -2, -3),
-    "model.embedding_range": 0.05,
     "model.band": 16,
-    "data.tokenizer.vocab_size": 4096,
-    "data.heldout": 0.03,
     "optimizer.warmup": 0.02,
-    "log_every": 200,
-    "evaluate_every": 2000,
-    "checkpoint_every": 1000,
 }
 
 

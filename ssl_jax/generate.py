@@ -77,7 +77,7 @@ def stream(
     rows = np.arange(len(prompts)) if rows is None else np.asarray(rows)
     require("rows", rows, len(rows) == len(prompts), f"a number for each of {len(prompts)} prompts")
     texts = lay_out(run, prompts, max_tokens)
-    key, end = jax.random.key(seed), end_of_text(run)
+    key, end = jax.random.key(seed), run.vocabulary.end_of_text
 
     def continuations():
         tokens, first, width = texts
@@ -131,7 +131,7 @@ def beam_search(run, prompts, *, max_tokens, beams=4, length_penalty=0.6):
     require("beams", beams, beams >= 1, "at least 1")
     prompts = list(prompts)
     tokens, first, width = lay_out(run, prompts, max_tokens)
-    model, params, end = run.model, run.params, end_of_text(run)
+    model, params, end = run.model, run.params, run.vocabulary.end_of_text
     # The prompts run once; then each is K rows, of which the first alone is alive: the others are its copies.
     cache = empty_cache(model.config, *tokens.shape)
     logits, cache = read(model, params, tokens, first, width - 1, cache, width)
@@ -231,11 +231,6 @@ def added(shown, text):
     return text[len(os.path.commonprefix([shown, text])) :]
 
 
-def end_of_text(run):
-    """Id of the token that ends a text, or None."""
-    return getattr(run.vocabulary, "end_of_text", None)
-
-
 class Texts(NamedTuple):
     """Prompts as one batch, with room for what follows."""
 
@@ -246,7 +241,7 @@ class Texts(NamedTuple):
 
 def lay_out(run, prompts, max_tokens):
     """The prompts as `Texts`, after all checks that `stream` and `beam_search` share."""
-    config, end = run.model.config, end_of_text(run)
+    config, end = run.model.config, run.vocabulary.end_of_text
     if "clm" not in run.model.heads:
         raise UserError("this run cannot generate: it was not trained to predict the next token (losses.clm)")
     if not prompts:

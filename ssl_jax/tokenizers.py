@@ -249,7 +249,8 @@ class Vocabulary(NamedTuple):
         Unknown words may be chosen, as in BERT's create_pretraining_data.py.
       starts_word: bool [size]; False for pieces that continue a word. All True where single pieces do
         not tell (GPT-1 marks the ends of words).
-      end_of_text: id of GPT-2's <|endoftext|>, which ends a document; None where there is none.
+      end_of_text: id of what ends a document in running text, <|endoftext|> or [SEP]; None where there is
+        neither (GPT-1).
     """
 
     size: int
@@ -279,7 +280,7 @@ def vocabulary(tokenizer):
         return next((ids[name] for name in names if name in ids), None)
 
     pad, start, separator = first("[PAD]", "<pad>"), first("[CLS]"), first("[SEP]")
-    mask, end_of_text = first("[MASK]", "<mask>"), first("<|endoftext|>")
+    mask, end_of_text = first("[MASK]", "<mask>"), first("<|endoftext|>", "[SEP]")
     special = np.zeros(size, bool)
     special[[number for number in (pad, start, separator, mask, end_of_text) if number is not None]] = True
     model = tokenizer.model

@@ -16,7 +16,6 @@ from ssl_jax.generate import (
     beam_search,
     choose,
     empty_cache,
-    end_of_text,
     generate,
     keep,
     lay_out,
@@ -228,7 +227,7 @@ def test_a_text_may_fill_the_positions_to_the_last():
 
 def exhaustive(one, prompt, length, penalty):
     """Every text there is, scored from plain runs: (score, tokens without the end of text), the best first."""
-    size, end = one.model.config.vocab_size, end_of_text(one)
+    size, end = one.model.config.vocab_size, one.vocabulary.end_of_text
     texts = [
         text
         for count in range(1, length + 1)
@@ -256,7 +255,7 @@ def test_beams_for_all_texts_of_one_step_less_find_what_an_exhaustive_search_fin
 
 def plain_beam_search(one, prompt, length, beams, penalty):
     """One prompt, whole runs of every beam, lists."""
-    end = end_of_text(one)
+    end = one.vocabulary.end_of_text
     going, finished = [(0.0, [])], []
     for _ in range(length):
         nexts = []

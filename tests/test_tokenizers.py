@@ -32,7 +32,7 @@ def test_size_and_special_tokens(kind, first, last):
         assert tokenizer.id_to_token(size - 1) == last
     vocabulary = tokenizers.vocabulary(tokenizer)
     assert vocabulary.size == size == len(vocabulary.special) == len(vocabulary.starts_word)
-    assert vocabulary.end_of_text == (size - 1 if last else None)
+    assert vocabulary.end_of_text == (size - 1 if last else vocabulary.separator)  # GPT-1 has neither
     assert tokenizers.keeps_spaces(tokenizer) == (kind == "byte_bpe")
     assert tokenizer.decode(np.flatnonzero(vocabulary.special).tolist()) == ""
     # Text that spells a special token stays text.

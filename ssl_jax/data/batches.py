@@ -195,13 +195,12 @@ def _gather(batches, examples, index):
 class _Stream:
     """A split as one stream of tokens: the documents in their order, each followed by its end.
 
-    The end is the vocabulary's end of text, else its separator; without either, nothing is put between.
+    The end is the vocabulary's end of text; without one, nothing is put between.
     `len` is the number of tokens. Memory holds 8 bytes for each document.
     """
 
     def __init__(self, store, vocabulary):
-        choices = vocabulary.end_of_text, vocabulary.separator
-        self.end = next((token for token in choices if token is not None), None)
+        self.end = vocabulary.end_of_text
         self.extra = int(self.end is not None)
         self.tokens = store.tokens
         # Document d is stream[edges[d]:edges[d + 1]], its end included.
