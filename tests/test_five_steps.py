@@ -177,7 +177,7 @@ def test_five_steps_are_those_of_a_plain_statement_of_the_paper(name):
         with jax.enable_x64(True):
             loss, gradients = loss_and_gradients(params, run.batches[done])
         gradients = {key: np.asarray(g) for key, g in gradients.items()}
-        np.testing.assert_allclose(run.losses[done], loss, rtol=1e-6)
+        np.testing.assert_allclose(run.losses[done], loss, rtol=2e-6)
         if done == 0:
             norm = np.sqrt(sum((g**2).sum() for g in gradients.values()))
             np.testing.assert_allclose(run.norm, norm, rtol=1e-5)
@@ -217,7 +217,7 @@ def test_devices_modes_and_micro_batches_change_no_step(name, cut):
     state = parallel.create(lambda: jax.tree.map(jnp.asarray, make_state(config, model)))
     for number, size in enumerate(batch_sizes(config)):
         state, loss = step(state, parallel.put_batch(make_batch(number, size)))
-        np.testing.assert_allclose(parallel.read(loss), run.losses[number], rtol=1e-6)
+        np.testing.assert_allclose(parallel.read(loss), run.losses[number], rtol=2e-6)
     for key, p in tensors(parallel.plain(state)["params"]).items():
         if not key.endswith("key/bias"):  # see above
             np.testing.assert_allclose(p, run.end[key], rtol=2e-7, atol=1e-6, err_msg=key)
@@ -269,24 +269,25 @@ def test_two_stages_train_one_trunk_at_a_time():
     for number in range(STEPS):
         state, loss = step(states[-1], make_batch(number, 8))
         states.append(state)
-        generator = {"generator_embeddings", "generator_encoder", "mlm"}
-        trained = generator if number < 3 else {"embeddings", "encoder", "replaced"}
-        for part in state["params"]:
-            if number == 3 and part in ("embeddings", "encoder"):
-                continue  # looked at below
-            for old, new in zip(*(jax.tree.leaves(s["params"][part]) for s in states[-2:])):
-                # At step 0 of a warm-up the rate is 0.
-                assert np.array_equal(old, new) == (part not in trained or number == 0), (number, part)
         total, weight = state["sums"]["mlm_loss" if number < 3 else "rtd_loss"]
         np.testing.assert_allclose(loss, (1 if number < 3 else 50) * total / weight, rtol=1e-6)
 
-    switched = two_stage.build(config)(3).begin(states[3]["params"])
-    for part in ("embeddings", "encoder"):
-        pairs = jax.tree.map(lambda *x: x, switched[part], switched[f"generator_{part}"], states[4]["params"][part])
-        for begun, generators, after in jax.tree.leaves(pairs, is_leaf=lambda x: isinstance(x, tuple)):
-            assert np.array_equal(begun, generators)
-            # The step itself begins there: Adam's first moves the peak by at most (1 - b1) / sqrt(1 - b2) = 3.2.
-            assert abs(after - generators).max() < 4 * PEAK
+    generator = {"generator_embeddings", "generator_encoder", "mlm"}
+    params = [tensors(state["params"]) for state in states]
+    switched = tensors(two_stage.build(config)(3).begin(states[3]["params"]))
+    for key in params[0]:
+        part = key.split("/")[0]
+        if f"generator_{key}" in switched:
+            assert np.array_equal(switched[key], params[3][f"generator_{key}"])
+            # The step itself begins there: Adam's first moves by at most (1 - b1) / sqrt(1 - b2) = 3.2 of the rate.
+            assert abs(params[4][key] - params[3][f"generator_{key}"]).max() < 4 * PEAK
+        else:
+            assert np.array_equal(switched[key], params[3][key])
+        for number in range(STEPS):
+            before = switched if number == 3 else params[number]
+            trains = (part in generator) == (number < 3) and number > 0  # at step 0 of a warm-up the rate is 0
+            if not trains or not key.endswith("key/bias"):
+                assert np.array_equal(before[key], params[number + 1][key]) == (not trains), (number, key)
 
 
 def test_a_unigram_generator_draws_tokens_as_often_as_the_text_has_them():
@@ -306,10 +307,10 @@ def test_a_unigram_generator_draws_tokens_as_often_as_the_text_has_them():
     assert set(params) == {"embeddings", "encoder", "replaced"}
     rows = jax.tree.map(lambda x: x[:200], batch)
     out = jax.tree.map(np.asarray, jax.jit(lambda p, b: model.apply({"params": p}, b))(params, rows))
-    same = 0
-    for row, original in enumerate(np.asarray(rows["original"])):
+    rows, same = {key: np.asarray(rows[key]) for key in ("original", "positions", "weights", "replacements")}, 0
+    for row, (original, *draws) in enumerate(zip(*rows.values())):
         shown = original.copy()
-        for at, weight, new in list(zip(*(np.asarray(rows[k])[row] for k in ("positions", "weights", "replacements"))))[::-1]:
+        for at, weight, new in reversed(list(zip(*draws))):  # of several draws of a position the first is seen
             if weight:
                 shown[at] = new
                 same += new == original[at]
