@@ -1,4 +1,61 @@
-"""ELECTRA's schedule, masking and replacement in plain Python, to be read against the original's files."""
+"""ELECTRA in plain NumPy, jnp and Python, to be read against the paper and the original's files.
+
+Names and shapes are those of reference/bert.py.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from tests.reference import bert
+
+
+def gelu(x):
+    """model/modeling.py, gelu: the form with the error function, not BERT's."""
+    return x * 0.5 * (1 + jax.scipy.special.erf(x / jnp.sqrt(2.0)))
+
+
+def encode(params, trunk, tokens, mask, segments, layers):
+    """Generator and discriminator: the same tables and norm (section 3.2), each its own projection and layers."""
+    x = bert.embed(bert.of(params, "embeddings/"), tokens, segments)
+    x = bert.dense(bert.of(params, f"{trunk}/projection/"), x)  # embeddings_project
+    for number in range(layers):
+        x = bert.layer(bert.of(params, f"{trunk}/layers/{number}/"), x, mask[None, :], gelu)
+    return x
+
+
+def losses(params, batch, sample, layers=2):
+    """Section 2: (mean MLM loss, mean detection loss). `sample(logits)` draws a token at each position [B, P]."""
+
+    def generator(tokens, mask, segments, positions):
+        x = encode(params, "generator_encoder", tokens, mask, segments, layers)[positions]
+        return bert.masked_logits(bert.of(params, "mlm/"), x, params["embeddings/token"], gelu)
+
+    def discriminator(original, mask, segments, positions, weights, samples):
+        shown = original
+        for i in reversed(range(len(positions))):  # of several draws of one position the first is seen
+            shown = jnp.where(weights[i] > 0, shown.at[positions[i]].set(samples[i]), shown)
+        x = encode(params, "encoder", shown, mask, segments, layers)
+        x = gelu(bert.dense(bert.of(params, "replaced/dense/"), x))
+        p_original = jax.nn.sigmoid(-bert.dense(bert.of(params, "replaced/logit/"), x)[:, 0])
+        # A sample that happens to be the token itself counts as real.
+        return -jnp.where(shown == original, jnp.log(p_original), jnp.log(1 - p_original)) * mask
+
+    places = batch["mask"], batch["segments"], batch["positions"]
+    logits = jax.vmap(generator)(batch["tokens"], *places)
+    masked = bert.negative_log_likelihood(logits, batch["targets"]) * batch["weights"]
+    samples = jax.lax.stop_gradient(sample(logits))
+    detected = jax.vmap(discriminator)(batch["original"], *places, batch["weights"], samples)
+    return masked.sum() / batch["weights"].sum(), detected.sum() / batch["mask"].sum()
+
+
+def loss(params, batch, sample):
+    """Appendix A: lambda is 50."""
+    masked, detected = losses(params, batch, sample)
+    return masked + 50 * detected
+
+
+step = bert.step  # model/optimization.py, create_optimizer: the clip and the Adam are BERT's
+
 
 
 def learning_rate(step, peak, steps, warmup_steps):

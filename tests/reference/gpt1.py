@@ -1,8 +1,54 @@
-"""GPT-1's Adam and schedules in plain NumPy, to be read against opt.py of openai/finetune-transformer-lm."""
+"""GPT-1 in plain NumPy and jnp, to be read against the paper, and train.py and opt.py of finetune-transformer-lm.
+
+Names and shapes are those of reference/bert.py.
+"""
 
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+from tests.reference import bert
+
+
+def next_token_loss(params, batch, encode):
+    """Section 3.1: the mean over the tokens that have a successor; logits from the table of tokens, no bias.
+
+    `encode(x, visible)`: the trunk; each position sees itself and what is before it.
+    """
+
+    def row(tokens, mask):
+        length = len(tokens)
+        x = params["embeddings/token"][tokens] + params["embeddings/position"][:length]
+        visible = jnp.arange(length)[None, :] <= jnp.arange(length)[:, None]
+        logits = encode(x, visible & mask[None, :]) @ params["embeddings/token"].T
+        asked = mask[:-1] & mask[1:]
+        return bert.negative_log_likelihood(logits[:-1], tokens[1:]) * asked, asked
+
+    losses, asked = jax.vmap(row)(batch["tokens"], batch["mask"])
+    return losses.sum() / asked.sum()
+
+
+def loss(params, batch, layers=2):
+    """train.py, block: the norm after each sum; none after the last layer."""
+
+    def encode(x, visible):
+        for number in range(layers):
+            x = bert.layer(bert.of(params, f"encoder/layers/{number}/"), x, visible, epsilon=1e-5)
+        return x
+
+    return next_token_loss(params, batch, encode)
+
+
+def learning_rate(step, peak, steps, warmup_steps):
+    """Section 4.1."""
+    return peak * warmup_cosine(step / steps, warmup_steps / steps)
+
+
+def step(params, gradients, m, v, done, rate):
+    """opt.py, adam: clip by global norm; section 4.1: all decay but biases and gains."""
+    return adam_step(params, bert.clip_by_global_norm(gradients, 1.0), m, v, done, rate, bert.decayed(params))
 
 
 def warmup_cosine(x, warmup):
