@@ -140,7 +140,8 @@ def show_text(run):
     for number, prompt in enumerate(PROMPTS):
         ids = run.tokenizer.encode(prompt, add_special_tokens=False).ids
         made = generate.generate(run, [ids], max_tokens=40, temperature=0.8, top_k=40, seed=number)[0]
-        print(f"\n  {prompt}|{run.tokenizer.decode([*ids, *made])[len(prompt):]}".replace("\n", "\n  "))
+        added = "".join(generate.text_pieces(run.tokenizer, ids, made))
+        print(f"\n  {prompt}|" + added.replace("\n", "\n  "))
 
 
 def show_replaced(run):

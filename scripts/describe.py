@@ -27,7 +27,12 @@ def main():
     for part, count in description["parts"].items():
         print(f"  {part:24} {count:>15,}")
     print(f"  {'in all':24} {description['parameters']:>15,}")
-    for phase in description["phases"]:
+    phases = description["phases"]
+    for number, phase in enumerate(phases):
+        if 2 <= number < len(phases) - 1:  # a batch ramp has a phase for each size
+            if number == 2:
+                print(f"... {len(phases) - 3} more phases")
+            continue
         print(
             f"steps {phase['first']:,} to {phase['last']:,}: {phase['tokens_per_step']:,} tokens a step "
             f"({phase['batch_size']} x {phase['length']}), {phase['predictions']} predictions a sequence, "

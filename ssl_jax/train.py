@@ -110,6 +110,8 @@ def make_clock(config, phases):
 def example_kind(config):
     """What an example is: 'windows' of the text, or pairs of the kind that the losses ask for.
 
+    Without a loss on pairs they are 'segments', two neighbouring ones without a label, as ELECTRA packs them.
+
     Raises:
       UserError: the losses ask for two kinds, or for pairs where there are windows.
     """
