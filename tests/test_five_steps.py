@@ -40,8 +40,9 @@ class System(NamedTuple):
     changes: dict = {}
 
 
-def electra_loss(params, batch):
-    return plain_electra.loss(params, batch, lambda logits: corruption.sample(logits, batch["keys"], 1.0))
+def sampling(loss):
+    """An ELECTRA's loss with the run's own noise in the sampling from the statement's logits."""
+    return lambda params, batch: loss(params, batch, lambda logits: corruption.sample(logits, batch["keys"], 1.0))
 
 
 def grouped_loss(params, batch):
@@ -57,8 +58,12 @@ SYSTEMS = {
     "ALBERT": System(albert, "base,smoke", plain_albert, plain_albert.loss),
     # Several tensors in a stack: LAMB has a ratio for each.
     "ALBERT, attention shared in 2 groups": System(albert, "base,smoke", plain_albert, grouped_loss, GROUPED),
-    "ELECTRA": System(electra, "small,smoke", plain_electra, electra_loss),
-}
+    "ELECTRA": System(electra, "small,smoke", plain_electra, sampling(plain_electra.loss)),
+    "ELECTRA, adversarial": System(
+        electra, "small,smoke", plain_electra, sampling(plain_electra.adversarial_loss),
+        {"losses.mlm": 0.0, "losses.adversarial": 1.0},
+    ),
+}  # fmt: skip
 
 
 def make_config(module, variant, changes=()):

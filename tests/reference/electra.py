@@ -23,14 +23,20 @@ def encode(params, trunk, tokens, mask, segments, layers):
     return x
 
 
-def losses(params, batch, sample, layers=2):
-    """Section 2: (mean MLM loss, mean detection loss). `sample(logits)` draws a token at each position [B, P]."""
+def generator(params, batch, layers=2):
+    """The vectors and logits at the positions drawn, [B, P, H] and [B, P, V]."""
 
-    def generator(tokens, mask, segments, positions):
+    def row(tokens, mask, segments, positions):
         x = encode(params, "generator_encoder", tokens, mask, segments, layers)[positions]
-        return bert.masked_logits(bert.of(params, "mlm/"), x, params["embeddings/token"], gelu)
+        return x, bert.masked_logits(bert.of(params, "mlm/"), x, params["embeddings/token"], gelu)
 
-    def discriminator(original, mask, segments, positions, weights, samples):
+    return jax.vmap(row)(*(batch[name] for name in ("tokens", "mask", "segments", "positions")))
+
+
+def surprise(params, batch, samples, layers=2):
+    """-log of the probability that the discriminator gives to the truth at each token, [B, S]."""
+
+    def row(original, mask, segments, positions, weights, samples):
         shown = original
         for i in reversed(range(len(positions))):  # of several draws of one position the first is seen
             shown = jnp.where(weights[i] > 0, shown.at[positions[i]].set(samples[i]), shown)
@@ -38,20 +44,34 @@ def losses(params, batch, sample, layers=2):
         x = gelu(bert.dense(bert.of(params, "replaced/dense/"), x))
         p_original = jax.nn.sigmoid(-bert.dense(bert.of(params, "replaced/logit/"), x)[:, 0])
         # A sample that happens to be the token itself counts as real.
-        return -jnp.where(shown == original, jnp.log(p_original), jnp.log(1 - p_original)) * mask
+        return -jnp.where(shown == original, jnp.log(p_original), jnp.log(1 - p_original))
 
-    places = batch["mask"], batch["segments"], batch["positions"]
-    logits = jax.vmap(generator)(batch["tokens"], *places)
-    masked = bert.negative_log_likelihood(logits, batch["targets"]) * batch["weights"]
-    samples = jax.lax.stop_gradient(sample(logits))
-    detected = jax.vmap(discriminator)(batch["original"], *places, batch["weights"], samples)
-    return masked.sum() / batch["weights"].sum(), detected.sum() / batch["mask"].sum()
+    names = ("original", "mask", "segments", "positions", "weights")
+    return jax.vmap(row)(*(batch[name] for name in names), samples)
 
 
 def loss(params, batch, sample):
-    """Appendix A: lambda is 50."""
-    masked, detected = losses(params, batch, sample)
-    return masked + 50 * detected
+    """Section 2, with appendix A's lambda. `sample(logits)` draws a token at each position, [B, P]."""
+    _, logits = generator(params, batch)
+    masked = bert.negative_log_likelihood(logits, batch["targets"]) * batch["weights"]
+    detected = surprise(params, batch, jax.lax.stop_gradient(sample(logits))) * batch["mask"]
+    return masked.sum() / batch["weights"].sum() + 50 * detected.sum() / batch["mask"].sum()
+
+
+def adversarial_loss(params, batch, sample):
+    """Appendix F: the generator is paid R, the discriminator's loss at its sample, and learns by REINFORCE with the
+    baseline b = -log of what is expected of the discriminator, which learns from what it gave."""
+    x, logits = generator(params, batch)
+    samples = jax.lax.stop_gradient(sample(logits))
+    surprises = surprise(params, batch, samples)
+    reward = jax.lax.stop_gradient(jnp.take_along_axis(surprises, batch["positions"], axis=1))
+    expected = jax.nn.sigmoid(bert.dense(bert.of(params, "baseline/dense/"), jax.lax.stop_gradient(x))[..., 0])
+    baseline = -jnp.log(jax.lax.stop_gradient(expected))
+    policy = (reward - baseline) * bert.negative_log_likelihood(logits, samples)
+    given = jnp.exp(-reward)
+    fit = -given * jnp.log(expected) - (1 - given) * jnp.log(1 - expected)
+    detected = (surprises * batch["mask"]).sum() / batch["mask"].sum()
+    return ((policy + fit) * batch["weights"]).sum() / batch["weights"].sum() + 50 * detected
 
 
 step = bert.step  # model/optimization.py, create_optimizer: the clip and the Adam are BERT's
