@@ -34,7 +34,7 @@ def generator(params, batch, layers=2):
 
 
 def surprise(params, batch, samples, layers=2):
-    """-log of the probability that the discriminator gives to the truth at each token, [B, S]."""
+    """-log of the probability that the discriminator gives to the truth at each token, and the tokens: [B, S]."""
 
     def row(original, mask, segments, positions, weights, samples):
         shown = original
@@ -44,7 +44,7 @@ def surprise(params, batch, samples, layers=2):
         x = gelu(bert.dense(bert.of(params, "replaced/dense/"), x))
         p_original = jax.nn.sigmoid(-bert.dense(bert.of(params, "replaced/logit/"), x)[:, 0])
         # A sample that happens to be the token itself counts as real.
-        return -jnp.where(shown == original, jnp.log(p_original), jnp.log(1 - p_original))
+        return -jnp.where(shown == original, jnp.log(p_original), jnp.log(1 - p_original)), shown
 
     names = ("original", "mask", "segments", "positions", "weights")
     return jax.vmap(row)(*(batch[name] for name in names), samples)
@@ -54,8 +54,9 @@ def loss(params, batch, sample):
     """Section 2, with appendix A's lambda. `sample(logits)` draws a token at each position, [B, P]."""
     _, logits = generator(params, batch)
     masked = bert.negative_log_likelihood(logits, batch["targets"]) * batch["weights"]
-    detected = surprise(params, batch, jax.lax.stop_gradient(sample(logits))) * batch["mask"]
-    return masked.sum() / batch["weights"].sum() + 50 * detected.sum() / batch["mask"].sum()
+    surprises, _ = surprise(params, batch, jax.lax.stop_gradient(sample(logits)))
+    detected = (surprises * batch["mask"]).sum() / batch["mask"].sum()
+    return masked.sum() / batch["weights"].sum() + 50 * detected
 
 
 def adversarial_loss(params, batch, sample):
@@ -63,11 +64,12 @@ def adversarial_loss(params, batch, sample):
     baseline b = -log of what is expected of the discriminator, which learns from what it gave."""
     x, logits = generator(params, batch)
     samples = jax.lax.stop_gradient(sample(logits))
-    surprises = surprise(params, batch, samples)
+    surprises, shown = surprise(params, batch, samples)
+    judged = jnp.take_along_axis(shown, batch["positions"], axis=1)  # not the second sample of a position
     reward = jax.lax.stop_gradient(jnp.take_along_axis(surprises, batch["positions"], axis=1))
     expected = jax.nn.sigmoid(bert.dense(bert.of(params, "baseline/dense/"), jax.lax.stop_gradient(x))[..., 0])
     baseline = -jnp.log(jax.lax.stop_gradient(expected))
-    policy = (reward - baseline) * bert.negative_log_likelihood(logits, samples)
+    policy = (reward - baseline) * bert.negative_log_likelihood(logits, judged)
     given = jnp.exp(-reward)
     fit = -given * jnp.log(expected) - (1 - given) * jnp.log(1 - expected)
     detected = (surprises * batch["mask"]).sum() / batch["mask"].sum()
@@ -75,7 +77,6 @@ def adversarial_loss(params, batch, sample):
 
 
 step = bert.step  # model/optimization.py, create_optimizer: the clip and the Adam are BERT's
-
 
 
 def learning_rate(step, peak, steps, warmup_steps):
