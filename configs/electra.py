@@ -51,7 +51,7 @@ RECIPES = {
 
 # What differs in the demo.
 DEMO = common.DEMO | {
-    "steps": 3000,
+    "steps": 2200,
     "model.norm": "pre",
     "model.final_norm": True,
     "model.neighbours": (-1, 1, -2, 2),
@@ -60,7 +60,7 @@ DEMO = common.DEMO | {
     "corruption.rate": 0.4,
     "corruption.max_predictions": 0,
     "optimizer.learning_rate": 2e-3,
-    "optimizer.warmup": 100 / 3000,
+    "optimizer.warmup": 100 / 2200,
     "optimizer.b2": 0.98,
 }
 
