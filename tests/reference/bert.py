@@ -32,7 +32,10 @@ def gelu(x):
 
 
 def attention(p, x, visible):
-    """modeling.py, attention_layer, one head after the other. `visible` [S, S]: does the row see the column?"""
+    """modeling.py, attention_layer, one head after the other. `visible` [S, S]: does the row see the column?
+
+    A large finite number hides: a row of padding may see nothing at all, and nobody reads what it makes of that.
+    """
     made = p["output/bias"]
     for head in range(p["query/kernel"].shape[1]):
         q, k, v = (x @ p[f"{name}/kernel"][:, head] + p[f"{name}/bias"][head] for name in ("query", "key", "value"))
