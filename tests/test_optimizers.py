@@ -335,7 +335,7 @@ def test_decay_reaches_matrices_and_tables_and_neither_norms_nor_biases():
         lambda path, flag: chosen.__setitem__(path_name(path), flag), decayed(params, config.optimizer.no_decay)
     )
     assert {name for name, flag in chosen.items() if flag} == {
-        *(f"encoder/embeddings/{name}" for name in ("token", "position", "segment")),
+        *(f"embeddings/{name}" for name in ("token", "position", "segment")),
         *(f"encoder/layers/attention/{name}/kernel" for name in ("query", "key", "value", "output")),
         *(f"encoder/layers/ffn/{name}/kernel" for name in ("inner", "output")),
         *(f"{name}/dense/kernel" for name in ("pooler", "mlm", "pair")),
