@@ -23,7 +23,9 @@ xxlarge 222,595,584 (235M in its tables, 233M in its text; neither is what its s
 The tokenizer is a lower-cased unigram of 30,000. BookCorpus is not distributed any more: the default corpus is the
 demo's.
 
-The demo is a recipe of our own, about five minutes on two CPU cores.
+The demo is a recipe of our own, about five minutes on two CPU cores, made from that of configs/bert.py: heads that start
+at the neighbours need tables as wide as the trunk, so its embeddings are not factorised. LAMB's steps are relative to
+the weights; at a batch of 16 and a rate of 1e-2 it had 5.85 nats after 1,000 steps, the only trial.
 """
 
 from configs import common

@@ -21,7 +21,7 @@ demo's.
 so that all occurrences of a token in a batch lose the same entries; and logits over the position table's rows, too,
 because there both tables are one matrix (train.py).
 
-The demo is a recipe of our own, about five minutes on two CPU cores.
+The demo is a recipe of our own, about five minutes on two CPU cores, see configs/gpt2.py.
 """
 
 from configs import common
@@ -31,7 +31,7 @@ SIZES = {
     "demo": dict(layers=2, hidden_size=128, heads=4),
 }
 
-# What differs in the demo; chosen by trials, see configs/gpt2.py.
+# What differs in the demo.
 DEMO = common.DEMO | {
     "steps": 4500,
     "model.neighbours": (0, -1, -2, -3),

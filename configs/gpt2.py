@@ -19,7 +19,9 @@ WebText was not released: the default corpus is the demo's.
 
 `release` is what the released code does and the paper does not: no scaling of the residual layers' start, no dropout.
 
-The demo is a recipe of our own, about five minutes on two CPU cores.
+The demo is a recipe of our own, about five minutes on two CPU cores: heads of layer 0 that start at the token itself and
+the three before it (models/neighbours.py), which is what helped the demo of configs/bert.py most. 1,500 steps gave 5.02
+nats held out, 4,500 give 4.34 (unigram loss 6.89); nothing else was tried.
 """
 
 from configs import common

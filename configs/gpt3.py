@@ -20,7 +20,7 @@ then 3072 wide in `xl` (1,517,123,584 parameters) and 5120 in `13b` (12,936,488,
 Parameters, exact: small 125,226,240 (paper: 125M), medium 355,871,744 (350M), large 760,300,032 (760M), 2.7b
 2,651,553,280, 6.7b 6,658,404,352, 175b 174,604,259,328. 2.7b and up scan over their layers.
 
-The demo is a recipe of our own, about five minutes on two CPU cores.
+The demo is a recipe of our own, about five minutes on two CPU cores, see configs/gpt2.py.
 """
 
 from configs import common
