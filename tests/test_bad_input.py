@@ -51,7 +51,7 @@ def assert_one_line(done, message, code=1):
         ([("model.vocab_size", 513)], "model.vocab_size=513, but the tokenizer has 512 entries"),
         ([("data.corpus", "text:/nowhere")], "/nowhere"),
         ([("data.tokenizer.path", "/nowhere/tokenizer.json")], "/nowhere/tokenizer.json"),
-        ([("data.pairs", "nps")], "did you mean 'nsp'"),
+        ([("data.examples", "window")], "did you mean 'windows'"),
         ([("data.tokenizer.kind", "wordpeice")], "did you mean 'wordpiece'"),
         ([("loss_average", "core")], "unknown loss_average 'core'"),
         ([("optimizer.schedule", "cosin")], "unknown optimizer.schedule 'cosin'"),

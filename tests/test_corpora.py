@@ -12,7 +12,6 @@ import sys
 import pytest
 import tensorflow_datasets as tfds
 import zstandard
-from ml_collections import ConfigDict
 
 from configs import common
 from ssl_jax.data import corpora, tokens
@@ -155,7 +154,8 @@ def test_a_corpus_that_is_not_there(tmp_path, name, message):
 def test_catalogue_sets_are_read_and_prepared(tmp_path, name, monkeypatch):
     # The real loading code, but for the records themselves.
     monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", lambda builder: True)
-    data = ConfigDict(common.data() | dict(corpus=name, root=str(tmp_path), heldout=0.2, max_documents=20))
+    data = common.base().data
+    data.update(corpus=name, root=str(tmp_path), heldout=0.2, max_documents=20)
     data.tokenizer.vocab_size = 60
     with tfds.testing.mock_data(num_examples=40):
         corpus = corpora.open_corpus(name, tmp_path)

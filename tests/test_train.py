@@ -224,7 +224,7 @@ def test_phases_change_the_length_inside_one_run(smoke_config, tmp_path):
     from ssl_jax.train import plan_phases
 
     config = smoke_config()
-    assert [tuple(phase) for phase in plan_phases(config)] == [(0, 18, 32), (18, 20, 64)]
+    assert [tuple(phase) for phase in plan_phases(config)] == [(0, 18, 32, 8, 0), (18, 20, 64, 8, 144)]
     config.phases.shares = (0.5, 0.4)
     with pytest.raises(UserError, match="phases.shares, summing to 1"):
         plan_phases(config)

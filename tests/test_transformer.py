@@ -81,8 +81,9 @@ def test_a_band_as_long_as_the_text_is_full_attention():
         apply(Model(TransformerConfig(**model_config(causal=True, band=band)), ()), params, batch)["encoded"]
         for band in (0, LENGTH, LENGTH - 1)
     )
-    np.testing.assert_array_equal(full, whole)
-    np.testing.assert_array_equal(full[:, :-1], narrower[:, :-1])
+    # Equal to rounding: the compiler need not sum alike in two programs.
+    np.testing.assert_allclose(full, whole, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(full[:, :-1], narrower[:, :-1], rtol=1e-5, atol=1e-6)
     assert (np.abs(full[:, -1] - narrower[:, -1]).max(-1) > 1e-4).all()  # it alone has all before it
 
 
