@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax import tokenizers, train
 from ssl_jax.checkpoints import Checkpoints
+from ssl_jax.data import tokens as stored
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
 from ssl_jax.parallel import Replicated
@@ -103,8 +104,12 @@ def mark_replaced(run, ids, number=0):
     """
     if "replaced" not in run.model.heads:
         raise UserError("the run has no discriminator: it was trained without losses.rtd")
-    vocabulary, corrupt = run.vocabulary, train.make_corrupt(run.config, run.vocabulary)
-    ids = list(ids)[: run.config.phases.lengths[-1] - 2]
+    config, vocabulary = run.config, run.vocabulary
+    counts = None
+    if config.generator.kind == "unigram":  # its frequencies are the training text's
+        counts = train.token_counts(config, Path(stored.prepare(config.data)), vocabulary)
+    corrupt = train.make_corrupt(config, vocabulary, counts)
+    ids = list(ids)[: config.phases.lengths[-1] - 2]
     tokens = np.array([[vocabulary.start, *ids, vocabulary.separator]])
     batch = dict(tokens=tokens, mask=np.ones_like(tokens), segments=np.zeros_like(tokens), index=np.array([number]))
     out = jax.jit(lambda params: run.model.apply({"params": params}, corrupt(batch)))(run.params)

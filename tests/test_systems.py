@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import albert, bert, electra, gpt1, gpt2, gpt3
-from ssl_jax import tokenizers
+from ssl_jax import generate, predict, tokenizers
 from ssl_jax import train as loop
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
@@ -38,7 +38,8 @@ def different_smokes():
 def test_every_smoke_trains_in_both_modes(paper, size, mode, smoke_config, tmp_path):
     sizes = dict(fsdp=2, tensor=2) if mode == "mesh" else {}
     changes = [("parallel.mode", mode), *((f"parallel.{name}", n) for name, n in sizes.items())]
-    config = smoke_config(("steps", 4), ("evaluate_every", 4), ("log_every", 2), *changes, paper=paper, variant=f"{size},smoke")
+    changes += [("steps", 4), ("evaluate_every", 4), ("log_every", 2)]
+    config = smoke_config(*changes, paper=paper, variant=f"{size},smoke")
     result = train(config, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 4]
@@ -46,6 +47,26 @@ def test_every_smoke_trains_in_both_modes(paper, size, mode, smoke_config, tmp_p
         assert (f"{name}_loss" in result) == bool(weight)
     assert result["loss"] == pytest.approx(sum(w * result[f"{n}_loss"] for n, w in config.losses.items() if w))
     assert result["loss"] < 1.5 * sum(config.losses.values()) * np.log(512)
+    if (paper, size, mode) in (("gpt2", "small", "mesh"), ("electra", "small", "mesh"), ("albert", "base", "pmap")):
+        ask(predict.load_run(tmp_path))
+
+
+def ask(run):
+    """What the demo shows of a finished run, whatever it learned."""
+    ids = run.tokenizer.encode("the river flows into the sea", add_special_tokens=False).ids
+    if run.config.losses.clm:
+        assert len(generate.generate(run, [ids], max_tokens=5, temperature=0)[0]) <= 5
+        return
+    assert len(predict.fill_masks(run, "the river flows into the [MASK] .")[0]) == 5
+    if run.config.losses.rtd:
+        marked = [token for number in range(20) for token in predict.mark_replaced(run, ids, number)]
+        assert len(marked) == 20 * len(ids)
+        assert [token.original for token in marked[: len(ids)]] == [run.tokenizer.id_to_token(i) for i in ids]
+        replaced = sum(token.shown != token.original for token in marked)
+        assert 20 <= replaced <= 0.3 * len(marked)  # about one of 8 tokens, specials included, is chosen
+    else:
+        with pytest.raises(UserError, match="no discriminator"):
+            predict.mark_replaced(run, ids)
 
 
 UNIT = {"mlm": {}, "whole-word": {"corruption.unit": "word"}, "n-gram": {"corruption.unit": "ngram"}}

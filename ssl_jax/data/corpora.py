@@ -26,7 +26,6 @@ import importlib.util
 import io
 import json
 import lzma
-import os
 import pathlib
 import re
 import shutil
