@@ -18,15 +18,15 @@ WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder", required=True
 
 # Written for the demo, none from the corpus. [MASK] is put in as the tokenizer spells it.
 SENTENCES = (
-    "the capital and largest [MASK] is london .",
-    "in the 19th [MASK] , the city grew rapidly .",
-    "the river flows into the [MASK] sea .",
-    "he was an english [MASK] .",
-    "she was an american [MASK] and writer .",
-    "they [MASK] found in africa and asia .",
-    "it is one of the most [MASK] countries in the world .",
-    "the species is native to north [MASK] .",
-    "mercury is the closest planet to the [MASK] .",
+    "the capital and largest [MASK] is london.",
+    "in the 19th [MASK], the city grew rapidly.",
+    "the river flows into the [MASK] sea.",
+    "he was an english [MASK].",
+    "she was an american [MASK] and writer.",
+    "they [MASK] found in africa and asia.",
+    "it is one of the most [MASK] countries in the world.",
+    "the species is native to north [MASK].",
+    "mercury is the closest planet to the [MASK].",
 )
 PROMPTS = (
     "The capital and largest city",

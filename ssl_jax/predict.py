@@ -61,10 +61,18 @@ def fill_masks(run, sentence, best=5):
     vocabulary = run.vocabulary
     blank = run.tokenizer.id_to_token(vocabulary.mask)
     # A tokenizer takes a special token in a text for plain text, so the blanks are put in here.
-    before, *after = (run.tokenizer.encode(part, add_special_tokens=False).ids for part in sentence.split(blank))
+    before, *after = (tokens_of_part(run.tokenizer, part) for part in sentence.split(blank))
     if not after:
         raise UserError(f"no {blank} to fill in {sentence!r}")
     return fill_blanks(run, [*before, *(token for part in after for token in (vocabulary.mask, *part))], best)
+
+
+def tokens_of_part(tokenizer, part):
+    """Token ids of a part of a text, as they are in the whole text."""
+    ids = tokenizer.encode(part.rstrip(), add_special_tokens=False).ids  # a space belongs to the word after it
+    # Unigram tokenizers put a space before whatever they are given: not before a full stop, say.
+    spaced = ids and tokenizer.id_to_token(ids[0]) == "\u2581" and not part[0].isspace()
+    return ids[1:] if spaced else ids
 
 
 def fill_blanks(run, ids, best=5):

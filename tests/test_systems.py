@@ -57,7 +57,11 @@ def ask(run):
     if run.config.losses.clm:
         assert len(generate.generate(run, [ids], max_tokens=5, temperature=0)[0]) <= 5
         return
-    assert len(predict.fill_masks(run, "the river flows into the [MASK] .")[0]) == 5
+    assert len(predict.fill_masks(run, "the river flows into the [MASK].")[0]) == 5
+    # The parts around a blank are tokenized as they are in the whole sentence.
+    whole = run.tokenizer.encode("the river flows into the sea.", add_special_tokens=False).ids
+    parts = [predict.tokens_of_part(run.tokenizer, part) for part in ("the river flows into the ", ".")]
+    assert whole[: len(parts[0])] == parts[0] and whole[-len(parts[1]) :] == parts[1]
     if run.config.losses.rtd:
         marked = [token for number in range(20) for token in predict.mark_replaced(run, ids, number)]
         assert len(marked) == 20 * len(ids)
