@@ -75,11 +75,17 @@ def tokens_of_part(tokenizer, part):
     return ids[1:] if spaced else ids
 
 
+def one_example(vocabulary, ids):
+    """A batch of one row, [CLS] ids [SEP], as one segment."""
+    tokens = np.array([[vocabulary.start, *ids, vocabulary.separator]])
+    return dict(tokens=tokens, mask=np.ones_like(tokens), segments=np.zeros_like(tokens))
+
+
 def fill_blanks(run, ids, best=5):
     """As `fill_masks`, for a list of token ids without [CLS] and [SEP]."""
     vocabulary = run.vocabulary
-    tokens = np.array([[vocabulary.start, *ids, vocabulary.separator]])
-    batch = dict(tokens=tokens, mask=np.ones_like(tokens), segments=np.zeros_like(tokens))
+    batch = one_example(vocabulary, ids)
+    tokens = batch["tokens"]
     logits = jax.jit(run.model.apply)({"params": run.params}, batch)["mlm_logits"][0]
     blanks = []
     for position in np.flatnonzero(tokens[0] == vocabulary.mask):
@@ -118,8 +124,8 @@ def mark_replaced(run, ids, number=0):
         counts = train.token_counts(config, Path(stored.prepare(config.data)), vocabulary)
     corrupt = train.make_corrupt(config, vocabulary, counts)
     ids = list(ids)[: config.phases.lengths[-1] - 2]
-    tokens = np.array([[vocabulary.start, *ids, vocabulary.separator]])
-    batch = dict(tokens=tokens, mask=np.ones_like(tokens), segments=np.zeros_like(tokens), index=np.array([number]))
+    batch = one_example(vocabulary, ids) | {"index": np.array([number])}
+    tokens = batch["tokens"]
     out = jax.jit(lambda params: run.model.apply({"params": params}, corrupt(batch)))(run.params)
     shown, flagged = np.asarray(out["tokens"][0]), np.asarray(out["replaced_logit"][0]) > 0
     words = run.tokenizer.id_to_token

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 
-from configs import albert, bert, electra, gpt1, gpt2, gpt3
 from ssl_jax import generate, predict, tokenizers
 from ssl_jax import train as loop
 from ssl_jax.data import tokens
@@ -17,8 +16,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
 from ssl_jax.parallel import build_parallel
 from ssl_jax.train import train
-
-PAPERS = {"bert": bert, "gpt1": gpt1, "gpt2": gpt2, "gpt3": gpt3, "albert": albert, "electra": electra}
+from tests.test_configs import PAPERS
 
 
 def different_smokes():

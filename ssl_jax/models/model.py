@@ -171,17 +171,18 @@ def build_generator(config, trunk, losses):
         shape = trunk
     else:
         hidden = round(trunk.hidden_size * config.size)
+        heads_of_64 = max(1, hidden // 64)
         shape = dataclasses.replace(
             trunk,
             hidden_size=hidden,
             layers=round(trunk.layers * config.layers),
-            heads=max(1, hidden // 64),
+            heads=heads_of_64,
             head_size=0,
             ffn_size=0,
             # Untied tables are as wide as the generator itself.
             embedding_size=trunk.embedding_size if config.tying == "embeddings" else 0,
             pooler=False,
             # A start for the trunk's heads (neighbours.py) fits a generator of the trunk's width alone.
-            neighbours=trunk.neighbours[: max(1, hidden // 64)] if hidden == trunk.hidden_size else (),
+            neighbours=trunk.neighbours[:heads_of_64] if hidden == trunk.hidden_size else (),
         )
     return Generator(shape, config.tying, config.temperature, config.average_duplicates)
