@@ -82,6 +82,14 @@ def pair(out, batch):
     return _classify(out["pair_logits"], batch["pair"], batch["mask"].any(-1))
 
 
+def classify(out, batch):
+    """Which class of the task: cross-entropy (BERT, section 4.1; run_classifier.py).
+
+    Reads `out['class_logits']` [B, C], `batch['label']` [B]. Rows without a real token do not count.
+    """
+    return _classify(out["class_logits"], batch["label"], batch["mask"].any(-1))
+
+
 def _detect(out, weights):
     """Binary cross-entropy of `out['replaced_logit']` against `out['replaced']`, both [B, S]."""
     logit, weights = out["replaced_logit"], weights.astype(jnp.float32)
@@ -195,11 +203,13 @@ def adversarial(out, batch):
 OBJECTIVES = {
     "mlm": mlm, "clm": clm, "nsp": pair, "sop": pair, "rtd": rtd, "rtd_masked": rtd_masked,
     "replaced_mlm": replaced_mlm, "all_tokens": all_tokens, "adversarial": adversarial,
+    "classify": classify,
 }  # fmt: skip
 # The heads that each objective reads.
 HEADS = {
     "mlm": ("mlm",), "clm": ("clm",), "nsp": ("pair",), "sop": ("pair",), "rtd": ("replaced",),
     "rtd_masked": ("replaced",), "replaced_mlm": ("restored",), "all_tokens": ("copied",),
-    "adversarial": ("mlm", "replaced", "baseline"),
+    "adversarial": ("mlm", "replaced", "baseline"), "classify": ("classes",),
 }  # fmt: skip
 NEED_REPLACEMENTS = {"rtd", "rtd_masked", "replaced_mlm", "adversarial"}
+NEED_MASKS = {"mlm", "all_tokens"} | NEED_REPLACEMENTS

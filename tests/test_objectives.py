@@ -16,6 +16,7 @@ def example(rows=16, predictions=5, size=11, length=9, seed=0):
         "mlm_logits": normal(rows, predictions, size),
         "restored_logits": normal(rows, predictions, size),
         "pair_logits": normal(rows, 2),
+        "class_logits": normal(rows, 5),
         "clm_logits": normal(rows, predictions, size),
         "replaced_logit": normal(rows, length),
         "copied_logits": normal(rows, length, size),
@@ -28,6 +29,7 @@ def example(rows=16, predictions=5, size=11, length=9, seed=0):
         "weights": random.integers(0, 2, (rows, predictions)).astype(np.float32),
         "positions": random.integers(0, length, (rows, predictions)),
         "pair": random.integers(0, 2, rows),
+        "label": random.integers(0, 5, rows),
         "mask": np.arange(length) < random.integers(3, length + 1, (rows, 1)),
         "original": np.where(random.integers(0, 2, (rows, length)), out["tokens"], 3),
     }

@@ -90,7 +90,8 @@ def take_steps(config, number=1):
     prepared = Path(tokens.prepare(config.data))
     vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
     loop.check_vocabulary(config, vocabulary)
-    batch = loop.training_examples(config, kind, phases, prepared, vocabulary)[0]
+    store = loop.open_stores(config, kind, prepared)["train"]
+    batch = loop.training_examples(config, kind, phases, store, vocabulary)[0]
     model = build_model(config)
     pure = loop.make_train_step(config, model, vocabulary, loop.token_counts(config, prepared, vocabulary))
     step = jax.jit(lambda state, batch: pure(state, batch, total=lambda x: x, shard=lambda: 0))

@@ -26,8 +26,9 @@ class Model(nn.Module):
     """Trunk and heads; a call returns `out`, the dict of everything that one forward pass made."""
 
     config: TransformerConfig
-    heads: tuple[str, ...]  # of 'mlm', 'clm', 'pair', 'replaced', 'restored', 'copied', 'baseline'
+    heads: tuple[str, ...]  # of 'mlm', 'clm', 'pair', 'classes', 'replaced', 'restored', 'copied', 'baseline'
     generator: Generator | None = None
+    classes: int = 0  # of the task, read by 'classes'
 
     def setup(self):
         config, generator = self.config, self.generator
@@ -48,6 +49,8 @@ class Model(nn.Module):
             self.clm = heads.CausalLanguageHead(config)
         if "pair" in self.heads:
             self.pair = heads.PairHead(config)
+        if "classes" in self.heads:
+            self.classifier = heads.ClassHead(config, self.classes)
         if "replaced" in self.heads:
             self.replaced = heads.ReplacedHead(config)
         if "restored" in self.heads:
@@ -65,8 +68,8 @@ class Model(nn.Module):
           cache: see `Transformer`.
 
         Returns:
-          The trunk's dict and, by head, `pooled` [B, H], `pair_logits` [B, 2], `mlm_logits`, `clm_logits`
-          and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
+          The trunk's dict and, by head, `pooled` [B, H], `pair_logits` [B, 2], `class_logits` [B, C],
+          `mlm_logits`, `clm_logits` and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
           `replaced_logit` [B, S]. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]
           as the trunk saw them, and `replaced` [B, S], true where they differ from the original. The heads
           on P positions run at `batch['positions']` [B, P], or at all S where there is no such key.
@@ -91,6 +94,8 @@ class Model(nn.Module):
             out["pooled"] = self.pooler(encoded, batch["mask"])
         if "pair" in self.heads:
             out["pair_logits"] = self.pair(out["pooled"])
+        if "classes" in self.heads:
+            out["class_logits"] = self.classifier(out["pooled"])
         if "mlm" in self.heads and self.generator is None:
             out["mlm_logits"] = self.mlm(at_positions(encoded, batch), table)
         if "clm" in self.heads:
@@ -134,15 +139,19 @@ def build_model(config):
     """
     losses = {name for name, weight in config.losses.items() if weight}
     needed = {head for name in losses for head in objectives.HEADS[name]}
-    if "pair" in needed and not config.model.pooler:
-        raise UserError("losses on sentence pairs read the pooled vector: set model.pooler=True or their weight to 0")
+    if needed & {"pair", "classes"} and not config.model.pooler:
+        raise UserError(
+            "losses on sentence pairs and classes read the pooled vector: set model.pooler=True or their weight to 0"
+        )
     if "clm" in losses and not config.model.causal:
         raise UserError("losses.clm predicts the next token: set model.causal=True, or its weight to 0")
-    if "clm" in losses and losses - {"clm", "nsp", "sop"}:
-        raise UserError(f"losses.clm reads the text as it is, {sorted(losses - {'clm'})[0]} a corrupted one: choose one")
+    if "clm" in losses and losses & objectives.NEED_MASKS:
+        masked = sorted(losses & objectives.NEED_MASKS)[0]
+        raise UserError(f"losses.clm reads the text as it is, {masked} a corrupted one: choose one")
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}
     trunk = TransformerConfig(**{name: config.model[name] for name in fields})
-    return Model(trunk, tuple(sorted(needed)), build_generator(config.generator, trunk, losses))
+    classes = config.task.classes if "classes" in needed else 0
+    return Model(trunk, tuple(sorted(needed)), build_generator(config.generator, trunk, losses), classes)
 
 
 def build_generator(config, trunk, losses):
