@@ -14,7 +14,7 @@ from ssl_jax.errors import UserError
 
 CONFIG = command_line.define_config()
 MASKED_LM = flags.DEFINE_string("masked_lm", None, "folder of a run with a masked language model", required=True)
-VECTORS = flags.DEFINE_string("vectors", None, "word vectors, as GloVe's text files; none: words of several pieces stay")
+VECTORS = flags.DEFINE_string("vectors", None, "word vectors, GloVe's text; none: words of several pieces stay")
 MOST_VECTORS = flags.DEFINE_integer("most_vectors", 100_000, "read the first so many; 0: all", lower_bound=0)
 OUTPUT = flags.DEFINE_string("output", None, "the .jsonl file to write", required=True)
 OPTIONS = {

@@ -120,6 +120,8 @@ class WordVectors:
     def neighbours(self, words, count, block=64):
         """The `count` nearest of each word, the nearest first, without itself; none for a word without a vector.
 
+        Of equally near ones, the first in the file are taken.
+
         Returns:
           A list of lists of str, one for each of `words`.
         """
@@ -131,8 +133,9 @@ class WordVectors:
             cosines = self.directions[rows] @ self.directions.T
             cosines[np.arange(len(rows)), rows] = -np.inf
             for place, row in zip(places, cosines, strict=True):
-                nearest = np.argpartition(-row, count)[:count] if count else []
-                nearest = sorted(nearest, key=lambda number: (-row[number], number))  # noqa: B023
+                least = np.partition(row, len(row) - count)[len(row) - count] if count else np.inf
+                nearest = np.flatnonzero(row >= least)
+                nearest = nearest[np.argsort(-row[nearest], kind="stable")][:count]
                 found[place] = [self.words[number] for number in nearest]
         return found
 
@@ -168,9 +171,9 @@ def read_vectors(path, most=100_000):
 
 def _read_vector(where, line, width):
     fields = line.split(" ")
-    # Some of GloVe's words have spaces in them: '. . .'. Numbers there are a line that is too long.
-    word, numbers = " ".join(fields[: len(fields) - width]), fields[len(fields) - width :]
-    if not word or re.fullmatch(r".* [-+]?[\d.]+(e[-+]?\d+)?", word):
+    # Some of GloVe's words have spaces in them: '. . .'. A number after such a space belongs to a longer vector.
+    word, numbers = " ".join(fields[:-width]), fields[-width:]
+    if not word or re.search(r" [-+]?\.?\d\S*$", word):
         raise UserError(f"{where}: a word and {width} numbers, as on the first line, should be here, not {line[:40]!r}")
     try:
         vector = np.array(numbers, np.float32)
@@ -264,14 +267,18 @@ class MaskedModel:
             return tokens, jnp.asarray(whole)[tokens]
 
         self.likeliest = likeliest
+        self.pieces = {self.words[token]: [int(token)] for token in np.flatnonzero(whole)}
 
-    def __call__(self, pieces, numbers):
-        """The candidates in the place of word `numbers[i]` of `pieces[i]` (lists of ids, one list for each word).
+    def __call__(self, masked):
+        """The candidates for masked words.
+
+        Args:
+          masked: list of (a sentence's token ids, a list for each word; the number of the masked word).
 
         Returns:
-          A list of lists of ids, the likeliest first, and how many of the sentences were seen through a window.
+          A list of lists of words, the likeliest first, and how many of the sentences were seen through a window.
         """
-        laid = [self._lay_out(*one) for one in zip(pieces, numbers, strict=True)]
+        laid = [self._lay_out(*one) for one in masked]
         by_length = collections.defaultdict(list)
         for place, (ids, _, _, _) in enumerate(laid):
             length = SHORTEST
@@ -285,8 +292,8 @@ class MaskedModel:
                 made.append((some, self.likeliest(self.params, self._batch([laid[place] for place in some], length))))
         found = [None] * len(laid)
         for some, answer in made:
-            for place, tokens, whole in zip(some, *map(np.asarray, answer)):
-                found[place] = tokens[whole].tolist()
+            for place, tokens, whole in zip(some, *(np.asarray(x).tolist() for x in answer)):
+                found[place] = [self.words[token] for token, usable in zip(tokens, whole) if usable]
         return found, sum(windowed for *_, windowed in laid)
 
     def _lay_out(self, pieces, number):
@@ -319,29 +326,13 @@ def _flat(pieces):
     return list(itertools.chain.from_iterable(pieces))
 
 
-@dataclasses.dataclass
-class Copy:
+class Copy(NamedTuple):
     """A sentence on its way to being augmented; `todo` are the words to replace, (number, uniform draw)."""
 
     sentence: Sentence
     words: list[str]
     pieces: list[list[int]]
     todo: collections.deque
-
-    def next(self):
-        """The number of the next word to replace."""
-        return self.todo[0][0]
-
-    def replace(self, candidates):
-        """Puts one of the candidates, (word, its pieces), in the place of the next word; if there are none, it stays.
-
-        Returns:
-          How many words were replaced.
-        """
-        number, draw = self.todo.popleft()
-        if candidates:
-            self.words[number], self.pieces[number] = candidates[int(draw * len(candidates))]
-        return len(candidates[:1])
 
 
 @dataclasses.dataclass
@@ -359,7 +350,8 @@ class Augmenter:
     def __post_init__(self):
         self.counts = Counts()
         self.model = MaskedModel(self.run, self.candidates, self.variant)
-        self.neighbours = {}  # word of several pieces -> candidates, (word, its pieces)
+        self.neighbours = {}  # word of several pieces -> candidates
+        self.pieces = dict(self.model.pieces)  # candidate -> its token ids
 
     def augmented(self, examples):
         """Yields the examples, each with its copies after it."""
@@ -395,11 +387,6 @@ class Augmenter:
                 self.counts.examples_out += 1
                 yield example._replace(**dict(zip(("text", "text2"), texts)))
 
-    def exempt(self, word):
-        """Whether the variant never replaces this word."""
-        letters = re.fullmatch("[a-z]+", word.lower())
-        return self.variant == "release" and (not letters or word.lower() in STOP_WORDS)
-
     def look_up(self, sentences):
         """Finds the neighbours of all words of several pieces, and counts."""
         words = [one for sentence in sentences for one in zip(sentence.words, sentence.pieces, strict=True)]
@@ -407,9 +394,9 @@ class Augmenter:
         several = [word for word, pieces in open_words if len(pieces) > 1]
         new = sorted(set(several) - self.neighbours.keys())
         found = self.vectors.neighbours(new, self.candidates) if self.vectors is not None else [[] for _ in new]
-        encode = self.run.tokenizer.encode
-        for word, nearest in zip(new, found, strict=True):
-            self.neighbours[word] = [(other, encode(other, add_special_tokens=False).ids) for other in nearest]
+        self.neighbours.update(zip(new, found, strict=True))
+        for word in set(itertools.chain.from_iterable(found)) - self.pieces.keys():
+            self.pieces[word] = self.run.tokenizer.encode(word, add_special_tokens=False).ids
         self.counts.words += len(words)
         self.counts.exempt += len(words) - len(open_words)
         self.counts.single_piece += len(open_words) - len(several)
@@ -417,58 +404,68 @@ class Augmenter:
         self.counts.without_vector += sum(not self.neighbours[word] for word in several)
         self.counts.copied += len(words) * self.copies
 
+    def exempt(self, word):
+        """Whether the variant never replaces this word."""
+        if self.variant == "paper":
+            return False
+        return word.lower() in STOP_WORDS or not re.fullmatch("[a-z]+", word.lower())
+
     def draw(self, number, sentences):
         """The copies of example `number`, a Copy for each of its sentences, with the words to replace drawn."""
         length = sum(len(sentence.words) for sentence in sentences)
-        draws = np.random.default_rng([self.seed, number]).random((self.copies, length, 2))
-        copies = []
-        for rows in draws:
-            pair, left = [], iter(rows.tolist())
-            for sentence in sentences:
-                words = zip(sentence.words, sentence.pieces, left)  # `left` is asked last: no row is lost
-                todo = collections.deque(
-                    (place, draw)
-                    for place, (word, pieces, (chance, draw)) in enumerate(words)
-                    if chance < self.threshold and not self.exempt(word)
-                    if len(pieces) == 1 or self.neighbours[word]
-                )
+        # Every word has its numbers, so that without vectors, say, the others' stay the same.
+        chances, draws = np.random.default_rng([self.seed, number]).random((2, self.copies, length))
+        copies, first = [[] for _ in chances], 0
+        for sentence in sentences:
+            words = zip(sentence.words, sentence.pieces, strict=True)
+            stays = [self.exempt(word) or len(pieces) > 1 and not self.neighbours[word] for word, pieces in words]
+            last = first + len(stays)
+            for pair, chance, draw in zip(copies, chances[:, first:last], draws[:, first:last], strict=True):
+                chosen = np.flatnonzero((chance < self.threshold) & ~np.array(stays, bool))
+                todo = collections.deque(zip(chosen.tolist(), draw[chosen].tolist(), strict=True))
                 pair.append(Copy(sentence, list(sentence.words), list(sentence.pieces), todo))
-            copies.append(pair)
+            first = last
         return copies
 
     def fill_one_by_one(self, copies):
         """Each prediction sees the copy as it is (Algorithm 1); all copies advance together, a prediction at a time."""
         while True:
             for copy in copies:
-                while copy.todo and len(copy.pieces[copy.next()]) > 1:
-                    self.counts.replaced += copy.replace(self.neighbours[copy.words[copy.next()]])
+                while copy.todo and len(copy.pieces[copy.todo[0][0]]) > 1:
+                    self.replace(copy, self.neighbours[copy.words[copy.todo[0][0]]])
             copies = [copy for copy in copies if copy.todo]
             if not copies:
                 return
-            found = self.predict([copy.pieces for copy in copies], [copy.next() for copy in copies])
+            found = self.predict([(copy.pieces, copy.todo[0][0]) for copy in copies])
             for copy, candidates in zip(copies, found, strict=True):
-                self.counts.replaced += copy.replace(candidates)
+                self.replace(copy, candidates)
 
     def fill_at_once(self, copies):
         """Every prediction sees the original (the release)."""
         asked = {}
         for copy in copies:
-            for place, _ in copy.todo:
-                if len(copy.sentence.pieces[place]) == 1:
-                    asked[id(copy.sentence), place] = copy.sentence.pieces
-        found = self.predict(list(asked.values()), [place for _, place in asked])
-        found = dict(zip(asked, found, strict=True))
+            pieces = copy.sentence.pieces
+            asked |= {(id(pieces), place): (pieces, place) for place, _ in copy.todo if len(pieces[place]) == 1}
+        found = dict(zip(asked, self.predict(list(asked.values())), strict=True))
         for copy in copies:
             while copy.todo:
-                one = id(copy.sentence), copy.next()
-                candidates = found[one] if one in found else self.neighbours[copy.words[copy.next()]]
-                self.counts.replaced += copy.replace(candidates)
+                place = copy.todo[0][0]
+                candidates = found.get((id(copy.sentence.pieces), place))
+                self.replace(copy, self.neighbours[copy.words[place]] if candidates is None else candidates)
 
-    def predict(self, pieces, numbers):
-        """The masked model's candidates, (word, its pieces), for word `numbers[i]` of sentence `pieces[i]`."""
-        found, windows = self.model(pieces, numbers)
+    def predict(self, masked):
+        """The masked model's candidates for each (pieces of a sentence, number of the masked word)."""
+        found, windows = self.model(masked)
         self.counts.windows += windows
-        return [[(self.model.words[token], [token]) for token in tokens] for tokens in found]
+        return found
+
+    def replace(self, copy, candidates):
+        """Puts the drawn one of the candidates in the place of the copy's next word; if there are none, it stays."""
+        place, draw = copy.todo.popleft()
+        if candidates:
+            word = candidates[int(draw * len(candidates))]
+            copy.words[place], copy.pieces[place] = word, self.pieces[word]
+            self.counts.replaced += 1
 
 
 def augment(examples, run, vectors=None, *, copies=20, threshold=0.4, candidates=15, seed=0, variant="paper"):
