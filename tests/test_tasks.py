@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -123,6 +124,19 @@ def test_topics_hold_out_what_pre_training_holds_out(smoke_config):
     assert all(example.text2 is None for example in task.splits["train"])
 
 
+def test_topics_have_no_text_twice_and_none_without_text(monkeypatch, smoke_config):
+    class Corpus(list):
+        features = {"topic": SimpleNamespace(names=["a", "b"])}
+
+    texts = [f"text {number % 40}" + " " * (number // 40) for number in range(60)] + [" \n"]
+    corpus = Corpus({"text": text, "topic": number % 2} for number, text in enumerate(texts))
+    monkeypatch.setattr(tasks.corpora, "open_corpus", lambda name, root: corpus)
+    splits = tasks.read(smoke_config(("data.heldout", 0.5), ("data.max_documents", 0))).splits
+    read = splits["train"] + splits["heldout"]
+    assert sorted(example.text for example in read) == sorted(texts[:40])
+    assert all(example.label == int(example.text[5:]) % 2 for example in read)
+
+
 def test_the_config_is_resolved_in_a_copy(jsonl):
     jsonl.task.epochs = 8.0
     jsonl.lock()
@@ -145,7 +159,7 @@ class Numbers:
 
     def encode_batch_fast(self, texts, add_special_tokens):
         assert not add_special_tokens
-        return [type("Encoding", (), {"ids": [int(word) for word in text.split()]}) for text in texts]
+        return [SimpleNamespace(ids=[int(word) for word in text.split()]) for text in texts]
 
 
 def make_store(number=23, seed=0, pairs=True):
@@ -189,7 +203,7 @@ def test_rows_are_cut_as_run_classifier_cuts_them(length):
     }  # fmt: skip
 
 
-def test_texts_are_tokenised_in_blocks_without_a_trace(monkeypatch):
+def test_texts_are_tokenised_in_blocks_without_a_trace():
     store, texts = make_store(5000)  # more than one block
     assert store.tokens.dtype == np.uint16 and len(store) == 5000
     assert np.split(store.tokens, store.edges[1:-1])[-2].tolist() == texts[-1][0]
