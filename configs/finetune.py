@@ -11,6 +11,10 @@ learning rate (here the last one, `--config.optimizer.learning_rate` sets anothe
 among it, as in pre-training. Left open there and from run_classifier.py (google-research/bert, eedf5716): warm-up
 over the first 10 %, decay to 0, length 128, nothing masked. Dropout is the paper's own, 0.1 in BERT.
 
+The demos keep their batch of 16 and go through the examples as often. On topics, BERT's demo, held out and with 12
+classes (the largest has 18 %), one seed each: pre-trained 74.2 % at 5e-4, 72.9 % at 2e-4; with a trunk that nothing
+trained before 59.5 % at 5e-4, 42.5 % at 1e-3.
+
 An encoder reads its first token, a causal model its last one; the tokenizer needs [PAD], [CLS] and [SEP].
 """
 
