@@ -28,8 +28,8 @@ neighbour, there is a space. A sentence that is longer than what the model was t
 around the masked word (the release leaves the words beyond as they are).
 
 Every example's random numbers are keyed by (seed, its number). Nothing depends on the sizes of batches but the last
-bits of what the model computes. One process does everything: what is not the model's is a few tens of microseconds
-for each prediction.
+bits of what the model computes. One process does everything: with the demo's model on two cores, what is not the
+model's was 3 % of the time (42 microseconds a prediction), 7 % in `release`.
 """
 
 import collections
