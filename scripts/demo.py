@@ -39,7 +39,7 @@ ARTICLES = 5
 
 
 def main():
-    from ssl_jax import logs, parallel, predict, train
+    from ssl_jax import logs, parallel, runs, train
 
     config, workdir = CONFIG.value, Path(WORKDIR.value)
     parallel.initialise()
@@ -50,7 +50,7 @@ def main():
     # What a person reads comes last, and is cut off first when it fails: the numbers are safe by then.
     measured = show(config, result)
     logs.write_json(workdir / "result.json", result | {"total_loss": result["loss"]} | measured)
-    {detector: show_replaced, writer: show_text, filler: show_blanks}[show](predict.load_run(workdir))
+    {detector: show_replaced, writer: show_text, filler: show_blanks}[show](runs.load_run(workdir))
     print(f"\n{workdir}/curves.png has the curves, {workdir}/result.json these numbers:")
     print(json.dumps(measured))
 

@@ -1,52 +1,14 @@
-"""A finished run as something to ask: its model, its newest parameters, its tokenizer."""
+"""Questions to a finished run (runs.py): what fills a blank, what was replaced."""
 
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from ssl_jax import tokenizers, train
-from ssl_jax.checkpoints import Checkpoints
+from ssl_jax import train
 from ssl_jax.data import tokens as stored
 from ssl_jax.errors import UserError
-from ssl_jax.models.model import build_model
-from ssl_jax.parallel import Replicated
-
-
-class Run(NamedTuple):
-    """What `load_run` gives."""
-
-    config: ConfigDict
-    model: nn.Module
-    params: Any
-    tokenizer: Any
-    vocabulary: tokenizers.Vocabulary
-
-
-def load_run(workdir):
-    """Reads a run's folder, on one device.
-
-    Raises:
-      UserError: the folder holds no run, or no checkpoint that can be read.
-    """
-    path = Path(workdir) / "config.json"
-    if not path.exists():
-        raise UserError(f"{workdir} holds no run: there is no config.json; train one with scripts/train.py")
-    config = ConfigDict(json.loads(path.read_text())["config"])
-    tokenizer = tokenizers.load(path.with_name("tokenizer.json"))
-    vocabulary = tokenizers.vocabulary(tokenizer)
-    model = build_model(config)
-    shapes = jax.eval_shape(lambda: train.initial_state(config, model, vocabulary))
-    checkpoints = Checkpoints(workdir, None, config.keep_checkpoints)
-    state = checkpoints.restore(Replicated(jax.local_devices()[:1]).like(shapes))
-    checkpoints.close()
-    if state is None:
-        raise UserError(f"{workdir} holds no checkpoint yet")
-    return Run(config, model, state["params"], tokenizer, vocabulary)
 
 
 def fill_masks(run, sentence, best=5):

@@ -40,8 +40,9 @@ def training_batches(data, kind, store, vocabulary, length, batch_size, seed, fi
     where = dict(seed=seed, first_step=first_step, first_example=first_example)
     if kind == "windows":
         return WindowBatches(store, vocabulary, length, batch_size, borders=data.borders, **where)
+    passes = 1 if kind == "single" else data.passes  # another walk would cut the same pieces
     return PairBatches(
-        store, vocabulary, length, batch_size, passes=data.passes, short=data.short, pairs=kind, **where
+        store, vocabulary, length, batch_size, passes=passes, short=data.short, pairs=kind, **where
     )
 
 
