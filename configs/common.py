@@ -92,6 +92,7 @@ def base():
                 replaced_mlm=0.0,
                 all_tokens=0.0,
                 adversarial=0.0,
+                classify=0.0,
                 soft_targets=0.0,
                 cosine=0.0,
                 embedding=0.0,
@@ -111,7 +112,7 @@ def base():
             init_layers=(),  # which of its layers, from 0; (): all of them
             loss_average="global",  # 'device': the originals' mean of per-core means
             corruption=dict(  # see mask_tokens
-                rate=0.15,
+                rate=0.15,  # 0: the model sees the text as it is
                 mask=0.8,
                 random=0.1,
                 max_predictions=0,
@@ -131,10 +132,19 @@ def base():
                 ),
                 max_documents=0,  # use the first so many documents; 0: all
                 heldout=0.02,  # share of the documents, chosen by a hash of their text, never trained on
-                examples="pairs",  # labelled with what the losses ask for; 'single' texts, 'windows' of the running text
+                # 'single' texts, 'windows' of the running text, or a 'task'; what pairs are labelled with, the losses say
+                examples="pairs",
                 short=0.1,  # share of documents cut to shorter pairs
                 passes=10,  # walks over the corpus, each with new pairs (the originals' dupe_factor)
                 borders=False,  # attention in windows stops at the borders of documents
+            ),
+            task=dict(  # read where data.examples is 'task'; see tasks.py
+                name="topics",  # one of TASKS
+                folder="",  # where the files of task 'jsonl' are
+                augmented="",  # a .jsonl whose examples take the place of those trained on
+                epochs=0.0,  # passes over the examples, which set `steps`; 0: `steps` says how long
+                classes=0,  # how many labels there are; filled in by the run
+                activation="none",  # of the pooled vector, before the classes are read from it; 'relu' and so on
             ),
             optimizer=dict(
                 name="bert_adam",  # 'gpt1_adam', 'adamw', 'lamb'

@@ -52,6 +52,7 @@ DEMO = bert.DEMO | {
     "steps": 1000,
     "corruption.rate": 0.0,
     "teacher.runs": ("runs/demo-bert",),
+    "teacher.hidden_size": 128,
     "optimizer.warmup": 0.1,
 }
 

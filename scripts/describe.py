@@ -7,6 +7,7 @@
 import json
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from ssl_jax import command_line
 
@@ -17,12 +18,11 @@ JSON = flags.DEFINE_bool("json", False, "print one JSON object")
 def main():
     from ssl_jax.describe import describe
 
-    config = CONFIG.value
-    description = describe(config)
+    description = describe(CONFIG.value)
     if JSON.value:
         print(json.dumps(description, indent=2))
         return
-    print(config)
+    print(ConfigDict(description["config"]))
     print("parameters")
     for part, count in description["parts"].items():
         print(f"  {part:24} {count:>15,}")

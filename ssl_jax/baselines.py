@@ -21,10 +21,11 @@ def unigram(config):
     vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
     training = tokens.Store(prepared, "train").counts(vocabulary.size)
     corrupt = jax.jit(train.make_corrupt(config, vocabulary, training))
+    kind = train.example_kind(config)
     examples = batches.evaluation_batches(
         config.data,
-        train.example_kind(config),
-        tokens.Store(prepared, "heldout"),
+        kind,
+        train.open_stores(config, kind, prepared)["heldout"],
         vocabulary,
         train.plan_phases(config)[-1].length,
         config.batch_size,

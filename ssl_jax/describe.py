@@ -5,6 +5,7 @@ import json
 import jax
 
 from ssl_jax import flops
+from ssl_jax.data import tasks
 from ssl_jax.models.model import build_model
 from ssl_jax.train import initial_params, plan_phases, predictions_per_sequence
 
@@ -18,9 +19,11 @@ def describe(config):
     """A JSON-able dict.
 
     Returns:
-      `config`; `parts`, parameters by part of the model; `parameters` in all; `phases`, for each sequence
-      length its steps, `tokens_per_step`, `predictions` per sequence and training `flops_per_token`.
+      `config`, with what its task tells (`tasks.resolve`); `parts`, parameters by part of the model; `parameters`
+      in all; `phases`, for each sequence length its steps, `tokens_per_step`, `predictions` per sequence and
+      training `flops_per_token`.
     """
+    config = tasks.resolve(config)
     shapes, model = parameter_shapes(config), build_model(config)
     parts = {}
     for part, tree in shapes.items():

@@ -21,7 +21,6 @@ from ml_collections import ConfigDict
 
 from ssl_jax import objectives
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.models.model import Model
 from ssl_jax.runs import load_run, read_config
 
 
@@ -140,6 +139,11 @@ def check_teacher(config, names, run, tokenizer_hash):
     for name in names:
         if name in head and (head[name] not in run.model.heads or run.model.generator and name == "token_logits"):
             raise UserError(f"{where} has no head for {name}: its trunk was trained without losses that have one")
+    if "class_logits" in names and (run.config.task.name, run.model.classes[0]) != (config.task.name, config.task.classes):
+        raise UserError(
+            f"{where} knows the {run.model.classes[0]} classes of {run.config.task.name}, "
+            f"and the student's task {config.task.name} has {config.task.classes}"
+        )
 
 
 def make_teach(config, runs):
@@ -174,7 +178,7 @@ def trunk_and_heads(model, names):
     """A run's model as a teacher: its trunk, and the heads whose logits are compared."""
     heads = {"token_logits": ("clm" if model.config.causal else "mlm", "tokens"), "class_logits": ("classes",)}
     needed = {head for name in names for head in heads.get(name, ())}
-    return Model(model.config, tuple(sorted(needed)))
+    return model.clone(heads=tuple(sorted(needed)), generator=None)
 
 
 def own_outputs(out, batch, params):

@@ -29,7 +29,7 @@ def flops_per_token(model, length, predictions):
 
     6 per matmul weight and token (2 forward, 4 backward) plus attention's 12 * layers * width * length
     (PaLM, appendix B; not halved for causal models, nothing for rematerialisation). Heads on the chosen tokens
-    run at `predictions` of `length` positions, the pooler and the pair head at one.
+    run at `predictions` of `length` positions, the pooler and the heads on its vector at one.
 
     Args:
       model: a `Model`.
@@ -46,6 +46,7 @@ def flops_per_token(model, length, predictions):
         "clm": _decoder(config, dense=config.embedding_size != hidden),
         "replaced": hidden**2 + hidden,
         "pair": 2 * hidden / length,
+        "classes": model.classes[0] * hidden / length,
         "baseline": trunks[-1].hidden_size * chosen,
         "tokens": _decoder(config, dense=not config.causal or config.embedding_size != hidden),
         "fit": 0 if model.projection[0] == "none" else (config.layers + 1) * hidden * model.projection[1],

@@ -85,6 +85,14 @@ def pair(out, batch):
     return _classify(out["pair_logits"], batch["pair"], batch["mask"].any(-1))
 
 
+def classify(out, batch):
+    """Which class of the task: cross-entropy (BERT, section 4.1; run_classifier.py).
+
+    Reads `out['class_logits']` [B, C], `batch['label']` [B]. Rows without a real token do not count.
+    """
+    return _classify(out["class_logits"], batch["label"], batch["mask"].any(-1))
+
+
 def _detect(out, weights):
     """Binary cross-entropy of `out['replaced_logit']` against `out['replaced']`, both [B, S]."""
     logit, weights = out["replaced_logit"], weights.astype(jnp.float32)
@@ -279,27 +287,29 @@ def soft_labels(out, batch, *, temperature):
     """The teacher's distribution over a task's classes (TinyBERT, equation 10): soft cross-entropy.
 
     The released code (task_distill.py) divides by the number of classes, too: its mean is over all logits.
-    Reads `out['class_logits']` and `out['teacher']['class_logits']` [B, C]. Rows without a real token do not
-    count.
+    Reads `out['class_logits']` and `out['teacher']['class_logits']` [B, C]; `batch['label']` [B] for the accuracy
+    alone. Rows without a real token do not count.
     """
     ours, theirs = (x["class_logits"].astype(jnp.float32) / temperature for x in (out, out["teacher"]))
     weights = (batch["mask"] != 0).any(-1).astype(jnp.float32)
     entropy = -(jax.nn.softmax(theirs) * jax.nn.log_softmax(ours)).sum(-1)
-    right = (ours.argmax(-1) == theirs.argmax(-1)) * weights
-    return Term((entropy * weights).sum(), weights.sum(), {"agreement": (right.sum(), weights.sum())})
+    guess = ours.argmax(-1)
+    right = {"agreement": guess == theirs.argmax(-1), "accuracy": guess == batch["label"]}
+    metrics = {name: ((hit * weights).sum(), weights.sum()) for name, hit in right.items()}
+    return Term((entropy * weights).sum(), weights.sum(), metrics)
 
 
 OBJECTIVES = {
     "mlm": mlm, "clm": clm, "nsp": pair, "sop": pair, "rtd": rtd, "rtd_masked": rtd_masked,
     "replaced_mlm": replaced_mlm, "all_tokens": all_tokens, "adversarial": adversarial,
-    "soft_targets": soft_targets, "cosine": cosine, "embedding": embedding, "hidden": hidden,
+    "classify": classify, "soft_targets": soft_targets, "cosine": cosine, "embedding": embedding, "hidden": hidden,
     "attention": attention, "soft_labels": soft_labels,
 }  # fmt: skip
 # The heads that each objective reads.
 HEADS = {
     "mlm": ("mlm",), "clm": ("clm",), "nsp": ("pair",), "sop": ("pair",), "rtd": ("replaced",),
     "rtd_masked": ("replaced",), "replaced_mlm": ("restored",), "all_tokens": ("copied",),
-    "adversarial": ("mlm", "replaced", "baseline"),
+    "adversarial": ("mlm", "replaced", "baseline"), "classify": ("classes",),
     "soft_targets": ("tokens",), "cosine": (), "embedding": ("fit",), "hidden": ("fit",), "attention": (),
     "soft_labels": ("classes",),
 }  # fmt: skip
@@ -311,3 +321,4 @@ TAUGHT = {
 # The keys of `config.teacher` that an objective is told.
 OPTIONS = {"soft_targets": ("temperature",), "soft_labels": ("temperature",)}
 NEED_REPLACEMENTS = {"rtd", "rtd_masked", "replaced_mlm", "adversarial"}
+NEED_MASKS = {"mlm", "all_tokens"} | NEED_REPLACEMENTS

@@ -26,12 +26,12 @@ from jax.experimental import multihost_utils
 
 from ssl_jax import corruption, distill, evaluators, flops, logs, runs, start, tokenizers, two_stage
 from ssl_jax.checkpoints import Checkpoints
-from ssl_jax.data import batches, tokens
+from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.data.files import replacing
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.model import build_model, dummy_batch
 from ssl_jax.models.neighbours import attend_to_neighbours
-from ssl_jax.objectives import OBJECTIVES, OPTIONS, quotient
+from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, quotient
 from ssl_jax.optimizers import Clock, build_optimizer, schedule, step_clock
 from ssl_jax.parallel import build_parallel
 
@@ -109,25 +109,29 @@ def make_clock(config, phases):
 
 
 def example_kind(config):
-    """What an example is: 'windows' of the text, 'single' texts, or pairs of the kind that the losses ask for.
+    """What an example is: 'windows' of the text, 'single' texts, one of a 'task', or pairs of the kind that the losses
+    ask for.
 
     Without a loss on pairs they are 'segments', two neighbouring ones without a label, as ELECTRA packs them.
 
     Raises:
-      UserError: the losses ask for two kinds, or for pairs where there are windows.
+      UserError: the losses ask for two kinds, or for pairs or classes where there are none.
     """
-    check_choice(config.data.examples, ("pairs", "single", "windows"), "data.examples")
+    check_choice(config.data.examples, ("pairs", "single", "windows", "task"), "data.examples")
     asked = [name for name in ("nsp", "sop") if config.losses[name]]
     if len(asked) > 1:
         raise UserError("losses.nsp and losses.sop label the same pairs in two ways: set one of them to 0")
+    for name in ("classify", "soft_labels"):
+        if config.losses[name] and config.data.examples != "task":
+            raise UserError(f"losses.{name} needs the classes of a task: set data.examples=task, or its weight to 0")
     if config.data.examples != "pairs" and asked:
         raise UserError(f"losses.{asked[0]} needs sentence pairs: set data.examples=pairs")
     if config.data.examples == "windows":
         return "windows"
     if config.data.borders:
-        raise UserError("data.borders is about windows; a pair comes from one document: set data.examples=windows")
-    if config.data.examples == "single":
-        return "single"
+        raise UserError("data.borders is about windows, which hold several documents: set data.examples=windows")
+    if config.data.examples in ("single", "task"):
+        return config.data.examples
     return asked[0] if asked else "segments"
 
 
@@ -136,7 +140,7 @@ AT_LEAST = {
         "keep_checkpoints", "model.layers", "model.heads", "model.positions", "data.passes",
         "corruption.max_ngram"),
     0: ("seed", "data.max_documents", "corruption.max_predictions", "optimizer.weight_decay", "ramp.start",
-        "model.band", "corruption.smoothing"),
+        "model.band", "task.epochs", "corruption.smoothing"),
 }  # fmt: skip
 SHARES = ("model.dropout", "model.attention_dropout", "corruption.rate", "corruption.mask", "corruption.random",
           "data.short", "data.heldout", "optimizer.warmup", "optimizer.floor", "optimizer.decay_until", "ramp.share",
@@ -175,6 +179,9 @@ def check(config, phases, parallel):
         check_choice(name, OBJECTIVES, "objective in losses")
     if not any(config.losses.values()):
         raise UserError("all losses have weight 0: nothing to train")
+    masked = [name for name, weight in config.losses.items() if weight and name in NEED_MASKS]
+    if masked and not config.corruption.rate:
+        raise UserError(f"losses.{masked[0]} asks for hidden tokens: set corruption.rate above 0, or its weight to 0")
     for name, options in config.evals.items():
         modules = [module.name for module in pkgutil.iter_modules(evaluators.__path__)]
         check_choice(options.module, modules, f"module of evals.{name}")
@@ -187,26 +194,27 @@ def check_vocabulary(config, vocabulary):
             f"model.vocab_size={config.model.vocab_size}, but the tokenizer has {vocabulary.size} entries; "
             "set model.vocab_size and data.tokenizer.vocab_size to the same number"
         )
-    needed = () if predicts_next(config) else ("mask",)
+    needed = ("mask",) if masks(config) else ()
     if config.data.examples != "windows":
         needed += ("pad", "start", "separator")
     missing = [name for name in needed if getattr(vocabulary, name) is None]
     if missing:
         raise UserError(
-            f"the tokenizer has no token for {', '.join(missing)}, which masking and sentence pairs need; "
+            f"the tokenizer has no token for {', '.join(missing)}, which masking, sentence pairs and tasks need; "
             "use data.tokenizer.kind=wordpiece or unigram"
         )
 
 
-def predicts_next(config):
-    """Whether the text is shown as it is, and every token asked for its successor."""
-    return bool(config.losses.clm or config.model.causal and config.losses.soft_targets)
+def masks(config):
+    """Whether tokens are hidden from the model: not from one that reads the text on, nor at a rate of 0."""
+    asked = any(config.losses[name] for name in NEED_MASKS)
+    return config.corruption.rate > 0 and not config.losses.clm and (asked or not config.model.causal)
 
 
 def predictions_per_sequence(config, length):
     """How many tokens of a full sequence the objectives predict, at most."""
-    if predicts_next(config):
-        return length - 1
+    if not masks(config):
+        return length - 1 if config.losses.clm else 0
     return max(corruption.prediction_counts(length, config.corruption.rate, config.corruption.max_predictions))
 
 
@@ -222,8 +230,8 @@ def make_corrupt(config, vocabulary, counts=None):
 
     `counts`: see `token_counts`.
     """
-    if predicts_next(config):
-        return corruption.next_tokens
+    if not masks(config):
+        return corruption.next_tokens if config.losses.clm else lambda batch: batch
     key = stream(config, CORRUPTION)
 
     def corrupt(batch):
@@ -380,26 +388,28 @@ def initial_state(config, model, vocabulary):
     }
 
 
-def build_evaluators(config, measure, kind, parallel, vocabulary, prepared, lengths):
+def build_evaluators(config, measure, kind, parallel, vocabulary, stores, lengths):
     """name -> evaluator: the module of ssl_jax.evaluators that each entry of `config.evals` names."""
     made = {}
     for name, options in config.evals.items():
         module = importlib.import_module(f"ssl_jax.evaluators.{options.module}")
         options = {key: value for key, value in options.items() if key != "module"}
         made[name] = module.Evaluator(
-            measure, config, kind, parallel, vocabulary, prepared, lengths, **options
+            measure, config, kind, parallel, vocabulary, stores, lengths, **options
         )
     return made
 
 
-def decisive(config, prepared, teachers=()):
+def decisive(config, prepared, stores, teachers=()):
     """What decides the run's numbers, as a JSON-able dict: the config less FREE_KEYS, the data's and teachers' hashes."""
     values = json.loads(config.to_json())
-    # Where the prepared corpus and the teachers lie is this machine's business.
-    del values["data"]["root"]
+    # Where the data and the teachers lie is this machine's business.
+    del values["data"]["root"], values["task"]["folder"], values["task"]["augmented"]
     values["teacher"]["runs"] = [run.params_hash for run in teachers]
     passport = json.loads((prepared / "data.json").read_text())
     hashes = {name: passport[name] for name in ("content_hash", "tokenizer_hash")}
+    if config.data.examples == "task":
+        hashes["task"] = {split: store.content_hash for split, store in stores.items()}
     return {key: value for key, value in values.items() if key not in FREE_KEYS} | {"prepared": hashes}
 
 
@@ -411,7 +421,7 @@ def train(config, workdir):
       SIGTERM stopped the run, which is saved then.
 
     Raises:
-      UserError: see `plan_phases`, `check`, `Checkpoints.restore`; or the loss is not finite; or another
+      UserError: see `tasks.read`, `plan_phases`, `check`, `Checkpoints.restore`; or the loss is not finite; or another
         process is training in `workdir`.
     """
     workdir = Path(workdir)
@@ -427,7 +437,7 @@ def train(config, workdir):
 
 
 def _train(config, workdir):
-    config = distill.resolve(config)
+    config = distill.resolve(tasks.resolve(config))
     parallel = build_parallel(config.parallel)
     phases, kind = plan_phases(config), example_kind(config)
     check(config, phases, parallel)
@@ -437,7 +447,8 @@ def _train(config, workdir):
     vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
     check_vocabulary(config, vocabulary)
     counts = token_counts(config, prepared, vocabulary)
-    examples = training_examples(config, kind, phases, prepared, vocabulary)
+    stores = open_stores(config, kind, prepared)
+    examples = training_examples(config, kind, phases, stores["train"], vocabulary)
     teaching = distill.load_teachers(config, tokenizers.fingerprint(prepared / "tokenizer.json"), parallel)
     teach = distill.make_teach(config, teaching) if teaching else None
     teachers = [parallel.adopt(run.params) for run in teaching]
@@ -445,12 +456,12 @@ def _train(config, workdir):
     measure = lambda params, batch: compiled(params, batch, teachers)  # noqa: E731
     train_step = parallel.compile(make_train_step(config, model, vocabulary, counts, teach), donate=True)
     lengths = {phase.length for phase in phases}
-    watched = build_evaluators(config, measure, kind, parallel, vocabulary, prepared, lengths)
+    watched = build_evaluators(config, measure, kind, parallel, vocabulary, stores, lengths)
 
     def create():
         return initial_state(config, model, vocabulary)
 
-    checkpoints = Checkpoints(workdir, decisive(config, prepared, teaching), config.keep_checkpoints)
+    checkpoints = Checkpoints(workdir, decisive(config, prepared, stores, teaching), config.keep_checkpoints)
     restored = checkpoints.restore(parallel.like(jax.eval_shape(create)))
     state = parallel.create(create) if restored is None else parallel.adopt(restored)
     origin = ""
@@ -530,9 +541,15 @@ def start_state(config, model, state, prepared, parallel):
     return parallel.adopt(plain | {"params": params}), line
 
 
-def training_examples(config, kind, phases, prepared, vocabulary):
+def open_stores(config, kind, prepared):
+    """What the batches are made from, by split: the prepared corpus, or a task's examples in its tokens."""
+    if kind == "task":
+        return tasks.open_stores(config, tokenizers.load(prepared / "tokenizer.json"))
+    return {split: tokens.Store(prepared, split) for split in tokens.SPLITS}
+
+
+def training_examples(config, kind, phases, store, vocabulary):
     """The `batch(step)` of each phase. What is wrong with any of them is told before the first step."""
-    store = tokens.Store(prepared, "train")
     return [
         batches.training_batches(
             config.data,

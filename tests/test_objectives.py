@@ -16,6 +16,7 @@ def example(rows=16, predictions=5, size=11, length=9, seed=0):
         "mlm_logits": normal(rows, predictions, size),
         "restored_logits": normal(rows, predictions, size),
         "pair_logits": normal(rows, 2),
+        "class_logits": normal(rows, 5),
         "clm_logits": normal(rows, predictions, size),
         "replaced_logit": normal(rows, length),
         "copied_logits": normal(rows, length, size),
@@ -28,6 +29,7 @@ def example(rows=16, predictions=5, size=11, length=9, seed=0):
         "weights": random.integers(0, 2, (rows, predictions)).astype(np.float32),
         "positions": random.integers(0, length, (rows, predictions)),
         "pair": random.integers(0, 2, rows),
+        "label": random.integers(0, 5, rows),
         "mask": np.arange(length) < random.integers(3, length + 1, (rows, 1)),
         "original": np.where(random.integers(0, 2, (rows, length)), out["tokens"], 3),
     }
@@ -186,12 +188,15 @@ def test_the_generator_is_trained_against_the_discriminator_by_reinforce():
     assert mean(term.metrics["reward"]) == pytest.approx((reward * batch["weights"]).sum() / batch["weights"].sum())
 
 
-def test_rows_of_padding_do_not_count_in_the_pair_loss():
+@pytest.mark.parametrize("name, logits, label", [("nsp", "pair_logits", "pair"), ("classify", "class_logits", "label")])
+def test_classes_of_rows_lose_the_mean_negative_log_probability_where_a_row_is_no_padding(name, logits, label):
     out, batch = example()
-    whole = objectives.pair(out, batch)
-    real = objectives.pair(*({k: v[:-1] for k, v in part.items()} for part in (out, batch)))
-    jax.tree.map(np.testing.assert_allclose, whole, real)
-    assert whole.weight == 15
+    term = objectives.OBJECTIVES[name](out, batch)
+    probabilities, labels = softmax(out[logits])[:-1], batch[label][:-1]  # the last row is padding
+    of_truth = probabilities[np.arange(15), labels]
+    np.testing.assert_allclose(term.sum / term.weight, -np.log(of_truth).mean(), rtol=1e-5)
+    assert mean(term.metrics["accuracy"]) == pytest.approx((probabilities.argmax(-1) == labels).mean())
+    assert term.weight == 15
 
 
 @pytest.mark.parametrize("name", objectives.OBJECTIVES)

@@ -90,7 +90,8 @@ def take_steps(config, number=1):
     prepared = Path(tokens.prepare(config.data))
     vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
     loop.check_vocabulary(config, vocabulary)
-    batch = loop.training_examples(config, kind, phases, prepared, vocabulary)[0]
+    store = loop.open_stores(config, kind, prepared)["train"]
+    batch = loop.training_examples(config, kind, phases, store, vocabulary)[0]
     model = build_model(config)
     pure = loop.make_train_step(config, model, vocabulary, loop.token_counts(config, prepared, vocabulary))
     step = jax.jit(lambda state, batch: pure(state, batch, total=lambda x: x, shard=lambda: 0))
@@ -162,6 +163,11 @@ MISFITS = [
     ({"losses.sop": 1.0}, "losses.nsp and losses.sop label the same pairs"),
     ({"data.examples": "windows"}, "losses.nsp needs sentence pairs"),
     ({"data.borders": True}, "data.borders is about windows"),
+    ({"data.examples": "task"}, "losses.nsp needs sentence pairs"),
+    ({"data.examples": "task", "losses.nsp": 0.0, "data.borders": True}, "data.borders is about windows"),
+    ({"losses.classify": 1.0}, "losses.classify needs the labels of a task"),
+    ({"corruption.rate": 0.0}, "losses.mlm asks for hidden tokens: set corruption.rate above 0"),
+    ({"task.epochs": -1.0}, "task.epochs=-1.0: at least 0"),
     ({"model.pooler": False}, "set model.pooler=True"),
     ({"model.band": 4}, "it needs model.causal=True"),
     ({"model.share_groups": 3}, "model.share_groups=3 of 2 layers"),

@@ -1,11 +1,12 @@
 """From examples to batches: `batch(step)` is a pure function of the step.
 
     tokens     int32 [B, L]   a pair, [CLS] A [SEP] B [SEP] (or [CLS] A [SEP] where B is empty), then
-                              padding; or a window of the text
+                              padding; or a window of the text; or the text or texts of a task, as a pair
     mask       bool  [B, L]   True for real tokens
     segments   int32 [B, L]   0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding and windows
-    pair       int32 [B]      the pair's label, see pairs.PAIRS; 0 for windows
+    pair       int32 [B]      the pair's label, see pairs.PAIRS; 0 for windows and tasks
     index      int32 [B]      global example number, the key of every later random choice about it
+    label      int32 [B]      tasks only: the example's class
     documents  int32 [B, L]   windows with `borders` only: which of the row's documents, from 0
 
 Nothing is remembered between steps: after a restart the step alone says which examples come next.
@@ -19,7 +20,8 @@ import functools
 import grain
 import numpy as np
 
-from ssl_jax.data.pairs import PAIRS, pair_index
+from ssl_jax.data.pairs import PAIRS, excess_tokens, pair_index
+from ssl_jax.data.tasks import TaskStore
 from ssl_jax.data.tokens import Store
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.tokenizers import Vocabulary
@@ -30,8 +32,9 @@ def training_batches(data, kind, store, vocabulary, length, batch_size, seed, fi
 
     Args:
       data: a config's `data` block: `passes` and `short` are read for pairs, `borders` for windows.
-      kind: one of pairs.PAIRS, or 'windows'.
-      store, vocabulary, length, batch_size, seed, first_step, first_example: see PairBatches.
+      kind: one of pairs.PAIRS, 'windows' or 'task'.
+      store: the split: a Store, of a task a TaskStore.
+      vocabulary, length, batch_size, seed, first_step, first_example: see PairBatches.
 
     Raises:
       UserError: unknown kind, special tokens that it needs are missing, or the split has too little text.
@@ -40,6 +43,8 @@ def training_batches(data, kind, store, vocabulary, length, batch_size, seed, fi
     where = dict(seed=seed, first_step=first_step, first_example=first_example)
     if kind == "windows":
         return WindowBatches(store, vocabulary, length, batch_size, borders=data.borders, **where)
+    if kind == "task":
+        return TaskBatches(store, vocabulary, length, batch_size, **where)
     passes = 1 if kind == "single" else data.passes  # another walk would cut the same pieces
     return PairBatches(
         store, vocabulary, length, batch_size, passes=passes, short=data.short, pairs=kind, **where
@@ -49,16 +54,18 @@ def training_batches(data, kind, store, vocabulary, length, batch_size, seed, fi
 def evaluation_batches(data, kind, store, vocabulary, length, batch_size, seed):
     """Each example of a split once: `batch(step)` for step 0 to `steps` - 1.
 
-    Args and errors are those of training_batches; `passes` is not read, and windows need no seed.
+    Args and errors are those of training_batches; `passes` is not read, and windows and tasks need no seed.
     """
     _check(kind, vocabulary)
     if kind == "windows":
         return WindowEvaluation(store, vocabulary, length, batch_size, borders=data.borders)
+    if kind == "task":
+        return TaskEvaluation(store, vocabulary, length, batch_size)
     return PairEvaluation(store, vocabulary, length, batch_size, seed=seed, short=data.short, pairs=kind)
 
 
 def _check(kind, vocabulary):
-    check_choice(kind, (*PAIRS, "windows"), "kind of examples")
+    check_choice(kind, (*PAIRS, "windows", "task"), "kind of examples")
     if kind != "windows" and None in (vocabulary.pad, vocabulary.start, vocabulary.separator):
         raise UserError(
             f"{kind!r} examples need [PAD], [CLS] and [SEP], and this tokenizer does not have all of them; "
@@ -161,11 +168,14 @@ class PairEvaluation:
         position = step * self.batch_size + np.arange(self.batch_size)[rows]
         real = position < len(self.examples)
         examples = self.examples[np.where(real, position, 0)]
-        batch = _gather(self, examples, position)
-        for name in ("mask", "segments", "pair"):
-            batch[name][~real] = 0
-        batch["tokens"][~real] = self.vocabulary.pad
-        return batch
+        return _blank(self, _gather(self, examples, position), ~real)
+
+
+def _blank(batches, batch, rows):
+    """The batch with padding in these rows, bool [B]."""
+    for name in batch.keys() - {"index"}:
+        batch[name][rows] = batches.vocabulary.pad if name == "tokens" else 0
+    return batch
 
 
 def _gather(batches, examples, index):
@@ -191,6 +201,62 @@ def _gather(batches, examples, index):
         # Wraps after 2**32 examples, which stay apart from each other for that long.
         index=index.astype(np.int32),
     )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TaskBatches:
+    """Shuffled batches of a task's examples for training, epoch after epoch.
+
+    [CLS] text [SEP], cut at its end; or [CLS] text [SEP] second text [SEP], where tokens are taken one by one
+    from the end of the longer text (BERT's run_classifier.py). Attributes as in PairBatches.
+    """
+
+    store: TaskStore
+    vocabulary: Vocabulary
+    length: int
+    batch_size: int
+    seed: int
+    first_step: int = 0
+    first_example: int = 0
+
+    def __call__(self, step, rows=slice(None)):
+        """The batch of a step; `rows` selects a host's part of the global batch."""
+        number = _numbers(self, step, rows)
+        return _label(self, np.array(_drawn(number, len(self.store), self.seed)), number)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TaskEvaluation:
+    """Each example of a task's split once, in order; `batch(step)` for step 0 to `steps` - 1.
+
+    The last batch is filled up with rows of padding (mask all False, label 0). Attributes as in PairBatches.
+    """
+
+    store: TaskStore
+    vocabulary: Vocabulary
+    length: int
+    batch_size: int
+
+    @property
+    def steps(self):
+        """Number of batches."""
+        return -(-len(self.store) // self.batch_size)
+
+    def __call__(self, step, rows=slice(None)):
+        """The batch of a step; `rows` selects a host's part of the global batch."""
+        position = step * self.batch_size + np.arange(self.batch_size)[rows]
+        real = position < len(self.store)
+        return _blank(self, _label(self, np.where(real, position, 0), position), ~real)
+
+
+def _label(batches, examples, index):
+    """Builds the arrays of a batch from numbers of a task's examples [B] and example numbers [B]."""
+    store = batches.store
+    first, second, end = (store.edges[2 * examples + place] for place in range(3))
+    room = batches.length - np.where(second < end, 3, 2)  # what special tokens leave
+    first_cut, second_cut = excess_tokens(second - first, end - second, room)
+    spans = np.stack([first, second - first_cut, second, end - second_cut, np.zeros_like(first)], axis=1)
+    return _gather(batches, spans, index) | {"label": store.labels[examples]}
 
 
 class _Stream:

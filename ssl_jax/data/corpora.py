@@ -340,13 +340,18 @@ def read_documents(path, blank_lines=1):
     kind, compression = _kind(path)
     try:
         with OPENERS[compression](path, "rb") as file:
-            lines = _decoded(path, file)
-            yield from _json_lines(path, lines) if kind == ".jsonl" else _paragraphs(lines, blank_lines)
+            lines = decoded_lines(path, file)
+            yield from _json_texts(path, lines) if kind == ".jsonl" else _paragraphs(lines, blank_lines)
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
         raise UserError(f"{path}: damaged or cut-off {compression} file ({error})") from error
 
 
-def _decoded(path, file):
+def decoded_lines(path, file):
+    """Yields (number from 1, line) of a binary file of UTF-8.
+
+    Raises:
+      UserError: other bytes, with `path`, line and byte.
+    """
     start = 0
     for number, line in enumerate(file, 1):
         try:
@@ -359,23 +364,44 @@ def _decoded(path, file):
         start += len(line)
 
 
-def _json_lines(path, lines):
+def json_lines(path, lines):
+    """Yields (where, record): 'PATH, line N' and what a line of JSON holds; `lines` from `decoded_lines`.
+
+    Raises:
+      UserError: a line is not JSON; empty ones are passed over.
+    """
     for number, line in lines:
         if not line.strip():
             continue
+        where = f"{path}, line {number}"
         try:
-            text = json.loads(line)["text"]
+            yield where, json.loads(line)
         except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from error
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{path}, line {number}: no key 'text'") from error
-        if not isinstance(text, str):
-            raise UserError(f"{path}, line {number}: 'text' is not a string")
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise UserError(f"{path}, line {number}: half a surrogate pair in 'text' ({error.reason})") from error
-        yield text
+            raise UserError(f"{where}: not JSON ({error.msg})") from error
+
+
+def text_of(record, key, where):
+    """The str `record[key]`.
+
+    Raises:
+      UserError: telling `where`: there is no such key, or it is not text that UTF-8 can spell.
+    """
+    try:
+        text = record[key]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{where}: no key {key!r}") from error
+    if not isinstance(text, str):
+        raise UserError(f"{where}: {key!r} is not a string")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where}: half a surrogate pair in {key!r} ({error.reason})") from error
+    return text
+
+
+def _json_texts(path, lines):
+    for where, record in json_lines(path, lines):
+        yield text_of(record, "text", where)
 
 
 def _paragraphs(lines, blank_lines):

@@ -147,16 +147,20 @@ def _reach(sentences, start, tokens, end):
 def _truncate(a, b, most, rng):
     """truncate_seq_pair for arrays of spans: returns the four cut offsets."""
     (a_start, a_end), (b_start, b_end) = a, b
-    a_length, b_length = a_end - a_start, b_end - b_start
+    a_cut, b_cut = excess_tokens(a_end - a_start, b_end - b_start, most)
+    # Each token goes from the front or the back by a coin of its own.
+    a_front, b_front = rng.binomial(a_cut, 0.5), rng.binomial(b_cut, 0.5)
+    return a_start + a_front, a_end - a_cut + a_front, b_start + b_front, b_end - b_cut + b_front
+
+
+def excess_tokens(a_length, b_length, most):
+    """How many tokens A and B lose, one by one from the longer side, until both have `most` together: int [N] each."""
     excess = np.maximum(a_length + b_length - most, 0)
     # The longer side first, until both are equal; then in turn, B first.
     a_more = np.clip(a_length - b_length, 0, excess)
     b_more = np.clip(b_length - a_length, 0, excess)
     rest = excess - a_more - b_more
-    a_cut, b_cut = a_more + rest // 2, b_more + (rest + 1) // 2
-    # Each token goes from the front or the back by a coin of its own.
-    a_front, b_front = rng.binomial(a_cut, 0.5), rng.binomial(b_cut, 0.5)
-    return a_start + a_front, a_end - a_cut + a_front, b_start + b_front, b_end - b_cut + b_front
+    return a_more + rest // 2, b_more + (rest + 1) // 2
 
 
 PAIRS = dict(

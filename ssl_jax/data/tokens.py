@@ -199,18 +199,18 @@ class _TrainingTexts:
     def __iter__(self):
         for number in range(self.size):
             text = self.corpus[number]["text"]
-            if not _is_heldout(_content_hash(text)[None], self.heldout)[0]:
+            if not is_heldout(content_hash(text)[None], self.heldout)[0]:
                 yield text
 
 
-def _content_hash(text):
-    """128 bits as uint64 [2]; spaces and line breaks do not matter."""
+def content_hash(text):
+    """128 bits of a text as uint64 [2]; spaces and line breaks do not matter."""
     digest = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
     return np.frombuffer(digest, "<u8")
 
 
-def _is_heldout(hashes, share):
-    """bool [N] from hashes [N, 2]: equal texts always fall on the same side."""
+def is_heldout(hashes, share):
+    """Whether texts are in the held-out `share`: bool [N] from hashes [N, 2]; equal texts fall on the same side."""
     return (hashes[:, 0] >> np.uint64(11)) * 2.0**-53 < share
 
 
@@ -315,7 +315,7 @@ def _write_part(path, start, stop):
             tokens=np.concatenate(tokens),
             lengths=lengths[kept],
             sizes=np.bincount(owners[kept], minlength=len(texts)),
-            hashes=np.stack([_content_hash(text) for text in texts]),
+            hashes=np.stack([content_hash(text) for text in texts]),
         )
 
 
@@ -336,7 +336,7 @@ def _merge(work, parts, data):
                 part[name] for name in ("tokens", "lengths", "sizes", "hashes")
             )
             repeated = duplicate[done : done + len(sizes)] & (sizes > 0)
-            heldout = _is_heldout(part_hashes, data.heldout)
+            heldout = is_heldout(part_hashes, data.heldout)
             for split, chosen in (("train", ~heldout), ("heldout", heldout)):
                 chosen = chosen & ~repeated & (sizes > 0)
                 of_sentences = np.repeat(chosen, sizes)

@@ -1,6 +1,6 @@
 """Any objective as a validation metric: the training objectives, averaged over held-out text."""
 
-from ssl_jax.data import batches, tokens
+from ssl_jax.data import batches
 from ssl_jax.errors import check_choice
 from ssl_jax.objectives import quotient
 
@@ -8,7 +8,7 @@ from ssl_jax.objectives import quotient
 class Evaluator:
     """Walks over a split in order, each example once, masked alike every time."""
 
-    def __init__(self, measure, config, kind, parallel, vocabulary, prepared, lengths, *, split, max_batches):
+    def __init__(self, measure, config, kind, parallel, vocabulary, stores, lengths, *, split, max_batches):
         """
         Args:
           measure: compiled `measure(params, batch)`, name -> (sum, weight) over the global batch.
@@ -16,24 +16,23 @@ class Evaluator:
           kind: of examples, see `batches.evaluation_batches`.
           parallel: where the batches go.
           vocabulary: the tokenizer's.
-          prepared: the prepared corpus.
+          stores: split -> its store, see `train.open_stores`.
           lengths: the sequence lengths at which it will run.
-          split: 'heldout' or 'train'.
+          split: one of `stores`: 'heldout' or 'train'.
           max_batches: stop after so many batches; 0: the whole split.
 
         Raises:
           UserError: no such split, or the split has too little text.
         """
-        check_choice(split, tokens.SPLITS, "split of an evaluation")
+        check_choice(split, stores, "split of an evaluation")
         self.measure = measure
         self.losses = {name: weight for name, weight in config.losses.items() if weight}
         self.parallel = parallel
         self.rows = parallel.rows(config.batch_size)
         self.max_batches = max_batches
-        store = tokens.Store(prepared, split)
         self.examples = {
             length: batches.evaluation_batches(
-                config.data, kind, store, vocabulary, length, config.batch_size, config.seed
+                config.data, kind, stores[split], vocabulary, length, config.batch_size, config.seed
             )
             for length in lengths
         }

@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ssl_jax.models.transformer import ACTIVATIONS, TransformerConfig
+from ssl_jax.models.transformer import ACTIVATIONS, Dropout, TransformerConfig
 
 
 def tied_logits(x, table, dtype):
@@ -80,6 +80,24 @@ class PairHead(nn.Module):
     @nn.compact
     def __call__(self, pooled):
         return self.config.dense(2, "dense")(pooled).astype(jnp.float32)
+
+
+class ClassHead(nn.Module):
+    """The classes of a task from the pooled vector, after dropout: [B, H] to [B, C], float32 (run_classifier.py).
+
+    TinyBERT's release reads them from ReLU(pooled), without dropout (transformer/modeling.py).
+    """
+
+    config: TransformerConfig
+    classes: int
+    activation: str = "none"
+
+    @nn.compact
+    def __call__(self, pooled):
+        if self.activation == "none":
+            pooled = Dropout(self.config.dropout)(pooled)
+        pooled = ACTIVATIONS[self.activation](pooled)
+        return self.config.dense(self.classes, "dense")(pooled).astype(jnp.float32)
 
 
 class ReplacedHead(nn.Module):

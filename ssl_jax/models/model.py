@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ssl_jax import corruption, objectives
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models import heads
-from ssl_jax.models.transformer import Embeddings, Transformer, TransformerConfig
+from ssl_jax.models.transformer import ACTIVATIONS, Embeddings, Transformer, TransformerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +26,11 @@ class Model(nn.Module):
     """Trunk and heads; a call returns `out`, the dict of everything that one forward pass made."""
 
     config: TransformerConfig
-    # Of 'mlm', 'clm', 'pair', 'replaced', 'restored', 'copied', 'baseline'; 'tokens', which is 'mlm' or 'clm' at all
-    # positions; 'fit', a student's projection to its teacher's width.
+    # Of 'mlm', 'clm', 'pair', 'classes', 'replaced', 'restored', 'copied', 'baseline'; 'tokens', which is 'mlm' or 'clm'
+    # at all positions; 'fit', a student's projection to its teacher's width.
     heads: tuple[str, ...]
     generator: Generator | None = None
+    classes: tuple[int, str] = (0, "none")  # how many, and the activation before 'classes', see `heads.ClassHead`
     projection: tuple[str, int] = ("none", 0)  # kind and width of 'fit', see `heads.Projection`
 
     def setup(self):
@@ -51,6 +52,8 @@ class Model(nn.Module):
             self.clm = heads.CausalLanguageHead(config)
         if "pair" in self.heads:
             self.pair = heads.PairHead(config)
+        if "classes" in self.heads:
+            self.classifier = heads.ClassHead(config, *self.classes)
         if "replaced" in self.heads:
             self.replaced = heads.ReplacedHead(config)
         if "restored" in self.heads:
@@ -70,10 +73,10 @@ class Model(nn.Module):
           cache: see `Transformer`.
 
         Returns:
-          The trunk's dict and, by head, `pooled` [B, H], `pair_logits` [B, 2], `mlm_logits`, `clm_logits`
-          and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
-          `replaced_logit` [B, S], `token_logits` [B, S, V] (masked or causal), `fitted` [L + 1, B, S, T], the
-          embeddings and all layers' states at a teacher's width. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]
+          The trunk's dict and, by head, `pooled` [B, H], `pair_logits` [B, 2], `class_logits` [B, C],
+          `mlm_logits`, `clm_logits` and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
+          `replaced_logit` [B, S], `token_logits` [B, S, V] (masked or causal), `fitted` [L + 1, B, S, T], the embeddings
+          and all layers' states at a teacher's width. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]
           as the trunk saw them, and `replaced` [B, S], true where they differ from the original. The heads
           on P positions run at `batch['positions']` [B, P], or at all S where there is no such key.
         """
@@ -97,6 +100,8 @@ class Model(nn.Module):
             out["pooled"] = self.pooler(encoded, batch["mask"])
         if "pair" in self.heads:
             out["pair_logits"] = self.pair(out["pooled"])
+        if "classes" in self.heads:
+            out["class_logits"] = self.classifier(out["pooled"])
         if "mlm" in self.heads and self.generator is None:
             out["mlm_logits"] = self.mlm(at_positions(encoded, batch), table)
         if "clm" in self.heads:
@@ -139,7 +144,7 @@ def at_positions(x, batch):
 def dummy_batch():
     """The smallest batch that a model can be initialised with."""
     rows = {name: jnp.zeros((1, 1), jnp.int32) for name in ("tokens", "mask", "segments")}
-    return rows | {name: jnp.zeros(1, jnp.int32) for name in ("pair", "index")}
+    return rows | {name: jnp.zeros(1, jnp.int32) for name in ("pair", "index", "label")}
 
 
 def build_model(config):
@@ -152,20 +157,29 @@ def build_model(config):
     needed = {head for name in losses for head in objectives.HEADS[name]}
     if "tokens" in needed:
         needed.add("clm" if config.model.causal else "mlm")
-    if "pair" in needed and not config.model.pooler:
-        raise UserError("losses on sentence pairs read the pooled vector: set model.pooler=True or their weight to 0")
+    if needed & {"pair", "classes"} and not config.model.pooler:
+        raise UserError(
+            "losses on sentence pairs and classes read the pooled vector: set model.pooler=True or their weight to 0"
+        )
     if "clm" in losses and not config.model.causal:
         raise UserError("losses.clm predicts the next token: set model.causal=True, or its weight to 0")
-    if "clm" in losses and losses - {"clm", "nsp", "sop"}:
-        raise UserError(f"losses.clm reads the text as it is, {sorted(losses - {'clm'})[0]} a corrupted one: choose one")
+    if "clm" in losses and losses & objectives.NEED_MASKS:
+        masked = sorted(losses & objectives.NEED_MASKS)[0]
+        raise UserError(f"losses.clm reads the text as it is, {masked} a corrupted one: choose one")
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}
     trunk = TransformerConfig(**{name: config.model[name] for name in fields})
     generator = build_generator(config.generator, trunk, losses)
     if "tokens" in needed and generator is not None:
         raise UserError("losses.soft_targets reads the trunk's own logits: set its weight to 0 or generator.kind=none")
-    teacher = config.teacher
-    check_choice(teacher.projection, ("two", "one", "each", "none"), "teacher.projection")
-    return Model(trunk, tuple(sorted(needed)), generator, (teacher.projection, teacher.hidden_size))
+    classes = (0, "none")
+    if "classes" in needed:
+        classes = (config.task.classes, config.task.activation)
+        check_choice(classes[1], ACTIVATIONS, "task.activation")
+    projection = ("none", 0)
+    if "fit" in needed:
+        projection = (config.teacher.projection, config.teacher.hidden_size)
+        check_choice(projection[0], ("two", "one", "each", "none"), "teacher.projection")
+    return Model(trunk, tuple(sorted(needed)), generator, classes, projection)
 
 
 def build_generator(config, trunk, losses):

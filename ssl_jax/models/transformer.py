@@ -23,6 +23,7 @@ ACTIVATIONS = {
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
+    "none": lambda x: x,
 }
 
 
@@ -91,7 +92,7 @@ class TransformerConfig:
     final_norm: bool
     norm_epsilon: float
     activation: str
-    pooler: bool  # tanh(dense(one position)), read by pair heads
+    pooler: bool  # tanh(dense(one position)), read by the heads of pairs and classes
     dropout: float  # after the embeddings and after each sub-layer
     attention_dropout: float  # on the attention probabilities
     dropped_embeddings: str  # 'sum': dropout after the lookup; 'tables': on the tables, before it
