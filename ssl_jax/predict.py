@@ -5,10 +5,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from ssl_jax import train
 from ssl_jax.data import tokens as stored
 from ssl_jax.errors import UserError
+from ssl_jax.evaluators import mean
+from ssl_jax.parallel import Replicated
 
 
 def fill_masks(run, sentence, best=5):
@@ -95,3 +98,34 @@ def mark_replaced(run, ids, number=0):
         MarkedToken(words(int(new)), words(int(old)), bool(flag))
         for new, old, flag in list(zip(shown, tokens[0], flagged, strict=True))[1:-1]
     ]
+
+
+def read_heldout(run, config):
+    """How well, and how fast, a run's masked LM reads the held-out examples of another run's config.
+
+    Returns:
+      `metrics`, a dict with `mlm_loss` and `mlm_accuracy`, whatever losses the run was trained with; and
+      `read()`, which predicts what one batch hides and returns its number of tokens, padding included.
+    """
+    config = ConfigDict(config)
+    config.losses = {name: float(name == "mlm") for name in config.losses}
+    model, length = run.model.clone(heads=("mlm",), generator=None), config.phases.lengths[-1]
+    parallel, kind = Replicated(jax.local_devices()[:1]), train.example_kind(config)
+    prepared = Path(stored.prepare(config.data))
+    counts = train.token_counts(config, prepared, run.vocabulary)
+    measure = parallel.compile(train.make_measure(config, model, run.vocabulary, counts))
+    stores = train.open_stores(config, kind, prepared)
+    evaluator = mean.Evaluator(
+        measure, config, kind, parallel, run.vocabulary, stores, {length}, split="heldout", max_batches=0
+    )
+    metrics = dict(evaluator.run(parallel.adopt(run.params), length))
+
+    corrupt = train.make_corrupt(config, run.vocabulary, counts)
+    batch = jax.jit(corrupt)(evaluator.examples[length](0))
+    forward = jax.jit(lambda params, batch: model.apply({"params": params}, batch)["mlm_logits"])
+
+    def read():
+        forward(run.params, batch).block_until_ready()
+        return batch["tokens"].size
+
+    return metrics, read
