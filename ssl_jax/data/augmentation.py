@@ -1,0 +1,500 @@
+"""TinyBERT's data augmentation: copies of a task's examples with some words replaced (Jiao et al. 2019, Algorithm 1).
+
+For each of N_a copies of a sentence, word after word is replaced with probability p_t, by one of K candidates, all
+equally likely. The candidates of a word of one piece are a masked language model's K likeliest words in its place;
+those of a word of several pieces, its K nearest neighbours among word vectors, by cosine.
+
+    paper      Algorithm 1. The masked sentence is the copy as it is so far, x_m: a prediction sees what was put
+               before it (line 7). As printed, a masked word that is not replaced would stay [MASK] (lines 6, 12);
+               here it stands again. Draws come first and what is not replaced is not predicted, so a word costs
+               p_t N_a passes of the model, 8 with the paper's numbers. The K likeliest are whole words.
+    release    data_augmentation.py of huawei-noah/Pretrained-Language-Model/TinyBERT. Stop words and words with
+               other letters than a to z stay. The masked sentence is the original, followed by itself unmasked as
+               a pair's second sentence: one pass for each word, whatever N_a. Of the K likeliest pieces those that
+               are no whole words are left out, so that there may be fewer. Its N_a is 30 for CoLA, MRPC, RTE and
+               STS-B, 20 for SST-2 and QNLI, 10 for MNLI and QQP.
+
+In both, and where the paper is silent as the release has it: a word may be replaced by itself, if the model predicts
+it; the original comes first, as it was, and a copy that equals it or an earlier one is dropped.
+
+The paper does not say what becomes of pairs. Here both sentences of copy c are augmented, each from its own original
+and read by itself. The release augments the first sentences beside the original second one, and then the second
+sentences beside the last augmented first one, because it overwrites the row that it reads from.
+
+Words and their pieces are the masked model's: words are normalised as it has them (in lower case, if it is), split at
+spaces and, as BERT's are, at punctuation; characters that it does not know are one piece with BERT's tokenizer. The
+copies' white space is that of the text, one space for several; where a new word would grow together with its
+neighbour, there is a space. A sentence that is longer than what the model was trained on is seen through a window
+around the masked word (the release leaves the words beyond as they are).
+
+Every example's random numbers are keyed by (seed, its number). Nothing depends on the sizes of batches but the last
+bits of what the model computes. One process does everything: what is not the model's is a few tens of microseconds
+for each prediction.
+"""
+
+import collections
+import dataclasses
+import itertools
+import re
+import time
+import unicodedata
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ssl_jax.data.corpora import decoded_lines
+from ssl_jax.errors import UserError, check_choice
+
+VARIANTS = ("paper", "release")
+# Examples that go through the model together, and tokens (padding included) of one of its passes.
+BLOCK = 512
+TOKENS = 16_384
+SHORTEST = 32  # rows are padded to this many tokens, or to 2, 4, ... times as many: a program for each
+SPACE = "\u2581"  # how Unigram tokenizers write a space
+
+# The release's: NLTK's English ones without the question words. Those with an apostrophe are never words here.
+STOP_WORDS = frozenset(
+    """a about above after again against ain all am an and any are aren as at be because been before being below
+    between both but by can couldn d did didn do does doesn doing don down during each few for from further had hadn
+    has hasn have haven having he her here hers herself him himself his i if in into is isn it its itself just ll
+    m ma me mightn more most mustn my myself needn no nor not now o of off on once only or other our ours ourselves
+    out over own re s same shan she should shouldn so some such t than that the their theirs them themselves then
+    there these they this those through to too under until up ve very was wasn we were weren while will with won
+    wouldn y you your yours yourself yourselves""".split()
+)
+
+
+@dataclasses.dataclass
+class Counts:
+    """What became of the words; complete when all examples have been taken from `augment`."""
+
+    examples: int = 0
+    examples_out: int = 0
+    duplicates: int = 0  # copies dropped
+    words: int = 0  # of the originals, as are the next four
+    exempt: int = 0  # stop words and the like, which 'release' leaves alone
+    single_piece: int = 0
+    several_pieces: int = 0
+    without_vector: int = 0  # of those of several pieces
+    copied: int = 0  # words of all copies
+    replaced: int = 0  # of those
+    windows: int = 0  # predictions from a part of a sentence
+    seconds: float = 0.0
+
+    def lines(self):
+        """A line of text for each number."""
+        share = 100 * self.replaced / max(1, self.copied)
+        return [
+            f"examples in        {self.examples:,}",
+            f"examples out       {self.examples_out:,}",
+            f"duplicates dropped {self.duplicates:,}",
+            f"words              {self.words:,}",
+            f"  left alone       {self.exempt:,} (stop words and what is not of letters, in 'release')",
+            f"  of one piece     {self.single_piece:,}",
+            f"  of several       {self.several_pieces:,}, {self.without_vector:,} of them without a vector: they stay",
+            f"replaced           {self.replaced:,}, {share:.1f}% of the copies' words",
+            f"seen in a window   {self.windows:,} predictions, in sentences too long for the model",
+            f"seconds            {self.seconds:.1f}",
+        ]
+
+
+class WordVectors:
+    """Words and their directions, for nearest neighbours by cosine.
+
+    Attributes:
+      words: list of N str.
+      directions: float32 [N, D], vectors of length 1.
+      number: word -> row.
+    """
+
+    def __init__(self, words, vectors):
+        """Takes N different words and their vectors [N, D]; those of zeros, which have no direction, are left out."""
+        vectors = np.asarray(vectors, np.float32)
+        norms = np.linalg.norm(vectors, axis=1)
+        self.words = [word for word, norm in zip(words, norms, strict=True) if norm]
+        self.directions = vectors[norms > 0] / norms[norms > 0, None]
+        self.number = {word: number for number, word in enumerate(self.words)}
+
+    def neighbours(self, words, count, block=64):
+        """The `count` nearest of each word, the nearest first, without itself; none for a word without a vector.
+
+        Of equally near ones, the first in the file are taken.
+
+        Returns:
+          A list of lists of str, one for each of `words`.
+        """
+        count = min(count, len(self.words) - 1)
+        found = [[] for _ in words]
+        known = [place for place, word in enumerate(words) if word in self.number]
+        for places in _batched(known, block):
+            rows = [self.number[words[place]] for place in places]
+            cosines = self.directions[rows] @ self.directions.T
+            cosines[np.arange(len(rows)), rows] = -np.inf
+            for place, row in zip(places, cosines, strict=True):
+                least = np.partition(row, len(row) - count)[len(row) - count] if count else np.inf
+                nearest = np.flatnonzero(row >= least)
+                nearest = nearest[np.argsort(-row[nearest], kind="stable")][:count]
+                found[place] = [self.words[number] for number in nearest]
+        return found
+
+
+def read_vectors(path, most=100_000):
+    """Reads word vectors in GloVe's text format: a word and its D numbers on each line, between single spaces.
+
+    Args:
+      path: of the file, UTF-8.
+      most: read the first so many words, the most frequent ones (the release's number); 0: all.
+
+    Returns:
+      WordVectors. Of a word that comes twice, the first vector is taken.
+
+    Raises:
+      UserError: there is no such file, it is empty, or a line (named) is not UTF-8, has no word, another width than
+        the first one, or something that is not a finite number.
+    """
+    rows = {}
+    width = None
+    try:
+        with open(path, "rb") as file:
+            for number, line in itertools.islice(decoded_lines(path, file), most or None):
+                width = width or max(1, len(line.split(" ")) - 1)
+                word, vector = _read_vector(f"{path}, line {number}", line, width)
+                rows.setdefault(word, vector)
+    except OSError as error:
+        raise UserError(f"cannot read the word vectors {path}: {error.strerror}") from error
+    if not rows:
+        raise UserError(f"{path} is empty: it should have a word and its vector on each line, as GloVe's files do")
+    return WordVectors(list(rows), np.stack(list(rows.values())))
+
+
+def _read_vector(where, line, width):
+    fields = line.split(" ")
+    # Some of GloVe's words have spaces in them: '. . .'. A number after such a space belongs to a longer vector.
+    word, numbers = " ".join(fields[:-width]), fields[-width:]
+    if not word or re.search(r" [-+]?\.?\d\S*$", word):
+        raise UserError(f"{where}: a word and {width} numbers, as on the first line, should be here, not {line[:40]!r}")
+    try:
+        vector = np.array(numbers, np.float32)
+    except ValueError as error:
+        raise UserError(f"{where}: not a vector of numbers ({error})") from error
+    if not np.isfinite(vector).all():
+        raise UserError(f"{where}: the vector of {word!r} has a number that is not finite")
+    return word, vector
+
+
+class Sentence(NamedTuple):
+    """A text cut into words: `gaps` (str) before them, the `words` themselves, and their `pieces` (lists of ids)."""
+
+    gaps: list[str]
+    words: list[str]
+    pieces: list[list[int]]
+
+
+def split_words(run, text):
+    """The Sentence of a text, as the run's tokenizer sees it.
+
+    A word begins where a piece does that starts one, and before and after punctuation.
+    """
+    tokenizer, starts_word = run.tokenizer, run.vocabulary.starts_word
+    if tokenizer.normalizer is not None:
+        text = tokenizer.normalizer.normalize_str(text)
+    text = " ".join(text.split())
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    spans, pieces = [], []
+    lone_space = after_mark = False
+    for token, name, (start, end) in zip(encoding.ids, encoding.tokens, encoding.offsets, strict=True):
+        mark = not any(map(_in_words, text[start:end]))
+        if lone_space:  # it is a piece of the word that begins here
+            spans[-1] = (start, end)
+            pieces[-1].append(token)
+        elif not pieces or starts_word[token] or mark or after_mark:
+            spans.append((start, end))
+            pieces.append([token])
+        else:
+            spans[-1] = (spans[-1][0], end)
+            pieces[-1].append(token)
+        lone_space, after_mark = name == SPACE, mark
+    words = [text[start:end].lstrip() for start, end in spans]
+    starts = [end - len(word) for word, (_, end) in zip(words, spans, strict=True)]
+    gaps = [text[end:start] for (_, end), start in zip([(0, 0), *spans], starts)]
+    return Sentence(gaps, words, pieces)
+
+
+def join_words(sentence, words):
+    """The text of a Sentence with these `words` in place of its own."""
+    text = ""
+    for gap, old, word, before in zip(sentence.gaps, sentence.words, words, [("", ""), *zip(sentence.words, words)]):
+        changed = old != word or before[0] != before[1]
+        grown = changed and not gap and text and _in_words(text[-1]) and _in_words(word[0])
+        text += (" " if grown else gap) + word
+    return text
+
+
+def _in_words(character):
+    return unicodedata.category(character)[0] in "LMN"
+
+
+def _batched(items, size):
+    return [items[first : first + size] for first in range(0, len(items), size)]
+
+
+class MaskedModel:
+    """A run's masked language model, asked for the candidates of many masked words at once."""
+
+    def __init__(self, run, candidates, variant):
+        """`run` as `predict.load_run` gives it; see `augment` for what is refused."""
+        vocabulary, tokenizer = run.vocabulary, run.tokenizer
+        if "mlm" not in run.model.heads or vocabulary.mask is None:
+            raise UserError("the run has no masked language model: it was trained without losses.mlm")
+        if not 1 <= candidates <= vocabulary.size:
+            raise UserError(f"candidates={candidates}: from 1 to the {vocabulary.size} pieces of the run's vocabulary")
+        self.vocabulary, self.params = vocabulary, run.params
+        self.longest = max(run.config.phases.lengths)
+        self.pairs = variant == "release"
+        self.second_segment = min(1, max(0, run.model.config.segments - 1))
+        # Special tokens start words, but are none.
+        self.words = [tokenizer.id_to_token(token).removeprefix(SPACE) for token in range(vocabulary.size)]
+        whole = vocabulary.starts_word & ~vocabulary.special & np.array([word != "" for word in self.words])
+        if vocabulary.unknown is not None:
+            whole[vocabulary.unknown] = False
+
+        @jax.jit
+        def likeliest(params, batch):
+            logits = run.model.apply({"params": params}, batch)["mlm_logits"][:, 0].astype(jnp.float32)
+            _, tokens = lax.top_k(logits if self.pairs else jnp.where(whole, logits, -jnp.inf), candidates)
+            return tokens, jnp.asarray(whole)[tokens]
+
+        self.likeliest = likeliest
+        self.pieces = {self.words[token]: [int(token)] for token in np.flatnonzero(whole)}
+
+    def __call__(self, masked):
+        """The candidates for masked words.
+
+        Args:
+          masked: list of (a sentence's token ids, a list for each word; the number of the masked word).
+
+        Returns:
+          A list of lists of words, the likeliest first, and how many of the sentences were seen through a window.
+        """
+        laid = [self._lay_out(*one) for one in masked]
+        by_length = collections.defaultdict(list)
+        for place, (ids, _, _, _) in enumerate(laid):
+            length = SHORTEST
+            while length < len(ids):
+                length *= 2
+            by_length[min(length, self.longest)].append(place)
+        made = []
+        for length, places in by_length.items():
+            for some in _batched(places, max(1, TOKENS // length)):
+                # All are given to the device before the first answer is waited for.
+                made.append((some, self.likeliest(self.params, self._batch([laid[place] for place in some], length))))
+        found = [None] * len(laid)
+        for some, answer in made:
+            for place, tokens, whole in zip(some, *(np.asarray(x).tolist() for x in answer)):
+                found[place] = [self.words[token] for token, usable in zip(tokens, whole) if usable]
+        return found, sum(windowed for *_, windowed in laid)
+
+    def _lay_out(self, pieces, number):
+        """Token ids with special tokens, the masked place, where the second segment begins, and whether it was cut."""
+        vocabulary = self.vocabulary
+        before, after = _flat(pieces[:number]), _flat(pieces[number + 1 :])
+        room, place = self.longest - 2, len(before)
+        masked = [*before, vocabulary.mask, *after]
+        first = min(max(0, place - room // 2), max(0, len(masked) - room))
+        ids = [vocabulary.start, *masked[first : first + room], vocabulary.separator]
+        second = len(ids)
+        if self.pairs:
+            ids = [*ids, *_flat(pieces), vocabulary.separator][: self.longest]
+        return ids, 1 + place - first, second, len(masked) > room
+
+    def _batch(self, laid, length):
+        rows = max(1, TOKENS // length)
+        batch = {name: np.zeros((rows, length), np.int32) for name in ("tokens", "mask", "segments")}
+        batch["positions"] = np.zeros((rows, 1), np.int32)
+        batch["mask"][len(laid) :, 0] = 1  # rows of nothing must not divide by zero
+        for row, (ids, place, second, _) in enumerate(laid):
+            batch["tokens"][row, : len(ids)] = ids
+            batch["mask"][row, : len(ids)] = 1
+            batch["segments"][row, second : len(ids)] = self.second_segment
+            batch["positions"][row] = place
+        return batch
+
+
+def _flat(pieces):
+    return list(itertools.chain.from_iterable(pieces))
+
+
+class Copy(NamedTuple):
+    """A sentence on its way to being augmented; `todo` are the words to replace, (number, uniform draw)."""
+
+    sentence: Sentence
+    words: list[str]
+    pieces: list[list[int]]
+    todo: collections.deque
+
+
+@dataclasses.dataclass
+class Augmenter:
+    """What `augment` does, block by block."""
+
+    run: Any
+    vectors: WordVectors | None
+    copies: int
+    threshold: float
+    candidates: int
+    seed: int
+    variant: str
+
+    def __post_init__(self):
+        self.counts = Counts()
+        self.model = MaskedModel(self.run, self.candidates, self.variant)
+        self.neighbours = {}  # word of several pieces -> candidates
+        self.pieces = dict(self.model.pieces)  # candidate -> its token ids
+
+    def augmented(self, examples):
+        """Yields the examples, each with its copies after it."""
+        start, examples = time.perf_counter(), iter(examples)
+        while block := list(itertools.islice(examples, BLOCK)):
+            yield from self.augment_block(block)
+            self.counts.seconds = time.perf_counter() - start
+
+    def augment_block(self, block):
+        """As `augmented`, for a list of the next examples."""
+        split = [
+            [split_words(self.run, text) for text in (example.text, example.text2) if text is not None]
+            for example in block
+        ]
+        self.look_up(list(itertools.chain.from_iterable(split)))
+        made = [self.draw(number, sentences) for number, sentences in enumerate(split, self.counts.examples)]
+        every = [copy for copies in made for pair in copies for copy in pair]
+        if self.variant == "paper":
+            self.fill_one_by_one(every)
+        else:
+            self.fill_at_once(every)
+        for example, sentences, copies in zip(block, split, made, strict=True):
+            seen = {tuple(join_words(sentence, sentence.words) for sentence in sentences)}
+            self.counts.examples += 1
+            self.counts.examples_out += 1
+            yield example
+            for pair in copies:
+                texts = tuple(join_words(copy.sentence, copy.words) for copy in pair)
+                if texts in seen:
+                    self.counts.duplicates += 1
+                    continue
+                seen.add(texts)
+                self.counts.examples_out += 1
+                yield example._replace(**dict(zip(("text", "text2"), texts)))
+
+    def look_up(self, sentences):
+        """Finds the neighbours of all words of several pieces, and counts."""
+        words = [one for sentence in sentences for one in zip(sentence.words, sentence.pieces, strict=True)]
+        open_words = [(word, pieces) for word, pieces in words if not self.exempt(word)]
+        several = [word for word, pieces in open_words if len(pieces) > 1]
+        new = sorted(set(several) - self.neighbours.keys())
+        found = self.vectors.neighbours(new, self.candidates) if self.vectors is not None else [[] for _ in new]
+        self.neighbours.update(zip(new, found, strict=True))
+        for word in set(itertools.chain.from_iterable(found)) - self.pieces.keys():
+            self.pieces[word] = self.run.tokenizer.encode(word, add_special_tokens=False).ids
+        self.counts.words += len(words)
+        self.counts.exempt += len(words) - len(open_words)
+        self.counts.single_piece += len(open_words) - len(several)
+        self.counts.several_pieces += len(several)
+        self.counts.without_vector += sum(not self.neighbours[word] for word in several)
+        self.counts.copied += len(words) * self.copies
+
+    def exempt(self, word):
+        """Whether the variant never replaces this word."""
+        if self.variant == "paper":
+            return False
+        return word.lower() in STOP_WORDS or not re.fullmatch("[a-z]+", word.lower())
+
+    def draw(self, number, sentences):
+        """The copies of example `number`, a Copy for each of its sentences, with the words to replace drawn."""
+        length = sum(len(sentence.words) for sentence in sentences)
+        # Every word has its numbers, so that without vectors, say, the others' stay the same.
+        chances, draws = np.random.default_rng([self.seed, number]).random((2, self.copies, length))
+        copies, first = [[] for _ in chances], 0
+        for sentence in sentences:
+            words = zip(sentence.words, sentence.pieces, strict=True)
+            stays = [self.exempt(word) or len(pieces) > 1 and not self.neighbours[word] for word, pieces in words]
+            last = first + len(stays)
+            for pair, chance, draw in zip(copies, chances[:, first:last], draws[:, first:last], strict=True):
+                chosen = np.flatnonzero((chance < self.threshold) & ~np.array(stays, bool))
+                todo = collections.deque(zip(chosen.tolist(), draw[chosen].tolist(), strict=True))
+                pair.append(Copy(sentence, list(sentence.words), list(sentence.pieces), todo))
+            first = last
+        return copies
+
+    def fill_one_by_one(self, copies):
+        """Each prediction sees the copy as it is (Algorithm 1); all copies advance together, a prediction at a time."""
+        while True:
+            for copy in copies:
+                while copy.todo and len(copy.pieces[copy.todo[0][0]]) > 1:
+                    self.replace(copy, self.neighbours[copy.words[copy.todo[0][0]]])
+            copies = [copy for copy in copies if copy.todo]
+            if not copies:
+                return
+            found = self.predict([(copy.pieces, copy.todo[0][0]) for copy in copies])
+            for copy, candidates in zip(copies, found, strict=True):
+                self.replace(copy, candidates)
+
+    def fill_at_once(self, copies):
+        """Every prediction sees the original (the release)."""
+        asked = {}
+        for copy in copies:
+            pieces = copy.sentence.pieces
+            asked |= {(id(pieces), place): (pieces, place) for place, _ in copy.todo if len(pieces[place]) == 1}
+        found = dict(zip(asked, self.predict(list(asked.values())), strict=True))
+        for copy in copies:
+            while copy.todo:
+                place = copy.todo[0][0]
+                candidates = found.get((id(copy.sentence.pieces), place))
+                self.replace(copy, self.neighbours[copy.words[place]] if candidates is None else candidates)
+
+    def predict(self, masked):
+        """The masked model's candidates for each (pieces of a sentence, number of the masked word)."""
+        found, windows = self.model(masked)
+        self.counts.windows += windows
+        return found
+
+    def replace(self, copy, candidates):
+        """Puts the drawn one of the candidates in the place of the copy's next word; if there are none, it stays."""
+        place, draw = copy.todo.popleft()
+        if candidates:
+            word = candidates[int(draw * len(candidates))]
+            copy.words[place], copy.pieces[place] = word, self.pieces[word]
+            self.counts.replaced += 1
+
+
+def augment(examples, run, vectors=None, *, copies=20, threshold=0.4, candidates=15, seed=0, variant="paper"):
+    """Augments a task's training examples; see the module's docstring.
+
+    Args:
+      examples: any iterable of `tasks.Example`, or of other NamedTuples with `text` and `text2` (None: no pair).
+      run: `predict.load_run` of a run with a masked language model; ELECTRA's is its generator.
+      vectors: WordVectors; None: words of several pieces stay.
+      copies: N_a, of each example, before duplicates are dropped.
+      threshold: p_t, the probability that a word is replaced.
+      candidates: K.
+      seed: of the random choices.
+      variant: 'paper' or 'release'.
+
+    Returns:
+      An iterator over the examples and, after each, its copies, whose other fields are its own; and Counts, complete
+      when the iterator has ended.
+
+    Raises:
+      UserError: a value is out of range, or the run has no masked language model.
+    """
+    check_choice(variant, VARIANTS, "variant")
+    if copies < 1:
+        raise UserError(f"copies={copies}: at least 1")
+    if not 0 <= threshold <= 1:
+        raise UserError(f"threshold={threshold}: a probability lies between 0 and 1")
+    if seed < 0:
+        raise UserError(f"seed={seed}: at least 0")
+    augmenter = Augmenter(run, vectors, copies, threshold, candidates, seed, variant)
+    return augmenter.augmented(examples), augmenter.counts
