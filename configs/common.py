@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from ssl_jax import objectives
 from ssl_jax.errors import check_choice
 
 
@@ -92,7 +93,23 @@ def base():
                 all_tokens=0.0,
                 adversarial=0.0,
                 classify=0.0,
+                soft_targets=0.0,
+                cosine=0.0,
+                embedding=0.0,
+                hidden=0.0,
+                attention=0.0,
+                soft_labels=0.0,
             ),
+            teacher=dict(  # what the losses of distillation compare with; see distill.py
+                runs=(),  # folders of finished runs; of several the outputs are averaged
+                layer_map="uniform",  # which of its layers teaches each of ours: 'top', 'bottom', or a list '3,6,9,12'
+                projection="two",  # from our width to its: 'two' (embeddings, layers), 'one', 'each' or 'none'
+                hidden_size=0,  # its width; what `runs` have is filled in
+                temperature=1.0,
+                cache="",  # folder that scripts/cache_teacher.py made of these runs' outputs; empty: they run along
+            ),
+            init_from="",  # a finished run whose parameters this one starts from; 'teacher': the first of teacher.runs
+            init_layers=(),  # which of its layers, from 0; (): all of them
             loss_average="global",  # 'device': the originals' mean of per-core means
             corruption=dict(  # see mask_tokens
                 rate=0.15,  # 0: the model sees the text as it is
@@ -102,6 +119,7 @@ def base():
                 unit="token",  # 'word', 'ngram'
                 max_ngram=3,
                 with_replacement=False,
+                smoothing=0.0,  # tokens are chosen in proportion to 1 / count ** smoothing
             ),
             data=dict(
                 corpus="demo",  # 'demo', 'text:FOLDER', or a TensorFlow Datasets name
@@ -114,7 +132,7 @@ def base():
                 ),
                 max_documents=0,  # use the first so many documents; 0: all
                 heldout=0.02,  # share of the documents, chosen by a hash of their text, never trained on
-                # 'windows' of the running text, or a 'task'; what pairs are labelled with, the losses say
+                # 'single' texts, 'windows' of the running text, or a 'task'; what pairs are labelled with, the losses say
                 examples="pairs",
                 short=0.1,  # share of documents cut to shorter pairs
                 passes=10,  # walks over the corpus, each with new pairs (the originals' dupe_factor)
@@ -126,6 +144,7 @@ def base():
                 augmented="",  # a .jsonl whose examples take the place of those trained on
                 epochs=0.0,  # passes over the examples, which set `steps`; 0: `steps` says how long
                 classes=0,  # how many labels there are; filled in by the run
+                activation="none",  # of the pooled vector, before the classes are read from it; 'relu' and so on
             ),
             optimizer=dict(
                 name="bert_adam",  # 'gpt1_adam', 'adamw', 'lamb'
@@ -141,6 +160,7 @@ def base():
                 weight_decay=0.01,
                 no_decay=r"norm|bias",
                 clip=1.0,
+                clip_by="global",  # the norm of all gradients; 'tensor': each one's own
             ),
             evals=dict(heldout=dict(module="mean", split="heldout", max_batches=0)),
             # How a run is cut over devices, watched and saved: nothing that changes what is computed.
@@ -176,6 +196,14 @@ DEMO = {
 }
 
 
+def alone(config, name):
+    """The same student without a teacher: what is left are the losses on the text itself."""
+    del name
+    config.update(dict(init_from="", init_layers=(), teacher=dict(runs=())))
+    for loss in objectives.TAUGHT:
+        config.losses[loss] = 0.0
+
+
 def smoke(config, name):
     """The same recipe shrunk to seconds on a CPU: smaller in every size, equal in every choice."""
     del name
@@ -189,6 +217,7 @@ def smoke(config, name):
     model.embedding_size = min(model.embedding_size, 16)
     model.band = min(model.band, 8)
     model.neighbours = ()
+    config.init_layers = config.init_layers and (0, 1)
     config.data.tokenizer.vocab_size = 512
     config.data.max_documents = 300
     config.data.heldout = 0.1

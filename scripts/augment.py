@@ -33,7 +33,7 @@ def main():
 
     from tqdm import tqdm  # after the flags: a typing error need not wait for jax
 
-    from ssl_jax import predict
+    from ssl_jax import runs
     from ssl_jax.data import augmentation, tasks
 
     config = CONFIG.value
@@ -45,7 +45,7 @@ def main():
         vectors = augmentation.read_vectors(VECTORS.value, MOST_VECTORS.value)
     options = {name: flag.value for name, flag in OPTIONS.items()}
     bar = tqdm(examples, "augmenting", unit="example", disable=None)
-    augmented, counts = augmentation.augment(bar, predict.load_run(MASKED_LM.value), vectors, **options)
+    augmented, counts = augmentation.augment(bar, runs.load_run(MASKED_LM.value), vectors, **options)
     tasks.write_examples(OUTPUT.value, augmented, task.labels)
     print(OUTPUT.value)
     for line in counts.lines():

@@ -4,9 +4,17 @@
 
 Masked language models fill blanks, causal ones go on with a text, ELECTRA's discriminator marks what its generator
 replaced. All are measured on articles that they did not see, beside what they must beat.
+
+A student's teacher is trained first, unless its run is there already. The student is shown beside it and beside the
+same student trained for as many steps without a teacher; with --seeds=5 both are trained from five seeds. TinyBERT's
+goes on to the articles' topics: the teacher is fine-tuned, the student learns the task from it.
 """
 
+import copy
 import json
+import math
+import statistics
+import time
 from pathlib import Path
 
 from absl import flags
@@ -15,6 +23,7 @@ from ssl_jax import command_line
 
 CONFIG = command_line.define_config()
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder", required=True)
+SEEDS = flags.DEFINE_integer("seeds", 1, "of a student and of the same student alone: how many to train")
 
 # Written for the demo, none from the corpus. [MASK] is put in as the tokenizer spells it.
 SENTENCES = (
@@ -39,10 +48,13 @@ ARTICLES = 5
 
 
 def main():
-    from ssl_jax import logs, parallel, predict, train
+    from ssl_jax import logs, parallel, runs, train
 
     config, workdir = CONFIG.value, Path(WORKDIR.value)
     parallel.initialise()
+    if config.teacher.runs:
+        distillation(config, workdir)
+        return
     result = train.train(config, workdir)
     if result is None:
         return
@@ -50,7 +62,11 @@ def main():
     # What a person reads comes last, and is cut off first when it fails: the numbers are safe by then.
     measured = show(config, result)
     logs.write_json(workdir / "result.json", result | {"total_loss": result["loss"]} | measured)
-    {detector: show_replaced, writer: show_text, filler: show_blanks}[show](predict.load_run(workdir))
+    {detector: show_replaced, writer: show_text, filler: show_blanks}[show](runs.load_run(workdir))
+    tell(workdir, measured)
+
+
+def tell(workdir, measured):
     print(f"\n{workdir}/curves.png has the curves, {workdir}/result.json these numbers:")
     print(json.dumps(measured))
 
@@ -89,8 +105,6 @@ def tokens_measured(config, what, accuracy, loss):
 
 def detector(config, result):
     """Prints the discriminator's accuracy beside calling every token original, and the generator's."""
-    import math
-
     share = result["rtd_replaced"]
     measured = {
         "accuracy": result["rtd_accuracy"],
@@ -116,6 +130,139 @@ def tokens_measured_as_generator(config, result):
     names |= {"baseline_accuracy": "most_frequent_accuracy", "unigram_loss": "unigram_loss"}
     made = tokens_measured(config, "its generator", result["mlm_accuracy"], result["mlm_loss"])
     return {names[name]: value for name, value in made.items()}
+
+
+def distillation(config, workdir):
+    """Trains teacher, student and the same student alone; measures all of them on the student's held-out examples."""
+    from ssl_jax import logs, runs, train
+
+    for folder in map(Path, config.teacher.runs):
+        if not (folder / "result.json").exists():
+            announce(f"the teacher, configs/bert.py:demo, in {folder}")
+            if train.train(bert_demo(config), folder) is None:
+                return
+    losses = {"student": [], "alone": []}
+    for seed in range(config.seed, config.seed + SEEDS.value):
+        seeded = with_changes(config, {"seed": seed})
+        folder = workdir if seed == config.seed else workdir / f"seed{seed}"
+        for name, stages in students(seeded, folder).items():
+            for where, stage in stages:
+                announce(f"the {name}, seed {seed}, in {where}")
+                result = train.train(stage, where)
+                if result is None:
+                    return
+            losses[name].append(result["mlm_loss"])
+    stages = students(config, workdir)
+    final = stages["student"][-1][1]
+    trained = {"teacher": runs.load_run(config.teacher.runs[0])}
+    trained |= {name: runs.load_run(stages[name][-1][0]) for name in stages}
+    measured = side_by_side(trained, final)
+    measured |= {f"{name}_losses": values for name, values in losses.items()}
+    if SEEDS.value > 1:
+        spread = {name: f"{sum(v) / len(v):.3f} ({min(v):.3f} to {max(v):.3f})" for name, v in losses.items()}
+        print(f"\nheld-out loss of {SEEDS.value} seeds: student {spread['student']}, alone {spread['alone']}")
+    if final.model.pooler:
+        measured |= topics(config, workdir, stages)
+    result = json.loads((stages["student"][-1][0] / "result.json").read_text())
+    logs.write_json(workdir / "result.json", result | measured)
+    show_fills(trained)
+    tell(workdir, measured)
+
+
+def announce(what):
+    print(f"\n--- {what}", flush=True)
+
+
+def with_changes(config, changes):
+    config = copy.deepcopy(config)
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def bert_demo(config):
+    from configs import bert
+
+    return with_changes(bert.get_config("demo"), {"data.root": config.data.root})
+
+
+def students(config, workdir):
+    """name -> (folder, config) of each stage: of the student, and of the same student without a teacher."""
+    from configs import common, tinybert
+
+    stages = [(workdir, config)]
+    if not config.losses.mlm:  # the matching of layers comes first, and blanks are filled after it
+        last = with_changes(config, {"init_from": str(workdir / "general")})
+        tinybert.mlm(last, "demo")
+        stages = [(workdir / "general", config), (workdir, last)]
+    alone = with_changes(stages[-1][1], {"steps": sum(stage.steps for _, stage in stages)})
+    common.alone(alone, "demo")
+    return {"student": stages, "alone": [(workdir / "alone", alone)]}
+
+
+def side_by_side(trained, config):
+    """Prints size, loss, accuracy and speed of all runs on the held-out examples of a config; returns them."""
+    from ssl_jax import flops, predict
+
+    readers = {name: predict.read_heldout(run, config) for name, run in trained.items()}
+    speeds = {name: [] for name in trained}
+    for _ in range(20):  # in turns, so that what else the machine does touches all of them
+        for name, (_, read) in readers.items():
+            start = time.perf_counter()
+            speeds[name].append(read() / (time.perf_counter() - start))
+    rows = {
+        "parameters": {name: flops.count_parameters(run.params) for name, run in trained.items()},
+        "loss": {name: metrics["mlm_loss"] for name, (metrics, _) in readers.items()},
+        "accuracy": {name: metrics["mlm_accuracy"] for name, (metrics, _) in readers.items()},
+        "tokens_per_second": {name: statistics.median(speed) for name, speed in speeds.items()},
+    }
+    forms = {"parameters": ",", "loss": ".3f", "accuracy": ".1%", "tokens_per_second": ",.0f"}
+    print(f"\n{'held-out masked tokens':24}" + "".join(f"{name:>12}" for name in trained))
+    for what, values in rows.items():
+        print(f"  {what:22}" + "".join(f"{value:>12{forms[what]}}" for value in values.values()))
+    return {f"{name}_{what}": value for what, values in rows.items() for name, value in values.items()}
+
+
+def topics(config, workdir, stages):
+    """Task distillation (TinyBERT, section 3.2) on the articles' topics, beside the student fine-tuned alone."""
+    from configs import finetune, tinybert
+    from ssl_jax import train
+
+    changes = {"data.root": config.data.root}
+    general, teacher, intermediate = workdir / "general", workdir / "topics-teacher", workdir / "topics-intermediate"
+    taught = changes | {"teacher.runs": (str(teacher),)}
+    student = (taught | {"init_from": str(general)}, taught | {"init_from": str(intermediate)})
+    recipes = [
+        ("teacher", teacher, finetune.get_config("bert-demo,topics"), changes | {"init_from": config.teacher.runs[0]}),
+        ("intermediate", intermediate, tinybert.get_config("demo,intermediate"), student[0]),
+        ("student", workdir / "topics-student", tinybert.get_config("demo,prediction"), student[1]),
+        ("alone", workdir / "topics-alone", finetune.get_config("tinybert-demo,topics"),
+         changes | {"init_from": str(stages["alone"][-1][0]), "task.epochs": 6.0}),
+    ]  # fmt: skip
+    measured = {}
+    for name, folder, recipe, changes in recipes:
+        announce(f"topics: {name}, in {folder}")
+        result = train.train(with_changes(recipe, changes), folder)
+        if result is None:
+            raise SystemExit(0)  # stopped by SIGTERM, and saved
+        accuracy = [value for key, value in result.items() if key.endswith("_accuracy")]
+        if accuracy:
+            measured[f"{name}_topics_accuracy"] = accuracy[0]
+    print(f"\n{'held-out topics':24}" + "".join(f"{name.split('_')[0]:>12}" for name in measured))
+    print(f"  {'accuracy':22}" + "".join(f"{value:>12.1%}" for value in measured.values()))
+    return measured
+
+
+def show_fills(trained):
+    """The likeliest fills of the teacher and of the students, line by line."""
+    from ssl_jax import predict
+
+    print("\nSentences written for this demo, with the three likeliest fills of each:")
+    for sentence in SENTENCES:
+        print(f"\n  {sentence}")
+        for name, run in trained.items():
+            blank = run.tokenizer.id_to_token(run.vocabulary.mask)
+            fills = predict.fill_masks(run, sentence.replace("[MASK]", blank), 3)[0]
+            print(f"    {name:8} " + "   ".join(f"{token} {probability:.0%}" for token, probability in fills))
 
 
 def show_blanks(run):

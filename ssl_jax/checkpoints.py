@@ -78,8 +78,8 @@ class Checkpoints:
             self.manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    fingerprint=ocp.args.StandardSave({"leaves": np.asarray(fingerprint(state))}),
+                    state=ocp.args.PyTreeSave(state),
+                    fingerprint=ocp.args.PyTreeSave(fingerprints(state)),
                     config=ocp.args.JsonSave(self.config),
                 ),
             )
@@ -110,7 +110,8 @@ class Checkpoints:
         is tried. Once one is found, those that were passed over are set aside as `<step>.damaged`.
 
         Args:
-          like: a tree of `jax.ShapeDtypeStruct`, with shardings on a mesh.
+          like: a dict of trees of `jax.ShapeDtypeStruct`, with shardings on a mesh. Of what was saved, only the
+            keys that it has are read.
 
         Raises:
           UserError: a readable checkpoint is of another config (the line holds the differing keys), or
@@ -144,15 +145,13 @@ class Checkpoints:
                 f"{self.folder / str(step)} is of another config: {', '.join(differing)}; "
                 "use another --workdir or the config that it was made with"
             )
-        made = fingerprint_shape(like)
+        shapes = {key: np.zeros(len(jax.tree.leaves(tree)), np.uint32) for key, tree in like.items()}
         restored = self.manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(like), fingerprint=ocp.args.StandardRestore(made)
-            ),
+            step, args=ocp.args.Composite(state=_part(like), fingerprint=_part(shapes))
         )
-        state = restored["state"]
-        if not np.array_equal(np.asarray(fingerprint(state)), restored["fingerprint"]["leaves"]):
+        state, saved = restored["state"], restored["fingerprint"]
+        made = fingerprints(state)
+        if not all(np.array_equal(made[key], saved[key]) for key in made):
             raise ValueError("its numbers are not those that were saved")
         return state
 
@@ -177,8 +176,15 @@ def _reason(error):
     return words.group(1) if words else (str(error) or repr(error)).splitlines()[0][:200]
 
 
-def fingerprint_shape(like):
-    return {"leaves": jax.ShapeDtypeStruct((len(jax.tree.leaves(like)),), jnp.uint32)}
+def fingerprints(state):
+    """The fingerprint of each of a state's trees: key -> [leaves] uint32."""
+    return {key: np.asarray(fingerprint(tree)) for key, tree in state.items()}
+
+
+def _part(like):
+    """Reads what `like` names of a saved dict."""
+    arguments = ocp.checkpoint_utils.construct_restore_args(like)
+    return ocp.args.PyTreeRestore(like, restore_args=arguments, partial_restore=True)
 
 
 def differing_keys(saved, current, prefix=""):

@@ -25,7 +25,8 @@ def prediction_counts(length, rate, max_predictions):
 
 
 def mask_tokens(
-    batch, vocabulary, key, *, rate, mask, random, max_predictions, unit, max_ngram, with_replacement
+    batch, vocabulary, key, counts=None, *, rate, mask, random, max_predictions, unit, max_ngram, with_replacement,
+    smoothing=0.0,
 ):
     """Masks tokens as BERT, ALBERT or ELECTRA does.
 
@@ -38,10 +39,15 @@ def mask_tokens(
       batch: `tokens`, `mask` [B, S]; `index` [B], the examples' global numbers.
       vocabulary: the tokenizer's `Vocabulary`.
       key: the run's key for corruption; the same on every step.
+      counts: [V], how often each token occurs in the training text; read where there is a `smoothing`.
       rate: share of the real tokens to predict, see `prediction_counts`.
       unit: what is chosen: 'token' (BERT, ELECTRA), 'word' (BERT's whole words) or 'ngram' (ALBERT).
       max_ngram: words in the longest n-gram; read by 'ngram' alone.
       with_replacement: draw tokens with replacement (ELECTRA).
+      smoothing: draw tokens one after the other with probabilities in proportion to 1 / count ** smoothing, so
+        that rare ones are asked for more often, and never the unknown one (DistilBERT, 0.7: distiller.py and
+        train.py, after XLM). The original draws from all tokens of a batch together; here each row has its own
+        number, whatever batch it is in. 0: all alike.
 
     Returns:
       The batch with corrupted `tokens` [B, S], and `positions`, `targets` [B, P] int32, `weights` [B, P]
@@ -50,16 +56,18 @@ def mask_tokens(
       for what else is drawn about a row (`sample`), independent of all draws made here.
 
     Raises:
-      UserError: an unknown `unit`, `max_ngram` below 1, or `with_replacement` of words or n-grams.
+      UserError: an unknown `unit`, `max_ngram` below 1, or `with_replacement` or `smoothing` of words or n-grams.
     """
     check_choice(unit, ("token", "word", "ngram"), "corruption.unit")
     if with_replacement and unit != "token":
         raise UserError(f"corruption.with_replacement needs corruption.unit='token', not {unit!r}")
     if unit == "ngram" and max_ngram < 1:
         raise UserError(f"corruption.max_ngram={max_ngram}: at least 1")
+    if smoothing and (unit != "token" or with_replacement):
+        raise UserError("corruption.smoothing needs corruption.unit='token' and with_replacement=False")
     length = batch["tokens"].shape[1]
-    counts = prediction_counts(length, rate, max_predictions)
-    predictions = max(counts)
+    predicted = prediction_counts(length, rate, max_predictions)
+    predictions = max(predicted)
     special, starts_word = jnp.asarray(vocabulary.special), jnp.asarray(vocabulary.starts_word)
 
     def corrupt(tokens, real, index):
@@ -67,13 +75,21 @@ def mask_tokens(
         order_key, kind_key, token_key, ngram_key, row_key = keys
         real = real.astype(bool)
         candidate = real & ~special[tokens]
-        count = jnp.asarray(counts)[real.sum()]
+        if smoothing and vocabulary.unknown is not None:
+            candidate &= tokens != vocabulary.unknown
+        count = jnp.asarray(predicted)[real.sum()]
         if with_replacement:
             drawn = (jax.random.uniform(of, (predictions,)) for of in (order_key, kind_key))
             positions, weights, kind = draw_positions(candidate, count, *drawn)
             chosen = kind < 1
         else:
-            score = jnp.where(candidate, jax.random.uniform(order_key, (length,)), 2.0)
+            score = jax.random.uniform(order_key, (length,))
+            if smoothing:
+                # Waiting times with rates w: the first n to come are n draws in proportion to w (Efraimidis and
+                # Spirakis 2006).
+                weight = jnp.maximum(jnp.asarray(counts, jnp.float32), 1) ** -smoothing
+                score = -jnp.log1p(-score) / weight[tokens]
+            score = jnp.where(candidate, score, jnp.inf)
             if unit == "token":
                 chosen = candidate & (jnp.argsort(jnp.argsort(score)) < count)
             else:

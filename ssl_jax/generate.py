@@ -53,7 +53,7 @@ def stream(
     in the same way whatever else is in the batch, and with or without the cache.
 
     Args:
-      run: `predict.Run`, or what has its `model`, `params` and `vocabulary`.
+      run: `runs.Run`, or what has its `model`, `params` and `vocabulary`.
       prompts: lists of token ids. An empty one is started from the end-of-text token.
       max_tokens: how many tokens to add at most.
       temperature: 0 is greedy: the likeliest token, whatever top_k and top_p are.

@@ -1,8 +1,11 @@
 """Every training signal once, as a pure function `f(out, batch) -> Term`.
 
-Float32, no parameters, no rng, no config. A term is a sum and a weight, never a mean: the one mean is
-taken over the global batch (parallel.py), so the loss does not depend on how the batch is cut. The
-weight depends on the batch alone.
+Float32, no parameters, no rng, no config; what a few of them are told besides is in OPTIONS. A term is a sum
+and a weight, never a mean: the one mean is taken over the global batch (parallel.py), so the loss does not
+depend on how the batch is cut. The weight depends on the batch alone.
+
+Those of distillation also read `out['teacher']`, a dict of what the teacher made of the same batch, without
+gradient; distill.py says what is in it.
 """
 
 from typing import NamedTuple
@@ -200,16 +203,122 @@ def adversarial(out, batch):
     )
 
 
+def soft_targets(out, batch, *, temperature):
+    """The teacher's distribution over the vocabulary at every token but padding (DistilBERT, section 2, L_ce).
+
+    As released (distiller.py): KL(teacher || student) at a temperature T, times T^2, which keeps the gradients'
+    size (Hinton et al. 2015, section 2). Reads `out['token_logits']` [B, S, V], `out['teacher']['token_logits']`
+    and `batch['mask']`. A cached teacher may have its K largest logits alone, [B, S, K], with
+    `['token_ids']` [B, S, K]: its distribution is theirs.
+    """
+    teacher, weights = out["teacher"], batch["mask"].astype(jnp.float32)
+    right = (out["token_logits"].argmax(-1) == most_likely(teacher)) * weights
+    ours, theirs = (
+        jax.nn.log_softmax(x["token_logits"].astype(jnp.float32) / temperature) for x in (out, teacher)
+    )
+    if "token_ids" in teacher:
+        ours = jnp.take_along_axis(ours, teacher["token_ids"], axis=-1)
+    divergence = (jnp.exp(theirs) * (theirs - ours)).sum(-1)
+    return Term(
+        temperature**2 * (divergence * weights).sum(), weights.sum(), {"agreement": (right.sum(), weights.sum())}
+    )
+
+
+def most_likely(teacher):
+    """The teacher's likeliest token at every position, [B, S]."""
+    best = teacher["token_logits"].argmax(-1)
+    if "token_ids" in teacher:
+        best = jnp.take_along_axis(teacher["token_ids"], best[..., None], axis=-1)[..., 0]
+    return best
+
+
+def cosine(out, batch):
+    """1 - cos(student, teacher) of the last hidden states at every token but padding (DistilBERT, section 3, L_cos).
+
+    Reads `out['encoded']` and `out['teacher']['encoded']`, both [B, S, H].
+    """
+    ours, theirs = (x["encoded"].astype(jnp.float32) for x in (out, out["teacher"]))
+    weights = batch["mask"].astype(jnp.float32)
+    # torch's CosineEmbeddingLoss adds 1e-12 to each squared norm, under the root.
+    norms = [jnp.sqrt((x * x).sum(-1) + 1e-12) for x in (ours, theirs)]
+    similarity = (ours * theirs).sum(-1) / (norms[0] * norms[1])
+    return Term(((1 - similarity) * weights).sum(), weights.sum(), {})
+
+
+def _squared_error(ours, theirs, mask):
+    """Mean squared error per token, summed over layers: two [N, B, S, T] to a Term."""
+    error = jnp.square(ours.astype(jnp.float32) - theirs.astype(jnp.float32)).mean(-1).sum(0)
+    weights = mask.astype(jnp.float32)
+    return Term((error * weights).sum(), weights.sum(), {})
+
+
+def embedding(out, batch):
+    """The embeddings' squared error through the projection (TinyBERT, equation 9).
+
+    Reads the first of `out['fitted']` and `out['teacher']['states']`, both [M + 1, B, S, T]. Padding does not
+    count, here and in `hidden`; the released code averages over it too.
+    """
+    return _squared_error(out["fitted"][:1], out["teacher"]["states"][:1], batch["mask"])
+
+
+def hidden(out, batch):
+    """The layers' squared errors through the projection, summed (TinyBERT, equations 8 and 11).
+
+    Reads all but the first of `out['fitted']` and `out['teacher']['states']`, both [M + 1, B, S, T].
+    """
+    return _squared_error(out["fitted"][1:], out["teacher"]["states"][1:], batch["mask"])
+
+
+def attention(out, batch):
+    """Squared errors of attention scores before the softmax, summed over layers (TinyBERT, equations 7 and 11).
+
+    The mean over heads and over the pairs of tokens that see each other. The released code (general_distill.py)
+    sets scores of padding to 0 on both sides and counts them in its mean, so that shorter texts weigh less; it
+    is the same where nothing is padding. Reads `out['layers']['scores']` and `out['teacher']['scores']`, both
+    [M, B, A, S, S]; `out['visible']` [B, 1, S or 1, S].
+    """
+    seen = (out["visible"] & (batch["mask"] != 0)[:, None, :, None])[:, 0].astype(jnp.float32)
+    ours, theirs = (x.astype(jnp.float32) for x in (out["layers"]["scores"], out["teacher"]["scores"]))
+    error = jnp.square(ours - theirs).mean(2).sum(0)
+    return Term((error * seen).sum(), seen.sum(), {})
+
+
+def soft_labels(out, batch, *, temperature):
+    """The teacher's distribution over a task's classes (TinyBERT, equation 10): soft cross-entropy.
+
+    The released code (task_distill.py) divides by the number of classes, too: its mean is over all logits.
+    Reads `out['class_logits']` and `out['teacher']['class_logits']` [B, C]; `batch['label']` [B] for the accuracy
+    alone. Rows without a real token do not count.
+    """
+    ours, theirs = (x["class_logits"].astype(jnp.float32) / temperature for x in (out, out["teacher"]))
+    weights = (batch["mask"] != 0).any(-1).astype(jnp.float32)
+    entropy = -(jax.nn.softmax(theirs) * jax.nn.log_softmax(ours)).sum(-1)
+    guess = ours.argmax(-1)
+    right = {"agreement": guess == theirs.argmax(-1), "accuracy": guess == batch["label"]}
+    metrics = {name: ((hit * weights).sum(), weights.sum()) for name, hit in right.items()}
+    return Term((entropy * weights).sum(), weights.sum(), metrics)
+
+
 OBJECTIVES = {
     "mlm": mlm, "clm": clm, "nsp": pair, "sop": pair, "rtd": rtd, "rtd_masked": rtd_masked,
     "replaced_mlm": replaced_mlm, "all_tokens": all_tokens, "adversarial": adversarial,
-    "classify": classify,
+    "classify": classify, "soft_targets": soft_targets, "cosine": cosine, "embedding": embedding, "hidden": hidden,
+    "attention": attention, "soft_labels": soft_labels,
 }  # fmt: skip
 # The heads that each objective reads.
 HEADS = {
     "mlm": ("mlm",), "clm": ("clm",), "nsp": ("pair",), "sop": ("pair",), "rtd": ("replaced",),
     "rtd_masked": ("replaced",), "replaced_mlm": ("restored",), "all_tokens": ("copied",),
     "adversarial": ("mlm", "replaced", "baseline"), "classify": ("classes",),
+    "soft_targets": ("tokens",), "cosine": (), "embedding": ("fit",), "hidden": ("fit",), "attention": (),
+    "soft_labels": ("classes",),
 }  # fmt: skip
+# What each objective of distillation reads of `out['teacher']`.
+TAUGHT = {
+    "soft_targets": "token_logits", "cosine": "encoded", "embedding": "states", "hidden": "states",
+    "attention": "scores", "soft_labels": "class_logits",
+}  # fmt: skip
+# The keys of `config.teacher` that an objective is told.
+OPTIONS = {"soft_targets": ("temperature",), "soft_labels": ("temperature",)}
 NEED_REPLACEMENTS = {"rtd", "rtd_masked", "replaced_mlm", "adversarial"}
 NEED_MASKS = {"mlm", "all_tokens"} | NEED_REPLACEMENTS

@@ -43,6 +43,8 @@ def schedule(config, clock):
         linear         t / w before w, then 1 - x. BERT, ALBERT (optimization.py): the decay counts from
                        step 0, which leaves a small drop at w.
         linear_warmed  (1 - x) * min(1, t / w). ELECTRA (model/optimization.py).
+        linear_peaked  t / w up to w, then the rest of the way to x = 1: (1 - x) / (1 - x at w). DistilBERT
+                       (transformers' get_linear_schedule_with_warmup), TinyBERT's code (optimization.py).
         cosine         t / w up to w, then (1 + cos(pi x)) / 2. GPT-1 (opt.py, warmup_cosine), GPT-3.
         constant       t / w up to w, then 1; has neither floor nor end (opt.py, warmup_constant).
 
@@ -58,7 +60,8 @@ def schedule(config, clock):
     Raises:
       UserError: an unknown schedule, a `floor` that is no share, a `decay_until` that is not above 0.
     """
-    check_choice(config.schedule, ("linear", "linear_warmed", "cosine", "constant"), "optimizer.schedule")
+    known = ("linear", "linear_warmed", "linear_peaked", "cosine", "constant")
+    check_choice(config.schedule, known, "optimizer.schedule")
     if not 0 <= config.floor <= 1:
         raise UserError(f"optimizer.floor={config.floor}: a share of the peak lies between 0 and 1")
     if config.decay_until <= 0:
@@ -72,6 +75,8 @@ def schedule(config, clock):
         now = clock.now(step)
         done = jnp.minimum(now / end, 1)
         left = (1 + jnp.cos(jnp.pi * done)) / 2 if config.schedule == "cosine" else 1 - done
+        if config.schedule == "linear_peaked":
+            left = left / max(1 - warmup / end, 1e-9)
         share = config.floor + (1 - config.floor) * left
         if config.schedule == "constant":
             share = jnp.ones_like(done)
@@ -118,6 +123,11 @@ def decayed(params, no_decay):
     )
 
 
+def is_stacked(path):
+    """Whether a parameter's first axis is the layers: each slice is a tensor of the originals."""
+    return "layers" in path_name(path).split("/")
+
+
 def scale_by_trust_ratio(no_decay):
     """LAMB's ratio: each tensor's update times ||parameter|| / ||update||, or 1 where a norm is 0.
 
@@ -131,7 +141,7 @@ def scale_by_trust_ratio(no_decay):
             name = path_name(path)
             if re.search(no_decay, name):
                 return update
-            axes = tuple(range(1 if "layers" in name.split("/") else 0, param.ndim))
+            axes = tuple(range(is_stacked(path), param.ndim))
             size, length = (jnp.sqrt(jnp.sum(x * x, axes, keepdims=True)) for x in (param, update))
             return update * jnp.where((size > 0) & (length > 0), size / jnp.where(length > 0, length, 1), 1)
 
@@ -140,8 +150,27 @@ def scale_by_trust_ratio(no_decay):
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
+def clip_by_tensor_norm(most):
+    """Scales every gradient whose own norm is above `most` down to it; each layer's in a stack is one of its own.
+
+    TinyBERT's BertAdam does (optimization.py: clip_grad_norm_ on each parameter).
+    """
+
+    def clip(path, gradient):
+        axes = tuple(range(is_stacked(path), gradient.ndim))
+        norm = jnp.sqrt(jnp.sum(jnp.square(gradient), axis=axes, keepdims=True))
+        return gradient * jnp.minimum(1.0, most / (norm + 1e-6))  # torch's epsilon
+
+    def update(gradients, state, params=None):
+        del params
+        return jax.tree_util.tree_map_with_path(clip, gradients), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
 def build_optimizer(config, clock):
-    """Clip by global norm, Adam, decay by name, learning rate: in the order of BERT's optimization.py.
+    """Clip by global norm (or tensor by tensor), Adam, decay by name, learning rate: in the order of BERT's
+    optimization.py.
 
     With r = m / (sqrt(v) + epsilon), p the parameter, d its `weight_decay` (0 for names in `no_decay`) and
     the rate of the schedule, a step is
@@ -153,7 +182,7 @@ def build_optimizer(config, clock):
         lamb       rate (r + d p) ||p|| / ||r + d p||, no bias correction. ALBERT, `scale_by_trust_ratio`.
 
     Args:
-      config: `name`, `clip`, `b1`, `b2`, `epsilon`, `weight_decay`, `no_decay` (a regex), and what
+      config: `name`, `clip`, `clip_by`, `b1`, `b2`, `epsilon`, `weight_decay`, `no_decay` (a regex), and what
         `schedule` reads.
       clock: a `Clock`.
 
@@ -169,8 +198,10 @@ def build_optimizer(config, clock):
             t = jnp.asarray(step + 1, jnp.float32)
             return planned(step) * jnp.sqrt(1 - config.b2**t) / (1 - config.b1**t)
 
+    check_choice(config.clip_by, ("global", "tensor"), "optimizer.clip_by")
+    clip = optax.clip_by_global_norm if config.clip_by == "global" else clip_by_tensor_norm
     return optax.chain(
-        optax.clip_by_global_norm(config.clip),
+        clip(config.clip),
         make_adam(config.b1, config.b2, config.epsilon),
         optax.add_decayed_weights(config.weight_decay, lambda params: decayed(params, config.no_decay)),
         *([scale_by_trust_ratio(config.no_decay)] if config.name == "lamb" else []),

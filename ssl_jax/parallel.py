@@ -8,8 +8,8 @@ Both classes answer the same questions, so the training loop does not know which
   plain(state)        the state as it is saved: every array once, in its own shape
   like(shapes)        where Orbax shall restore such a plain state to
   adopt(plain)        a restored plain state, on the devices
-  compile(function)   `function(state, batch, total, shard)` on all devices; `total` sums over them and
-                      `shard()` tells them apart (for dropout)
+  compile(function)   `function(state, batch, ..., total, shard)` on all devices; `total` sums over them and
+                      `shard()` tells them apart (for dropout); further arguments are laid out as the state
   read(x)             an array that is the same on all devices, as NumPy's
 """
 
@@ -189,14 +189,14 @@ class Sharded:
         return jax.tree_util.tree_map_with_path(place, shapes)
 
     def adopt(self, plain):
-        return plain
+        return jax.tree_util.tree_map_with_path(lambda path, x: jax.device_put(x, self.sharding(path, x)), plain)
 
     def read(self, x):
         return np.asarray(x.addressable_data(0))
 
     def compile(self, function, donate=False):
-        def whole(state, batch):
-            made = function(state, batch, total=lambda x: x, shard=lambda: 0)
+        def whole(*arguments):
+            made = function(*arguments, total=lambda x: x, shard=lambda: 0)
             # What comes out lies where it came in, or the next step would be compiled anew for it.
             return jax.tree_util.tree_map_with_path(
                 lambda path, x: lax.with_sharding_constraint(x, self.sharding(path, x)), made

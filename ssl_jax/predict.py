@@ -1,52 +1,17 @@
-"""A finished run as something to ask: its model, its newest parameters, its tokenizer."""
+"""Questions to a finished run (runs.py): what fills a blank, what was replaced."""
 
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssl_jax import tokenizers, train
-from ssl_jax.checkpoints import Checkpoints
+from ssl_jax import train
 from ssl_jax.data import tokens as stored
 from ssl_jax.errors import UserError
-from ssl_jax.models.model import build_model
+from ssl_jax.evaluators import mean
 from ssl_jax.parallel import Replicated
-
-
-class Run(NamedTuple):
-    """What `load_run` gives."""
-
-    config: ConfigDict
-    model: nn.Module
-    params: Any
-    tokenizer: Any
-    vocabulary: tokenizers.Vocabulary
-
-
-def load_run(workdir):
-    """Reads a run's folder, on one device.
-
-    Raises:
-      UserError: the folder holds no run, or no checkpoint that can be read.
-    """
-    path = Path(workdir) / "config.json"
-    if not path.exists():
-        raise UserError(f"{workdir} holds no run: there is no config.json; train one with scripts/train.py")
-    config = ConfigDict(json.loads(path.read_text())["config"])
-    tokenizer = tokenizers.load(path.with_name("tokenizer.json"))
-    vocabulary = tokenizers.vocabulary(tokenizer)
-    model = build_model(config)
-    shapes = jax.eval_shape(lambda: train.initial_state(config, model, vocabulary))
-    checkpoints = Checkpoints(workdir, None, config.keep_checkpoints)
-    state = checkpoints.restore(Replicated(jax.local_devices()[:1]).like(shapes))
-    checkpoints.close()
-    if state is None:
-        raise UserError(f"{workdir} holds no checkpoint yet")
-    return Run(config, model, state["params"], tokenizer, vocabulary)
 
 
 def fill_masks(run, sentence, best=5):
@@ -133,3 +98,34 @@ def mark_replaced(run, ids, number=0):
         MarkedToken(words(int(new)), words(int(old)), bool(flag))
         for new, old, flag in list(zip(shown, tokens[0], flagged, strict=True))[1:-1]
     ]
+
+
+def read_heldout(run, config):
+    """How well, and how fast, a run's masked LM reads the held-out examples of another run's config.
+
+    Returns:
+      `metrics`, a dict with `mlm_loss` and `mlm_accuracy`, whatever losses the run was trained with; and
+      `read()`, which predicts what one batch hides and returns its number of tokens, padding included.
+    """
+    config = ConfigDict(config)
+    config.losses = {name: float(name == "mlm") for name in config.losses}
+    model, length = run.model.clone(heads=("mlm",), generator=None), config.phases.lengths[-1]
+    parallel, kind = Replicated(jax.local_devices()[:1]), train.example_kind(config)
+    prepared = Path(stored.prepare(config.data))
+    counts = train.token_counts(config, prepared, run.vocabulary)
+    measure = parallel.compile(train.make_measure(config, model, run.vocabulary, counts))
+    stores = train.open_stores(config, kind, prepared)
+    evaluator = mean.Evaluator(
+        measure, config, kind, parallel, run.vocabulary, stores, {length}, split="heldout", max_batches=0
+    )
+    metrics = dict(evaluator.run(parallel.adopt(run.params), length))
+
+    corrupt = train.make_corrupt(config, run.vocabulary, counts)
+    batch = jax.jit(corrupt)(evaluator.examples[length](0))
+    forward = jax.jit(lambda params, batch: model.apply({"params": params}, batch)["mlm_logits"])
+
+    def read():
+        forward(run.params, batch).block_until_ready()
+        return batch["tokens"].size
+
+    return metrics, read

@@ -1,8 +1,9 @@
 """THE loop: it pre-trains whatever the config says. Read it from top to bottom.
 
 The step in words: corrupt the batch; one forward pass makes `out`; the objectives that the config names
-make terms of it; the loss is their weighted sum, each normalised once over the global batch; gradients;
-optax. Nothing else knows which paper is running.
+make terms of it, those of distillation beside what a teacher made of the same batch; the loss is their
+weighted sum, each normalised once over the global batch; gradients; optax. Nothing else knows which paper
+is running.
 """
 
 import functools
@@ -23,14 +24,14 @@ import optax
 from jax import lax
 from jax.experimental import multihost_utils
 
-from ssl_jax import corruption, evaluators, flops, logs, tokenizers, two_stage
+from ssl_jax import corruption, distill, evaluators, flops, logs, runs, start, tokenizers, two_stage
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.data.files import replacing
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.models.model import build_model
+from ssl_jax.models.model import build_model, dummy_batch
 from ssl_jax.models.neighbours import attend_to_neighbours
-from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, quotient
+from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, quotient
 from ssl_jax.optimizers import Clock, build_optimizer, schedule, step_clock
 from ssl_jax.parallel import build_parallel
 
@@ -108,27 +109,29 @@ def make_clock(config, phases):
 
 
 def example_kind(config):
-    """What an example is: 'windows' of the text, one of a 'task', or pairs of the kind that the losses ask for.
+    """What an example is: 'windows' of the text, 'single' texts, one of a 'task', or pairs of the kind that the losses
+    ask for.
 
     Without a loss on pairs they are 'segments', two neighbouring ones without a label, as ELECTRA packs them.
 
     Raises:
       UserError: the losses ask for two kinds, or for pairs or classes where there are none.
     """
-    check_choice(config.data.examples, ("pairs", "windows", "task"), "data.examples")
+    check_choice(config.data.examples, ("pairs", "single", "windows", "task"), "data.examples")
     asked = [name for name in ("nsp", "sop") if config.losses[name]]
     if len(asked) > 1:
         raise UserError("losses.nsp and losses.sop label the same pairs in two ways: set one of them to 0")
-    if config.losses.classify and config.data.examples != "task":
-        raise UserError("losses.classify needs the labels of a task: set data.examples=task, or its weight to 0")
+    for name in ("classify", "soft_labels"):
+        if config.losses[name] and config.data.examples != "task":
+            raise UserError(f"losses.{name} needs the classes of a task: set data.examples=task, or its weight to 0")
     if config.data.examples != "pairs" and asked:
         raise UserError(f"losses.{asked[0]} needs sentence pairs: set data.examples=pairs")
     if config.data.examples == "windows":
         return "windows"
     if config.data.borders:
         raise UserError("data.borders is about windows, which hold several documents: set data.examples=windows")
-    if config.data.examples == "task":
-        return "task"
+    if config.data.examples in ("single", "task"):
+        return config.data.examples
     return asked[0] if asked else "segments"
 
 
@@ -137,7 +140,7 @@ AT_LEAST = {
         "keep_checkpoints", "model.layers", "model.heads", "model.positions", "data.passes",
         "corruption.max_ngram"),
     0: ("seed", "data.max_documents", "corruption.max_predictions", "optimizer.weight_decay", "ramp.start",
-        "model.band", "task.epochs"),
+        "model.band", "task.epochs", "corruption.smoothing"),
 }  # fmt: skip
 SHARES = ("model.dropout", "model.attention_dropout", "corruption.rate", "corruption.mask", "corruption.random",
           "data.short", "data.heldout", "optimizer.warmup", "optimizer.floor", "optimizer.decay_until", "ramp.share",
@@ -204,7 +207,8 @@ def check_vocabulary(config, vocabulary):
 
 def masks(config):
     """Whether tokens are hidden from the model: not from one that reads the text on, nor at a rate of 0."""
-    return not config.losses.clm and config.corruption.rate > 0
+    asked = any(config.losses[name] for name in NEED_MASKS)
+    return config.corruption.rate > 0 and not config.losses.clm and (asked or not config.model.causal)
 
 
 def predictions_per_sequence(config, length):
@@ -215,8 +219,8 @@ def predictions_per_sequence(config, length):
 
 
 def token_counts(config, prepared, vocabulary):
-    """How often each token occurs in the training text, [V], for a unigram generator; None where there is none."""
-    if config.generator.kind != "unigram":
+    """How often each token occurs in the training text, [V]; None where nobody asks."""
+    if config.generator.kind != "unigram" and not config.corruption.smoothing:
         return None
     return tokens.Store(prepared, "train").counts(vocabulary.size)
 
@@ -231,7 +235,7 @@ def make_corrupt(config, vocabulary, counts=None):
     key = stream(config, CORRUPTION)
 
     def corrupt(batch):
-        batch = corruption.mask_tokens(batch, vocabulary, key, **config.corruption)
+        batch = corruption.mask_tokens(batch, vocabulary, key, counts, **config.corruption)
         if config.generator.kind in ("unigram", "uniform"):
             frequency = jnp.zeros(vocabulary.size) if counts is None else jnp.log(jnp.asarray(counts, jnp.float32))
             logits = jnp.broadcast_to(frequency, (*batch["positions"].shape, vocabulary.size))
@@ -241,13 +245,19 @@ def make_corrupt(config, vocabulary, counts=None):
     return corrupt
 
 
-def make_terms(config, model):
-    """Returns the pure `terms(params, batch, rngs)`: name -> Term of every objective with a weight."""
-    names = [name for name, weight in config.losses.items() if weight]
+def make_terms(config, model, teach=None):
+    """Returns the pure `terms(params, batch, rngs, teachers)`: name -> Term of every objective with a weight.
 
-    def terms(params, batch, rngs):
+    `teach(out, batch, teachers)` makes `out['teacher']`, see distill.py; None: no objective reads it.
+    """
+    names = [name for name, weight in config.losses.items() if weight]
+    options = {name: {key: config.teacher[key] for key in OPTIONS.get(name, ())} for name in names}
+
+    def terms(params, batch, rngs, teachers=()):
         out = model.apply({"params": params}, batch, rngs=rngs)
-        return {name: OBJECTIVES[name](out, batch) for name in names}
+        if teach is not None:
+            out["teacher"] = teach(out, batch, teachers)
+        return {name: OBJECTIVES[name](out, batch, **options[name]) for name in names}
 
     return terms
 
@@ -266,28 +276,28 @@ def split(batch, parts):
     return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 
 
-def make_train_step(config, model, vocabulary, counts=None):
-    """Returns the pure `step(state, batch, total, shard) -> (state, loss)`; see parallel.py for the last two.
+def make_train_step(config, model, vocabulary, counts=None, teach=None):
+    """Returns the pure `step(state, batch, teachers, total, shard) -> (state, loss)`; see parallel.py for the last two.
 
-    The returned loss is NaN when the loss or a gradient is not finite.
+    `teachers` are the teachers' parameters, for `teach`. The returned loss is NaN when the loss or a gradient is not finite.
     """
-    corrupt, terms = make_corrupt(config, vocabulary, counts), make_terms(config, model)
+    corrupt, terms = make_corrupt(config, vocabulary, counts), make_terms(config, model, teach)
     clock = make_clock(config, plan_phases(config))
     optimizer, learning_rate = build_optimizer(config.optimizer, clock), schedule(config.optimizer, clock)
     stages = two_stage.build(config)
 
-    def step(state, batch, total, shard):
+    def step(state, batch, teachers=(), *, total, shard):
         stage = stages(state["step"])
         params = stage.begin(state["params"])
         batch = corrupt(batch)
         # Weights depend on the batch alone: XLA prunes the model from this pass, and every micro-batch on
         # every device divides by the same global count.
-        weights = {name: term.weight for name, term in terms(params, batch, {}).items()}
+        weights = {name: term.weight for name, term in terms(params, batch, {}, teachers).items()}
         weights = jax.tree.map(lambda x: jnp.maximum(x, 1.0), total(weights))
         devices = total(1)
 
         def loss(params, batch, key):
-            made = terms(params, batch, {"dropout": key})
+            made = terms(params, batch, {"dropout": key}, teachers)
             value = 0.0
             for name, term in made.items():
                 if config.loss_average == "device":  # the originals' mean of per-core means
@@ -333,13 +343,13 @@ def make_train_step(config, model, vocabulary, counts=None):
     return step
 
 
-def make_measure(config, model, vocabulary, counts=None):
-    """Returns the pure `measure(params, batch, total, shard)`: the same objectives, without dropout."""
-    corrupt, terms = make_corrupt(config, vocabulary, counts), make_terms(config, model)
+def make_measure(config, model, vocabulary, counts=None, teach=None):
+    """Returns the pure `measure(params, batch, teachers, total, shard)`: the same objectives, without dropout."""
+    corrupt, terms = make_corrupt(config, vocabulary, counts), make_terms(config, model, teach)
 
-    def measure(params, batch, total, shard):
+    def measure(params, batch, teachers=(), *, total, shard):
         del shard
-        return total(sums_of(terms(params, corrupt(batch), {})))
+        return total(sums_of(terms(params, corrupt(batch), {}, teachers)))
 
     return measure
 
@@ -347,12 +357,6 @@ def make_measure(config, model, vocabulary, counts=None):
 def stream(config, use):
     """The key of one use of randomness in this run."""
     return jax.random.fold_in(jax.random.key(config.seed), use)
-
-
-def dummy_batch():
-    """The smallest batch that a model can be initialised with."""
-    rows = {name: jnp.zeros((1, 1), jnp.int32) for name in ("tokens", "mask", "segments")}
-    return rows | {name: jnp.zeros(1, jnp.int32) for name in ("pair", "index", "label")}
 
 
 def initial_params(config, model):
@@ -370,7 +374,9 @@ def initial_params(config, model):
 def initial_state(config, model, vocabulary):
     """Step 0: parameters, optimizer state, and the sums since the last line of metrics, all 0."""
     params = initial_params(config, model)
-    measure = make_measure(config, model, vocabulary)
+    # Names and shapes of the sums do not depend on the teacher.
+    counts = jnp.ones(vocabulary.size) if config.corruption.smoothing else None
+    measure = make_measure(config, model, vocabulary, counts, distill.own_outputs)
     sums = jax.eval_shape(lambda: measure(params, dummy_batch(), total=lambda x: x, shard=None))
     alone = {name: (jnp.zeros(()), jnp.zeros(())) for name in ("loss", "gradient_norm", "learning_rate")}
     optimizer = build_optimizer(config.optimizer, make_clock(config, plan_phases(config)))
@@ -394,11 +400,12 @@ def build_evaluators(config, measure, kind, parallel, vocabulary, stores, length
     return made
 
 
-def decisive(config, prepared, stores):
-    """What decides the run's numbers, as a JSON-able dict: the config less FREE_KEYS, and the data's hashes."""
+def decisive(config, prepared, stores, teachers=()):
+    """What decides the run's numbers, as a JSON-able dict: the config less FREE_KEYS, the data's and teachers' hashes."""
     values = json.loads(config.to_json())
-    # Where the data lie is this machine's business.
+    # Where the data and the teachers lie is this machine's business.
     del values["data"]["root"], values["task"]["folder"], values["task"]["augmented"]
+    values["teacher"]["runs"] = [run.params_hash for run in teachers]
     passport = json.loads((prepared / "data.json").read_text())
     hashes = {name: passport[name] for name in ("content_hash", "tokenizer_hash")}
     if config.data.examples == "task":
@@ -430,7 +437,7 @@ def train(config, workdir):
 
 
 def _train(config, workdir):
-    config = tasks.resolve(config)
+    config = distill.resolve(tasks.resolve(config))
     parallel = build_parallel(config.parallel)
     phases, kind = plan_phases(config), example_kind(config)
     check(config, phases, parallel)
@@ -442,17 +449,24 @@ def _train(config, workdir):
     counts = token_counts(config, prepared, vocabulary)
     stores = open_stores(config, kind, prepared)
     examples = training_examples(config, kind, phases, stores["train"], vocabulary)
-    measure = parallel.compile(make_measure(config, model, vocabulary, counts))
-    train_step = parallel.compile(make_train_step(config, model, vocabulary, counts), donate=True)
+    teaching = distill.load_teachers(config, tokenizers.fingerprint(prepared / "tokenizer.json"), parallel)
+    teach = distill.make_teach(config, teaching) if teaching else None
+    teachers = [parallel.adopt(run.params) for run in teaching]
+    compiled = parallel.compile(make_measure(config, model, vocabulary, counts, teach))
+    measure = lambda params, batch: compiled(params, batch, teachers)  # noqa: E731
+    train_step = parallel.compile(make_train_step(config, model, vocabulary, counts, teach), donate=True)
     lengths = {phase.length for phase in phases}
     watched = build_evaluators(config, measure, kind, parallel, vocabulary, stores, lengths)
 
     def create():
         return initial_state(config, model, vocabulary)
 
-    checkpoints = Checkpoints(workdir, decisive(config, prepared, stores), config.keep_checkpoints)
+    checkpoints = Checkpoints(workdir, decisive(config, prepared, stores, teaching), config.keep_checkpoints)
     restored = checkpoints.restore(parallel.like(jax.eval_shape(create)))
     state = parallel.create(create) if restored is None else parallel.adopt(restored)
+    origin = ""
+    if restored is None and config.init_from:
+        state, origin = start_state(config, model, state, prepared, parallel)
     first_step = int(parallel.read(state["step"]))
     if jax.process_index() == 0:
         logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
@@ -461,16 +475,18 @@ def _train(config, workdir):
     (workdir / "result.json").unlink(missing_ok=True)
 
     log = logs.Log(workdir, first_step, config.steps)
-    meter = Meter(config, model, parallel.device_count)
+    meter = Meter(config, model, parallel.device_count, [run.model for run in teaching])
     feed = batches_from(first_step, phases, examples, parallel)
     stop = StopRequest()
+    if origin:
+        log.say(origin)
     log.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")
     loss = None
     try:
         for step in range(first_step, config.steps):
             phase, batch = meter.wait(feed)
             previous = loss
-            state, loss = train_step(state, parallel.put_batch(batch))
+            state, loss = train_step(state, parallel.put_batch(batch), teachers)
             # One step behind, so that the device always has the next one to do.
             require_finite(previous, step, parallel, checkpoints)
             meter.count(phase)
@@ -507,6 +523,22 @@ def _train(config, workdir):
         stop.restore()
         log.close()
         checkpoints.close()
+
+
+def start_state(config, model, state, prepared, parallel):
+    """Step 0 with the parameters of `init_from` in place of the initial ones, and a line that says which.
+
+    Raises:
+      UserError: it has another vocabulary; see `start.start_from`.
+    """
+    run = runs.load_run(config.init_from, parallel)
+    if run.tokenizer_hash != tokenizers.fingerprint(prepared / "tokenizer.json"):
+        raise UserError(
+            f"init_from: {run.workdir} has another vocabulary; set data.tokenizer.path={run.workdir / 'tokenizer.json'}"
+        )
+    plain = parallel.plain(state)
+    params, line = start.start_from(plain["params"], model, run, config.init_layers)
+    return parallel.adopt(plain | {"params": params}), line
 
 
 def open_stores(config, kind, prepared):
@@ -582,9 +614,10 @@ class StopRequest:
 class Meter:
     """Tokens per second, MFU and the share of time spent waiting for data, since the last reading."""
 
-    def __init__(self, config, model, devices):
+    def __init__(self, config, model, devices, teachers=()):
         self.config = config
         self.model = model
+        self.teachers = teachers
         self.peak = flops.peak_flops(model.config.dtype, devices)
         self.restart()
 
@@ -606,6 +639,8 @@ class Meter:
         made = phase.batch_size * phase.length
         self.tokens += made
         self.flops += made * flops.flops_per_token(self.model, phase.length, predictions)
+        for model in self.teachers:  # forward alone: 2 of the 6 a weight and token
+            self.flops += made * flops.flops_per_token(model, phase.length, predictions) / 3
 
     def values(self):
         """The window's numbers; a new window begins."""

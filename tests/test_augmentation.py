@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tokenizers.models import Unigram
 
-from ssl_jax import predict, tokenizers
+from ssl_jax import predict, runs, tokenizers
 from ssl_jax import train as loop
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import augmentation
@@ -281,7 +281,7 @@ def random_run(config, kind="wordpiece"):
         return np.float32(1.0 * (path[-1].key == "scale") + random.normal(0, 0.3, x.shape) * (x.ndim > 1))
 
     params = jax.tree_util.tree_map_with_path(draw, shapes)
-    return predict.Run(config, model, params, tokenizer(kind), tokenizers.vocabulary(tokenizer(kind)))
+    return runs.Run(None, config, model, params, tokenizer(kind), tokenizers.vocabulary(tokenizer(kind)))
 
 
 @pytest.mark.parametrize("paper, variant, kind", [("bert", "tiny", "wordpiece"), ("electra", "small", "unigram")])

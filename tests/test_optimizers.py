@@ -31,7 +31,7 @@ def options(**changes):
     return ConfigDict(
         dict(
             name="bert_adam", learning_rate=0.3, schedule="linear", warmup=0.2, floor=0.0, decay_until=1.0,
-            b1=0.9, b2=0.999, epsilon=1e-6, weight_decay=0.01, no_decay="norm|bias", clip=1.0,
+            b1=0.9, b2=0.999, epsilon=1e-6, weight_decay=0.01, no_decay="norm|bias", clip=1.0, clip_by="global",
         )
         | changes
     )  # fmt: skip

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from ssl_jax import generate, predict, tokenizers
+from ssl_jax import generate, predict, runs, tokenizers
 from ssl_jax import train as loop
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
@@ -46,7 +46,7 @@ def test_every_smoke_trains_in_both_modes(paper, size, mode, smoke_config, tmp_p
     assert result["loss"] == pytest.approx(sum(w * result[f"{n}_loss"] for n, w in config.losses.items() if w))
     assert result["loss"] < 1.5 * sum(config.losses.values()) * np.log(512)
     if (paper, size, mode) in (("gpt2", "small", "mesh"), ("electra", "small", "mesh"), ("albert", "base", "pmap")):
-        ask(predict.load_run(tmp_path))
+        ask(runs.load_run(tmp_path))
 
 
 def ask(run):

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from ssl_jax import predict
+from ssl_jax import runs
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
 from ssl_jax.train import train
@@ -45,7 +45,7 @@ def start_and_wait_for(sign, arguments):
 
 
 def final_params(workdir):
-    return jax.tree.map(np.asarray, predict.load_run(workdir).params)
+    return jax.tree.map(np.asarray, runs.load_run(workdir).params)
 
 
 def assert_same_run(workdir, quiet):
@@ -174,7 +174,7 @@ def test_no_readable_checkpoint_is_an_error(finished, smoke_config):
 def test_asking_a_run_changes_nothing_in_it(finished):
     truncate(finished / "checkpoints/20")
     before = sorted(path.name for path in finished.rglob("*"))
-    assert predict.load_run(finished).config.steps == 20
+    assert runs.load_run(finished).config.steps == 20
     assert sorted(path.name for path in finished.rglob("*")) == before
 
 

@@ -45,8 +45,9 @@ def training_batches(data, kind, store, vocabulary, length, batch_size, seed, fi
         return WindowBatches(store, vocabulary, length, batch_size, borders=data.borders, **where)
     if kind == "task":
         return TaskBatches(store, vocabulary, length, batch_size, **where)
+    passes = 1 if kind == "single" else data.passes  # another walk would cut the same pieces
     return PairBatches(
-        store, vocabulary, length, batch_size, passes=data.passes, short=data.short, pairs=kind, **where
+        store, vocabulary, length, batch_size, passes=passes, short=data.short, pairs=kind, **where
     )
 
 

@@ -11,6 +11,7 @@ from ssl_jax.errors import UserError, check_choice
 FORMAT = 1  # part of every index's name: raise it when the examples change
 # Documents are handled in blocks of this many, each with random numbers of its own.
 BLOCK = 4096
+SHORTEST = 10  # tokens of a single text
 
 
 def next_sentence_pairs(sentences, documents, first, last, length, short, rng, swap=False):
@@ -117,6 +118,27 @@ def two_segments(sentences, documents, first, last, length, short, rng):
     return examples[np.argsort(examples[:, 0])]
 
 
+def single_texts(sentences, documents, first, last, length, short, rng):
+    """DistilBERT's examples of documents first to last: [CLS] text [SEP] (lm_seqs_dataset.py).
+
+    A document's tokens are cut into pieces of length - 2. Pieces of fewer than 10 tokens are dropped, as the
+    original drops sequences of 11 or fewer with their special tokens.
+
+    Args and returns are those of two_segments; `short` and `rng` are not read, B is always empty.
+    """
+    del short, rng
+    starts, ends = sentences[documents[first:last]], sentences[documents[first + 1 : last + 1]]
+    pieces = -(-(ends - starts) // (length - 2))
+    # Piece j of its document.
+    document = np.repeat(np.arange(len(starts)), pieces)
+    j = np.arange(len(document)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    start = starts[document] + j * (length - 2)
+    end = np.minimum(start + length - 2, ends[document])
+    kept = end - start >= SHORTEST
+    start, end = start[kept], end[kept]
+    return np.stack([start, end, end, end, np.zeros_like(start)], axis=1)
+
+
 def _reach(sentences, start, tokens, end):
     """The first sentence boundary `tokens` or more after `start`, at least one sentence, at most `end`."""
     return np.clip(np.searchsorted(sentences, sentences[start] + tokens), start + 1, end)
@@ -147,6 +169,7 @@ PAIRS = dict(
     # the lone sentence, which has nothing to be exchanged with and gets a B from another document.
     sop=functools.partial(next_sentence_pairs, swap=True),
     segments=two_segments,
+    single=single_texts,
 )
 
 
@@ -167,13 +190,13 @@ def pair_index(store, kind, length, short, seed, passes):
       uint32 or int64 [N, 5], memory-mapped: A's start and end, B's start and end, label.
 
     Raises:
-      UserError: unknown kind, no room for two sentences, or too few documents: `segments` needs one, the
-        others draw from a second one.
+      UserError: unknown kind, no room for two sentences, or too few documents: `segments` and `single`
+        need one, the others draw from a second one.
     """
     check_choice(kind, PAIRS, "kind of pairs")
     if length < 5:
         raise UserError(f"sentence pairs need a length of 5 or more (three are special tokens), not {length}")
-    documents, needed = len(store.documents) - 1, 1 if kind == "segments" else 2
+    documents, needed = len(store.documents) - 1, 1 if kind in ("segments", "single") else 2
     if documents < needed:
         raise UserError(
             f"{store.path} has {documents} documents, and {kind!r} examples need {needed} (random sentences "

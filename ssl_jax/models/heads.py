@@ -83,14 +83,20 @@ class PairHead(nn.Module):
 
 
 class ClassHead(nn.Module):
-    """The classes of a task from the pooled vector, after dropout: [B, H] to [B, C], float32 (run_classifier.py)."""
+    """The classes of a task from the pooled vector, after dropout: [B, H] to [B, C], float32 (run_classifier.py).
+
+    TinyBERT's release reads them from ReLU(pooled), without dropout (transformer/modeling.py).
+    """
 
     config: TransformerConfig
     classes: int
+    activation: str = "none"
 
     @nn.compact
     def __call__(self, pooled):
-        pooled = Dropout(self.config.dropout)(pooled)
+        if self.activation == "none":
+            pooled = Dropout(self.config.dropout)(pooled)
+        pooled = ACTIVATIONS[self.activation](pooled)
         return self.config.dense(self.classes, "dense")(pooled).astype(jnp.float32)
 
 
@@ -109,6 +115,34 @@ class ReplacedHead(nn.Module):
         x = ACTIVATIONS[config.activation](config.dense(config.hidden_size, "dense")(x))
         logit = config.dense(1, "logit", kernel_init=nn.initializers.glorot_uniform())(x)
         return logit[..., 0].astype(jnp.float32)
+
+
+class Projection(nn.Module):
+    """The embeddings and all layers' states at the teacher's width: [L + 1, B, S, H] to [L + 1, B, S, T].
+
+    TinyBERT, equations 8 and 9: W_e for the embeddings and W_h for all layers (`kind` 'two'). The released code
+    (transformer/modeling.py, fit_dense) has 'one' dense layer, with a bias, for both; its second version 'each'
+    state's own. 'none' leaves them as they are.
+    """
+
+    config: TransformerConfig
+    kind: str
+    width: int  # T
+
+    @nn.compact
+    def __call__(self, states):
+        if self.kind == "none":
+            return states
+        number = jnp.arange(len(states))
+        which = {"one": 0 * number, "two": jnp.minimum(number, 1), "each": number}[self.kind]
+        count = {"one": 1, "two": 2, "each": len(states)}[self.kind]
+        start = self.config.initial(self.config.initializer_range)
+        kernel = self.param("kernel", start, (count, self.config.hidden_size, self.width))
+        fitted = jnp.einsum("lbsh,lht->lbst", states, kernel[which].astype(self.config.dtype))
+        if self.kind != "two":
+            bias = self.param("bias", nn.initializers.zeros, (count, self.width))
+            fitted += bias[which][:, None, None].astype(self.config.dtype)
+        return fitted
 
 
 class BaselineHead(nn.Module):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ssl_jax import corruption, objectives
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models import heads
-from ssl_jax.models.transformer import Embeddings, Transformer, TransformerConfig
+from ssl_jax.models.transformer import ACTIVATIONS, Embeddings, Transformer, TransformerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +26,12 @@ class Model(nn.Module):
     """Trunk and heads; a call returns `out`, the dict of everything that one forward pass made."""
 
     config: TransformerConfig
-    heads: tuple[str, ...]  # of 'mlm', 'clm', 'pair', 'classes', 'replaced', 'restored', 'copied', 'baseline'
+    # Of 'mlm', 'clm', 'pair', 'classes', 'replaced', 'restored', 'copied', 'baseline'; 'tokens', which is 'mlm' or 'clm'
+    # at all positions; 'fit', a student's projection to its teacher's width.
+    heads: tuple[str, ...]
     generator: Generator | None = None
-    classes: int = 0  # of the task, read by 'classes'
+    classes: tuple[int, str] = (0, "none")  # how many, and the activation before 'classes', see `heads.ClassHead`
+    projection: tuple[str, int] = ("none", 0)  # kind and width of 'fit', see `heads.Projection`
 
     def setup(self):
         config, generator = self.config, self.generator
@@ -50,7 +53,7 @@ class Model(nn.Module):
         if "pair" in self.heads:
             self.pair = heads.PairHead(config)
         if "classes" in self.heads:
-            self.classifier = heads.ClassHead(config, self.classes)
+            self.classifier = heads.ClassHead(config, *self.classes)
         if "replaced" in self.heads:
             self.replaced = heads.ReplacedHead(config)
         if "restored" in self.heads:
@@ -59,6 +62,8 @@ class Model(nn.Module):
             self.copied = heads.CopyingHead(config)
         if "baseline" in self.heads:
             self.baseline = heads.BaselineHead(masked_config)
+        if "fit" in self.heads:
+            self.fit = heads.Projection(config, *self.projection)
 
     def __call__(self, batch, cache=None):
         """Runs everything once.
@@ -70,7 +75,8 @@ class Model(nn.Module):
         Returns:
           The trunk's dict and, by head, `pooled` [B, H], `pair_logits` [B, 2], `class_logits` [B, C],
           `mlm_logits`, `clm_logits` and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
-          `replaced_logit` [B, S]. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]
+          `replaced_logit` [B, S], `token_logits` [B, S, V] (masked or causal), `fitted` [L + 1, B, S, T], the embeddings
+          and all layers' states at a teacher's width. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]
           as the trunk saw them, and `replaced` [B, S], true where they differ from the original. The heads
           on P positions run at `batch['positions']` [B, P], or at all S where there is no such key.
         """
@@ -106,6 +112,10 @@ class Model(nn.Module):
             out["restored_logits"] = self.restored(at_positions(encoded, batch), table)
         if "copied" in self.heads:
             out["copied_logits"], out["copy_logit"] = self.copied(encoded, table)
+        if "tokens" in self.heads:
+            out["token_logits"] = (self.clm if "clm" in self.heads else self.mlm)(encoded, table)
+        if "fit" in self.heads:
+            out["fitted"] = self.fit(jnp.concatenate([out["embedded"][None], out["layers"]["hidden"]]))
         return out
 
     def generate(self, batch):
@@ -131,6 +141,12 @@ def at_positions(x, batch):
     return jnp.einsum("bps,bsh->bph", rows, x)
 
 
+def dummy_batch():
+    """The smallest batch that a model can be initialised with."""
+    rows = {name: jnp.zeros((1, 1), jnp.int32) for name in ("tokens", "mask", "segments")}
+    return rows | {name: jnp.zeros(1, jnp.int32) for name in ("pair", "index", "label")}
+
+
 def build_model(config):
     """The module for a run's config: `config.model`'s trunk, `config.generator`, the heads that `losses` read.
 
@@ -139,6 +155,8 @@ def build_model(config):
     """
     losses = {name for name, weight in config.losses.items() if weight}
     needed = {head for name in losses for head in objectives.HEADS[name]}
+    if "tokens" in needed:
+        needed.add("clm" if config.model.causal else "mlm")
     if needed & {"pair", "classes"} and not config.model.pooler:
         raise UserError(
             "losses on sentence pairs and classes read the pooled vector: set model.pooler=True or their weight to 0"
@@ -150,8 +168,18 @@ def build_model(config):
         raise UserError(f"losses.clm reads the text as it is, {masked} a corrupted one: choose one")
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}
     trunk = TransformerConfig(**{name: config.model[name] for name in fields})
-    classes = config.task.classes if "classes" in needed else 0
-    return Model(trunk, tuple(sorted(needed)), build_generator(config.generator, trunk, losses), classes)
+    generator = build_generator(config.generator, trunk, losses)
+    if "tokens" in needed and generator is not None:
+        raise UserError("losses.soft_targets reads the trunk's own logits: set its weight to 0 or generator.kind=none")
+    classes = (0, "none")
+    if "classes" in needed:
+        classes = (config.task.classes, config.task.activation)
+        check_choice(classes[1], ACTIVATIONS, "task.activation")
+    projection = ("none", 0)
+    if "fit" in needed:
+        projection = (config.teacher.projection, config.teacher.hidden_size)
+        check_choice(projection[0], ("two", "one", "each", "none"), "teacher.projection")
+    return Model(trunk, tuple(sorted(needed)), generator, classes, projection)
 
 
 def build_generator(config, trunk, losses):

@@ -23,6 +23,7 @@ ACTIVATIONS = {
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
+    "none": lambda x: x,
 }
 
 
@@ -348,7 +349,8 @@ class Transformer(nn.Module):
 
         Returns:
           A dict: `embedded` [B, S, H]; `layers` with `hidden` [L, B, S, H], `scores` [L, B, A, S, T], `key`
-          and `value` [L, B, T, A, D]; `encoded` [B, S, H]. What nobody reads, XLA prunes.
+          and `value` [L, B, T, A, D]; `encoded` [B, S, H]; `visible` [B, 1, S or 1, T], which columns a
+          position may see where there is no band. What nobody reads, XLA prunes.
         """
         config = self.config
         x = embedded
@@ -394,4 +396,4 @@ class Transformer(nn.Module):
         x, layers = lax.scan(layer, x, each, unroll=1 if config.scan else config.layers)
         if config.final_norm:
             x = config.layer_norm("final_norm")(x)
-        return {"embedded": projected, "layers": layers, "encoded": x}
+        return {"embedded": projected, "layers": layers, "encoded": x, "visible": allowed[0]}

@@ -1,0 +1,102 @@
+"""DistilBERT, a distilled version of BERT. Sanh et al. 2019, arXiv 1910.01108.
+
+    .venv/bin/python scripts/train.py --config configs/distilbert.py:base --config.teacher.runs=runs/bert-base \
+        --workdir runs/distilbert
+
+Sections 2 and 3 are the methods. What they leave open is from huggingface/transformers, examples/research_projects/
+distillation: the weights 5, 2 and 1 of the README's command (4aa4342b; its example on several GPUs has .33 each), the
+temperature, frequency-smoothed masking, Adam, clipping and schedule (train.py, distiller.py, 16074447), the layers 0,
+2, 4, 7, 9 and 11 (extract_distilbert.py), sequences of one segment (lm_seqs_dataset.py).
+
+A teacher is any finished run with the same tokenizer; of several the logits and states are averaged. Ablations of
+the paper's Table 4 are flags:
+
+    no L_ce              --config.losses.soft_targets=0
+    no L_cos             --config.losses.cosine=0
+    no L_mlm             --config.losses.mlm=0
+    random start         --config.init_from=""
+    other layers         --config.init_layers=0,1,2,3,4,5
+    uniform masking      --config.corruption.smoothing=0
+
+Suffix `alone`: the same student without any teacher, for comparison. gpt2 is DistilGPT-2, of which the
+repository tells the shape (training_configs/distilgpt2.json) but no command: causal, on windows of text, with `clm` in
+the place of `mlm`.
+
+The original draws masked positions over a whole batch, ours row by row (corruption.py). The config of the original
+asks for sinusoidal positions, but the teacher's learned table is loaded over them.
+
+Parameters, exact: base 66,362,880 (paper: 66M), with the masked-LM head 66,985,530; gpt2 81,912,576 (README: 82M).
+
+BooksCorpus cannot be had: the default corpus is the demo's.
+
+The demo distils configs/bert.py:demo, two layers, into one.
+"""
+
+from configs import bert, common, gpt2
+
+SIZES = {
+    "base": dict(layers=6, hidden_size=768, heads=12),
+    "gpt2": dict(layers=6, hidden_size=768, heads=12),
+    "demo": dict(layers=1, hidden_size=128, heads=4),
+}
+TEACHER_LAYERS = {"base": (0, 2, 4, 7, 9, 11), "gpt2": (0, 2, 4, 7, 9, 11), "demo": (0,)}  # from 0
+
+# What differs in the demo: all that its teacher does.
+DEMO = bert.DEMO | {
+    "steps": 1500,
+    "corruption.smoothing": 0.0,  # the loss is compared with that of students and teachers masked evenly
+    "teacher.runs": ("runs/demo-bert",),
+    "optimizer.warmup": 100 / 1500,
+}
+
+
+def get_config(variant="base"):
+    name, changes = common.parse(variant, SIZES, dict(alone=common.alone, smoke=common.smoke))
+    causal = name == "gpt2"
+    config = gpt2.get_config("small") if causal else common.base()
+    if not causal:
+        config.update(
+            dict(
+                phases=dict(lengths=(512,)),
+                model=dict(
+                    vocab_size=30522,  # uncased
+                    positions=512,
+                    segments=0,
+                    norm="post",
+                    embedding_norm=True,
+                    norm_epsilon=1e-12,
+                    activation="gelu",
+                    pooler=False,
+                    dropout=0.1,
+                    attention_dropout=0.1,
+                    initializer="normal",
+                    initializer_range=0.02,
+                ),
+                corruption=dict(rate=0.15, mask=0.8, random=0.1, smoothing=0.7),
+                data=dict(examples="single"),
+            )
+        )
+    config.update(
+        dict(
+            steps=100_000,
+            batch_size=4096,  # section 3: up to 4K examples, by accumulation
+            model=SIZES[name],
+            losses={"soft_targets": 5.0, "clm" if causal else "mlm": 2.0, "cosine": 1.0},
+            teacher=dict(temperature=2.0),
+            init_from="teacher",
+            init_layers=TEACHER_LAYERS[name],
+            optimizer=dict(
+                name="adamw",
+                learning_rate=5e-4,
+                schedule="linear_peaked",
+                warmup=0.05,
+                floor=0.0,
+                b1=0.9,
+                b2=0.98,
+                epsilon=1e-6,
+                weight_decay=0.0,
+                clip=5.0,
+            ),
+        )
+    )
+    return common.finish(config, name, DEMO, changes)

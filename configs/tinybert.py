@@ -1,0 +1,142 @@
+"""TinyBERT: Distilling BERT for Natural Language Understanding. Jiao et al. 2019, arXiv 1909.10351v5.
+
+Section 3 has the losses and the two stages, section 4.2 the settings. A stage is a run:
+
+    TRAIN=".venv/bin/python scripts/train.py"
+    $TRAIN --config configs/tinybert.py:4-312 --config.teacher.runs=runs/bert-base --workdir runs/general
+    $TRAIN --config configs/finetune.py:bert-base,topics --config.init_from=runs/bert-base --workdir runs/teacher
+    .venv/bin/python scripts/augment.py --config configs/finetune.py:bert-base,topics --masked_lm runs/bert-base \
+        --vectors glove.6B.300d.txt --output runs/augmented.jsonl
+    $TRAIN --config configs/tinybert.py:4-312,intermediate --config.teacher.runs=runs/teacher \
+        --config.init_from=runs/general --config.task.augmented=runs/augmented.jsonl --workdir runs/intermediate
+    $TRAIN --config configs/tinybert.py:4-312,prediction --config.teacher.runs=runs/teacher \
+        --config.init_from=runs/intermediate --config.task.augmented=runs/augmented.jsonl --workdir runs/tinybert
+
+The ablations of Tables 2 to 4 leave a stage out or are flags of each stage:
+
+    w/o GD               --config.init_from=""       (of the intermediate stage)
+    w/o TD               runs/general fine-tuned: configs/finetune.py
+    w/o DA               --config.task.augmented=""
+    w/o Embd, Attn, Hidn --config.losses.embedding=0, attention, hidden
+    w/o Pred             --config.losses.soft_labels=0 --config.losses.classify=1
+    top, bottom, a list  --config.teacher.layer_map=top, bottom, 3,6,9,12
+
+What the paper leaves open is from huawei-noah/Pretrained-Language-Model, TinyBERT (0598f02d): general distillation shows
+the text unmasked (pregenerate_training_data.py, masked_lm_prob 0), the intermediate stage has a constant rate, the
+prediction stage 10 % of warm-up (task_distill.py).
+
+`release` is what that code does and the paper does not: one projection with a bias for embeddings and layers; a rate of
+5e-5 with 10 % of warm-up and the gradient clipped tensor by tensor in general distillation; class logits from
+ReLU(pooled). Not followed: its teacher keeps its dropout (nobody calls eval()), its means count padding, its
+prediction loss is divided by the number of classes (losses.soft_labels=0.5 for two), and it takes STS-B's gold labels.
+
+`mlm` is a stage of our own, for students that shall fill blanks: prediction-layer distillation of the masked-LM head,
+beside the MLM loss, after the general stage. `alone` leaves the teacher out of any stage.
+
+Parameters, encoder and pooler, exact: 4-312 14,350,248 (paper: 14.5M), 6-768 66,955,008 (67.0M); with the release's
+projection 14,590,632 and 67,545,600.
+
+The demo distils configs/bert.py:demo, 2 layers of 128, into one layer of 64.
+"""
+
+from configs import bert, common
+
+SIZES = {
+    "4-312": dict(layers=4, hidden_size=312, heads=12, ffn_size=1200),
+    "6-768": dict(layers=6, hidden_size=768, heads=12, ffn_size=3072),
+    "demo": dict(layers=1, hidden_size=64, heads=4, ffn_size=256),
+}
+
+# What differs in the demo: all that its teacher does.
+DEMO = bert.DEMO | {
+    "steps": 1000,
+    "corruption.rate": 0.0,
+    "teacher.runs": ("runs/demo-bert",),
+    "teacher.hidden_size": 128,
+    "optimizer.warmup": 0.1,
+}
+
+
+def intermediate(config, name):
+    """Task distillation, first step (section 4.2): 20 epochs; 10 for MNLI, QQP and QNLI, 50 for CoLA."""
+    config.update(
+        dict(
+            batch_size=32,
+            phases=dict(lengths=(64,)),  # 128 for pairs
+            data=dict(examples="task"),
+            task=dict(epochs=20.0),
+            optimizer=dict(learning_rate=5e-5, schedule="constant", warmup=0.0),
+        )
+    )
+    if name == "demo":
+        config.update(dict(batch_size=16, task=dict(epochs=3.0), optimizer=dict(learning_rate=1e-3)))
+
+
+def prediction(config, name):
+    """Task distillation, second step: the prediction layer; rate and batch (16 or 32) were chosen on the dev set."""
+    intermediate(config, name)
+    config.losses.update(attention=0.0, hidden=0.0, embedding=0.0, soft_labels=1.0)
+    config.update(
+        dict(task=dict(epochs=3.0), optimizer=dict(learning_rate=3e-5, schedule="linear_peaked", warmup=0.1))
+    )
+    if name == "demo":
+        config.optimizer.learning_rate = 5e-4
+
+
+def mlm(config, name):
+    config.losses.update(attention=0.0, hidden=0.0, embedding=0.0, soft_targets=1.0, mlm=1.0)
+    config.corruption.rate = bert.DEMO["corruption.rate"] if name == "demo" else 0.15
+
+
+def release(config, name):
+    del name
+    config.teacher.projection = "one"
+    config.task.activation = "relu"
+    config.optimizer.clip_by = "tensor"
+    if config.data.examples != "task":
+        config.optimizer.update(learning_rate=5e-5, schedule="linear_peaked", warmup=0.1)
+
+
+def get_config(variant="4-312"):
+    suffixes = dict(
+        intermediate=intermediate, prediction=prediction, mlm=mlm, release=release, alone=common.alone, smoke=common.smoke
+    )
+    name, changes = common.parse(variant, SIZES, suffixes)
+    config = common.base()
+    config.update(
+        dict(
+            steps=230_000,  # 3 epochs of 2,500M words (as many tokens at least) in batches of 256 x 128
+            batch_size=256,
+            phases=dict(lengths=(128,)),
+            model=dict(
+                vocab_size=30522,  # uncased
+                positions=512,
+                segments=2,
+                norm="post",
+                embedding_norm=True,
+                norm_epsilon=1e-12,
+                activation="gelu",
+                pooler=True,
+                dropout=0.1,
+                attention_dropout=0.1,
+                initializer="normal",
+                initializer_range=0.02,
+                **SIZES[name],
+            ),
+            losses=dict(attention=1.0, hidden=1.0, embedding=1.0),
+            teacher=dict(layer_map="uniform", projection="two", hidden_size=768, temperature=1.0),
+            corruption=dict(rate=0.0),
+            optimizer=dict(  # section 4.2: as BERT's
+                name="bert_adam",
+                learning_rate=1e-4,
+                schedule="linear",
+                warmup=0.01,
+                b1=0.9,
+                b2=0.999,
+                epsilon=1e-6,
+                weight_decay=0.01,
+                clip=1.0,
+            ),
+        )
+    )
+    return common.finish(config, name, DEMO, changes)

@@ -1,0 +1,191 @@
+"""Teachers: finished runs of any paper, whose outputs a student's losses compare with its own.
+
+A teacher sees what the student sees, without dropout, and no gradient reaches it. `out['teacher']` has what the
+losses read of it (objectives.TAUGHT):
+
+    token_logits  [B, S, V]         at every token; from a cache [B, S, K], the largest, and
+    token_ids     [B, S, K] int32   whose they are
+    encoded       [B, S, T]         the last hidden states
+    states        [M + 1, B, S, T]  its embeddings, and its layers that teach the student's M
+    scores        [M, B, A, S, S]   attention before mask and softmax, of the same layers
+    class_logits  [B, C]            of a task
+
+Of several teachers it is the mean: of logits, that is the geometric mean of their distributions (Hinton et al.
+2015, section 1, has both kinds).
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from ml_collections import ConfigDict
+
+from ssl_jax import objectives
+from ssl_jax.errors import UserError, check_choice
+from ssl_jax.runs import load_run, read_config
+
+
+def taught(config):
+    """The names of what the losses compare with a teacher's, in order."""
+    names = {objectives.TAUGHT[name] for name, weight in config.losses.items() if weight and name in objectives.TAUGHT}
+    return sorted(names)
+
+
+def map_layers(name, ours, theirs):
+    """Which of a teacher's layers, from 1, teaches each of the student's: g(1), ..., g(M).
+
+    TinyBERT, section 4.2 and Table 4: 'uniform' g(m) = m N / M, 'top' m + N - M, 'bottom' m. Or a list: '3,6,9,12'.
+
+    Args:
+      name: the map.
+      ours, theirs: M and N, numbers of layers.
+
+    Raises:
+      UserError: an unknown map, or one that does not fit the depths.
+    """
+    known = {
+        "uniform": lambda m: m * theirs // ours,
+        "top": lambda m: m + theirs - ours,
+        "bottom": lambda m: m,
+    }
+    depths = f"{ours} layers learn from {theirs}"
+    if name.replace(",", "").replace(" ", "").isdigit():
+        layers = [int(number) for number in name.split(",") if number.strip()]
+        if len(layers) != ours or not all(1 <= layer <= theirs for layer in layers):
+            raise UserError(f"teacher.layer_map={name!r}: {depths}, so it needs {ours} numbers from 1 to {theirs}")
+        return layers
+    check_choice(name, known, "teacher.layer_map")
+    if ours > theirs or name == "uniform" and theirs % ours:
+        raise UserError(
+            f"teacher.layer_map={name!r}: {depths}, which does not divide; give a list of {ours} layers, "
+            "or use 'top' or 'bottom' of a deeper teacher"
+        )
+    return [known[name](m) for m in range(1, ours + 1)]
+
+
+def resolve(config):
+    """The config with `teacher.hidden_size` as its runs have it, and 'teacher' in `init_from` spelt out.
+
+    Raises:
+      UserError: `init_from` needs a teacher; a folder holds no run.
+    """
+    # On a command line several folders arrive as one string: 'runs/a,runs/b'.
+    folders = tuple(folder for entry in config.teacher.runs for folder in entry.split(","))
+    if config.init_from == "teacher" and not folders:
+        raise UserError("init_from='teacher' needs a teacher: set teacher.runs, or init_from='' for a random start")
+    config = ConfigDict(config)
+    if folders:
+        config.teacher.runs = folders
+        config.teacher.hidden_size = read_config(folders[0]).model.hidden_size
+    if config.init_from == "teacher":
+        config.init_from = folders[0]
+    return config
+
+
+def load_teachers(config, tokenizer_hash, parallel):
+    """The runs of `config.teacher`, checked against the student: a list of `runs.Run`; [] where no loss has any.
+
+    Raises:
+      UserError: a loss without a teacher, or a teacher without a loss; a teacher that does not fit.
+    """
+    names, folders = taught(config), config.teacher.runs
+    lonely = [loss for loss, weight in config.losses.items() if weight and loss in objectives.TAUGHT]
+    if lonely and not folders:
+        raise UserError(f"losses.{lonely[0]} compares with a teacher: set teacher.runs, a tuple of finished runs' folders")
+    if not names:
+        if folders and config.init_from not in folders:
+            raise UserError("teacher.runs is read by no loss: give losses.soft_targets or another of them a weight")
+        return []
+    if config.teacher.temperature <= 0:
+        raise UserError(f"teacher.temperature={config.teacher.temperature}: above 0")
+    runs = [load_run(folder, parallel) for folder in folders]
+    for run in runs:
+        check_teacher(config, names, run, tokenizer_hash)
+    widths = sorted({run.config.model.hidden_size for run in runs})
+    if len(widths) > 1 and {"encoded", "states"} & set(names):
+        raise UserError(f"teacher.runs have hidden sizes {widths}: states of equal width alone can be averaged")
+    return runs
+
+
+def check_teacher(config, names, run, tokenizer_hash):
+    """Raises UserError, with the reason, when a student cannot learn what is named from a run."""
+    ours, theirs, where = config.model, run.model.config, f"teacher {run.workdir}"
+    if run.tokenizer_hash != tokenizer_hash:
+        raise UserError(
+            f"{where} has another vocabulary: set data.tokenizer.path={run.workdir / 'tokenizer.json'} "
+            f"and model.vocab_size={theirs.vocab_size}"
+        )
+    if ours.causal != theirs.causal:
+        raise UserError(f"{where} has model.causal={theirs.causal} and the student {ours.causal}")
+    if theirs.positions < max(config.phases.lengths):
+        raise UserError(f"{where} has {theirs.positions} positions, phases.lengths={config.phases.lengths} needs more")
+    if {"states", "scores"} & set(names):
+        map_layers(config.teacher.layer_map, ours.layers, theirs.layers)
+    if "scores" in names and (ours.heads, ours.band) != (theirs.heads, theirs.band):
+        raise UserError(
+            f"losses.attention compares head by head: {where} has {theirs.heads} heads and a band of {theirs.band}, "
+            f"the student {ours.heads} and {ours.band}"
+        )
+    same_width = ours.hidden_size == theirs.hidden_size
+    if "states" in names and config.teacher.projection == "none" and not same_width:
+        raise UserError(
+            f"{where} has hidden size {theirs.hidden_size}, the student {ours.hidden_size}: "
+            "teacher.projection='none' needs equal ones"
+        )
+    if "encoded" in names and not same_width:
+        raise UserError(
+            f"losses.cosine compares vectors: {where} has hidden size {theirs.hidden_size}, the student {ours.hidden_size}"
+        )
+    head = {"token_logits": "clm" if theirs.causal else "mlm", "class_logits": "classes"}
+    for name in names:
+        if name in head and (head[name] not in run.model.heads or run.model.generator and name == "token_logits"):
+            raise UserError(f"{where} has no head for {name}: its trunk was trained without losses that have one")
+    if "class_logits" in names and (run.config.task.name, run.model.classes[0]) != (config.task.name, config.task.classes):
+        raise UserError(
+            f"{where} knows the {run.model.classes[0]} classes of {run.config.task.name}, "
+            f"and the student's task {config.task.name} has {config.task.classes}"
+        )
+
+
+def make_teach(config, runs):
+    """Returns the pure `teach(out, batch, params)`: the dict that this module's docstring describes.
+
+    Args:
+      runs: what `load_teachers` gave; `params`, a list, are theirs on the devices.
+    """
+    names = taught(config)
+    models = [trunk_and_heads(run.model, names) for run in runs]
+    maps = [None] * len(runs)
+    if {"states", "scores"} & set(names):
+        maps = [map_layers(config.teacher.layer_map, config.model.layers, model.config.layers) for model in models]
+
+    def teach(out, batch, params):
+        if "tokens" in out:  # what a generator replaced
+            batch = batch | {"tokens": out["tokens"]}
+        made = []
+        for model, layers, tree in zip(models, maps, params, strict=True):
+            theirs = model.apply({"params": tree}, batch)
+            if layers is not None:
+                at = jnp.array(layers) - 1
+                theirs["scores"] = theirs["layers"]["scores"][at]
+                theirs["states"] = jnp.concatenate([theirs["embedded"][None], theirs["layers"]["hidden"][at]])
+            made.append({name: theirs[name].astype(jnp.float32) for name in names})
+        return lax.stop_gradient(jax.tree.map(lambda *x: sum(x) / len(x), *made))
+
+    return teach
+
+
+def trunk_and_heads(model, names):
+    """A run's model as a teacher: its trunk, and the heads whose logits are compared."""
+    heads = {"token_logits": ("clm" if model.config.causal else "mlm", "tokens"), "class_logits": ("classes",)}
+    needed = {head for name in names for head in heads.get(name, ())}
+    return model.clone(heads=tuple(sorted(needed)), generator=None)
+
+
+def own_outputs(out, batch, params):
+    """The student as its own teacher: what `teach` gives in shape, where there is no teacher to ask."""
+    del batch, params
+    made = {"scores": out["layers"]["scores"], "encoded": out["encoded"]}
+    made |= {name: out[name] for name in ("token_logits", "class_logits") if name in out}
+    if "fitted" in out:
+        made["states"] = out["fitted"]
+    return lax.stop_gradient(made)
