@@ -118,6 +118,11 @@ def check_teacher(config, names, run, tokenizer_hash):
         raise UserError(f"{where} has model.causal={theirs.causal} and the student {ours.causal}")
     if theirs.positions < max(config.phases.lengths):
         raise UserError(f"{where} has {theirs.positions} positions, phases.lengths={config.phases.lengths} needs more")
+    if "token_logits" in names and _decoder_rows(ours) != _decoder_rows(theirs):
+        raise UserError(
+            f"{where} predicts among {_decoder_rows(theirs)} tokens and positions, the student among {_decoder_rows(ours)}: "
+            "model.predict_positions and model.positions must agree"
+        )
     if {"states", "scores"} & set(names):
         map_layers(config.teacher.layer_map, ours.layers, theirs.layers)
     if "scores" in names and (ours.heads, ours.band) != (theirs.heads, theirs.band):
@@ -144,6 +149,10 @@ def check_teacher(config, names, run, tokenizer_hash):
             f"{where} knows the {run.model.classes[0]} classes of {run.config.task.name}, "
             f"and the student's task {config.task.name} has {config.task.classes}"
         )
+
+
+def _decoder_rows(model):
+    return model.vocab_size + model.predict_positions * model.positions
 
 
 def make_teach(config, runs):
