@@ -147,7 +147,7 @@ def distillation(config, workdir):
         folder = workdir if seed == config.seed else workdir / f"seed{seed}"
         for name, stages in students(seeded, folder).items():
             for where, stage in stages:
-                announce(f"the student{" alone" * (name == "alone")}, seed {seed}, in {where}")
+                announce(f"the student{' alone' if name == 'alone' else ''}, seed {seed}, in {where}")
                 result = train.train(stage, where)
                 if result is None:
                     return
