@@ -212,24 +212,21 @@ def soft_targets(out, batch, *, temperature):
     `['token_ids']` [B, S, K]: its distribution is theirs.
     """
     teacher, weights = out["teacher"], batch["mask"].astype(jnp.float32)
-    right = (out["token_logits"].argmax(-1) == most_likely(teacher)) * weights
-    ours, theirs = (
-        jax.nn.log_softmax(x["token_logits"].astype(jnp.float32) / temperature) for x in (out, teacher)
-    )
+    ours, theirs = (x["token_logits"].astype(jnp.float32) / temperature for x in (out, teacher))
+    normalisers = [jax.nn.logsumexp(x, axis=-1) for x in (ours, theirs)]
+    best = ours.max(-1)
     if "token_ids" in teacher:
         ours = jnp.take_along_axis(ours, teacher["token_ids"], axis=-1)
-    divergence = (jnp.exp(theirs) * (theirs - ours)).sum(-1)
+    # sum of p (log p - log q), where the normalisers of both are left out of the sum over the vocabulary
+    p = jnp.exp(theirs - normalisers[1][..., None])
+    divergence = (p * (theirs - ours)).sum(-1) - normalisers[1] + normalisers[0]
+    # Comparing with the largest is several times as fast on a CPU as two times argmax.
+    agree = ((theirs == theirs.max(-1, keepdims=True)) & (ours == best[..., None])).any(-1)
     return Term(
-        temperature**2 * (divergence * weights).sum(), weights.sum(), {"agreement": (right.sum(), weights.sum())}
+        temperature**2 * (divergence * weights).sum(),
+        weights.sum(),
+        {"agreement": ((agree * weights).sum(), weights.sum())},
     )
-
-
-def most_likely(teacher):
-    """The teacher's likeliest token at every position, [B, S]."""
-    best = teacher["token_logits"].argmax(-1)
-    if "token_ids" in teacher:
-        best = jnp.take_along_axis(teacher["token_ids"], best[..., None], axis=-1)[..., 0]
-    return best
 
 
 def cosine(out, batch):
