@@ -91,6 +91,8 @@ def load_teachers(config, tokenizer_hash, parallel):
     lonely = [loss for loss, weight in config.losses.items() if weight and loss in objectives.TAUGHT]
     if lonely and not folders:
         raise UserError(f"losses.{lonely[0]} compares with a teacher: set teacher.runs, a tuple of finished runs' folders")
+    if config.teacher.cache and not names:
+        raise UserError("teacher.cache is read by no loss: give losses.soft_targets or another of them a weight")
     if not names:
         if folders and config.init_from not in folders:
             raise UserError("teacher.runs is read by no loss: give losses.soft_targets or another of them a weight")
@@ -155,6 +157,13 @@ def _decoder_rows(model):
     return model.vocab_size + model.predict_positions * model.positions
 
 
+def layer_maps(config, runs):
+    """The layers of each of `runs` that teach the student's, see `map_layers`; None where no loss asks for them."""
+    if not {"states", "scores"} & set(taught(config)):
+        return None
+    return [map_layers(config.teacher.layer_map, config.model.layers, run.model.config.layers) for run in runs]
+
+
 def make_teach(config, runs):
     """Returns the pure `teach(out, batch, params)`: the dict that this module's docstring describes.
 
@@ -163,9 +172,7 @@ def make_teach(config, runs):
     """
     names = taught(config)
     models = [trunk_and_heads(run.model, names) for run in runs]
-    maps = [None] * len(runs)
-    if {"states", "scores"} & set(names):
-        maps = [map_layers(config.teacher.layer_map, config.model.layers, model.config.layers) for model in models]
+    maps = layer_maps(config, runs) or [None] * len(runs)
 
     def teach(out, batch, params):
         if "tokens" in out:  # what a generator replaced

@@ -24,7 +24,7 @@ import optax
 from jax import lax
 from jax.experimental import multihost_utils
 
-from ssl_jax import corruption, distill, evaluators, flops, logs, runs, start, tokenizers, two_stage
+from ssl_jax import corruption, distill, evaluators, flops, logs, runs, start, teacher_cache, tokenizers, two_stage
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.data.files import replacing
@@ -388,14 +388,14 @@ def initial_state(config, model, vocabulary):
     }
 
 
-def build_evaluators(config, measure, kind, parallel, vocabulary, stores, lengths):
+def build_evaluators(config, measure, kind, parallel, vocabulary, stores, lengths, attach):
     """name -> evaluator: the module of ssl_jax.evaluators that each entry of `config.evals` names."""
     made = {}
     for name, options in config.evals.items():
         module = importlib.import_module(f"ssl_jax.evaluators.{options.module}")
         options = {key: value for key, value in options.items() if key != "module"}
         made[name] = module.Evaluator(
-            measure, config, kind, parallel, vocabulary, stores, lengths, **options
+            measure, config, kind, parallel, vocabulary, stores, lengths, attach, **options
         )
     return made
 
@@ -405,7 +405,7 @@ def decisive(config, prepared, stores, teachers=()):
     values = json.loads(config.to_json())
     # Where the data and the teachers lie is this machine's business.
     del values["data"]["root"], values["task"]["folder"], values["task"]["augmented"]
-    values["teacher"]["runs"] = [run.params_hash for run in teachers]
+    values["teacher"] |= {"runs": [run.params_hash for run in teachers], "cache": ""}
     passport = json.loads((prepared / "data.json").read_text())
     hashes = {name: passport[name] for name in ("content_hash", "tokenizer_hash")}
     if config.data.examples == "task":
@@ -450,18 +450,27 @@ def _train(config, workdir):
     stores = open_stores(config, kind, prepared)
     examples = training_examples(config, kind, phases, stores["train"], vocabulary)
     teaching = distill.load_teachers(config, tokenizers.fingerprint(prepared / "tokenizer.json"), parallel)
+    decided = decisive(config, prepared, stores, teaching)
     teach = distill.make_teach(config, teaching) if teaching else None
+    attach = lambda part, batch: batch  # noqa: E731
+    if config.teacher.cache:
+        needed = teacher_cache.parts(config, kind, phases, examples, stores, vocabulary)
+        made_of = teacher_cache.passport(config, decided, kind, masks(config), teaching)
+        cache = teacher_cache.open_cache(config, made_of, needed)
+        decided["teacher"]["cache"] = cache.precision
+        # The teachers were read for their hashes: let them go before the student is made.
+        teach, attach, teaching = teacher_cache.teach, cache.attach, []
     teachers = [parallel.adopt(run.params) for run in teaching]
     compiled = parallel.compile(make_measure(config, model, vocabulary, counts, teach))
     measure = lambda params, batch: compiled(params, batch, teachers)  # noqa: E731
     train_step = parallel.compile(make_train_step(config, model, vocabulary, counts, teach), donate=True)
     lengths = {phase.length for phase in phases}
-    watched = build_evaluators(config, measure, kind, parallel, vocabulary, stores, lengths)
+    watched = build_evaluators(config, measure, kind, parallel, vocabulary, stores, lengths, attach)
 
     def create():
         return initial_state(config, model, vocabulary)
 
-    checkpoints = Checkpoints(workdir, decisive(config, prepared, stores, teaching), config.keep_checkpoints)
+    checkpoints = Checkpoints(workdir, decided, config.keep_checkpoints)
     restored = checkpoints.restore(parallel.like(jax.eval_shape(create)))
     state = parallel.create(create) if restored is None else parallel.adopt(restored)
     origin = ""
@@ -476,7 +485,7 @@ def _train(config, workdir):
 
     log = logs.Log(workdir, first_step, config.steps)
     meter = Meter(config, model, parallel.device_count, [run.model for run in teaching])
-    feed = batches_from(first_step, phases, examples, parallel)
+    feed = batches_from(first_step, phases, examples, parallel, attach)
     stop = StopRequest()
     if origin:
         log.say(origin)
@@ -566,11 +575,14 @@ def training_examples(config, kind, phases, store, vocabulary):
     ]
 
 
-def batches_from(first_step, phases, examples, parallel):
-    """Yields (phase, this host's rows of the batch) from `first_step` on, computed ahead."""
+def batches_from(first_step, phases, examples, parallel, attach):
+    """Yields (phase, this host's rows of the batch) from `first_step` on, computed ahead.
+
+    `attach(part, batch)` adds what a cache has of the teachers, see teacher_cache.py.
+    """
     for phase, batch in zip(phases, examples, strict=True):
         steps, rows = (max(phase.first, first_step), phase.last), parallel.rows(phase.batch_size)
-        for _, made in batches.prefetch(lambda step: batch(step, rows), *steps):  # noqa: B023
+        for _, made in batches.prefetch(lambda step: attach("train", batch(step, rows)), *steps):  # noqa: B023
             yield phase, made
 
 

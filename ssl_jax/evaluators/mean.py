@@ -1,5 +1,7 @@
 """Any objective as a validation metric: the training objectives, averaged over held-out text."""
 
+import functools
+
 from ssl_jax.data import batches
 from ssl_jax.errors import check_choice
 from ssl_jax.objectives import quotient
@@ -8,7 +10,7 @@ from ssl_jax.objectives import quotient
 class Evaluator:
     """Walks over a split in order, each example once, masked alike every time."""
 
-    def __init__(self, measure, config, kind, parallel, vocabulary, stores, lengths, *, split, max_batches):
+    def __init__(self, measure, config, kind, parallel, vocabulary, stores, lengths, attach, *, split, max_batches):
         """
         Args:
           measure: compiled `measure(params, batch)`, name -> (sum, weight) over the global batch.
@@ -18,6 +20,7 @@ class Evaluator:
           vocabulary: the tokenizer's.
           stores: split -> its store, see `train.open_stores`.
           lengths: the sequence lengths at which it will run.
+          attach: `attach(part, batch)` adds what a cache has of the teachers, see teacher_cache.py.
           split: one of `stores`: 'heldout' or 'train'.
           max_batches: stop after so many batches; 0: the whole split.
 
@@ -30,6 +33,7 @@ class Evaluator:
         self.parallel = parallel
         self.rows = parallel.rows(config.batch_size)
         self.max_batches = max_batches
+        self.attach = functools.partial(attach, f"eval_{split}")
         self.examples = {
             length: batches.evaluation_batches(
                 config.data, kind, stores[split], vocabulary, length, config.batch_size, config.seed
@@ -42,7 +46,7 @@ class Evaluator:
         examples = self.examples[length]
         totals = {}
         for number in range(min(examples.steps, self.max_batches or examples.steps)):
-            sums = self.measure(params, self.parallel.put_batch(examples(number, self.rows)))
+            sums = self.measure(params, self.parallel.put_batch(self.attach(examples(number, self.rows))))
             for name, pair in sums.items():
                 old = totals.get(name, (0.0, 0.0))
                 totals[name] = tuple(a + self.parallel.read(b) for a, b in zip(old, pair, strict=True))

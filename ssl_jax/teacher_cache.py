@@ -1,0 +1,340 @@
+"""What teachers say about a run's examples, computed once and kept on disk.
+
+A run shows every example under its global number and masks it by (seed, number), so a teacher's outputs for a number
+never change: students of a sweep share them, and teacher and student need not fit on a device together. A folder has
+
+    cache.json                the passport: what the outputs were made of, what is stored and how precisely
+    train/                    the examples that the run trains on, row n is number n
+    eval_heldout/             those of an evaluation of that split
+        token_logits.npy      [N, S, K] the K largest in falling order, or all of them, [N, S, V]; and
+        token_ids.npy         [N, S, K] whose they are; uint16, or int32 if needed
+        encoded.npy           [N, S, T]
+        states.npy            [N, M + 1, S, T]
+        scores.npy            [N, M, A, S, S]
+        class_logits.npy      [N, C]
+
+of which there is what the student's losses read; see distill.py. Work is done in FOLDER.partial; what was interrupted
+goes on with the rows that are there.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+import filelock
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from tqdm import tqdm
+
+from ssl_jax import distill
+from ssl_jax.checkpoints import differing_keys
+from ssl_jax.data import batches
+from ssl_jax.data.files import replacing
+from ssl_jax.errors import UserError, check_choice
+
+FORMAT = 1  # raise it when the meaning of the files changes
+NOTE_SECONDS = 30  # how often it is noted which rows are on disk
+AXIS = {"states": 1, "scores": 1}  # of the rows in distill.py's arrays; elsewhere 0
+
+
+class Part(NamedTuple):
+    """Examples of one kind: those trained on, or those of an evaluation."""
+
+    batch: Callable  # `batch(step, rows)` of data/batches.py
+    size: int  # examples of a batch
+    rows: int  # examples in all: numbers 0 to rows - 1
+
+
+def parts(config, kind, phases, examples, stores, vocabulary):
+    """The examples that a run asks its teachers about: 'train' and, for each split evaluated, 'eval_SPLIT' -> Part.
+
+    Args:
+      config: the run's.
+      kind, phases, examples, stores, vocabulary: see train.py.
+
+    Raises:
+      UserError: the config shows a teacher what cannot be kept; an evaluation has no such split or too little text.
+    """
+    if len(config.phases.lengths) > 1:
+        raise UserError(f"a cache of teachers is for one sequence length: phases.lengths={config.phases.lengths}")
+    if config.generator.kind != "none":
+        raise UserError(
+            f"a cache of teachers needs generator.kind=none, not {config.generator.kind}: "
+            "what a teacher sees changes as the generator learns"
+        )
+    # The number alone says which example it is, so the first phase's batches go on through those of a batch ramp.
+    seen = phases[-1].first_example + (phases[-1].last - phases[-1].first) * phases[-1].batch_size
+    made = {"train": Part(examples[0], phases[0].batch_size, seen)}
+    for options in config.evals.values():
+        check_choice(options.split, stores, "split of an evaluation")
+        batch = batches.evaluation_batches(
+            config.data, kind, stores[options.split], vocabulary, phases[0].length, config.batch_size, config.seed
+        )
+        last = min(batch.steps, options.max_batches or batch.steps) - 1
+        rows = last * config.batch_size + int(batch(last)["mask"].any(-1).sum())  # less what fills up the last batch
+        name = f"eval_{options.split}"
+        if name not in made or made[name].rows < rows:
+            made[name] = Part(batch, config.batch_size, rows)
+    return made
+
+
+def passport(config, decided, kind, masked, teachers):
+    """What decides a teacher's output for a number, as a JSON-able dict.
+
+    Args:
+      config: the run's.
+      decided: what `train.decisive` says of it.
+      kind: of examples, see `train.example_kind`.
+      masked: whether tokens are hidden, see `train.masks`.
+      teachers: what `distill.load_teachers` gave.
+    """
+    keys = ("examples", "short", "passes", "borders", "max_documents", "heldout")
+    return {
+        "format": FORMAT,
+        "teachers": decided["teacher"]["runs"],
+        "layer_maps": distill.layer_maps(config, teachers),
+        "prepared": decided["prepared"],
+        "seed": config.seed,
+        "length": config.phases.lengths[0],
+        "kind": kind,
+        "masked": masked,
+        "data": {key: config.data[key] for key in keys},
+        "corruption": decided["corruption"],
+    }
+
+
+class Cache(NamedTuple):
+    """An open cache: `arrays`, part -> name -> memory-mapped rows, and `precision`, its 'top_k' and 'dtype'."""
+
+    arrays: dict
+    precision: dict
+
+    def attach(self, part, batch):
+        """The batch with `teacher`, name -> [B, ...]: the rows of its examples, copied from disk."""
+        # Rows that fill up an evaluation's last batch have no example, and weigh nothing.
+        rows = {name: x[np.minimum(batch["index"], len(x) - 1)] for name, x in self.arrays[part].items()}
+        return batch | {"teacher": rows}
+
+
+def teach(out, batch, params):
+    """As the `teach` of `distill.make_teach`, from the rows that `Cache.attach` put into the batch."""
+    del out, params
+    made = {name: jnp.moveaxis(x.astype(jnp.float32), 0, AXIS.get(name, 0)) for name, x in batch["teacher"].items()}
+    if "token_ids" in made:
+        made["token_ids"] = batch["teacher"]["token_ids"].astype(jnp.int32)
+    return made
+
+
+def open_cache(config, expected, needed):
+    """Opens `config.teacher.cache` for a run.
+
+    Args:
+      config: the run's.
+      expected: its `passport`.
+      needed: its `parts`.
+
+    Returns:
+      A Cache of what the losses read.
+
+    Raises:
+      UserError: there is none; it is stale (the line holds the differing keys); something that is read, or some rows
+        of it, are missing; a file cannot be read or is not what cache.json says.
+    """
+    folder, names = Path(config.teacher.cache), distill.taught(config)
+    where, anew = f"teacher.cache={folder}", "make it anew with scripts/cache_teacher.py"
+    try:
+        saved = json.loads((folder / "cache.json").read_text())
+        made_of, stored, precision = (saved[key] for key in ("made_of", "arrays", "precision"))
+    except FileNotFoundError as error:
+        raise UserError(f"{where}: there is no {error.filename}; make it with scripts/cache_teacher.py") from error
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{where}: cache.json cannot be read; {anew}") from error
+    if expected["layer_maps"] is None:  # this student's losses do not ask
+        expected = expected | {"layer_maps": made_of["layer_maps"]}
+    missing = [f"{part}/{name}" for part in needed for name in names if name not in stored.get(part, ())]
+    if made_of["format"] == FORMAT and missing:
+        raise UserError(f"{where} has no {', '.join(missing)}, which this run's losses read; {anew}")
+    differing = differing_keys(made_of, expected)
+    if differing:
+        raise UserError(f"{where} is stale: {', '.join(differing)}; {anew}")
+    arrays = {}
+    for part, (_, _, rows) in needed.items():
+        read = [*names, *(["token_ids"] if "token_ids" in stored[part] and "token_logits" in names else [])]
+        arrays[part] = {name: _load(folder / part / f"{name}.npy", stored[part][name], anew) for name in read}
+        there = min(map(len, arrays[part].values()))
+        if there < rows:
+            raise UserError(f"{where} has {there} rows in {part}, and this run needs {rows}; {anew}")
+    return Cache(arrays, precision)
+
+
+def _load(path, stored, anew):
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} cannot be read: {(str(error) or repr(error)).splitlines()[0]}; {anew}") from error
+    there = {"dtype": array.dtype.name, "shape": list(array.shape)}
+    if there != stored:
+        differing = ", ".join(differing_keys(stored, there))
+        raise UserError(f"{path} is not the array that cache.json tells of: {differing}; {anew}")
+    return array
+
+
+def make_rows(config, corrupt, teach, top_k, dtype):
+    """Returns the pure `rows(params, batch, total, shard)`: what is kept of each example, name -> [B, ...].
+
+    And `kept` [B, S] float32, where the top_k logits are: which share of the teacher's probability they have at
+    `teacher.temperature`.
+
+    Args:
+      config: the run's.
+      corrupt: see `train.make_corrupt`.
+      teach: see `distill.make_teach`; `params` are its teachers'.
+      top_k: how many logits of a token; 0: all.
+      dtype: 'float16' or 'float32'.
+    """
+    temperature = config.teacher.temperature
+
+    def rows(params, batch, *, total, shard):
+        del total, shard
+        made = teach({}, corrupt(batch), params)
+        extra = {}
+        if top_k and "token_logits" in made:
+            logits = made["token_logits"]
+            made["token_logits"], ids = lax.top_k(logits, top_k)
+            everything, part = (jax.nn.logsumexp(x / temperature, axis=-1) for x in (logits, made["token_logits"]))
+            small = logits.shape[-1] <= 1 << 16
+            extra = {"token_ids": ids.astype(jnp.uint16 if small else jnp.int32), "kept": jnp.exp(part - everything)}
+        return {name: jnp.moveaxis(x.astype(dtype), AXIS.get(name, 0), 0) for name, x in made.items()} | extra
+
+    return rows
+
+
+def write_cache(folder, identity, parts, rows, parallel, params, pieces):
+    """Writes a cache: `folder` appears whole or not at all, and what was interrupted goes on.
+
+    Args:
+      folder: where; there must be none yet.
+      identity: `made_of`, the run's `passport`; `precision`, `top_k` and `dtype`; `temperature`, at which kept
+        probability is told; `names`, what `distill.taught` says.
+      parts: see `parts`.
+      rows: what `make_rows` gave.
+      parallel, params: the devices, and the teachers' parameters on them.
+      pieces: in how many a batch is computed, for the sake of memory.
+
+    Returns:
+      The content of cache.json: `made_of`, `precision`; `arrays`, part -> name -> `dtype` and `shape`; `kept`, `mean`
+      and `least` share of the teacher's probability at a token but padding, and the `temperature`; None without top_k.
+
+    Raises:
+      UserError: `folder` is there, or another process writes it; a value is not finite in this dtype.
+      OSError: the disk is full, ...
+    """
+    folder = Path(folder)
+    partial = folder.with_name(folder.name + ".partial")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    compiled = parallel.compile(rows)
+
+    def compute(batch):
+        placed = parallel.put_batch(batch)
+        axes = placed["index"].ndim  # of the batch: devices and rows under pmap
+        return {name: _merged(x, axes) for name, x in compiled(params, placed).items()}
+
+    try:
+        with filelock.FileLock(f"{folder}.lock", timeout=0):
+            if folder.exists():
+                raise UserError(f"{folder} is there already: remove it, or name another folder")
+            sizes = {name: part.size // pieces for name, part in parts.items()}
+            rows_of = {name: part.rows for name, part in parts.items()}
+            state = _begin(partial, identity | {"rows": rows_of, "sizes": sizes})
+            for name, part in parts.items():
+                _write_part(partial, state, name, part, sizes[name], compute)
+            probability, tokens, least = state["kept"]
+            content = {key: identity[key] for key in ("made_of", "precision")}
+            content |= {"arrays": state["arrays"], "kept": None}
+            if tokens:
+                kept = {"mean": probability / tokens, "least": least, "temperature": identity["temperature"]}
+                content["kept"] = kept
+            with replacing(partial / "cache.json") as file:
+                file.write(json.dumps(content, indent=2).encode())
+            (partial / "progress.json").unlink()
+            os.rename(partial, folder)
+            return content
+    except filelock.Timeout as error:
+        raise UserError(f"another process is writing {folder}") from error
+
+
+def _merged(x, axes):
+    """[..., *row] with so many axes of the batch, as NumPy's [B, *row]."""
+    x = np.asarray(x)
+    return x.reshape(-1, *x.shape[axes:])
+
+
+def _begin(partial, identity):
+    """What is on disk of this very cache: the content of progress.json; of another one, nothing stays."""
+    with contextlib.suppress(OSError, ValueError):
+        state = json.loads((partial / "progress.json").read_text())
+        if not differing_keys(state["identity"], identity):
+            return state
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    # kept: sum of the shares, number of tokens, least share.
+    return {"identity": identity, "done": {}, "arrays": {}, "kept": [0.0, 0, 1.0]}
+
+
+def _write_part(partial, state, name, part, size, compute):
+    """Writes the rows of a part that are not on disk yet, `size` at a time, and notes in `state` what is."""
+    first, last = (-(-rows // size) for rows in (state["done"].get(name, 0), part.rows))
+    (partial / name).mkdir(exist_ok=True)
+    files, noted = {}, time.monotonic()
+
+    def piece(number):
+        step, start = divmod(number * size, part.size)
+        return part.batch(step, slice(start, start + size))
+
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(tqdm(desc=name, total=part.rows, initial=first * size, unit="example"))
+        for number, batch in batches.prefetch(piece, first, last):
+            start, stop = number * size, min((number + 1) * size, part.rows)
+            made = {key: x[: stop - start] for key, x in compute(batch).items()}
+            if "kept" in made:
+                shares = made.pop("kept")[batch["mask"][: stop - start]].astype(np.float64)
+                probability, tokens, least = state["kept"]
+                least = min(least, float(shares.min()))
+                state["kept"] = [probability + float(shares.sum()), tokens + shares.size, least]
+            for key, x in made.items():
+                if not np.isfinite(x).all():
+                    raise UserError(f"{key} of examples {start} on is not finite as {x.dtype}: use --dtype float32")
+                if key not in files:
+                    shape = (part.rows, *x.shape[1:])
+                    state["arrays"].setdefault(name, {})[key] = {"dtype": x.dtype.name, "shape": list(shape)}
+                    files[key] = stack.enter_context(_open(partial / name / f"{key}.npy", x.dtype, shape, start))
+                files[key].write(np.ascontiguousarray(x).data)
+            bar.update(stop - start)
+            if stop == part.rows or time.monotonic() - noted > NOTE_SECONDS:
+                state["done"][name] = stop
+                _note(partial, state, files.values())
+                noted = time.monotonic()
+
+
+def _note(partial, state, files):
+    """Writes progress.json when what it tells of is on disk."""
+    for file in files:
+        file.flush()
+        os.fsync(file.fileno())
+    with replacing(partial / "progress.json") as file:
+        file.write(json.dumps(state).encode())
+
+
+def _open(path, dtype, shape, start):
+    """A .npy file of this shape, opened for writing at row `start`."""
+    # Not memory-mapped: a full disk would kill the process without a word.
+    file = open(path, "r+b" if start else "wb")  # noqa: SIM115
+    np.lib.format.write_array_header_1_0(file, dict(descr=dtype.str, fortran_order=False, shape=shape))
+    file.seek(start * dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64)), os.SEEK_CUR)
+    return file
