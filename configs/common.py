@@ -94,6 +94,7 @@ def base():
                 adversarial=0.0,
                 classify=0.0,
                 soft_targets=0.0,
+                soft_predictions=0.0,
                 cosine=0.0,
                 embedding=0.0,
                 hidden=0.0,

@@ -84,7 +84,7 @@ def prediction(config, name):
 
 
 def mlm(config, name):
-    config.losses.update(attention=0.0, hidden=0.0, embedding=0.0, soft_targets=1.0, mlm=1.0)
+    config.losses.update(attention=0.0, hidden=0.0, embedding=0.0, soft_predictions=1.0, mlm=1.0)
     config.corruption.rate = bert.DEMO["corruption.rate"] if name == "demo" else 0.15
 
 

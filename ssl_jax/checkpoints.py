@@ -19,9 +19,10 @@ from ssl_jax.errors import UserError
 def fingerprint(tree):
     """One number per array that changes with any of its bits: [leaves] uint32.
 
-    The sum, modulo 2**32, of every element's bits times an odd number made from its index. An odd
-    factor has an inverse, so no change of a single element can cancel. Integer sums do not depend on
-    their order, so the numbers are the same on one device, on a mesh and after a restart.
+    The sum, modulo 2**32, of every element's bits times an odd number made from its index, mixed. An odd factor has
+    an inverse and so has the mixing, so no change of a single element can cancel; without the mixing an even number
+    of changed signs would. Integer sums do not depend on their order, so the numbers are the same on one device, on a
+    mesh and after a restart.
     """
 
     def one(x):
@@ -29,7 +30,9 @@ def fingerprint(tree):
         index = jnp.zeros(x.shape, jnp.uint32)
         for axis, size in enumerate(x.shape):
             index = index * jnp.uint32(size) + lax.broadcasted_iota(jnp.uint32, x.shape, axis)
-        return jnp.sum(bits.astype(jnp.uint32) * (2 * index + 1), dtype=jnp.uint32)
+        product = bits.astype(jnp.uint32) * (2 * index + 1)
+        mixed = (product ^ (product >> 15)) * jnp.uint32(0x9E3779B1)
+        return jnp.sum(mixed ^ (mixed >> 13), dtype=jnp.uint32)
 
     return jnp.stack([one(x) for x in jax.tree.leaves(tree)])
 

@@ -4,7 +4,9 @@ A teacher sees what the student sees, without dropout, and no gradient reaches i
 losses read of it (objectives.TAUGHT):
 
     token_logits  [B, S, V]         at every token; from a cache [B, S, K], the largest, and
-    token_ids     [B, S, K] int32   whose they are
+    token_ids     [B, S, K] int32   whose they are, and
+    token_rest    [B, S]            the log of the sum of exp(logit / temperature) of all others
+    predicted_logits [B, P, V]      at the tokens that are predicted
     encoded       [B, S, T]         the last hidden states
     states        [M + 1, B, S, T]  its embeddings, and its layers that teach the student's M
     scores        [M, B, A, S, S]   attention before mask and softmax, of the same layers
@@ -22,6 +24,10 @@ from ml_collections import ConfigDict
 from ssl_jax import objectives
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.runs import load_run, read_config
+
+
+# The heads that make the logits that are compared, as in objectives.HEADS.
+LOGITS = {"token_logits": ("language", "tokens"), "predicted_logits": ("language",), "class_logits": ("classes",)}
 
 
 def taught(config):
@@ -120,7 +126,7 @@ def check_teacher(config, names, run, tokenizer_hash):
         raise UserError(f"{where} has model.causal={theirs.causal} and the student {ours.causal}")
     if theirs.positions < max(config.phases.lengths):
         raise UserError(f"{where} has {theirs.positions} positions, phases.lengths={config.phases.lengths} needs more")
-    if "token_logits" in names and _decoder_rows(ours) != _decoder_rows(theirs):
+    if {"token_logits", "predicted_logits"} & set(names) and _decoder_rows(ours) != _decoder_rows(theirs):
         raise UserError(
             f"{where} predicts among {_decoder_rows(theirs)} tokens and positions, the student among {_decoder_rows(ours)}: "
             "model.predict_positions and model.positions must agree"
@@ -142,9 +148,10 @@ def check_teacher(config, names, run, tokenizer_hash):
         raise UserError(
             f"losses.cosine compares vectors: {where} has hidden size {theirs.hidden_size}, the student {ours.hidden_size}"
         )
-    head = {"token_logits": "clm" if theirs.causal else "mlm", "class_logits": "classes"}
     for name in names:
-        if name in head and (head[name] not in run.model.heads or run.model.generator and name == "token_logits"):
+        heads = set(LOGITS.get(name, ())) - {"tokens"}
+        heads = {language_head(theirs) if head == "language" else head for head in heads}
+        if heads - set(run.model.heads) or run.model.generator and "mlm" in heads:
             raise UserError(f"{where} has no head for {name}: its trunk was trained without losses that have one")
     if "class_logits" in names and (run.config.task.name, run.model.classes[0]) != (config.task.name, config.task.classes):
         raise UserError(
@@ -184,6 +191,8 @@ def make_teach(config, runs):
                 at = jnp.array(layers) - 1
                 theirs["scores"] = theirs["layers"]["scores"][at]
                 theirs["states"] = jnp.concatenate([theirs["embedded"][None], theirs["layers"]["hidden"][at]])
+            if "predicted_logits" in names:
+                theirs["predicted_logits"] = theirs[f"{language_head(model.config)}_logits"]
             made.append({name: theirs[name].astype(jnp.float32) for name in names})
         return lax.stop_gradient(jax.tree.map(lambda *x: sum(x) / len(x), *made))
 
@@ -192,9 +201,15 @@ def make_teach(config, runs):
 
 def trunk_and_heads(model, names):
     """A run's model as a teacher: its trunk, and the heads whose logits are compared."""
-    heads = {"token_logits": ("clm" if model.config.causal else "mlm", "tokens"), "class_logits": ("classes",)}
-    needed = {head for name in names for head in heads.get(name, ())}
+    needed = {head for name in names for head in LOGITS.get(name, ())}
+    if "language" in needed:
+        needed = needed - {"language"} | {language_head(model.config)}
     return model.clone(heads=tuple(sorted(needed)), generator=None)
+
+
+def language_head(config):
+    """The head that a trunk predicts tokens with."""
+    return "clm" if config.causal else "mlm"
 
 
 def own_outputs(out, batch, params):
@@ -202,6 +217,7 @@ def own_outputs(out, batch, params):
     del batch, params
     made = {"scores": out["layers"]["scores"], "encoded": out["encoded"]}
     made |= {name: out[name] for name in ("token_logits", "class_logits") if name in out}
+    made |= {"predicted_logits": out[name] for name in ("mlm_logits", "clm_logits") if name in out}
     if "fitted" in out:
         made["states"] = out["fitted"]
     return lax.stop_gradient(made)

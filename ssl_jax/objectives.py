@@ -203,30 +203,60 @@ def adversarial(out, batch):
     )
 
 
-def soft_targets(out, batch, *, temperature):
-    """The teacher's distribution over the vocabulary at every token but padding (DistilBERT, section 2, L_ce).
+def _soften(ours, theirs, weights, temperature):
+    """T^2 KL(teacher || student) at a temperature T, and how often both have the same favourite.
 
-    As released (distiller.py): KL(teacher || student) at a temperature T, times T^2, which keeps the gradients'
-    size (Hinton et al. 2015, section 2). Reads `out['token_logits']` [B, S, V], `out['teacher']['token_logits']`
-    and `batch['mask']`. A cached teacher may have its K largest logits alone, [B, S, K], with
-    `['token_ids']` [B, S, K]: its distribution is theirs.
+    Args:
+      ours: logits [..., V].
+      theirs: the teacher's: `logits` [..., V]; or [..., K], with `ids` [..., K], whose they are, and `rest` [...], the
+        logarithm of what all others' exp(logit / T) sum up to. Those count as one outcome, which both have.
+      weights: [...].
     """
-    teacher, weights = out["teacher"], batch["mask"].astype(jnp.float32)
-    ours, theirs = (x["token_logits"].astype(jnp.float32) / temperature for x in (out, teacher))
-    normalisers = [jax.nn.logsumexp(x, axis=-1) for x in (ours, theirs)]
-    best = ours.max(-1)
-    if "token_ids" in teacher:
-        ours = jnp.take_along_axis(ours, teacher["token_ids"], axis=-1)
-    # sum of p (log p - log q), where the normalisers of both are left out of the sum over the vocabulary
-    p = jnp.exp(theirs - normalisers[1][..., None])
-    divergence = (p * (theirs - ours)).sum(-1) - normalisers[1] + normalisers[0]
+    ours, logits = (x.astype(jnp.float32) / temperature for x in (ours, theirs["logits"]))
+    best, log_sum = ours.max(-1), jax.nn.logsumexp(ours, axis=-1)
+    their_log_sum = jax.nn.logsumexp(logits, axis=-1)
+    extra = 0.0
+    if "ids" in theirs:
+        ours = jnp.take_along_axis(ours, theirs["ids"], axis=-1)
+        their_log_sum = jnp.logaddexp(their_log_sum, theirs["rest"])
+        log_rest = theirs["rest"] - their_log_sum
+        # What is left for the others; float32 knows no less than 6e-8 beside 1.
+        left = jnp.maximum(1 - jnp.exp(ours - log_sum[..., None]).sum(-1), 6e-8)
+        extra = jnp.exp(log_rest) * (log_rest - jnp.log(left))
+    p = jnp.exp(logits - their_log_sum[..., None])
+    log_ratio = logits - ours + (log_sum - their_log_sum)[..., None]
+    divergence = (p * log_ratio).sum(-1) + extra
     # Comparing with the largest is several times as fast on a CPU as two times argmax.
-    agree = ((theirs == theirs.max(-1, keepdims=True)) & (ours == best[..., None])).any(-1)
+    agree = ((logits == logits.max(-1, keepdims=True)) & (ours == best[..., None])).any(-1)
+    weights = weights.astype(jnp.float32)
     return Term(
         temperature**2 * (divergence * weights).sum(),
         weights.sum(),
         {"agreement": ((agree * weights).sum(), weights.sum())},
     )
+
+
+def soft_targets(out, batch, *, temperature):
+    """The teacher's distribution over the vocabulary at every token but padding (DistilBERT, section 2, L_ce).
+
+    As released (distiller.py): KL(teacher || student) at a temperature T, times T^2, which keeps the gradients'
+    size (Hinton et al. 2015, section 2). Reads `out['token_logits']` [B, S, V], `out['teacher']['token_logits']`
+    and `batch['mask']`. A cached teacher may have its K largest logits alone, [B, S, K], with `['token_ids']`
+    [B, S, K] and `['token_rest']` [B, S], see `_soften`.
+    """
+    names = {"token_logits": "logits", "token_ids": "ids", "token_rest": "rest"}
+    theirs = {names[name]: x for name, x in out["teacher"].items() if name in names}
+    return _soften(out["token_logits"], theirs, batch["mask"], temperature)
+
+
+def soft_predictions(out, batch, *, temperature):
+    """The same at the tokens that are predicted alone: the released DistilBERT code's --restrict_ce_to_mask.
+
+    Reads `out['mlm_logits']` or `out['clm_logits']` [B, P, V], `out['teacher']['predicted_logits']` and
+    `batch['weights']` [B, P].
+    """
+    ours = out["mlm_logits"] if "mlm_logits" in out else out["clm_logits"]
+    return _soften(ours, {"logits": out["teacher"]["predicted_logits"]}, batch["weights"], temperature)
 
 
 def cosine(out, batch):
@@ -299,23 +329,23 @@ def soft_labels(out, batch, *, temperature):
 OBJECTIVES = {
     "mlm": mlm, "clm": clm, "nsp": pair, "sop": pair, "rtd": rtd, "rtd_masked": rtd_masked,
     "replaced_mlm": replaced_mlm, "all_tokens": all_tokens, "adversarial": adversarial,
-    "classify": classify, "soft_targets": soft_targets, "cosine": cosine, "embedding": embedding, "hidden": hidden,
-    "attention": attention, "soft_labels": soft_labels,
+    "classify": classify, "soft_targets": soft_targets, "soft_predictions": soft_predictions, "cosine": cosine,
+    "embedding": embedding, "hidden": hidden, "attention": attention, "soft_labels": soft_labels,
 }  # fmt: skip
-# The heads that each objective reads.
+# The heads that each objective reads; 'language' is the trunk's own, 'clm' if it is causal, else 'mlm'.
 HEADS = {
     "mlm": ("mlm",), "clm": ("clm",), "nsp": ("pair",), "sop": ("pair",), "rtd": ("replaced",),
     "rtd_masked": ("replaced",), "replaced_mlm": ("restored",), "all_tokens": ("copied",),
     "adversarial": ("mlm", "replaced", "baseline"), "classify": ("classes",),
-    "soft_targets": ("tokens",), "cosine": (), "embedding": ("fit",), "hidden": ("fit",), "attention": (),
-    "soft_labels": ("classes",),
+    "soft_targets": ("language", "tokens"), "soft_predictions": ("language",), "cosine": (), "embedding": ("fit",),
+    "hidden": ("fit",), "attention": (), "soft_labels": ("classes",),
 }  # fmt: skip
 # What each objective of distillation reads of `out['teacher']`.
 TAUGHT = {
-    "soft_targets": "token_logits", "cosine": "encoded", "embedding": "states", "hidden": "states",
-    "attention": "scores", "soft_labels": "class_logits",
+    "soft_targets": "token_logits", "soft_predictions": "predicted_logits", "cosine": "encoded",
+    "embedding": "states", "hidden": "states", "attention": "scores", "soft_labels": "class_logits",
 }  # fmt: skip
 # The keys of `config.teacher` that an objective is told.
-OPTIONS = {"soft_targets": ("temperature",), "soft_labels": ("temperature",)}
+OPTIONS = {name: ("temperature",) for name in ("soft_targets", "soft_predictions", "soft_labels")}
 NEED_REPLACEMENTS = {"rtd", "rtd_masked", "replaced_mlm", "adversarial"}
 NEED_MASKS = {"mlm", "all_tokens"} | NEED_REPLACEMENTS

@@ -8,6 +8,7 @@ never change: students of a sweep share them, and teacher and student need not f
     eval_heldout/             those of an evaluation of that split
         token_logits.npy      [N, S, K] the K largest in falling order, or all of them, [N, S, V]; and
         token_ids.npy         [N, S, K] whose they are; uint16, or int32 if needed
+        token_rest.npy        [N, S] what the others weigh, at `teacher.temperature`
         encoded.npy           [N, S, T]
         states.npy            [N, M + 1, S, T]
         scores.npy            [N, M, A, S, S]
@@ -68,6 +69,8 @@ def parts(config, kind, phases, examples, stores, vocabulary):
             f"a cache of teachers needs generator.kind=none, not {config.generator.kind}: "
             "what a teacher sees changes as the generator learns"
         )
+    if config.losses.soft_predictions:
+        raise UserError("a cache of teachers keeps logits at all tokens: set losses.soft_predictions=0, soft_targets > 0")
     # The number alone says which example it is, so the first phase's batches go on through those of a batch ramp.
     seen = phases[-1].first_example + (phases[-1].last - phases[-1].first) * phases[-1].batch_size
     made = {"train": Part(examples[0], phases[0].batch_size, seen)}
@@ -106,6 +109,7 @@ def passport(config, decided, kind, masked, teachers):
         "masked": masked,
         "data": {key: config.data[key] for key in keys},
         "corruption": decided["corruption"],
+        "temperature": config.teacher.temperature,
     }
 
 
@@ -157,6 +161,8 @@ def open_cache(config, expected, needed):
         raise UserError(f"{where}: cache.json cannot be read; {anew}") from error
     if expected["layer_maps"] is None:  # this student's losses do not ask
         expected = expected | {"layer_maps": made_of["layer_maps"]}
+    if not precision["top_k"]:  # all logits are there, for any temperature
+        expected = expected | {"temperature": made_of["temperature"]}
     missing = [f"{part}/{name}" for part in needed for name in names if name not in stored.get(part, ())]
     if made_of["format"] == FORMAT and missing:
         raise UserError(f"{where} has no {', '.join(missing)}, which this run's losses read; {anew}")
@@ -165,7 +171,8 @@ def open_cache(config, expected, needed):
         raise UserError(f"{where} is stale: {', '.join(differing)}; {anew}")
     arrays = {}
     for part, (_, _, rows) in needed.items():
-        read = [*names, *(["token_ids"] if "token_ids" in stored[part] and "token_logits" in names else [])]
+        short = ("token_ids", "token_rest") if "token_ids" in stored[part] and "token_logits" in names else ()
+        read = [*names, *short]
         arrays[part] = {name: _load(folder / part / f"{name}.npy", stored[part][name], anew) for name in read}
         there = min(map(len, arrays[part].values()))
         if there < rows:
@@ -210,6 +217,9 @@ def make_rows(config, corrupt, teach, top_k, dtype):
             everything, part = (jax.nn.logsumexp(x / temperature, axis=-1) for x in (logits, made["token_logits"]))
             small = logits.shape[-1] <= 1 << 16
             extra = {"token_ids": ids.astype(jnp.uint16 if small else jnp.int32), "kept": jnp.exp(part - everything)}
+            # log(e^everything - e^part); float32 knows no less than 6e-8 of the whole.
+            left = jnp.maximum(-jnp.expm1(part - everything), 6e-8)
+            made["token_rest"] = everything + jnp.log(left)
         return {name: jnp.moveaxis(x.astype(dtype), AXIS.get(name, 0), 0) for name, x in made.items()} | extra
 
     return rows

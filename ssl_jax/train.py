@@ -180,6 +180,8 @@ def check(config, phases, parallel):
     if not any(config.losses.values()):
         raise UserError("all losses have weight 0: nothing to train")
     masked = [name for name, weight in config.losses.items() if weight and name in NEED_MASKS]
+    if config.losses.soft_predictions and not config.model.causal:
+        masked.append("soft_predictions")
     if masked and not config.corruption.rate:
         raise UserError(f"losses.{masked[0]} asks for hidden tokens: set corruption.rate above 0, or its weight to 0")
     for name, options in config.evals.items():
@@ -214,7 +216,7 @@ def masks(config):
 def predictions_per_sequence(config, length):
     """How many tokens of a full sequence the objectives predict, at most."""
     if not masks(config):
-        return length - 1 if config.losses.clm else 0
+        return length - 1 if config.losses.clm or config.losses.soft_predictions else 0
     return max(corruption.prediction_counts(length, config.corruption.rate, config.corruption.max_predictions))
 
 
@@ -231,7 +233,7 @@ def make_corrupt(config, vocabulary, counts=None):
     `counts`: see `token_counts`.
     """
     if not masks(config):
-        return corruption.next_tokens if config.losses.clm else lambda batch: batch
+        return corruption.next_tokens if config.model.causal else lambda batch: batch
     key = stream(config, CORRUPTION)
 
     def corrupt(batch):

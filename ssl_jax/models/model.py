@@ -155,8 +155,9 @@ def build_model(config):
     """
     losses = {name for name, weight in config.losses.items() if weight}
     needed = {head for name in losses for head in objectives.HEADS[name]}
-    if "tokens" in needed:
-        needed.add("clm" if config.model.causal else "mlm")
+    own_language = "language" in needed
+    if own_language:
+        needed = needed - {"language"} | {"clm" if config.model.causal else "mlm"}
     if needed & {"pair", "classes"} and not config.model.pooler:
         raise UserError(
             "losses on sentence pairs and classes read the pooled vector: set model.pooler=True or their weight to 0"
@@ -169,8 +170,8 @@ def build_model(config):
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}
     trunk = TransformerConfig(**{name: config.model[name] for name in fields})
     generator = build_generator(config.generator, trunk, losses)
-    if "tokens" in needed and generator is not None:
-        raise UserError("losses.soft_targets reads the trunk's own logits: set its weight to 0 or generator.kind=none")
+    if own_language and generator is not None:
+        raise UserError("losses.soft_targets and soft_predictions read the trunk's own logits: set generator.kind=none")
     classes = (0, "none")
     if "classes" in needed:
         classes = (config.task.classes, config.task.activation)
