@@ -59,6 +59,9 @@ def get_config(variant="bert-base,topics"):
             ramp=dict(start=0),
             model=dict(pooler=True),
             generator=dict(kind="none", first_stage=0.0),
+            teacher=dict(runs=()),
+            init_from="",  # a student's start is not its fine-tuning's
+            init_layers=(),
             losses=dict(classify=1.0),
             corruption=dict(rate=0.0),
             data=dict(examples="task", borders=False),

@@ -215,6 +215,30 @@ def test_one_document_is_enough_for_segments(tmp_path):
     assert index[0, 0] == 0 and index[0, 3] == 10
 
 
+@pytest.mark.parametrize("length", [12, 16, 64])
+def test_single_texts_are_the_pieces_of_a_plain_loop(tmp_path, length):
+    """lm_seqs_dataset.py: long texts are cut, what has 11 tokens or fewer with [CLS] and [SEP] is dropped."""
+    rng = random.Random(0)
+    store = FakeStore(tmp_path, [[rng.randint(1, 9) for _ in range(rng.randint(1, 30))] for _ in range(100)])
+    expected = []
+    for first, last in itertools.pairwise(store.sentences[store.documents]):
+        text = store.tokens[first:last].tolist()
+        for at in range(0, len(text), length - 2):
+            sequence = [START, *text[at : at + length - 2], SEPARATOR]
+            if len(sequence) > 11:
+                expected.append(sequence)
+    index = pairs.pair_index(store, "single", length, 0.5, 0, 1)
+    assert len(index) == len(expected) > 30
+    data = ConfigDict(dict(short=0.5, passes=3, borders=False))
+    evaluation = batches.evaluation_batches(data, "single", store, VOCABULARY, length, len(index), 0)
+    batch = evaluation(0)
+    made = [tokens[real].tolist() for tokens, real in zip(batch["tokens"], batch["mask"], strict=True)]
+    assert made == expected and not batch["segments"].any() and not batch["pair"].any()
+    # In training each of them once an epoch: another pass would give the same ones.
+    training = batches.training_batches(data, "single", store, VOCABULARY, length, len(index), 0)
+    assert sorted(row[real].tolist() for row, real in zip(training(1)["tokens"], training(1)["mask"])) == sorted(expected)
+
+
 def make_batches(store, **options):
     options = dict(length=32, batch_size=16, seed=0, passes=2, short=0.1) | options
     return batches.PairBatches(store, VOCABULARY, **options)
@@ -386,8 +410,9 @@ def test_kinds_of_examples_come_from_the_data_block(store):
     data = ConfigDict(dict(short=0.2, passes=3, borders=True))
     for kind in pairs.PAIRS:
         training = batches.training_batches(data, kind, store, VOCABULARY, 32, 16, 5, 2, 40)
+        passes = 1 if kind == "single" else 3  # all of its passes would be the same
         expected = make_batches(
-            store, pairs=kind, short=0.2, passes=3, seed=5, first_step=2, first_example=40
+            store, pairs=kind, short=0.2, passes=passes, seed=5, first_step=2, first_example=40
         )
         assert np.array_equal(training(9)["tokens"], expected(9)["tokens"])
         evaluation = batches.evaluation_batches(data, kind, store, VOCABULARY, 32, 16, 5)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from configs import albert, bert, electra, gpt1, gpt2, gpt3
-from ssl_jax import flops, train
+from configs import albert, bert, distilbert, electra, gpt1, gpt2, gpt3, tinybert
+from ssl_jax import distill, flops, train
 from ssl_jax.describe import describe
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
@@ -42,14 +42,16 @@ def test_cased_vocabulary_has_the_released_count():
 
 
 PAPERS = {"bert": bert, "gpt1": gpt1, "gpt2": gpt2, "gpt3": gpt3, "albert": albert, "electra": electra}
-VARIANTS = [(paper, size) for paper, module in PAPERS.items() for size in module.SIZES]
+STUDENTS = {"distilbert": distilbert, "tinybert": tinybert}  # these do not train without a teacher
+ALL = PAPERS | STUDENTS
+VARIANTS = [(paper, size) for paper, module in ALL.items() for size in module.SIZES]
 
 
 @pytest.mark.parametrize("paper, size", VARIANTS)
 def test_every_variant_takes_the_suffix_smoke(paper, size):
-    config = PAPERS[paper].get_config(f"{size},smoke")
+    config = ALL[paper].get_config(f"{size},smoke")
     assert config.steps <= 20 and describe(config)["parameters"] < 150_000
-    full = PAPERS[paper].get_config(size)
+    full = ALL[paper].get_config(size)
     for same in ("losses", "data.examples", "model.share", "model.norm", "model.causal", "optimizer.name", "generator"):
         assert functools.reduce(getattr, same.split("."), config) == functools.reduce(getattr, same.split("."), full)
 
@@ -57,8 +59,8 @@ def test_every_variant_takes_the_suffix_smoke(paper, size):
 @pytest.mark.parametrize("paper, size", VARIANTS)
 @pytest.mark.parametrize("suffix", ["release", "v2", "printed"])
 def test_suffixes_change_the_config_and_it_still_builds(paper, size, suffix):
-    module = PAPERS[paper]
-    known = {"release": paper != "gpt3", "v2": paper == "albert", "printed": paper == "gpt3"}[suffix]
+    module = ALL[paper]
+    known = {"release": paper not in ("gpt3", "distilbert"), "v2": paper == "albert", "printed": paper == "gpt3"}[suffix]
     if not known:
         with pytest.raises(UserError, match=f"unknown suffix '{suffix}'"):
             module.get_config(f"{size},{suffix}")
@@ -67,6 +69,28 @@ def test_suffixes_change_the_config_and_it_still_builds(paper, size, suffix):
     assert describe(config)["parameters"] > 0
     if suffix != "printed" or size in gpt3.PRINTED:
         assert config != module.get_config(size)
+
+
+STAGES = {
+    "intermediate": ({"attention", "hidden", "embedding"}, (32, 20.0, "constant", 0.0)),
+    "prediction": ({"soft_labels"}, (32, 3.0, "linear_peaked", 0.1)),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_tinyberts_stages_are_tasks(stage):
+    losses, expected = STAGES[stage]
+    config = tinybert.get_config(f"4-312,{stage}")
+    assert {name for name, weight in config.losses.items() if weight} == losses
+    assert train.example_kind(config) == "task" and not train.masks(config)
+    made = config.optimizer
+    assert (config.batch_size, config.task.epochs, made.schedule, made.warmup) == expected
+
+
+@pytest.mark.parametrize("paper", STUDENTS)
+def test_a_student_alone_needs_no_teacher(paper):
+    config = STUDENTS[paper].get_config("demo,alone")
+    assert distill.taught(config) == [] and (config.init_from, config.teacher.runs) == ("", ())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Masking: counts, rates and exceptions of the originals, keyed by the example alone; replaced tokens."""
 
+import collections
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -13,7 +15,7 @@ from ssl_jax.errors import UserError
 from tests.reference import albert, electra
 from tests.reference import bert as reference
 
-START, SEPARATOR, MASK, SIZE = 2, 3, 4, 1000
+UNKNOWN, START, SEPARATOR, MASK, SIZE = 1, 2, 3, 4, 1000
 OPTIONS = dict(
     rate=0.15, mask=0.8, random=0.1, max_predictions=0, unit="token", max_ngram=3, with_replacement=False
 )
@@ -21,6 +23,7 @@ OPTIONS = dict(
 
 class Vocabulary(NamedTuple):
     size: int = SIZE
+    unknown: int = UNKNOWN
     start: int = START
     separator: int = SEPARATOR
     mask: int = MASK
@@ -39,11 +42,11 @@ def make_batch(rows, length, seed=0, first=0):
     return dict(tokens=np.where(mask, tokens, 0), mask=mask, index=first + np.arange(rows))
 
 
-def corrupt(batch, seed=0, **options):
+def corrupt(batch, seed=0, counts=None, **options):
     options = OPTIONS | options
 
     def function(batch):
-        out = mask_tokens(batch, Vocabulary(), jax.random.key(seed), **options)
+        out = mask_tokens(batch, Vocabulary(), jax.random.key(seed), counts, **options)
         return out | {"keys": jax.random.key_data(out["keys"])}
 
     return jax.tree.map(np.asarray, jax.jit(function)(batch))
@@ -149,6 +152,40 @@ def test_a_row_of_padding_or_of_special_tokens_predicts_nothing(options):
 
 def test_max_predictions_caps_the_count():
     assert corrupt(make_batch(4, 64), max_predictions=3)["positions"].shape == (4, 3)
+
+
+def test_rare_tokens_are_drawn_more_often_as_one_draw_after_the_other_draws_them():
+    """distiller.py, prepare_batch_mlm: multinomial without replacement, in proportion to 1 / count ** 0.7."""
+    rows = 8000
+    tokens = np.array([START, 10, 11, 12, UNKNOWN, 13, 14, 15, 16, SEPARATOR, 0, 0])
+    counts = np.zeros(SIZE, int)  # what the text never had counts as once
+    counts[10:16] = 1, 2, 5, 20, 100, 3000
+    counts[UNKNOWN] = 1
+    batch = dict(tokens=np.tile(tokens, (rows, 1)), mask=np.tile(np.arange(12) < 10, (rows, 1)), index=np.arange(rows))
+    out = corrupt(batch, counts=counts, rate=0.3, smoothing=0.7)
+    assert (out["weights"].sum(1) == 3).all() and out["positions"].shape[0] == rows
+    weight = {place: max(counts[tokens[place]], 1) ** -0.7 for place in (1, 2, 3, 5, 6, 7, 8)}
+    expected = collections.Counter()
+    for draws in itertools.permutations(weight, 3):
+        share, left = 1.0, sum(weight.values())
+        for place in draws:
+            share, left = share * weight[place] / left, left - weight[place]
+        expected[tuple(sorted(draws))] += share
+    made = collections.Counter(map(tuple, out["positions"][:, :3].tolist()))
+    assert set(made) <= set(expected)  # neither special tokens nor the unknown one
+    common = {drawn for drawn, share in expected.items() if share * rows > 5}
+    square = sum((made[drawn] - expected[drawn] * rows) ** 2 / (expected[drawn] * rows) for drawn in common)
+    # Chi-square of 20 to 35 sets: 80 or more once in 10,000 times.
+    assert 20 < len(common) <= 35 and square < 80
+
+
+def test_smoothing_of_equal_counts_is_none_and_changes_no_number_of_predictions(large):
+    batch, out = large
+    same = corrupt(batch, counts=np.full(SIZE, 7), smoothing=0.7)
+    jax.tree.map(np.testing.assert_array_equal, same, out)
+    other = corrupt(batch, counts=np.arange(SIZE), smoothing=0.7)
+    np.testing.assert_array_equal(other["weights"], out["weights"])
+    assert other["targets"][other["weights"] > 0].mean() < out["targets"][out["weights"] > 0].mean() - 50
 
 
 def words_of(tokens, mask):
@@ -322,6 +359,8 @@ def test_every_row_has_its_own_key_which_made_none_of_the_masking():
         ({"unit": "wrod"}, "unknown corruption.unit 'wrod'; did you mean 'word'?"),
         ({"unit": "word", "with_replacement": True}, "needs corruption.unit='token', not 'word'"),
         ({"unit": "ngram", "max_ngram": 0}, "corruption.max_ngram=0: at least 1"),
+        ({"unit": "word", "smoothing": 0.7}, "corruption.smoothing needs corruption.unit='token'"),
+        ({"with_replacement": True, "smoothing": 0.7}, "corruption.smoothing needs .* with_replacement=False"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, line):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ssl_jax import objectives
+from ssl_jax.optimizers import path_name
 
 
 def example(rows=16, predictions=5, size=11, length=9, seed=0):
@@ -24,6 +25,12 @@ def example(rows=16, predictions=5, size=11, length=9, seed=0):
         "baseline_logit": normal(rows, predictions),
         "tokens": random.integers(0, size, (rows, length)),
     }
+    ours, theirs = (
+        {"states": normal(4, rows, length, 6), "scores": normal(3, rows, 2, length, length)} for _ in range(2)
+    )
+    tokens, encoded, classes = normal(2, rows, length, size), normal(2, rows, length, 7), normal(rows, 5)
+    out |= {"fitted": ours["states"], "layers": {"scores": ours["scores"]}, "token_logits": tokens[0], "encoded": encoded[0]}
+    out["teacher"] = theirs | {"token_logits": tokens[1], "encoded": encoded[1], "class_logits": classes}
     batch = {
         "targets": random.integers(0, size, (rows, predictions)),
         "weights": random.integers(0, 2, (rows, predictions)).astype(np.float32),
@@ -35,6 +42,7 @@ def example(rows=16, predictions=5, size=11, length=9, seed=0):
     }
     batch["tokens"] = np.full((rows, length), size - 1)  # as the generator saw them
     batch["mask"][-1] = False  # a row that fills up a batch
+    out["visible"] = batch["mask"][:, None, None, :]
     batch["weights"][-1] = 0
     batch["positions"][0, :2], batch["weights"][0, :2] = 1, 1  # drawn twice, as ELECTRA may
     out["replaced"] = out["tokens"] != batch["original"]
@@ -199,15 +207,26 @@ def test_classes_of_rows_lose_the_mean_negative_log_probability_where_a_row_is_n
     assert term.weight == 15
 
 
+def term(name, out, batch):
+    """An objective with the options that a config gives it."""
+    return objectives.OBJECTIVES[name](out, batch, **{key: 2.0 for key in objectives.OPTIONS.get(name, ())})
+
+
+def cut(tree, rows):
+    """Some rows of `out` or of a batch; what has an entry for each layer has rows on its second axis."""
+
+    def take(path, x):
+        stacked = {"fitted", "states", "scores"} & set(path_name(path).split("/"))
+        return x[:, rows] if stacked else x[rows]
+
+    return jax.tree_util.tree_map_with_path(take, tree)
+
+
 @pytest.mark.parametrize("name", objectives.OBJECTIVES)
 def test_the_parts_of_a_batch_add_up_to_the_whole(name):
     out, batch = example()
-    objective = objectives.OBJECTIVES[name]
-    whole = objective(out, batch)
-    parts = [
-        objective({k: v[rows] for k, v in out.items()}, {k: v[rows] for k, v in batch.items()})
-        for rows in (slice(0, 1), slice(1, None))
-    ]
+    whole = term(name, out, batch)
+    parts = [term(name, cut(out, rows), cut(batch, rows)) for rows in (slice(0, 1), slice(1, None))]
     jax.tree.map(lambda a, b, c: np.testing.assert_allclose(a + b, c, rtol=1e-5), *parts, whole)
 
 
@@ -215,7 +234,8 @@ def test_the_parts_of_a_batch_add_up_to_the_whole(name):
 def test_weights_depend_on_the_batch_alone(name):
     out, batch = example()
     other, _ = example(seed=1)
-    weights = [objectives.OBJECTIVES[name](made, batch).weight for made in (out, other)]
+    other["visible"] = out["visible"]  # it is the batch's
+    weights = [term(name, made, batch).weight for made in (out, other)]
     assert weights[0] == weights[1] > 0
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import torch
 from ml_collections import ConfigDict
 
 from configs import bert
@@ -13,6 +14,7 @@ from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import (
     Clock,
     build_optimizer,
+    clip_by_tensor_norm,
     decayed,
     path_name,
     scale_by_bert_adam,
@@ -20,7 +22,7 @@ from ssl_jax.optimizers import (
     step_clock,
 )
 from ssl_jax.train import initial_params
-from tests.reference import albert, electra, gpt1
+from tests.reference import albert, distilbert, electra, gpt1
 from tests.reference import bert as reference
 
 STEPS = 20
@@ -154,6 +156,23 @@ def unstacked(tree):
     return made
 
 
+def test_clipping_tensor_by_tensor_is_torchs():
+    """TinyBERT's optimization.py; each layer of a stack is a tensor."""
+    random = np.random.default_rng(0)
+    gradients = {name: (9 * random.normal(size=shape)).astype(np.float32) for name, shape in SHAPES.items()}
+    gradients["encoder/layers/ffn/kernel"][1] *= 0.001  # of two layers one is short enough
+    gradients["head/bias"][:] = 0
+    made, _ = clip_by_tensor_norm(1.0).update(gradients, None)
+    for name, gradient in unstacked(gradients).items():
+        tensor = torch.zeros(gradient.shape, requires_grad=True)
+        tensor.grad = torch.tensor(gradient)
+        length = torch.nn.utils.clip_grad_norm_(tensor, 1.0)
+        assert name.endswith(("layer_1/ffn/kernel", "head/bias")) == (length < 1)
+        np.testing.assert_allclose(unstacked(made)[name], tensor.grad, rtol=1e-6, err_msg=name)
+    with pytest.raises(UserError, match="unknown optimizer.clip_by 'tensors'; did you mean 'tensor'"):
+        build_optimizer(options(clip_by="tensors"), CLOCK)
+
+
 def test_five_steps_equal_alberts_lamb_with_a_ratio_per_layer():
     config = options(name="lamb", weight_decay=0.5)
     params, gradients, made = five_steps(config, CLOCK)
@@ -229,6 +248,7 @@ def test_schedule_starts_at_zero_drops_at_the_end_of_the_warm_up_and_ends_at_zer
 ORIGINALS = {
     "linear": lambda step: reference.learning_rate(step, 0.3, STEPS, 4),
     "linear_warmed": lambda step: electra.learning_rate(step, 0.3, STEPS, 4),
+    "linear_peaked": lambda step: distilbert.learning_rate(step, 0.3, STEPS, 4),
     "cosine": lambda step: 0.3 * gpt1.warmup_cosine(step / STEPS, 0.2),
     "constant": lambda step: 0.3 * gpt1.warmup_constant(step / STEPS, 0.2),
 }
@@ -247,6 +267,7 @@ def test_schedules_are_the_originals_at_every_step(name):
     [
         ("linear", (0, 7.5, 8, 7.5, 5, 0)),
         ("linear_warmed", (0, 7.5 * 0.85, 8, 7.5, 5, 0)),
+        ("linear_peaked", (0, 7.5, 10, 9.375, 6.25, 0)),
         ("cosine", (0, 7.5, 10, 5 * (1 + np.sqrt(0.5)), 5, 0)),
         ("constant", (0, 7.5, 10, 10, 10, 10)),
     ],
@@ -261,6 +282,7 @@ def test_schedules_at_the_ends_of_their_parts(name, expected):
     [
         ("linear", (0, 7.5, 1 + 9 * 0.75, 1 + 9 * 0.5, 1, 1)),
         ("linear_warmed", (0, 7.5 * (0.1 + 0.9 * 13 / 16), 1 + 9 * 0.75, 1 + 9 * 0.5, 1, 1)),
+        ("linear_peaked", (0, 7.5, 10, 1 + 9 * 2 / 3, 1, 1)),
         ("cosine", (0, 7.5, 10, 1 + 9 * 0.5, 1, 1)),
         ("constant", (0, 7.5, 10, 10, 10, 10)),
     ],

@@ -273,6 +273,7 @@ def test_every_papers_model_can_be_tuned(paper, data_root):
     config.data.root = data_root
     assert [name for name, weight in config.losses.items() if weight] == ["classify"]
     assert loop.example_kind(config) == "task" and not loop.masks(config)
+    assert (config.teacher.runs, config.init_from, config.init_layers) == ((), "", ())
     phases = loop.plan_phases(config)
     assert [(phase.first, phase.last, phase.length, phase.batch_size) for phase in phases] == [(0, 20, 64, 8)]
     model = build_model(tasks.resolve(config))

@@ -124,6 +124,9 @@ def single_texts(sentences, documents, first, last, length, short, rng):
     A document's tokens are cut into pieces of length - 2. Pieces of fewer than 10 tokens are dropped, as the
     original drops sequences of 11 or fewer with their special tokens.
 
+    Two differences. The original counts [CLS] and [SEP] when it cuts, so that the first piece of a long text is
+    one token shorter; and it drops sequences half of which, or more, are the unknown token.
+
     Args and returns are those of two_segments; `short` and `rng` are not read, B is always empty.
     """
     del short, rng

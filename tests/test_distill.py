@@ -1,0 +1,450 @@
+"""Teachers: what they give, what is compared with it, what is refused, and runs that start from their layers."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from configs import albert, bert, distilbert, electra, finetune, gpt2, tinybert
+from ssl_jax import distill, logs, objectives, runs, start, train
+from ssl_jax.checkpoints import Checkpoints
+from ssl_jax.data import tasks, tokens
+from ssl_jax.errors import UserError
+from ssl_jax.models import heads
+from ssl_jax.models.model import build_model
+from tests.test_five_steps import make_batch, make_config, make_params
+
+LOSSES = sorted(objectives.TAUGHT)
+
+
+def random_outputs(rows=3, length=6, size=11, width=8, layers=2, seed=0):
+    """What a student and its teacher made, and a batch with padding on the right and a row of nothing else."""
+    random = np.random.default_rng(seed)
+    shapes = {
+        "token_logits": (rows, length, size), "encoded": (rows, length, width), "class_logits": (rows, 5),
+        "states": (layers + 1, rows, length, width), "scores": (layers, rows, 4, length, length),
+    }  # fmt: skip
+    ours, theirs = (
+        {name: (3 * random.normal(size=shape)).astype(np.float32) for name, shape in shapes.items()} for _ in range(2)
+    )
+    mask = np.arange(length) < np.array([[length], [4], [0]])
+    out = ours | {"fitted": ours["states"], "layers": {"scores": ours["scores"]}, "teacher": theirs}
+    out["visible"] = mask[:, None, None, :]
+    return out, {"mask": mask, "label": random.integers(0, 5, rows)}
+
+
+def term(name, out, batch, temperature=2.0):
+    options = {"temperature": temperature} if name in objectives.OPTIONS else {}
+    return objectives.OBJECTIVES[name](out, batch, **options)
+
+
+def test_terms_are_those_of_the_originals_in_torch():
+    """distiller.py at all tokens but padding; general_distill.py and task_distill.py where nothing is padding."""
+    out, batch = random_outputs()
+    mask = torch.tensor(batch["mask"])
+    ours, theirs = (
+        {name: torch.tensor(made[name]) for name in ("token_logits", "encoded", "states", "scores", "class_logits")}
+        for made in (out, out["teacher"])
+    )
+    mean = lambda name, **options: (lambda t: float(t.sum / t.weight))(term(name, out, batch, **options))  # noqa: E731
+
+    s, t = (made["token_logits"][mask] / 2 for made in (ours, theirs))
+    divergence = torch.nn.KLDivLoss(reduction="batchmean")(s.log_softmax(-1), t.softmax(-1)) * 2**2
+    assert mean("soft_targets") == pytest.approx(float(divergence), rel=1e-5)
+    agreement = term("soft_targets", out, batch).metrics["agreement"]
+    assert agreement[0] == (s.argmax(-1) == t.argmax(-1)).sum() and agreement[1] == mask.sum() == 10
+
+    s, t = (made["encoded"][mask] for made in (ours, theirs))
+    apart = torch.nn.CosineEmbeddingLoss()(s, t, torch.ones(len(s)))
+    assert mean("cosine") == pytest.approx(float(apart), rel=1e-5)
+
+    batch["mask"] = np.ones_like(batch["mask"])
+    out["visible"] = batch["mask"][:, None, None, :]
+    squared = torch.nn.MSELoss()
+    first, *layers = (squared(s, t) for s, t in zip(ours["states"], theirs["states"]))
+    assert mean("embedding") == pytest.approx(float(first), rel=1e-5)
+    assert mean("hidden") == pytest.approx(float(sum(layers)), rel=1e-5)
+    kept = [[torch.where(x <= -1e2, torch.zeros_like(x), x) for x in made["scores"]] for made in (ours, theirs)]
+    assert mean("attention") == pytest.approx(float(sum(squared(s, t) for s, t in zip(*kept))), rel=1e-5)
+
+    s, t = (made["class_logits"] for made in (ours, theirs))
+    entropy = -(t.softmax(-1) * s.log_softmax(-1)).mean()  # over the classes, too
+    assert mean("soft_labels", temperature=1.0) == pytest.approx(5 * float(entropy), rel=1e-5)
+    metrics = term("soft_labels", out, batch, temperature=1.0).metrics
+    assert float(metrics["agreement"][0]) == (s.argmax(-1) == t.argmax(-1)).sum()
+    assert float(metrics["accuracy"][0]) == (s.argmax(-1).numpy() == batch["label"]).sum()
+
+
+def test_all_of_a_teachers_tokens_in_any_order_are_its_whole_distribution():
+    out, batch = random_outputs()
+    whole, teacher = term("soft_targets", out, batch), out["teacher"]
+    order = np.argsort(np.random.default_rng(1).random(teacher["token_logits"].shape), axis=-1)
+    teacher |= {"token_logits": np.take_along_axis(teacher["token_logits"], order, -1), "token_ids": order}
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), term("soft_targets", out, batch), whole)
+    # Fewer: the teacher's distribution is over these alone.
+    teacher |= {name: teacher[name][..., :3] for name in ("token_logits", "token_ids")}
+    ours, theirs = (torch.tensor(x["token_logits"] / 2) for x in (out, teacher))
+    ours = ours.log_softmax(-1).gather(-1, torch.tensor(order[..., :3]))
+    expected = 4 * (theirs.softmax(-1) * (theirs.log_softmax(-1) - ours)).sum(-1)[torch.tensor(batch["mask"])].sum()
+    assert float(term("soft_targets", out, batch).sum) == pytest.approx(float(expected), rel=1e-5)
+
+
+EVERYTHING = {
+    **{f"losses.{name}": 1.0 for name in LOSSES}, "data.examples": "task", "task.classes": 3,
+    "teacher.projection": "none", "teacher.temperature": 2.0,
+}  # fmt: skip
+
+
+def everything(**changes):
+    """A student that reads all that a teacher can give."""
+    config = make_config(tinybert, "4-312,smoke", EVERYTHING | changes)
+    return config, build_model(config)
+
+
+def as_run(model, **more):
+    return SimpleNamespace(model=model, **more)
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_learn_and_padding_nothing_to_say():
+    config, model = everything()
+    params, batch = make_params(config, model), make_batch(0, 4)
+
+    def padded(x):
+        return np.pad(x, [(0, 2), (0, 8)][: x.ndim], constant_values=x.dtype.type(x.dtype != bool) * 7)
+
+    wider = jax.tree.map(padded, batch) | {"segments": np.pad(batch["segments"], [(0, 2), (0, 8)])}
+    assert wider["tokens"].shape == (6, 40) and wider["mask"].sum() == batch["mask"].sum()
+    for teach in (distill.own_outputs, distill.make_teach(config, [as_run(model)])):
+        terms = jax.jit(train.make_terms(config, model, teach))
+        made = terms(params, batch, {}, [params])
+        assert sorted(made) == LOSSES
+        entropy = made.pop("soft_labels")
+        for name, term in made.items():
+            assert abs(term.sum) < 1e-5 * term.weight, name
+        assert entropy.sum > 0 and entropy.metrics["agreement"] == (4, 4)
+
+    # A teacher of another opinion.
+    other = make_params(config, model, 1)
+    made, same = (terms(params, rows, {}, [other]) for rows in (batch, wider))
+    assert all(float(term.sum) > 0.01 for term in made.values())
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), made, same)
+    tokens = batch["mask"].sum(1).astype(float)
+    weights = {name: tokens.sum() for name in LOSSES} | {"attention": (tokens**2).sum(), "soft_labels": 4}
+    assert {name: float(term.weight) for name, term in made.items()} == weights
+
+
+def test_no_gradient_and_no_dropout_reach_a_teacher():
+    config, model = everything(**{"model.dropout": 0.5, "model.attention_dropout": 0.5, "model.layers": 1})
+    params, theirs, batch = make_params(config, model), make_params(config, model, 1), make_batch(0, 4)
+    teach = distill.make_teach(config, [as_run(model)])
+
+    @jax.jit
+    def learn(params, theirs, key):
+        kept = {}
+
+        def watched(out, batch, theirs):
+            kept.update(ours=out["encoded"], theirs=teach(out, batch, theirs))
+            return kept["theirs"]
+
+        def value(params, theirs):
+            terms = train.make_terms(config, model, watched)(params, batch, {"dropout": key}, [theirs])
+            return sum(term.sum for term in terms.values()), kept
+
+        return jax.grad(value, (0, 1), has_aux=True)(params, theirs)
+
+    ((ours, none), first), (_, second) = (learn(params, theirs, jax.random.key(n)) for n in range(2))
+    assert not any(np.any(g) for g in jax.tree.leaves(none))
+    assert all(np.any(g) for g in jax.tree.leaves(ours))
+    assert (first["ours"] != second["ours"]).mean() > 0.5
+    jax.tree.map(np.testing.assert_array_equal, first["theirs"], second["theirs"])
+
+
+def test_of_several_teachers_of_any_depth_the_outputs_are_averaged():
+    config, model = everything()
+    models = [model, build_model(make_config(tinybert, "4-312,smoke", EVERYTHING | {"model.layers": 4}))]
+    params = [make_params(config, each, seed) for seed, each in enumerate(models)]
+    teach, batch = distill.make_teach(config, list(map(as_run, models))), make_batch(0, 4)
+
+    @jax.jit
+    def both(params):
+        return teach({}, batch, params), [m.apply({"params": p}, batch) for m, p in zip(models, params, strict=True)]
+
+    mean, made = jax.tree.map(np.asarray, both(params))
+    assert set(mean) == set(objectives.TAUGHT.values())
+    for name in ("token_logits", "encoded", "class_logits"):
+        np.testing.assert_allclose(mean[name], (made[0][name] + made[1][name]) / 2, rtol=1e-5, atol=1e-5)
+    for m, (first, second) in enumerate([(1, 2), (2, 4)], 1):  # g(m), from 1
+        layers = [out["layers"] for out in made]
+        for name, at in (("hidden", mean["states"][m]), ("scores", mean["scores"][m - 1])):
+            np.testing.assert_allclose(at, (layers[0][name][first - 1] + layers[1][name][second - 1]) / 2, atol=1e-4)
+    np.testing.assert_allclose(mean["states"][0], (made[0]["embedded"] + made[1]["embedded"]) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name, ours, theirs, expected",
+    [
+        # Section 4.2, g(m) = 3m; Table 4.
+        ("uniform", 4, 12, [3, 6, 9, 12]),
+        ("uniform", 6, 12, [2, 4, 6, 8, 10, 12]),
+        ("uniform", 2, 2, [1, 2]),
+        ("top", 4, 12, [9, 10, 11, 12]),
+        ("bottom", 4, 12, [1, 2, 3, 4]),
+        ("12, 1,1", 3, 12, [12, 1, 1]),
+        ("2", 1, 2, [2]),
+    ],
+)
+def test_layers_are_mapped_as_the_paper_maps_them(name, ours, theirs, expected):
+    assert distill.map_layers(name, ours, theirs) == expected
+
+
+@pytest.mark.parametrize(
+    "name, ours, theirs, message",
+    [
+        ("uniform", 5, 12, "5 layers learn from 12, which does not divide"),
+        ("top", 4, 2, "4 layers learn from 2"),
+        ("bottom", 4, 2, "4 layers learn from 2"),
+        ("1,2", 4, 12, "it needs 4 numbers from 1 to 12"),
+        ("0,1,2,3", 4, 12, "it needs 4 numbers from 1 to 12"),
+        ("1,2,3,13", 4, 12, "it needs 4 numbers from 1 to 12"),
+        ("unifrom", 4, 12, "unknown teacher.layer_map 'unifrom'; did you mean 'uniform'"),
+    ],
+)
+def test_maps_that_do_not_fit_are_refused(name, ours, theirs, message):
+    with pytest.raises(UserError, match=message):
+        distill.map_layers(name, ours, theirs)
+
+
+@pytest.mark.parametrize("kind, sets, bias", [("one", 1, True), ("two", 2, False), ("each", 3, True), ("none", 0, False)])
+def test_projections_have_as_many_sets_as_they_say(kind, sets, bias):
+    config, _ = everything()
+    random, width = np.random.default_rng(0), 5
+    states = random.normal(size=(3, 2, 4, 32)).astype(np.float32)
+    module = heads.Projection(build_model(config).config, kind, width)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), states).get("params", {})
+    assert sum(x.size for x in jax.tree.leaves(shapes)) == sets * (32 * width + bias * width)
+    params = jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32), shapes)
+    made = jax.jit(module.apply)({"params": params}, states)
+    for number, state in enumerate(states):
+        if sets:
+            state = state @ params["kernel"][min(number, sets - 1)]
+            state = state + params["bias"][min(number, sets - 1)] if bias else state
+        np.testing.assert_allclose(made[number], state, rtol=1e-5, atol=1e-5)
+
+
+DISTIL, TINY, TASK = (distilbert, "base,smoke"), (tinybert, "4-312,smoke"), (tinybert, "4-312,prediction,smoke")
+TEACHER = (bert, "tiny,smoke")
+TOPICS = {"losses.mlm": 0.0, "losses.nsp": 0.0, "losses.classify": 1.0, "data.examples": "task", "task.classes": 12}
+MISFITS = {
+    "no teacher": (DISTIL, {"teacher.runs": ()}, TEACHER, {}, "losses.cosine compares with a teacher: set teacher.runs"),
+    "no loss": ((bert, "tiny,smoke"), {}, TEACHER, {}, "teacher.runs is read by no loss"),
+    "vocabulary": (DISTIL, {}, TEACHER, {"hash": "another"}, "a has another vocabulary: set data.tokenizer.path=.*json"),
+    "temperature": (DISTIL, {"teacher.temperature": 0.0}, TEACHER, {}, "teacher.temperature=0.0: above 0"),
+    "causal": (DISTIL, {}, (gpt2, "small,smoke"), {}, "has model.causal=True and the student False"),
+    "positions": (DISTIL, {"phases.lengths": (64,)}, TEACHER, {"model.positions": 63}, "63 positions, phases.lengths"),
+    "depth": (TINY, {}, TEACHER, {"model.layers": 3}, "2 layers learn from 3, which does not divide"),
+    "heads": (TINY, {}, TEACHER, {"model.heads": 4}, "head by head: .* has 4 heads and a band of 0, the student 2 and 0"),
+    "width": (TINY, {"teacher.projection": "none"}, TEACHER, {"model.hidden_size": 40}, "projection='none' needs equal"),
+    "width of vectors": (DISTIL, {}, TEACHER, {"model.hidden_size": 40}, "losses.cosine compares vectors: .* 40, .* 32"),
+    "no head": (DISTIL, {}, TEACHER, TOPICS, "has no head for token_logits"),
+    "generator's head": (DISTIL, {}, (electra, "small,smoke"), {}, "has no head for token_logits"),
+    "no classes": (TASK, {"task.classes": 12}, TEACHER, {}, "has no head for class_logits"),
+    "classes": (TASK, {"task.classes": 4}, TEACHER, TOPICS, "knows the 12 classes of topics, .* topics has 4"),
+}
+
+
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_teachers_that_do_not_fit_are_refused_with_one_line(misfit, monkeypatch):
+    student, changes, teacher, theirs, message = MISFITS[misfit]
+    theirs = dict(theirs)
+    digest = theirs.pop("hash", "the same")
+    other = make_config(*teacher, theirs)
+    run = as_run(build_model(other), workdir=Path("a"), config=other, tokenizer_hash=digest)
+    monkeypatch.setattr(distill, "load_run", lambda folder, parallel: run)
+    config = make_config(*student, {"teacher.runs": ("a",), "init_from": "", "init_layers": ()} | changes)
+    with pytest.raises(UserError, match=message) as error:
+        distill.load_teachers(config, "the same", None)
+    assert "\n" not in str(error.value)
+
+
+def test_teachers_of_unequal_width_have_no_mean(monkeypatch):
+    configs = {name: make_config(*TEACHER, {"model.hidden_size": width}) for name, width in (("a", 32), ("b", 40))}
+    made = {name: as_run(build_model(c), workdir=Path(name), config=c, tokenizer_hash="") for name, c in configs.items()}
+    monkeypatch.setattr(distill, "load_run", lambda folder, parallel: made[folder])
+    config = make_config(*TINY, {"teacher.runs": ("a", "b")})
+    with pytest.raises(UserError, match=r"hidden sizes \[32, 40\]: states of equal width alone can be averaged"):
+        distill.load_teachers(config, "", None)
+    config.losses.update(hidden=0.0, embedding=0.0)
+    assert len(distill.load_teachers(config, "", None)) == 2
+
+
+def run_of(module, variant, **changes):
+    config = make_config(module, variant, changes)
+    model = build_model(config)
+    return as_run(model, workdir=Path("a"), params=make_params(config, model, 1))
+
+
+def begin(source, module, variant, layers=(), **changes):
+    """`start_from` into a new model: its initial parameters, those it starts with, and the line."""
+    config = make_config(module, variant, changes)
+    model = build_model(config)
+    params = make_params(config, model)
+    return params, *start.start_from(params, model, source, layers)
+
+
+def assert_equal(made, expected):
+    jax.tree.map(np.testing.assert_array_equal, made, expected)
+
+
+def test_distilbert_starts_from_half_of_its_teachers_layers():
+    layers = distilbert.get_config("base").init_layers
+    assert layers == (0, 2, 4, 7, 9, 11)
+    teacher = run_of(bert, "tiny,smoke", **{"model.layers": 12})
+    _, made, line = begin(teacher, distilbert, "base,smoke", layers, **{"model.layers": 6})
+    assert_equal(made["encoder"]["layers"], jax.tree.map(lambda x: x[list(layers)], teacher.params["encoder"]["layers"]))
+    for part in ("token", "position", "norm"):
+        assert_equal(made["embeddings"][part], teacher.params["embeddings"][part])
+    assert_equal(made["mlm"], teacher.params["mlm"])
+    assert line == (
+        "starts from a: embeddings, encoder, mlm (layers 0, 2, 4, 7, 9, 11); left out: embeddings/segment, pair, pooler"
+    )
+
+
+def test_shared_layers_become_each_layers_own():
+    teacher = run_of(albert, "base,smoke", **{"model.layers": 4, "model.share_groups": 2})
+    same = {"model.layers": 3, "model.embedding_size": 16, "losses.nsp": 0.0}
+    params, made, line = begin(teacher, bert, "tiny,smoke", (3, 0, 1), **same)
+    groups = [1, 0, 0]  # of layers 3, 0 and 1 of four in two groups
+    assert_equal(made["encoder"]["layers"], jax.tree.map(lambda x: x[groups], teacher.params["encoder"]["layers"]))
+    assert_equal(made["encoder"]["projection"], teacher.params["encoder"]["projection"])
+    assert line == "starts from a: embeddings, encoder, mlm, pooler (layers 3, 0, 1); left out: pair"
+    # Layers that share go on sharing.
+    _, made, _ = begin(teacher, albert, "base,smoke", **{"model.layers": 4, "model.share_groups": 2})
+    assert_equal(made, teacher.params)
+
+
+def test_of_electra_the_discriminator_is_taken():
+    source = run_of(electra, "small,smoke", **{"model.layers": 1})
+    changes = {"model.layers": 1, "model.embedding_size": 16, "losses.nsp": 0.0, "model.pooler": False}
+    params, made, line = begin(source, bert, "tiny,smoke", **changes)
+    assert_equal(made["encoder"], source.params["encoder"])
+    assert_equal(made["embeddings"], source.params["embeddings"])
+    assert_equal(made["mlm"], params["mlm"])  # ELECTRA's is its generator's
+    assert line == "starts from a: embeddings, encoder; anew: mlm; left out: replaced"
+
+
+@pytest.mark.parametrize(
+    "layers, changes, message",
+    [
+        ((), {"model.hidden_size": 40}, r"init_from: embeddings/norm/bias is \(32,\) in a, and \(40,\) here"),
+        ((), {"model.final_norm": True}, "init_from: a has no encoder/final_norm/bias"),
+        ((), {"model.layers": 3}, "a has 2 layers and model.layers=3; say which of them with init_layers"),
+        ((0,), {}, r"init_layers=\(0,\): model.layers=2 needs as many, from 0 to 1"),
+        ((0, 2), {}, r"init_layers=\(0, 2\): model.layers=2 needs as many, from 0 to 1"),
+        ((0, 1), {"model.share": "all"}, "choose a set for each layer, which needs model.share=none"),
+    ],
+)
+def test_what_a_run_cannot_start_from_is_refused_with_one_line(layers, changes, message):
+    with pytest.raises(UserError, match=message) as error:
+        begin(run_of(bert, "tiny,smoke"), bert, "tiny,smoke", layers, **changes)
+    assert "\n" not in str(error.value)
+
+
+def test_a_start_from_a_teacher_needs_one():
+    config = distilbert.get_config("base,smoke")
+    with pytest.raises(UserError, match="init_from='teacher' needs a teacher: set teacher.runs"):
+        distill.resolve(config)
+    config.teacher.runs = ("nowhere",)
+    with pytest.raises(UserError, match="nowhere holds no run: there is no config.json"):
+        distill.resolve(config)
+
+
+def shrink(config, data_root, **changes):
+    small = {"data.root": data_root, "steps": 2, "log_every": 1, "evals.heldout.max_batches": 1, "model.layers": 1,
+             "model.dropout": 0.0, "model.attention_dropout": 0.0, "optimizer.warmup": 0.5}  # fmt: skip
+    config.update_from_flattened_dict(small | changes)
+    return config
+
+
+def leave_run(config, workdir):
+    """What training leaves in a folder, with parameters that nothing has trained."""
+    config = tasks.resolve(config)
+    logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json())})
+    shutil.copy(Path(tokens.prepare(config.data)) / "tokenizer.json", workdir)
+    checkpoints = Checkpoints(workdir, {}, 1)
+    checkpoints.save(1, {"params": make_params(config, build_model(config), 1)})
+    checkpoints.wait()
+    checkpoints.close()
+    return str(workdir)
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    """What a config says of a task of eight texts."""
+    folder = tmp_path_factory.mktemp("task")
+    lines = [json.dumps({"text": f"it is {word} .", "label": label}) for label in ("a", "b", "c") for word in ("one", "two", "six")]
+    for split in ("train", "heldout"):
+        (folder / f"{split}.jsonl").write_text("\n".join(lines[:8]))
+    return {"task.name": "jsonl", "task.folder": str(folder), "task.epochs": 0.0}
+
+
+@pytest.fixture(scope="module")
+def teachers(task, data_root, tmp_path_factory):
+    """Folders of runs by paper, and 'classes', BERT's with those of the task."""
+    configs = {
+        "bert": bert.get_config("tiny,smoke"), "electra": electra.get_config("small,smoke"),
+        "gpt2": gpt2.get_config("small,smoke"), "classes": finetune.get_config("bert-tiny,jsonl,smoke"),
+    }  # fmt: skip
+    two = task | {"model.layers": 2}
+    return {
+        name: leave_run(shrink(config, data_root, **two), tmp_path_factory.mktemp(name)) for name, config in configs.items()
+    }
+
+
+def params_of(workdir):
+    return jax.tree.map(np.asarray, runs.load_run(workdir).params)
+
+
+def test_distilbert_starts_from_its_teacher_and_resumes_bit_for_bit(teachers, data_root, tmp_path):
+    changes = {"teacher.runs": (teachers["bert"],), "steps": 3, "checkpoint_every": 1, "init_layers": (1,)}
+    config = shrink(distilbert.get_config("base,smoke"), data_root, **changes)
+    result = train.train(config, tmp_path)
+    assert result["loss"] == pytest.approx(5 * result["soft_targets_loss"] + 2 * result["mlm_loss"] + result["cosine_loss"])
+    quiet, lines = params_of(tmp_path), (tmp_path / "metrics.jsonl").read_text()
+
+    for number in (2, 3):
+        shutil.rmtree(tmp_path / f"checkpoints/{number}")
+    # The first step of a warm-up has a rate of 0, and nothing decays.
+    begun, teacher = params_of(tmp_path), params_of(teachers["bert"])
+    assert_equal(begun["encoder"]["layers"], jax.tree.map(lambda x: x[1:], teacher["encoder"]["layers"]))
+    assert_equal([begun["mlm"], begun["embeddings"]["token"]], [teacher["mlm"], teacher["embeddings"]["token"]])
+    assert train.train(config, tmp_path) == result
+    assert_equal(params_of(tmp_path), quiet)
+    assert (tmp_path / "metrics.jsonl").read_text() == lines
+
+
+def test_tinybert_learns_from_two_teachers_over_a_mesh_and_then_the_prediction_layer(teachers, task, data_root, tmp_path):
+    mesh = {"parallel.mode": "mesh", "parallel.fsdp": 2, "parallel.tensor": 2}
+    stages = {
+        "general": ("4-312,smoke", ("bert", "electra"), {"attention", "hidden", "embedding"}, mesh),
+        "prediction": ("4-312,prediction,smoke", ("classes",), {"soft_labels"}, task | {"init_from": str(tmp_path / "general")}),
+    }
+    for stage, (variant, names, losses, changes) in stages.items():
+        changes = changes | {"teacher.runs": tuple(teachers[name] for name in names)}
+        result = train.train(shrink(tinybert.get_config(variant), data_root, **changes), tmp_path / stage)
+        assert {name for name in result if name.endswith("_loss")} == {f"{name}_loss" for name in losses}
+        assert result["loss"] == pytest.approx(sum(result[f"{name}_loss"] for name in losses)) and result["loss"] > 0
+    assert {"soft_labels_agreement", "soft_labels_accuracy"} <= set(result)
+    assert set(params_of(tmp_path / "prediction")) == {"embeddings", "encoder", "pooler", "classifier"}
+
+
+def test_distilgpt2_learns_from_gpt2(teachers, data_root, tmp_path):
+    changes = {"teacher.runs": (teachers["gpt2"],), "steps": 1, "init_layers": (0,), "optimizer.warmup": 1.0}
+    result = train.train(shrink(distilbert.get_config("gpt2,smoke"), data_root, **changes), tmp_path)
+    assert result["loss"] == pytest.approx(5 * result["soft_targets_loss"] + 2 * result["clm_loss"] + result["cosine_loss"])
+    made, teacher = params_of(tmp_path), params_of(teachers["gpt2"])
+    assert_equal(made["encoder"]["final_norm"], teacher["encoder"]["final_norm"])
