@@ -59,6 +59,14 @@ def test_terms_are_those_of_the_originals_in_torch():
     agreement = term("soft_targets", out, batch).metrics["agreement"]
     assert agreement[0] == (s.argmax(-1) == t.argmax(-1)).sum() and agreement[1] == mask.sum() == 10
 
+    # At the tokens that are predicted alone (--restrict_ce_to_mask).
+    few, weights = {"mlm_logits": out["token_logits"][:, :4]}, np.arange(12).reshape(3, 4) % 5 < 3
+    few["teacher"] = {"predicted_logits": out["teacher"]["token_logits"][:, :4]}
+    s, t = (made["token_logits"][:, :4][torch.tensor(weights)] / 2 for made in (ours, theirs))
+    divergence = torch.nn.KLDivLoss(reduction="sum")(s.log_softmax(-1), t.softmax(-1)) * 2**2
+    predicted = term("soft_predictions", few, {"weights": weights})
+    assert (float(predicted.sum), float(predicted.weight)) == (pytest.approx(float(divergence), rel=1e-5), len(s))
+
     s, t = (made["encoded"][mask] for made in (ours, theirs))
     apart = torch.nn.CosineEmbeddingLoss()(s, t, torch.ones(len(s)))
     assert mean("cosine") == pytest.approx(float(apart), rel=1e-5)
@@ -85,13 +93,16 @@ def test_all_of_a_teachers_tokens_in_any_order_are_its_whole_distribution():
     whole, teacher = term("soft_targets", out, batch), out["teacher"]
     order = np.argsort(np.random.default_rng(1).random(teacher["token_logits"].shape), axis=-1)
     teacher |= {"token_logits": np.take_along_axis(teacher["token_logits"], order, -1), "token_ids": order}
+    teacher["token_rest"] = np.full(order.shape[:-1], -1e4, np.float32)  # of none
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), term("soft_targets", out, batch), whole)
-    # Fewer: the teacher's distribution is over these alone.
+    # Fewer: all others are one outcome.
+    ours, theirs = (torch.tensor(x["token_logits"] / 2).softmax(-1) for x in (out, teacher))
+    teacher["token_rest"] = torch.logsumexp(torch.tensor(teacher["token_logits"][..., 3:] / 2), -1).numpy()
     teacher |= {name: teacher[name][..., :3] for name in ("token_logits", "token_ids")}
-    ours, theirs = (torch.tensor(x["token_logits"] / 2) for x in (out, teacher))
-    ours = ours.log_softmax(-1).gather(-1, torch.tensor(order[..., :3]))
-    expected = 4 * (theirs.softmax(-1) * (theirs.log_softmax(-1) - ours)).sum(-1)[torch.tensor(batch["mask"])].sum()
-    assert float(term("soft_targets", out, batch).sum) == pytest.approx(float(expected), rel=1e-5)
+    ours, theirs = ours.gather(-1, torch.tensor(order[..., :3])), theirs[..., :3]
+    ours, theirs = (torch.cat([p, 1 - p.sum(-1, keepdim=True)], -1) for p in (ours, theirs))
+    expected = 4 * (theirs * (theirs / ours).log()).sum(-1)[torch.tensor(batch["mask"])].sum()
+    assert float(term("soft_targets", out, batch).sum) == pytest.approx(float(expected), rel=1e-4)
 
 
 EVERYTHING = {
@@ -106,18 +117,25 @@ def everything(**changes):
     return config, build_model(config)
 
 
+def asked(batch):
+    """The batch, some of its tokens to be predicted."""
+    positions = np.tile(np.arange(6), (len(batch["tokens"]), 1))
+    return batch | {"positions": positions, "weights": (positions < 5).astype(np.float32)}
+
+
 def as_run(model, **more):
     return SimpleNamespace(model=model, **more)
 
 
 def test_a_student_that_is_its_teacher_has_nothing_to_learn_and_padding_nothing_to_say():
     config, model = everything()
-    params, batch = make_params(config, model), make_batch(0, 4)
+    params, batch = make_params(config, model), asked(make_batch(0, 4))
 
     def padded(x):
         return np.pad(x, [(0, 2), (0, 8)][: x.ndim], constant_values=x.dtype.type(x.dtype != bool) * 7)
 
     wider = jax.tree.map(padded, batch) | {"segments": np.pad(batch["segments"], [(0, 2), (0, 8)])}
+    wider["weights"] = np.pad(batch["weights"], [(0, 2), (0, 8)])
     assert wider["tokens"].shape == (6, 40) and wider["mask"].sum() == batch["mask"].sum()
     for teach in (distill.own_outputs, distill.make_teach(config, [as_run(model)])):
         terms = jax.jit(train.make_terms(config, model, teach))
@@ -135,12 +153,13 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn_and_padding_nothing_
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), made, same)
     tokens = batch["mask"].sum(1).astype(float)
     weights = {name: tokens.sum() for name in LOSSES} | {"attention": (tokens**2).sum(), "soft_labels": 4}
+    weights["soft_predictions"] = 20
     assert {name: float(term.weight) for name, term in made.items()} == weights
 
 
 def test_no_gradient_and_no_dropout_reach_a_teacher():
     config, model = everything(**{"model.dropout": 0.5, "model.attention_dropout": 0.5, "model.layers": 1})
-    params, theirs, batch = make_params(config, model), make_params(config, model, 1), make_batch(0, 4)
+    params, theirs, batch = make_params(config, model), make_params(config, model, 1), asked(make_batch(0, 4))
     teach = distill.make_teach(config, [as_run(model)])
 
     @jax.jit

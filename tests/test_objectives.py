@@ -31,6 +31,7 @@ def example(rows=16, predictions=5, size=11, length=9, seed=0):
     tokens, encoded, classes = normal(2, rows, length, size), normal(2, rows, length, 7), normal(rows, 5)
     out |= {"fitted": ours["states"], "layers": {"scores": ours["scores"]}, "token_logits": tokens[0], "encoded": encoded[0]}
     out["teacher"] = theirs | {"token_logits": tokens[1], "encoded": encoded[1], "class_logits": classes}
+    out["teacher"]["predicted_logits"] = normal(rows, predictions, size)
     batch = {
         "targets": random.integers(0, size, (rows, predictions)),
         "weights": random.integers(0, 2, (rows, predictions)).astype(np.float32),
