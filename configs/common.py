@@ -198,8 +198,12 @@ DEMO = {
 
 
 def alone(config, name):
-    """The same student without a teacher: what is left are the losses on the text itself."""
+    """The same student without a teacher: what is left are the losses on the text or labels themselves."""
     del name
+    tokens = "clm" if config.model.causal else "mlm"
+    for soft, hard in (("soft_targets", tokens), ("soft_predictions", tokens), ("soft_labels", "classify")):
+        if config.losses[soft] and not config.losses[hard]:
+            config.losses[hard] = 1.0
     config.update(dict(init_from="", init_layers=(), teacher=dict(runs=())))
     for loss in objectives.TAUGHT:
         config.losses[loss] = 0.0

@@ -43,10 +43,10 @@ TEACHER_LAYERS = {"base": (0, 2, 4, 7, 9, 11), "gpt2": (0, 2, 4, 7, 9, 11), "dem
 
 # What differs in the demo: all that its teacher does.
 DEMO = bert.DEMO | {
-    "steps": 1500,
+    "steps": 800,
     "corruption.smoothing": 0.0,  # the loss is compared with that of students and teachers masked evenly
     "teacher.runs": ("runs/demo-bert",),
-    "optimizer.warmup": 100 / 1500,
+    "optimizer.warmup": 100 / 800,
 }
 
 

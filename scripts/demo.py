@@ -134,7 +134,7 @@ def tokens_measured_as_generator(config, result):
 
 def distillation(config, workdir):
     """Trains teacher, student and the same student alone; measures all of them on the student's held-out examples."""
-    from ssl_jax import logs, runs, train
+    from ssl_jax import logs, predict, runs, train
 
     for folder in map(Path, config.teacher.runs):
         if not (folder / "result.json").exists():
@@ -151,7 +151,8 @@ def distillation(config, workdir):
                 result = train.train(stage, where)
                 if result is None:
                     return
-            losses[name].append(result["mlm_loss"])
+            metrics, _ = predict.read_heldout(runs.load_run(where), stage)
+            losses[name].append(metrics["mlm_loss"])
     stages = students(config, workdir)
     final = stages["student"][-1][1]
     trained = {"teacher": runs.load_run(config.teacher.runs[0])}
@@ -161,7 +162,7 @@ def distillation(config, workdir):
     if SEEDS.value > 1:
         spread = {name: f"{sum(v) / len(v):.3f} ({min(v):.3f} to {max(v):.3f})" for name, v in losses.items()}
         print(f"\nheld-out loss of {SEEDS.value} seeds: student {spread['student']}, alone {spread['alone']}")
-    if final.model.pooler:
+    if len(stages["student"]) > 1:  # TinyBERT goes on to a task
         measured |= topics(config, workdir, stages)
     result = json.loads((stages["student"][-1][0] / "result.json").read_text())
     logs.write_json(workdir / "result.json", result | measured)
@@ -190,7 +191,7 @@ def students(config, workdir):
     from configs import common, tinybert
 
     stages = [(workdir, config)]
-    if not config.losses.mlm:  # the matching of layers comes first, and blanks are filled after it
+    if not config.corruption.rate:  # the matching of layers comes first, and blanks are filled after it
         last = with_changes(config, {"init_from": str(workdir / "general")})
         tinybert.mlm(last, "demo")
         stages = [(workdir / "general", config), (workdir, last)]
