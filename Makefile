@@ -1,9 +1,11 @@
 # Everything runs from a bare clone with python3 (3.11 or later) and make.
-#   make demo [PAPER=bert]   trains on real English text for about five minutes and shows what was learned
+#   make demo [PAPER=bert]   trains on real English text for about five minutes and shows what was learned;
+#                            SEEDS=5 trains a student, and the same student alone, from five seeds
 #   make test                the whole test suite
 #   make bench               our training step beside transformers on torch
 PYTHON ?= python3
 PAPER ?= bert
+SEEDS ?= 1
 RUN := .venv/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -12,7 +14,7 @@ INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --constrain
 
 # Big temporaries in huge pages: fewer page faults in a training step on a CPU.
 demo: .venv/demo
-	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(RUN) scripts/demo.py --config configs/$(PAPER).py:demo --workdir runs/demo-$(PAPER)
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(RUN) scripts/demo.py --config configs/$(PAPER).py:demo --workdir runs/demo-$(PAPER) --seeds $(SEEDS)
 
 test: .venv/test
 	$(RUN) -m pytest --numprocesses 2 --dist worksteal

@@ -454,7 +454,7 @@ def _train(config, workdir):
     teaching = distill.load_teachers(config, tokenizers.fingerprint(prepared / "tokenizer.json"), parallel)
     decided = decisive(config, prepared, stores, teaching)
     teach = distill.make_teach(config, teaching) if teaching else None
-    attach = lambda part, batch: batch  # noqa: E731
+    attach = teacher_cache.attach_nothing
     if config.teacher.cache:
         needed = teacher_cache.parts(config, kind, phases, examples, stores, vocabulary)
         made_of = teacher_cache.passport(config, decided, kind, masks(config), teaching)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from configs import albert, bert, distilbert, electra, finetune, gpt2, tinybert
-from ssl_jax import distill, logs, objectives, runs, start, train
+from ssl_jax import distill, logs, objectives, predict, runs, start, train
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import tasks, tokens
 from ssl_jax.errors import UserError
@@ -429,7 +429,8 @@ def params_of(workdir):
 
 
 def test_distilbert_starts_from_its_teacher_and_resumes_bit_for_bit(teachers, data_root, tmp_path):
-    changes = {"teacher.runs": (teachers["bert"],), "steps": 3, "checkpoint_every": 1, "init_layers": (1,)}
+    changes = {"teacher.runs": (teachers["bert"],), "steps": 3, "checkpoint_every": 1, "init_layers": (1,),
+               "evals.heldout.max_batches": 0}  # fmt: skip
     config = shrink(distilbert.get_config("base,smoke"), data_root, **changes)
     result = train.train(config, tmp_path)
     assert result["loss"] == pytest.approx(5 * result["soft_targets_loss"] + 2 * result["mlm_loss"] + result["cosine_loss"])
@@ -444,6 +445,11 @@ def test_distilbert_starts_from_its_teacher_and_resumes_bit_for_bit(teachers, da
     assert train.train(config, tmp_path) == result
     assert_equal(params_of(tmp_path), quiet)
     assert (tmp_path / "metrics.jsonl").read_text() == lines
+
+    # Beside its teacher: both read what the student's config hides, whatever they were trained with.
+    (student, read), (teacher, _) = (predict.read_heldout(runs.load_run(at), config) for at in (tmp_path, teachers["bert"]))
+    assert student["mlm_loss"] == pytest.approx(result["mlm_loss"]) != teacher["mlm_loss"]
+    assert read() == config.batch_size * config.phases.lengths[0]
 
 
 def test_tinybert_learns_from_two_teachers_over_a_mesh_and_then_the_prediction_layer(teachers, task, data_root, tmp_path):
