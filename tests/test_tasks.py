@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import flops, predict, tokenizers
+from ssl_jax import flops, predict, runs, tokenizers
 from ssl_jax import train as loop
 from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.data.tasks import Example
@@ -310,7 +310,7 @@ def test_a_task_is_learned_through_the_real_entry_point(data_root, tmp_path):
     config.update_from_flattened_dict(changes)
     result = loop.train(config, tmp_path / "run")
     assert result["step"] == 30 and result["classify_accuracy"] == 1 and result["loss"] == result["classify_loss"] < 0.3
-    run = predict.load_run(tmp_path / "run")
+    run = runs.load_run(tmp_path / "run")
     assert (run.config.task.classes, run.config.steps) == (2, 30)
     batch = predict.one_example(run.vocabulary, run.tokenizer.encode("it is rome .", add_special_tokens=False).ids)
     logits = run.model.apply({"params": run.params}, batch)["class_logits"]
