@@ -57,7 +57,9 @@ ONE = {"model.layers": 1}
 WIDE = {"model.hidden_size": 40}
 KNOWING = WIDE | {"losses.classify": 1.0, "task.classes": 3}
 RELEASE = SimpleNamespace(
-    learning_rate=plain_tinybert.release_learning_rate, step=plain_tinybert.release_step, clip=plain_tinybert.release_clip
+    learning_rate=plain_tinybert.release_learning_rate,
+    step=plain_tinybert.release_step,
+    clip=plain_tinybert.release_clip,
 )
 GROUPED = {"model.layers": 3, "model.share": "attention", "model.share_groups": 2}
 SYSTEMS = {

@@ -14,11 +14,12 @@ from tests.reference import bert, distilbert, electra
 
 def attention_scores(p, x):
     """Equation 1, A = Q K^T / sqrt(d_k), before mask and softmax: [heads, S, S]."""
-    queries, keys = (
-        jnp.stack([x @ p[f"{name}/kernel"][:, head] + p[f"{name}/bias"][head] for head in range(p[f"{name}/bias"].shape[0])])
-        for name in ("query", "key")
-    )
-    return jnp.stack([q @ k.T / math.sqrt(q.shape[1]) for q, k in zip(queries, keys, strict=True)])
+    made = []
+    for head in range(p["query/kernel"].shape[1]):
+        q, k = (x @ p[f"{name}/kernel"][:, head] + p[f"{name}/bias"][head] for name in ("query", "key"))
+        made.append(q @ k.T / math.sqrt(q.shape[1]))
+    return jnp.stack(made)
+
 
 
 def read(p, tokens, mask, segments, layers, gelu):
@@ -89,7 +90,8 @@ release_learning_rate = distilbert.learning_rate  # optimization.py, warmup_line
 
 def release_clip(gradients):
     """optimization.py, BertAdam.step: clip_grad_norm_ of each parameter alone."""
-    return {name: g * min(1.0, 1 / (np.sqrt((g.astype(np.float64) ** 2).sum()) + 1e-6)) for name, g in gradients.items()}
+    norms = {name: math.sqrt((g.astype(np.float64) ** 2).sum()) for name, g in gradients.items()}
+    return {name: g * min(1.0, 1 / (norms[name] + 1e-6)) for name, g in gradients.items()}
 
 
 def release_step(params, gradients, m, v, done, rate):
