@@ -368,7 +368,11 @@ class Transformer(nn.Module):
             layers = jax.vmap(lambda key: block.init(key, x[:1, :1], jnp.ones((1, 1, 1, 1), bool))["params"])(keys)
             return {part: jax.tree.map(lambda p: p[: config.sets(part)], layers[part]) for part in layers}
 
-        params = self.param("layers", begin)
+        if self.has_variable("params", "layers"):
+            # `param` would trace `begin` again, to compare shapes.
+            params = self.get_variable("params", "layers")
+        else:
+            params = self.param("layers", begin)
         own = {part: tree for part, tree in params.items() if config.sets(part) == config.layers}
         shared = {part: tree for part, tree in params.items() if part not in own}
         if config.share_groups == 1:
