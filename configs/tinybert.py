@@ -105,7 +105,8 @@ def release(config, name):
 
 def get_config(variant="4-312"):
     suffixes = dict(
-        intermediate=intermediate, prediction=prediction, mlm=mlm, release=release, alone=common.alone, smoke=common.smoke
+        intermediate=intermediate, prediction=prediction, mlm=mlm, release=release,
+        alone=common.alone, smoke=common.smoke,
     )
     name, changes = common.parse(variant, SIZES, suffixes)
     config = common.base()
