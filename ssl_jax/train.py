@@ -408,6 +408,8 @@ def decisive(config, prepared, stores, teachers=()):
     # Where the data and the teachers lie is this machine's business.
     del values["data"]["root"], values["task"]["folder"], values["task"]["augmented"]
     values["teacher"] |= {"runs": [run.params_hash for run in teachers], "cache": ""}
+    if config.init_from in config.teacher.runs:
+        values["init_from"] = "teacher"
     passport = json.loads((prepared / "data.json").read_text())
     hashes = {name: passport[name] for name in ("content_hash", "tokenizer_hash")}
     if config.data.examples == "task":
