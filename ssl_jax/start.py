@@ -49,9 +49,9 @@ def start_from(params, model, run, layers):
         return y
 
     started = jax.tree_util.tree_map_with_path(take, params)
-    taken = sorted(set(params) - set(anew))
+    chosen = f"encoder (layers {', '.join(map(str, layers))})" if layers else "encoder"
+    taken = [chosen if part == "encoder" else part for part in sorted(set(params) - set(anew))]
     line = f"starts from {run.workdir}: {', '.join(taken)}"
-    line += f" (layers {', '.join(map(str, layers))})" if layers else ""
     line += f"; anew: {', '.join(anew)}" if anew else ""
     return started, line + (f"; left out: {', '.join(_whole(given, theirs))}" if given else "")
 

@@ -333,7 +333,7 @@ def test_distilbert_starts_from_half_of_its_teachers_layers():
         assert_equal(made["embeddings"][part], teacher.params["embeddings"][part])
     assert_equal(made["mlm"], teacher.params["mlm"])
     assert line == (
-        "starts from a: embeddings, encoder, mlm (layers 0, 2, 4, 7, 9, 11); left out: embeddings/segment, pair, pooler"
+        "starts from a: embeddings, encoder (layers 0, 2, 4, 7, 9, 11), mlm; left out: embeddings/segment, pair, pooler"
     )
 
 
