@@ -165,7 +165,7 @@ MISFITS = [
     ({"data.borders": True}, "data.borders is about windows"),
     ({"data.examples": "task"}, "losses.nsp needs sentence pairs"),
     ({"data.examples": "task", "losses.nsp": 0.0, "data.borders": True}, "data.borders is about windows"),
-    ({"losses.classify": 1.0}, "losses.classify needs the labels of a task"),
+    ({"losses.classify": 1.0}, "losses.classify needs the classes of a task"),
     ({"corruption.rate": 0.0}, "losses.mlm asks for hidden tokens: set corruption.rate above 0"),
     ({"task.epochs": -1.0}, "task.epochs=-1.0: at least 0"),
     ({"model.pooler": False}, "set model.pooler=True"),
