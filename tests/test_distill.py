@@ -344,7 +344,7 @@ def test_shared_layers_become_each_layers_own():
     groups = [1, 0, 0]  # of layers 3, 0 and 1 of four in two groups
     assert_equal(made["encoder"]["layers"], jax.tree.map(lambda x: x[groups], teacher.params["encoder"]["layers"]))
     assert_equal(made["encoder"]["projection"], teacher.params["encoder"]["projection"])
-    assert line == "starts from a: embeddings, encoder, mlm, pooler (layers 3, 0, 1); left out: pair"
+    assert line == "starts from a: embeddings, encoder (layers 3, 0, 1), mlm, pooler; left out: pair"
     # Layers that share go on sharing.
     _, made, _ = begin(teacher, albert, "base,smoke", **{"model.layers": 4, "model.share_groups": 2})
     assert_equal(made, teacher.params)
