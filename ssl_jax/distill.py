@@ -23,8 +23,8 @@ from ml_collections import ConfigDict
 
 from ssl_jax import objectives
 from ssl_jax.errors import UserError, check_choice
+from ssl_jax.models.model import named_heads
 from ssl_jax.runs import load_run, read_config
-
 
 # The heads that make the logits that are compared, as in objectives.HEADS.
 LOGITS = {"token_logits": ("language", "tokens"), "predicted_logits": ("language",), "class_logits": ("classes",)}
@@ -149,8 +149,7 @@ def check_teacher(config, names, run, tokenizer_hash):
             f"losses.cosine compares vectors: {where} has hidden size {theirs.hidden_size}, the student {ours.hidden_size}"
         )
     for name in names:
-        heads = set(LOGITS.get(name, ())) - {"tokens"}
-        heads = {language_head(theirs) if head == "language" else head for head in heads}
+        heads = named_heads(LOGITS.get(name, ()), theirs.causal) - {"tokens"}
         if heads - set(run.model.heads) or run.model.generator and "mlm" in heads:
             raise UserError(f"{where} has no head for {name}: its trunk was trained without losses that have one")
     if "class_logits" in names and (run.config.task.name, run.model.classes[0]) != (config.task.name, config.task.classes):
@@ -192,7 +191,8 @@ def make_teach(config, runs):
                 theirs["scores"] = theirs["layers"]["scores"][at]
                 theirs["states"] = jnp.concatenate([theirs["embedded"][None], theirs["layers"]["hidden"][at]])
             if "predicted_logits" in names:
-                theirs["predicted_logits"] = theirs[f"{language_head(model.config)}_logits"]
+                (head,) = named_heads(LOGITS["predicted_logits"], model.config.causal)
+                theirs["predicted_logits"] = theirs[f"{head}_logits"]
             made.append({name: theirs[name].astype(jnp.float32) for name in names})
         return lax.stop_gradient(jax.tree.map(lambda *x: sum(x) / len(x), *made))
 
@@ -201,15 +201,8 @@ def make_teach(config, runs):
 
 def trunk_and_heads(model, names):
     """A run's model as a teacher: its trunk, and the heads whose logits are compared."""
-    needed = {head for name in names for head in LOGITS.get(name, ())}
-    if "language" in needed:
-        needed = needed - {"language"} | {language_head(model.config)}
+    needed = named_heads((head for name in names for head in LOGITS.get(name, ())), model.config.causal)
     return model.clone(heads=tuple(sorted(needed)), generator=None)
-
-
-def language_head(config):
-    """The head that a trunk predicts tokens with."""
-    return "clm" if config.causal else "mlm"
 
 
 def own_outputs(out, batch, params):

@@ -147,6 +147,11 @@ def dummy_batch():
     return rows | {name: jnp.zeros(1, jnp.int32) for name in ("pair", "index", "label")}
 
 
+def named_heads(heads, causal):
+    """A set of heads as in objectives.HEADS, with 'language' by its name: a causal trunk's is 'clm', others' is 'mlm'."""
+    return {("clm" if causal else "mlm") if head == "language" else head for head in heads}
+
+
 def build_model(config):
     """The module for a run's config: `config.model`'s trunk, `config.generator`, the heads that `losses` read.
 
@@ -156,8 +161,7 @@ def build_model(config):
     losses = {name for name, weight in config.losses.items() if weight}
     needed = {head for name in losses for head in objectives.HEADS[name]}
     own_language = "language" in needed
-    if own_language:
-        needed = needed - {"language"} | {"clm" if config.model.causal else "mlm"}
+    needed = named_heads(needed, config.model.causal)
     if needed & {"pair", "classes"} and not config.model.pooler:
         raise UserError(
             "losses on sentence pairs and classes read the pooled vector: set model.pooler=True or their weight to 0"
