@@ -57,7 +57,7 @@ def get_config(variant="bert-base,topics"):
             batch_size=32,
             phases=dict(lengths=(min(128, config.model.positions),), shares=(1.0,)),
             ramp=dict(start=0),
-            model=dict(pooler=True),
+            model=dict(pooler="tanh"),
             generator=dict(kind="none", first_stage=0.0),
             teacher=dict(runs=()),
             init_from="",  # a student's start is not its fine-tuning's

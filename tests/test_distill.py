@@ -352,7 +352,7 @@ def test_shared_layers_become_each_layers_own():
 
 def test_of_electra_the_discriminator_is_taken():
     source = run_of(electra, "small,smoke", **{"model.layers": 1})
-    changes = {"model.layers": 1, "model.embedding_size": 16, "losses.nsp": 0.0, "model.pooler": False}
+    changes = {"model.layers": 1, "model.embedding_size": 16, "losses.nsp": 0.0, "model.pooler": "none"}
     params, made, line = begin(source, bert, "tiny,smoke", **changes)
     assert_equal(made["encoder"], source.params["encoder"])
     assert_equal(made["embeddings"], source.params["embeddings"])

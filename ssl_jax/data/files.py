@@ -2,8 +2,12 @@
 
 import contextlib
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
+
+from ssl_jax.errors import UserError
 
 
 @contextlib.contextmanager
@@ -23,6 +27,27 @@ def replacing(path):
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(partial)
+        raise
+
+
+@contextlib.contextmanager
+def new_folder(path):
+    """Gives a folder to fill, which becomes `path` only when the block ends without an exception.
+
+    Raises:
+      UserError: there is something at `path` already.
+    """
+    path = Path(path)
+    if path.is_file() or path.is_dir() and any(path.iterdir()):
+        raise UserError(f"{path} exists already: give another folder, or remove it")
+    partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.replace(partial, path)  # takes the place of an empty folder, too
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
