@@ -25,6 +25,7 @@ class Run(NamedTuple):
     params: Any
     tokenizer: Any
     vocabulary: tokenizers.Vocabulary
+    notes: tuple[str, ...] = ()
 
     @property
     def tokenizer_hash(self):

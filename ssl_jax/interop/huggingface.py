@@ -79,8 +79,10 @@ def _is_model(folder):
 
 
 def read_config(folder):
-    """The config of a folder as of a run of ours, without reading its weights' numbers; errors as `load`."""
-    return _halves(Path(folder), lambda half: _open(half, ())[0], join_configs)
+    """The config of a folder as of a run of ours, without the heads, of which its weights alone know; errors as `load`."""
+    folder = Path(folder)
+    theirs, family = _read_theirs(folder if _is_model(folder) else folder / HALVES[0])
+    return _run_config(_trunk(theirs, family), ())
 
 
 def load(folder, parallel=None, drop=()):
@@ -95,14 +97,10 @@ def load(folder, parallel=None, drop=()):
       UserError: it is another architecture; a file is missing or damaged; a tensor is missing, misshapen or one too
         many; the tokenizer has not as many entries as the table has rows.
     """
-    return _halves(Path(folder), lambda half: _load(half, parallel, drop), join)
-
-
-def _halves(folder, read, join):
-    if _is_model(folder):
-        return read(folder)
-    made = join(*(read(folder / half) for half in HALVES))
-    return made._replace(workdir=folder) if isinstance(made, Run) else made
+    folder = Path(folder)
+    if not all(_is_model(folder / half) for half in HALVES):
+        return _load(folder, parallel, drop)
+    return join(*(_load(folder / half, parallel, drop) for half in HALVES))._replace(workdir=folder)
 
 
 def _load(folder, parallel, drop):
@@ -131,14 +129,7 @@ def _load(folder, parallel, drop):
 
 def _open(folder, drop):
     """A folder's config as ours, its tensors by their newest names, and the rows that say whose they are."""
-    theirs = _read_json(folder / "config.json")
-    family = theirs.get("model_type")
-    check_choice(family, FAMILIES, f"model_type of {folder / 'config.json'}:")
-    facts = FAMILIES[family]
-    for key, value in facts.needs.items():
-        if theirs.get(key, value) != value:
-            raise UserError(f"{folder / 'config.json'}: {key}={theirs[key]!r} is no model of ours, only {value!r} is")
-
+    theirs, family = _read_theirs(folder)
     tensors = weights.read(folder)
     if (folder / FIT_FILE).exists():
         tensors |= weights.read_file(folder / FIT_FILE)
@@ -151,12 +142,13 @@ def _open(folder, drop):
 
     heads = _heads(tensors, family, theirs, folder)
     trunk = _trunk(theirs, family)
+    _check_activation(family, heads, trunk["activation"])
     if family == "albert" and trunk["embedding_size"] == trunk["hidden_size"]:
         _remove_identity(tensors, f"{prefix}encoder.embedding_hidden_mapping_in", folder)
     pooled = {"classes", "choice"} & set(heads)
     if family in ("bert", "albert"):
         pooled = any(name.startswith(f"{prefix}pooler.") for name in tensors)
-    config = _run_config(trunk | {"pooler": facts.pooler if pooled else "none"}, heads)
+    config = _run_config(trunk | {"pooler": FAMILIES[family].pooler if pooled else "none"}, heads)
     _read_classes(config, heads, tensors, family)
     kind = next((kind for kind, (row,) in names.FIT.items() if f"{row.theirs.format(0)}.weight" in tensors), "none")
     if kind != "none":
@@ -165,13 +157,26 @@ def _open(folder, drop):
     return config, tensors, _rows(family, heads, prefix) + names.FIT.get(kind, [])
 
 
-def _read_json(path):
+def _read_theirs(folder):
+    """A folder's config.json and its model type."""
+    path = folder / "config.json"
     try:
-        return json.loads(path.read_text())
+        theirs = json.loads(path.read_text())
+        family = theirs.get("model_type")
     except FileNotFoundError as error:
-        raise UserError(f"{path.parent} holds no model: there is no {path.name}") from error
-    except ValueError as error:
+        raise UserError(f"{folder} holds no model of transformers: there is no config.json") from error
+    except (ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error}") from error
+    check_choice(family, FAMILIES, f"model_type in {path}")
+    for key, value in FAMILIES[family].needs.items():
+        if theirs.get(key, value) != value:
+            raise UserError(f"{path}: {key}={theirs[key]!r} is no model of ours, only {value!r} is")
+    return theirs, family
+
+
+def _check_activation(family, heads, activation):
+    if family == "electra" and "mlm" in heads and activation != "gelu":
+        raise UserError(f"the generator's head of transformers' electra has erf GELU, this trunk {activation}")
 
 
 def _newest(name):
@@ -380,6 +385,9 @@ def _save(run, trunk, params, heads, family, folder):
         )
     if "pooler/dense/kernel" not in params and trunk.pooler not in ("none", "plain"):
         trunk = dataclasses.replace(trunk, pooler="none")
+    _check_activation(family, heads, trunk.activation)
+    if heads & {"classes", "choice"} and run.model.classes[1] != "none":
+        raise UserError(f"transformers' {name} has no {run.model.classes[1]} before its classes (task.activation)")
     theirs = _their_config(run, trunk, heads, family, name)
     _check_same(trunk, theirs, heads, family)
     fit = {leaf: x for leaf, x in params.items() if leaf.startswith("fit/")}
@@ -397,14 +405,17 @@ def _save(run, trunk, params, heads, family, folder):
     write_json(folder / "config.json", theirs)
     safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     if fit:
-        _save_fit(fit, folder)
+        _save_fit(fit, trunk.layers, folder)
     tokenizer_files.write(run.tokenizer, folder, trunk.positions, bool(trunk.segments))
     return name, len(tensors) + len(fit)
 
 
-def _save_fit(fit, folder):
-    kernel = fit["fit/kernel"]
-    kind = "one" if len(kernel) == 1 else "each"
+def _save_fit(fit, layers, folder):
+    if "fit/bias" not in fit:
+        # Two matrices, the embeddings' and the layers': the same as each state's own.
+        kernel = fit["fit/kernel"][np.minimum(np.arange(layers + 1), 1)]
+        fit = {"fit/kernel": kernel, "fit/bias": np.zeros(kernel[:, 0].shape, np.float32)}
+    kind = "one" if len(fit["fit/kernel"]) == 1 else "each"
     made = names.to_theirs(fit, names.FIT[kind], names.TORCH)
     safetensors.numpy.save_file(made, folder / FIT_FILE, metadata={"format": "pt"})
 
@@ -439,9 +450,11 @@ def _their_config(run, trunk, heads, family, name):
 def _check_same(trunk, theirs, heads, family):
     """Raises UserError unless the config.json that is written reads as the trunk that it was written for."""
     facts = FAMILIES[family]
-    read = dataclasses.replace(trunk, **(dataclasses.asdict(_as_trunk(theirs, family))))
-    pooled = bool({"pair", "classes", "choice"} & heads) or family in ("bert", "albert") and not heads and trunk.pooler != "none"
-    read = dataclasses.replace(read, pooler=facts.pooler if pooled else "none")
+    if family == "albert" and trunk.share == "none":
+        trunk = dataclasses.replace(trunk, share="all", share_groups=trunk.layers)
+    # A trunk of BERT or ALBERT alone may have a pooler; without a place for it, its parameters are what is told.
+    pooled = heads & {"pair", "classes", "choice"} or family in ("bert", "albert") and trunk.pooler != "none"
+    read = dataclasses.replace(_as_trunk(theirs, family), pooler=facts.pooler if pooled else "none")
     differing = _differing(trunk, read)
     if differing:
         raise UserError(f"transformers' {family} computes something else (ours, theirs): {differing}")
