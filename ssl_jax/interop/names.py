@@ -289,7 +289,7 @@ _GPT_HEADS = {
     "choice": [Row("multiple_choice_head.summary", "choice/dense", "linear")],
 }
 # TinyBERT's projection: released once as one layer for all states, once as each state's own.
-FIT = {"one": Row("fit_dense", "fit", "linear"), "each": Row("fit_denses.{}", "fit", "linear")}
+FIT = {"one": [Row("fit_dense", "fit", "linear")], "each": [Row("fit_denses.{}", "fit", "linear")]}
 
 # The heads of each model type. A head with a layer of its own before the classes has it as our pooler.
 HEADS = {
