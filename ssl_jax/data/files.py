@@ -30,16 +30,21 @@ def replacing(path):
         raise
 
 
+def require_new(path):
+    """Raises UserError if there is something at `path`; an empty folder is nothing."""
+    if Path(path).is_file() or Path(path).is_dir() and any(Path(path).iterdir()):
+        raise UserError(f"{path} exists already: give another folder, or remove it")
+
+
 @contextlib.contextmanager
 def new_folder(path):
     """Gives a folder to fill, which becomes `path` only when the block ends without an exception.
 
     Raises:
-      UserError: there is something at `path` already.
+      UserError: as `require_new`.
     """
+    require_new(path)
     path = Path(path)
-    if path.is_file() or path.is_dir() and any(path.iterdir()):
-        raise UserError(f"{path} exists already: give another folder, or remove it")
     partial = path.with_name(f"{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
