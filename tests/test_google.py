@@ -285,7 +285,7 @@ def test_fine_tuned(tensorflow, tmp_path):
     assert run.model.heads == ("classes", "span") and run.config.task.classes == 4
 
 
-def change_config(folder, **changes):
+def change(folder, **changes):
     path = folder / "bert_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
@@ -310,10 +310,10 @@ BROKEN = {
     "index cut short": (lambda folder: os.truncate(folder / INDEX, 99), "bert_model.ckpt is damaged or incomplete"),
     "no config": (lambda folder: (folder / CONFIG).unlink(), "neither albert_config.json nor bert_config.json"),
     "config damaged": (lambda folder: (folder / CONFIG).write_text("{"), "bert_config.json is damaged"),
-    "activation": (lambda folder: change_config(folder, hidden_act="swish"), "unknown activation 'swish'"),
-    "wider": (lambda folder: change_config(folder, intermediate_size=53), r"36, 52\), its config asks for \(36, 53"),
-    "deeper": (lambda folder: change_config(folder, num_hidden_layers=4), "has no tensor bert/encoder/layer_3/"),
-    "shallower": (lambda folder: change_config(folder, num_hidden_layers=2), "no place for tensor bert/encoder/la"),
+    "activation": (lambda folder: change(folder, hidden_act="swish"), "unknown activation 'swish'"),
+    "wider": (lambda folder: change(folder, intermediate_size=53), r"is \(36, 52\), its config asks for \(36, 53\)"),
+    "deeper": (lambda folder: change(folder, num_hidden_layers=4), "has no tensor bert/encoder/layer_3/"),
+    "shallower": (lambda folder: change(folder, num_hidden_layers=2), "no place for tensor bert/encoder/layer_2/"),
     "no vocabulary": (lambda folder: (folder / "vocab.txt").unlink(), "holds no tokenizer"),
     "vocabulary": (drop_lines, "its tokenizer has 41 entries and its model's table 43"),
     "two": (copy_checkpoint, "2 checkpoints and no file `checkpoint`.*: another.ckpt, bert_model.ckpt"),
