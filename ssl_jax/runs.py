@@ -25,6 +25,8 @@ class Run(NamedTuple):
     params: Any
     tokenizer: Any
     vocabulary: tokenizers.Vocabulary
+    step: int | None = None  # after which the parameters were saved; None: not known
+    notes: tuple[str, ...] = ()  # lines on how they were read, for who starts from them
 
     @property
     def tokenizer_hash(self):
@@ -49,6 +51,12 @@ def read_config(workdir):
     return ConfigDict(json.loads(path.read_text())["config"])
 
 
+def is_converted(workdir):
+    """Whether a folder holds converted weights and no run of ours: its config.json says what they were made from."""
+    path = Path(workdir) / "config.json"
+    return path.exists() and "converted_from" in json.loads(path.read_text())
+
+
 def load_run(workdir, parallel=None):
     """Reads a run's folder: its config, its tokenizer, the parameters of its newest checkpoint.
 
@@ -70,4 +78,5 @@ def load_run(workdir, parallel=None):
     if state is None:
         raise UserError(f"{workdir} holds no checkpoint yet")
     vocabulary = tokenizers.vocabulary(tokenizer)
-    return Run(Path(workdir), config, model, state["params"], tokenizer, vocabulary)
+    step = None if is_converted(workdir) else checkpoints.restored
+    return Run(Path(workdir), config, model, state["params"], tokenizer, vocabulary, step)
