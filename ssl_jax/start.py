@@ -9,7 +9,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.transformer import group_of
@@ -53,7 +52,7 @@ def resolve(config, workdir=None):
     Raises:
       UserError: an entry is none; the source holds no run.
     """
-    config = ConfigDict(config)
+    config = config.copy_and_resolve_references()
     for key in LISTS:
         # On a command line several names arrive as one string: 'mlm,pair'.
         config[key] = tuple(name for entry in config[key] for name in entry.split(",") if name)
