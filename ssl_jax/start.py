@@ -77,7 +77,7 @@ def _tokenizer_of(data):
 
 
 def check_pieces(run, tokenizer):
-    """Raises UserError, with the first that differs, unless every piece of a run's tokenizer has its id in `tokenizer`."""
+    """Raises UserError, naming the first that has not, unless a run's pieces have the same ids in `tokenizer`."""
     ours, theirs = (x.get_vocab(with_added_tokens=True) for x in (tokenizer, run.tokenizer))
     for piece in sorted(theirs, key=theirs.get):
         if ours.get(piece) != theirs[piece]:

@@ -1,4 +1,4 @@
-"""Teachers: what they give, what is compared with it, what is refused, and runs that start from their layers."""
+"""Teachers: what they give, what is compared with it, what is refused, and students that learn from them."""
 
 import json
 import shutil
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from configs import albert, bert, distilbert, electra, finetune, gpt2, tinybert
-from ssl_jax import distill, logs, objectives, predict, runs, start, train
+from configs import bert, distilbert, electra, finetune, gpt2, tinybert
+from ssl_jax import distill, logs, objectives, predict, runs, train
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import tasks, tokens
 from ssl_jax.errors import UserError
