@@ -57,7 +57,7 @@ def base():
                 final_norm=False,
                 norm_epsilon=1e-5,
                 activation="gelu_tanh",
-                pooler=False,
+                pooler="none",
                 dropout=0.1,
                 attention_dropout=0.1,
                 dropped_embeddings="sum",
@@ -77,6 +77,8 @@ def base():
                 kind="none",  # 'transformer', 'unigram' or 'uniform'
                 size=1.0,  # of the trunk's width
                 layers=1.0,  # of the trunk's depth
+                heads=0,  # 0: 64 wide, at least one
+                ffn_size=0,  # 0: four times its width
                 tying="embeddings",
                 temperature=1.0,
                 average_duplicates=False,
@@ -101,6 +103,7 @@ def base():
                 attention=0.0,
                 soft_labels=0.0,
             ),
+            heads=(),  # of models.model.HEADS, besides those that the losses read
             teacher=dict(  # what the losses of distillation compare with; see distill.py
                 runs=(),  # folders of finished runs; of several the outputs are averaged
                 layer_map="uniform",  # which of its layers teaches each of ours: 'top', 'bottom', or a list '3,6,9,12'
@@ -150,6 +153,7 @@ def base():
                 epochs=0.0,  # passes over the examples, which set `steps`; 0: `steps` says how long
                 classes=0,  # how many labels there are; filled in by the run
                 activation="none",  # of the pooled vector, before the classes are read from it; 'relu' and so on
+                bias=True,  # added to the classes
             ),
             optimizer=dict(
                 name="bert_adam",  # 'gpt1_adam', 'adamw', 'lamb'

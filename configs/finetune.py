@@ -29,7 +29,7 @@ PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not i
 
 # What belongs to no trunk, of any run to start from; generators and a student's projection among it.
 HEADS = (
-    "mlm", "clm", "pair", "replaced", "restored", "copied", "fit",
+    "mlm", "clm", "pair", "replaced", "restored", "copied", "fit", "choice", "token_classes", "span",
     "generator_embeddings", "generator_encoder", "generator_mlm", "generator_baseline",
 )  # fmt: skip
 
@@ -63,13 +63,13 @@ def get_config(variant="bert-base,topics"):
             batch_size=32,
             phases=dict(lengths=(min(128, config.model.positions),), shares=(1.0,)),
             ramp=dict(start=0),
-            model=dict(pooler=True),
+            model=dict(pooler="tanh"),
             generator=dict(kind="none", first_stage=0.0),
             teacher=dict(runs=()),
             init_from="",  # a student's start is not its fine-tuning's
             init_layers=(),
             init_drop=HEADS,
-            init_anew=("classifier",) if config.model.pooler else ("classifier", "pooler"),
+            init_anew=("classifier",) if config.model.pooler != "none" else ("classifier", "pooler"),
             losses=dict(classify=1.0),
             corruption=dict(rate=0.0),
             data=dict(examples="task", borders=False),

@@ -32,12 +32,13 @@ def cache(config, folder, top_k, dtype):
     train.check(config, phases, devices)
 
     prepared = Path(tokens.prepare(config.data))
-    vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
+    tokenizer = tokenizers.load(prepared / "tokenizer.json")
+    vocabulary = tokenizers.vocabulary(tokenizer)
     train.check_vocabulary(config, vocabulary)
     counts = train.token_counts(config, prepared, vocabulary)
     stores = train.open_stores(config, kind, prepared)
     examples = train.training_examples(config, kind, phases, stores["train"], vocabulary)
-    teachers = distill.load_teachers(config, tokenizers.fingerprint(prepared / "tokenizer.json"), devices)
+    teachers = distill.load_teachers(config, tokenizers.identity(tokenizer), devices)
     if not teachers:
         raise UserError("no loss of this config compares with a teacher: there is nothing to cache")
 

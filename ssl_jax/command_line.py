@@ -18,8 +18,11 @@ def define_config(default=None):
     )
 
 
-def run(main):
-    """Parses the command line, calls `main()` and exits; users' errors become one line on stderr."""
+def run(main, usage=None):
+    """Parses the command line, calls `main()` and exits; users' errors become one line on stderr.
+
+    With `usage`, lines that say what there is, main gets the words that are no flags: `main(*words)`.
+    """
     logging.set_verbosity(logging.FATAL)
     # XLA reports at length, as errors, that a cached CPU program was tuned for this very machine.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,14 +34,16 @@ def run(main):
     app.define_help_flags()
     try:
         rest = flags.FLAGS(sys.argv)[1:]
-        if rest:
+        if usage and not rest:
+            raise flags.Error(f"what is to be done? {usage}")
+        if rest and not usage:
             raise flags.Error(f"{rest[0]!r} is not a flag; flags begin with --, as in --config.steps=100")
         if "config" in flags.FLAGS:
             _ = flags.FLAGS["config"].value.is_locked  # what is wrong with a file is told on first use
     except Exception as error:  # absl's, ml_collections' and whatever a config file raises
         _exit(2, _flag_message(error))
     try:
-        main()
+        main(*rest)
     except UserError as error:
         _exit(1, str(error))
     except OSError as error:

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from ssl_jax import objectives
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.model import named_heads
-from ssl_jax.runs import load_run, read_config
+from ssl_jax.runs import load_run, read_config, tokenizer_path
 
 # The heads that make the logits that are compared, as in objectives.HEADS.
 LOGITS = {"token_logits": ("language", "tokens"), "predicted_logits": ("language",), "class_logits": ("classes",)}
@@ -119,7 +119,7 @@ def check_teacher(config, names, run, tokenizer_hash):
     ours, theirs, where = config.model, run.model.config, f"teacher {run.workdir}"
     if run.tokenizer_hash != tokenizer_hash:
         raise UserError(
-            f"{where} has another vocabulary: set data.tokenizer.path={run.workdir / 'tokenizer.json'} "
+            f"{where} has another vocabulary: set data.tokenizer.path={tokenizer_path(run.workdir)} "
             f"and model.vocab_size={theirs.vocab_size}"
         )
     if ours.causal != theirs.causal:

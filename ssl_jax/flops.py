@@ -47,11 +47,14 @@ def flops_per_token(model, length, predictions):
         "replaced": hidden**2 + hidden,
         "pair": 2 * hidden / length,
         "classes": model.classes[0] * hidden / length,
+        "choice": hidden / length,
+        "token_classes": model.classes[0] * hidden,
+        "span": 2 * hidden,
         "baseline": trunks[-1].hidden_size * chosen,
         "tokens": _decoder(config, dense=not config.causal or config.embedding_size != hidden),
         "fit": 0 if model.projection[0] == "none" else (config.layers + 1) * hidden * model.projection[1],
     }
-    pooler = hidden**2 / length if config.pooler else 0
+    pooler = 0 if config.pooler in ("none", "plain") else hidden**2 / length
     return sum(map(_trunk, trunks, [length] * len(trunks))) + 6 * (pooler + sum(heads[name] for name in model.heads))
 
 

@@ -1,9 +1,10 @@
-"""Questions to a finished run (runs.py): what fills a blank, what was replaced."""
+"""Questions to a finished run (runs.py): what fills a blank, what was replaced, which texts are alike."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -60,6 +61,40 @@ def fill_blanks(run, ids, best=5):
     return blanks
 
 
+def sentence_embeddings(run, texts, batch_size=32):
+    """One vector for each text, alike where the texts are: the mean of the last layer at its tokens, of length 1.
+
+    [CLS] and [SEP] count, padding does not (Reimers and Gurevych 2019, arXiv 1908.10084, section 3: MEAN).
+
+    Args:
+      texts: a list of str; what is longer than the model's positions is cut.
+      batch_size: texts that run together.
+
+    Returns:
+      [N, H] float32, a NumPy array.
+    """
+    most = run.model.config.positions - 2
+    rows = [run.tokenizer.encode(text, add_special_tokens=False).ids[:most] for text in texts]
+    rows = [[run.vocabulary.start, *ids, run.vocabulary.separator] for ids in rows]
+    length = max(map(len, rows), default=2)
+    length = min(-(-length // 32) * 32, most + 2)  # few lengths, so that little is compiled
+    tokens = np.full((-(-len(rows) // batch_size) * batch_size, length), run.vocabulary.pad)
+    mask = np.zeros_like(tokens)
+    for number, ids in enumerate(rows):
+        tokens[number, : len(ids)], mask[number, : len(ids)] = ids, 1
+
+    @jax.jit
+    def embed(params, batch):
+        encoded = run.model.apply({"params": params}, batch)["encoded"]
+        total = (encoded * batch["mask"][..., None]).sum(axis=1)
+        return total / jnp.linalg.norm(total, axis=1, keepdims=True)
+
+    parts = [slice(start, start + batch_size) for start in range(0, len(tokens), batch_size)]
+    batches = [dict(tokens=tokens[part], mask=mask[part], segments=0 * tokens[part]) for part in parts]
+    made = [np.asarray(embed(run.params, batch), np.float32) for batch in batches]
+    return np.concatenate(made)[: len(texts)] if made else np.zeros((0, run.model.config.hidden_size), np.float32)
+
+
 class MarkedToken(NamedTuple):
     """A token as the discriminator saw it."""
 
@@ -81,8 +116,8 @@ def mark_replaced(run, ids, number=0):
     Raises:
       UserError: the run has no discriminator.
     """
-    if "replaced" not in run.model.heads:
-        raise UserError("the run has no discriminator: it was trained without losses.rtd")
+    if "replaced" not in run.model.heads or run.config.generator.kind == "none":
+        raise UserError("the run has no discriminator with a generator: train it with losses.rtd")
     config, vocabulary = run.config, run.vocabulary
     counts = None
     if config.generator.kind == "unigram":  # its frequencies are the training text's

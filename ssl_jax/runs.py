@@ -1,4 +1,4 @@
-"""A finished run as something to start from, to learn from or to ask."""
+"""A finished run, ours or a model of `transformers`, as something to start from, to learn from or to ask."""
 
 import hashlib
 import json
@@ -9,8 +9,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssl_jax import tokenizers
+from ssl_jax import logs, tokenizers
 from ssl_jax.checkpoints import Checkpoints, fingerprint
+from ssl_jax.data.files import new_folder
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import Model, build_model, dummy_batch
 from ssl_jax.parallel import Replicated
@@ -30,8 +31,8 @@ class Run(NamedTuple):
 
     @property
     def tokenizer_hash(self):
-        """Of the tokenizer's file, as in a prepared corpus' passport."""
-        return tokenizers.fingerprint(self.workdir / "tokenizer.json")
+        """Equal where the same text has the same ids; see `tokenizers.identity`."""
+        return tokenizers.identity(self.tokenizer)
 
     @property
     def params_hash(self):
@@ -40,11 +41,15 @@ class Run(NamedTuple):
 
 
 def read_config(workdir):
-    """The resolved config of a run.
+    """The resolved config of a run, or of a folder of `transformers`, see `interop.huggingface.read_config`.
 
     Raises:
-      UserError: the folder holds no run.
+      UserError: the folder holds neither.
     """
+    from ssl_jax.interop import huggingface  # which makes runs
+
+    if huggingface.is_folder(workdir):
+        return huggingface.read_config(workdir)
     path = Path(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"{workdir} holds no run: there is no config.json; train one with scripts/train.py")
@@ -52,21 +57,38 @@ def read_config(workdir):
 
 
 def is_converted(workdir):
-    """Whether a folder holds converted weights and no run of ours: its config.json says what they were made from."""
+    """Whether a folder holds no run of ours: it is one of `transformers`, or its config.json says what it was made from."""
+    from ssl_jax.interop import huggingface
+
     path = Path(workdir) / "config.json"
-    return path.exists() and "converted_from" in json.loads(path.read_text())
+    return huggingface.is_folder(workdir) or path.exists() and "converted_from" in json.loads(path.read_text())
+
+
+def tokenizer_path(workdir):
+    """What `data.tokenizer.path` is for the tokenizer of a run, or of a folder of `transformers`; None: there is neither."""
+    from ssl_jax.interop import huggingface
+
+    workdir = Path(workdir)
+    if huggingface.is_folder(workdir):
+        # ELECTRA's halves have the same.
+        return workdir if (workdir / "config.json").exists() else workdir / huggingface.HALVES[0]
+    return workdir / "tokenizer.json" if (workdir / "config.json").exists() else None
 
 
 def load_run(workdir, parallel=None):
     """Reads a run's folder: its config, its tokenizer, the parameters of its newest checkpoint.
 
     Args:
-      workdir: the run's folder.
+      workdir: the run's folder, or one of `transformers`, see `interop.huggingface.load`.
       parallel: the parameters are as its `adopt` takes them; None: on one device.
 
     Raises:
       UserError: the folder holds no run, or no checkpoint that can be read.
     """
+    from ssl_jax.interop import huggingface
+
+    if huggingface.is_folder(workdir):
+        return huggingface.load(workdir, parallel)
     config = read_config(workdir)
     tokenizer = tokenizers.load(Path(workdir) / "tokenizer.json")
     model = build_model(config)
@@ -80,3 +102,21 @@ def load_run(workdir, parallel=None):
     vocabulary = tokenizers.vocabulary(tokenizer)
     step = None if is_converted(workdir) else checkpoints.restored
     return Run(Path(workdir), config, model, state["params"], tokenizer, vocabulary, step)
+
+
+def save_run(run, workdir, source):
+    """Writes weights that came from elsewhere as a run's folder, at once or not at all.
+
+    Args:
+      run: a `Run`.
+      workdir: new, or empty.
+      source: where the weights came from; `converted_from` in config.json.
+    """
+    with new_folder(workdir) as folder:
+        tokenizers.save(run.tokenizer, folder / "tokenizer.json")
+        content = {"config": json.loads(run.config.to_json()), "converted_from": str(source)}
+        logs.write_json(folder / "config.json", content | logs.provenance())
+        checkpoints = Checkpoints(folder, {"converted_from": str(source)}, keep=1)
+        checkpoints.save(0, {"params": run.params})
+        checkpoints.wait()
+        checkpoints.close()

@@ -4,8 +4,6 @@ A parameter is called by its path, 'embeddings/position'; a listed name stands f
 that belong to a generator are called 'generator_mlm' and 'generator_baseline': they never pass for a trunk's own.
 """
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +11,7 @@ import numpy as np
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.transformer import group_of
 from ssl_jax.optimizers import path_name
-from ssl_jax.runs import is_converted, read_config
+from ssl_jax.runs import is_converted, read_config, tokenizer_path
 
 # The keys of a config that list names; they decide nothing where there is no `init_from`.
 LISTS = ("init_drop", "init_anew", "init_rename", "init_grow")
@@ -30,7 +28,7 @@ GROWING = {
 # Fields of a trunk that its parameters show, and those that only training reads: all others decide what it computes.
 SHOWN = {
     "vocab_size", "layers", "hidden_size", "heads", "head_size", "ffn_size", "embedding_size", "positions", "segments",
-    "embedding_norm", "final_norm", "pooler",
+    "embedding_norm", "final_norm",
 }  # fmt: skip
 TRAINED = {
     "dropout", "attention_dropout", "dropped_embeddings", "dtype", "scan", "remat", "initializer", "initializer_range",
@@ -64,10 +62,9 @@ def resolve(config, workdir=None):
     source = config.init_from or next(iter(config.teacher.runs), "")
     if not source or config.data.tokenizer.path or "vocabulary" in config.init_grow:
         return config
-    there = (Path(folder) for folder in (source, workdir) if folder and (Path(folder) / "config.json").exists())
-    folder = next(there, Path(source))
-    if _tokenizer_of(read_config(folder).data) != _tokenizer_of(config.data) or is_converted(folder):
-        config.data.tokenizer.path = str(folder / "tokenizer.json")
+    folder = next((folder for folder in (source, workdir) if folder and tokenizer_path(folder)), source)
+    if is_converted(folder) or _tokenizer_of(read_config(folder).data) != _tokenizer_of(config.data):
+        config.data.tokenizer.path = str(tokenizer_path(folder))
     return config
 
 
@@ -186,7 +183,12 @@ def _differences(ours, theirs):
     """Nothing, or a line: in which fields two trunks differ that decide what they compute."""
     fields = (name for name in vars(ours) if name not in SHOWN | TRAINED)
     values = ((name, getattr(ours, name), getattr(theirs, name)) for name in fields)
-    told = [f"{name} {here}, there {there}" for name, here, there in values if here != there]
+    told = [
+        f"{name} {here}, there {there}"
+        for name, here, there in values
+        # Whether there is a pooler its parameters show.
+        if here != there and (name != "pooler" or "none" not in (here, there))
+    ]
     return [f"runs otherwise: {'; '.join(told)}"] if told else []
 
 

@@ -106,7 +106,7 @@ def train_tokenizer(kind, texts, vocab_size, lowercase):
     else:
         _train_unigram(tokenizer, texts, vocab_size)
     _require_size(kind, vocab_size, tokenizer.get_vocab_size())
-    return _for_plain_text(tokenizer)
+    return for_plain_text(tokenizer)
 
 
 def _require_size(kind, asked, size):
@@ -196,13 +196,38 @@ def _train_pairs(make_trainer, tokenizer, texts, vocab_size, specials):
     return tokenizers.Tokenizer.from_str(json.dumps(description))
 
 
-def _for_plain_text(tokenizer):
-    # A '[SEP]' written in the text is text: only we place special tokens.
+def for_plain_text(tokenizer):
+    """Sets a tokenizer, anybody's, as all of ours are, and returns it.
+
+    A '[SEP]' written in the text is text: only we place special tokens.
+    """
     tokenizer.encode_special_tokens = True
     # Files of others may ask for these; cutting and filling is the batches' work.
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if isinstance(tokenizer.model, models.Unigram):
+        _keep_special_pieces_apart(tokenizer)
     return tokenizer
+
+
+def _keep_special_pieces_apart(tokenizer):
+    """Cuts words behind the first letter of a special token's name, unless no text can spell one already.
+
+    A unigram model has special tokens among its pieces, the likeliest of all; SentencePiece itself does not
+    look for them in text.
+    """
+    special = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
+    unknown = json.loads(tokenizer.to_str())["model"]["unk_id"]
+    spelt = (
+        tokenizer.token_to_id(name) in tokenizer.encode(name, add_special_tokens=False).ids
+        for name in special
+        if tokenizer.token_to_id(name) != unknown
+    )
+    if any(spelt):
+        names = "|".join(f"{re.escape(name[0])}(?={re.escape(name[1:])})" for name in special)
+        cut = pre_tokenizers.Split(tokenizers.Regex(names), "merged_with_previous")
+        steps = [tokenizer.pre_tokenizer] * (tokenizer.pre_tokenizer is not None)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, cut])
 
 
 def save(tokenizer, path):
@@ -212,15 +237,19 @@ def save(tokenizer, path):
 
 
 def load(path):
-    """Reads a tokenizer.json, ours or anybody's.
+    """Reads a tokenizer.json, ours or anybody's, or the tokenizer of a model's folder.
 
     Raises:
-      UserError: no such file, or not a tokenizer.
+      UserError: no such file, or not a tokenizer; see `interop.tokenizer_files.read`.
     """
+    if os.path.isdir(path):
+        from ssl_jax.interop import tokenizer_files  # it imports this module
+
+        return tokenizer_files.read(path)
     if not os.path.isfile(path):
         raise UserError(f"no tokenizer file {path}; scripts/train_tokenizer.py makes one")
     try:
-        return _for_plain_text(tokenizers.Tokenizer.from_file(os.fspath(path)))
+        return for_plain_text(tokenizers.Tokenizer.from_file(os.fspath(path)))
     except Exception as error:  # the library raises nothing narrower
         raise UserError(f"{path} is not a tokenizer.json: {error}".splitlines()[0]) from error
 
@@ -229,6 +258,27 @@ def fingerprint(path):
     """SHA-256 of a tokenizer file, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identity(tokenizer):
+    """SHA-256, hexadecimal, of what decides the ids of a text.
+
+    Equal for a tokenizer and its copy from any file that says the same; where special tokens go, how ids
+    become text and how batches are filled does not count.
+    """
+    description = json.loads(tokenizer.to_str())
+    model = description["model"]
+    decisive = dict(
+        pieces=tokenizer.get_vocab(with_added_tokens=True),
+        # A special token's place, among the pieces or added to them, is told by its id alone; what is off is left out.
+        model={key: value for key, value in model.items() if key != "vocab" and value not in (None, False, "")},
+        scores=[score for _, score in model["vocab"]] if model["type"] == "Unigram" else None,
+        # Looked for in text before anything else.
+        added=[token for token in description["added_tokens"] if not token["special"]],
+        normalizer=description["normalizer"],
+        pre_tokenizer=description["pre_tokenizer"],
+    )
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def keeps_spaces(tokenizer):

@@ -457,12 +457,13 @@ def _train(config, workdir):
     model = build_model(config)
 
     prepared = Path(tokens.prepare(config.data))
-    vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
+    tokenizer = tokenizers.load(prepared / "tokenizer.json")
+    vocabulary = tokenizers.vocabulary(tokenizer)
     check_vocabulary(config, vocabulary)
     counts = token_counts(config, prepared, vocabulary)
     stores = open_stores(config, kind, prepared)
     examples = training_examples(config, kind, phases, stores["train"], vocabulary)
-    teaching = distill.load_teachers(config, tokenizers.fingerprint(prepared / "tokenizer.json"), parallel)
+    teaching = distill.load_teachers(config, tokenizers.identity(tokenizer), parallel)
     decided = decisive(config, prepared, stores, teaching)
     teach = distill.make_teach(config, teaching) if teaching else None
     attach = teacher_cache.attach_nothing
@@ -557,9 +558,9 @@ def start_state(config, model, state, prepared, parallel):
     run = runs.load_run(config.init_from, parallel)
     if "vocabulary" in config.init_grow:
         start.check_pieces(run, tokenizers.load(prepared / "tokenizer.json"))
-    elif run.tokenizer_hash != tokenizers.fingerprint(prepared / "tokenizer.json"):
+    elif run.tokenizer_hash != tokenizers.identity(tokenizers.load(prepared / "tokenizer.json")):
         raise UserError(
-            f"init_from: {run.workdir} has another vocabulary; set data.tokenizer.path={run.workdir / 'tokenizer.json'}"
+            f"init_from: {run.workdir} has another vocabulary; set data.tokenizer.path={runs.tokenizer_path(run.workdir)}"
         )
     plain = parallel.plain(state)
     params, lines = start.start_from(plain["params"], model, run, config)

@@ -40,7 +40,7 @@ def assert_one_line(done, message, code=1):
         ([("corruption.random", 0.3)], "at most 1 together"),
         ([("optimizer.clip", 0.0)], "optimizer.clip=0.0"),
         ([("losses.mlm", 0.0), ("losses.nsp", 0.0)], "all losses have weight 0"),
-        ([("model.pooler", False)], "set model.pooler=True"),
+        ([("model.pooler", "none")], "set model.pooler=tanh"),
         ([("model.dtype", "bf16")], "unknown model.dtype 'bf16'"),
         ([("model.heads", 0)], "model.heads=0: at least 1"),
         ([("evals.heldout.module", "maen")], "did you mean 'mean'"),

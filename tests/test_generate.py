@@ -36,14 +36,14 @@ MODELS = {
     # A band that is narrower than the longest prompt.
     "gpt3": dict(norm="pre", final_norm=True, embedding_norm=False, segments=0, layers=3, band=3, scan=True),
     "narrow": dict(norm="pre", embedding_size=20, segments=2, scan=True),
-    "shared": dict(norm="post", share="all", segments=0, scan=True, pooler=True),
+    "shared": dict(norm="post", share="all", segments=0, scan=True, pooler="tanh"),
 }
 
 
 @functools.cache
 def run(name="gpt2", vocab_size=13, end=None, **changes):
     """A run of random parameters, large enough that contexts matter; its `end` is the end-of-text token."""
-    fields = dict(vocab_size=vocab_size, layers=2, causal=True, positions=POSITIONS, pooler=False)
+    fields = dict(vocab_size=vocab_size, layers=2, causal=True, positions=POSITIONS, pooler="none")
     model = Model(TransformerConfig(**model_config(**fields | MODELS[name] | changes)), ("clm",))
     random = np.random.default_rng(0)
     tokens = np.zeros((1, 1), int)

@@ -66,9 +66,10 @@ def test_shared_layers_become_each_layers_own():
         "runs otherwise: share none, there all; share_groups 1, there 2; norm pre, there post",
     ]
     # Layers that share go on sharing.
-    _, made, lines = begin(teacher, albert, "base,smoke", **{"model.layers": 4, "model.share_groups": 2})
+    same = {"model.layers": 4, "model.share_groups": 2, "model.pooler": "gelu"}
+    _, made, lines = begin(teacher, albert, "base,smoke", **same)
     assert_equal(made, teacher.params)
-    assert len(lines) == 1
+    assert lines[1:] == ["runs otherwise: pooler gelu, there tanh"]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_the_same_model_needs_no_list(module, variant):
     assert "anew" not in line and "left out" not in line
 
 
-BERT_OF_ELECTRA = {"model.layers": 1, "model.embedding_size": 16, "losses.nsp": 0.0, "model.pooler": False}
+BERT_OF_ELECTRA = {"model.layers": 1, "model.embedding_size": 16, "losses.nsp": 0.0, "model.pooler": "none"}
 
 
 def test_of_electra_the_discriminator_is_taken():
@@ -93,7 +94,8 @@ def test_of_electra_the_discriminator_is_taken():
         begin(source, bert, "tiny,smoke", **BERT_OF_ELECTRA)
     assert str(error.value) == (
         "init_from: a has no part mlm; a has part generator_encoder (and 9 more), and this model has not; "
-        "let the models agree, or allow it with --config.init_anew=mlm --config.init_drop=generator_encoder,generator_mlm,replaced"
+        "let the models agree, or allow it with --config.init_anew=mlm "
+        "--config.init_drop=generator_encoder,generator_mlm,replaced"
     )
     lists = {"init_anew": ("mlm",), "init_drop": ("generator_encoder", "generator_mlm", "replaced")}
     params, made, lines = begin(source, bert, "tiny,smoke", **BERT_OF_ELECTRA | lists)
@@ -158,7 +160,7 @@ REFUSED = {
         r"init_from: a has no encoder/final_norm/bias \(and 1 more\); .* --config.init_anew=encoder/final_norm$",
     ),
     "heads left over": (
-        {"model.pooler": False, "losses.nsp": 0.0},
+        {"model.pooler": "none", "losses.nsp": 0.0},
         r"init_from: a has part pair \(and 2 more\), and this model has not; .* --config.init_drop=pair,pooler$",
     ),
     "a table left over": (
@@ -190,7 +192,8 @@ REFUSED = {
         "init_rename: pair/dense/bias and pooler/dense/bias of a would both be pooler/dense/bias; add one",
     ),
     "renamed to none": (
-        {"init_rename": ("pair=pai",)}, "a has no part pair; a has part pair, and this .*init_anew=pair .*init_drop=pair$",
+        {"init_rename": ("pair=pai",)},
+        "a has no part pair; a has part pair, and this .* --config.init_anew=pair --config.init_drop=pair$",
     ),
     "depth": ({"model.layers": 3}, "a has 2 layers and model.layers=3; say which of them with init_layers"),
     "too few layers": ({"init_layers": (0,)}, r"init_layers=\(0,\): model.layers=2 needs as many, from 0 to 1"),
@@ -212,7 +215,7 @@ def test_what_a_run_cannot_start_from_is_refused_with_one_line(misfit):
 def test_a_bias_over_tokens_and_positions_does_not_grow():
     both = {"model.predict_positions": True}
     source, changes = run_of(bert, "tiny,smoke", **both), both | {"model.vocab_size": 56, "init_grow": ("vocabulary",)}
-    with pytest.raises(UserError, match=r"mlm/bias is \(112,\) in a, and \(120,\) here; .* --config.init_anew=mlm/bias$"):
+    with pytest.raises(UserError, match=r"mlm/bias is \(112,\) in a, and \(120,\) here; .*.init_anew=mlm/bias$"):
         begin(source, bert, "tiny,smoke", **changes)
 
 
@@ -256,7 +259,7 @@ def test_the_recipes_list_what_they_need(flow):
 def test_every_field_of_a_trunk_is_told_or_need_not_be():
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}
     assert start.SHOWN | start.TRAINED < fields
-    told = "causal band share share_groups norm norm_epsilon activation predict_positions"
+    told = "causal band share share_groups norm norm_epsilon activation pooler predict_positions"
     assert fields - start.SHOWN - start.TRAINED == set(told.split())
 
 
@@ -314,12 +317,14 @@ def test_the_tokenizer_is_the_sources_unless_it_is_the_same(source, smoke_config
     assert resolved(("data.max_documents", 200), ("data.corpus", "lm1b")) == path
     assert resolved(("data.tokenizer.path", "mine")) == "mine"
     assert resolved(("init_grow", ("vocabulary",))) == ""
-    # Converted weights were not trained on what their config says.
+    # Converted weights were not trained on what their config says, nor are folders of transformers.
     described = json.loads(Path(source, "config.json").read_text())
     (tmp_path / "converted").mkdir()
     logs.write_json(tmp_path / "converted/config.json", described | {"converted_from": "elsewhere"})
     made = resolved(("data.max_documents", 200), ("init_from", str(tmp_path / "converted")))
     assert made == f"{tmp_path}/converted/tokenizer.json"
+    logs.write_json(tmp_path / "converted/config.json", {"model_type": "bert"})
+    assert resolved(("init_from", str(tmp_path / "converted"))) == f"{tmp_path}/converted"
     with pytest.raises(UserError, match="nowhere holds no run"):
         resolved(("init_from", "nowhere"))
 
@@ -361,6 +366,6 @@ def test_lists_decide_a_run_that_starts_from_another(smoke_config):
 
 def test_a_folder_of_converted_weights_is_not_trained_in(smoke_config, tmp_path):
     logs.write_json(tmp_path / "config.json", {"config": {}, "converted_from": "elsewhere"})
-    with pytest.raises(UserError, match="holds converted weights: start from them with --config.init_from=.* another --"):
+    with pytest.raises(UserError, match="converted weights: start from them with --config.init_from=.* another --"):
         train.train(smoke_config(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

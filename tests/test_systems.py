@@ -168,7 +168,7 @@ MISFITS = [
     ({"losses.classify": 1.0}, "losses.classify needs the classes of a task"),
     ({"corruption.rate": 0.0}, "losses.mlm asks for hidden tokens: set corruption.rate above 0"),
     ({"task.epochs": -1.0}, "task.epochs=-1.0: at least 0"),
-    ({"model.pooler": False}, "set model.pooler=True"),
+    ({"model.pooler": "none"}, "set model.pooler=tanh"),
     ({"model.band": 4}, "it needs model.causal=True"),
     ({"model.share_groups": 3}, "model.share_groups=3 of 2 layers"),
     ({"model.share": "al"}, "unknown model.share 'al'; did you mean 'all'"),

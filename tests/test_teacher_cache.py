@@ -104,7 +104,8 @@ def opened_by(config, workdir):
 def trained_beside(config):
     """The state after step 1, the last parameters and held-out metrics, with the teacher beside the student."""
     devices, model, prepared = build_parallel(config.parallel), build_model(config), Path(tokens.prepare(config.data))
-    teachers = distill.load_teachers(config, tokenizers.fingerprint(prepared / "tokenizer.json"), devices)
+    same = tokenizers.identity(tokenizers.load(prepared / "tokenizer.json"))
+    teachers = distill.load_teachers(config, same, devices)
     vocabulary, teach = teachers[0].vocabulary, distill.make_teach(config, teachers)
     counts, stores = train.token_counts(config, prepared, vocabulary), train.open_stores(config, "single", prepared)
     batch = train.training_examples(config, "single", train.plan_phases(config), stores["train"], vocabulary)[0]

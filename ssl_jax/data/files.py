@@ -2,8 +2,12 @@
 
 import contextlib
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
+
+from ssl_jax.errors import UserError
 
 
 @contextlib.contextmanager
@@ -23,6 +27,32 @@ def replacing(path):
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(partial)
+        raise
+
+
+def require_new(path):
+    """Raises UserError if there is something at `path`; an empty folder is nothing."""
+    if Path(path).is_file() or Path(path).is_dir() and any(Path(path).iterdir()):
+        raise UserError(f"{path} exists already: give another folder, or remove it")
+
+
+@contextlib.contextmanager
+def new_folder(path):
+    """Gives a folder to fill, which becomes `path` only when the block ends without an exception.
+
+    Raises:
+      UserError: as `require_new`.
+    """
+    require_new(path)
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.replace(partial, path)  # takes the place of an empty folder, too
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

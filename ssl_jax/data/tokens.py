@@ -140,7 +140,7 @@ def _tokenizer_identity(options):
             f"{options.path} has {tokenizer.get_vocab_size()} pieces, but the config's vocabulary has "
             f"{options.vocab_size}; set --config.data.tokenizer.vocab_size={tokenizer.get_vocab_size()}"
         )
-    return tokenizers.fingerprint(options.path)
+    return tokenizers.identity(tokenizer) if os.path.isdir(options.path) else tokenizers.fingerprint(options.path)
 
 
 def _prepare(data, corpus, folder, workers):

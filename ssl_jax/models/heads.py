@@ -34,10 +34,12 @@ decode.defvjp(lambda x, table: (decode(x, table), (x, table)), _decode_backward)
 
 
 class Pooler(nn.Module):
-    """tanh(dense(one position)): [B, S, H] to [B, H].
+    """What heads on a whole text read, from one position: [B, S, H] to [B, H].
 
     The first position (BERT, modeling.py); in a causal trunk, where that one has seen nothing, the last real
-    one, as in GPT-1's fine-tuning (section 3.2).
+    one, as in GPT-1's fine-tuning (section 3.2). `config.pooler` 'tanh' is BERT's dense layer and tanh, 'relu' and
+    'gelu' are what `transformers` has before the classes of DistilBERT and ELECTRA, 'plain' is the vector itself
+    (GPT-1; ELECTRA, section 2).
     """
 
     config: TransformerConfig
@@ -48,7 +50,9 @@ class Pooler(nn.Module):
         if self.config.causal:
             last = jnp.argmax(jnp.arange(mask.shape[1]) * mask, axis=1)
             x = jnp.take_along_axis(encoded, last[:, None, None], axis=1)[:, 0]
-        return jnp.tanh(self.config.dense(self.config.hidden_size, "dense")(x))
+        if self.config.pooler == "plain":
+            return x
+        return ACTIVATIONS[self.config.pooler](self.config.dense(self.config.hidden_size, "dense")(x))
 
 
 class MaskedLanguageHead(nn.Module):
@@ -107,19 +111,43 @@ class PairHead(nn.Module):
 class ClassHead(nn.Module):
     """The classes of a task from the pooled vector, after dropout: [B, H] to [B, C], float32 (run_classifier.py).
 
-    TinyBERT's release reads them from ReLU(pooled), without dropout (transformer/modeling.py).
+    TinyBERT's release reads them from ReLU(pooled), without dropout (transformer/modeling.py). One class makes a
+    score: of a regression, or of one of several choices.
     """
 
     config: TransformerConfig
     classes: int
     activation: str = "none"
+    bias: bool = True
 
     @nn.compact
     def __call__(self, pooled):
         if self.activation == "none":
             pooled = Dropout(self.config.dropout)(pooled)
         pooled = ACTIVATIONS[self.activation](pooled)
-        return self.config.dense(self.classes, "dense")(pooled).astype(jnp.float32)
+        return self.config.dense(self.classes, "dense", bias=self.bias)(pooled).astype(jnp.float32)
+
+
+class TokenClassHead(nn.Module):
+    """The class of every token, after dropout: [B, S, H] to [B, S, C], float32 (BERT, section 5.3)."""
+
+    config: TransformerConfig
+    classes: int
+
+    @nn.compact
+    def __call__(self, encoded):
+        x = Dropout(self.config.dropout)(encoded)
+        return self.config.dense(self.classes, "dense")(x).astype(jnp.float32)
+
+
+class SpanHead(nn.Module):
+    """Is this token the first, is it the last of the answer? [B, S, H] to [B, S, 2], float32 (BERT, section 4.2)."""
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(self, encoded):
+        return self.config.dense(2, "dense")(encoded).astype(jnp.float32)
 
 
 class ReplacedHead(nn.Module):

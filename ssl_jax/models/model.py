@@ -12,6 +12,11 @@ from ssl_jax.models import heads
 from ssl_jax.models.transformer import ACTIVATIONS, Embeddings, Transformer, TransformerConfig
 
 
+# All heads there are. 'tokens' is 'mlm' or 'clm' at all positions, 'fit' a student's projection to its teacher's width.
+HEADS = ("mlm", "clm", "pair", "classes", "choice", "token_classes", "span", "replaced", "restored", "copied", "baseline",
+         "tokens", "fit")  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class Generator:
     """The second trunk, which makes up the replaced tokens; the fields of `config.generator` that it reads."""
@@ -26,11 +31,10 @@ class Model(nn.Module):
     """Trunk and heads; a call returns `out`, the dict of everything that one forward pass made."""
 
     config: TransformerConfig
-    # Of 'mlm', 'clm', 'pair', 'classes', 'replaced', 'restored', 'copied', 'baseline'; 'tokens', which is 'mlm' or 'clm'
-    # at all positions; 'fit', a student's projection to its teacher's width.
-    heads: tuple[str, ...]
+    heads: tuple[str, ...]  # of HEADS
     generator: Generator | None = None
-    classes: tuple[int, str] = (0, "none")  # how many, and the activation before 'classes', see `heads.ClassHead`
+    # How many; the activation before 'classes' and 'choice', and whether these have a bias, see `heads.ClassHead`.
+    classes: tuple[int, str, bool] = (0, "none", True)
     projection: tuple[str, int] = ("none", 0)  # kind and width of 'fit', see `heads.Projection`
 
     def setup(self):
@@ -44,7 +48,7 @@ class Model(nn.Module):
             tied_tables, tied_trunk = generator.tying != "none", generator.tying == "all"
             self.generator_embeddings = self.embeddings if tied_tables else Embeddings(masked_config)
             self.generator_encoder = self.encoder if tied_trunk else Transformer(masked_config)
-        if config.pooler:
+        if config.pooler != "none":
             self.pooler = heads.Pooler(config)
         if "mlm" in self.heads:
             self.mlm = heads.MaskedLanguageHead(masked_config)
@@ -54,6 +58,12 @@ class Model(nn.Module):
             self.pair = heads.PairHead(config)
         if "classes" in self.heads:
             self.classifier = heads.ClassHead(config, *self.classes)
+        if "choice" in self.heads:
+            self.choice = heads.ClassHead(config, 1, *self.classes[1:])
+        if "token_classes" in self.heads:
+            self.token_classes = heads.TokenClassHead(config, self.classes[0])
+        if "span" in self.heads:
+            self.span = heads.SpanHead(config)
         if "replaced" in self.heads:
             self.replaced = heads.ReplacedHead(config)
         if "restored" in self.heads:
@@ -73,8 +83,8 @@ class Model(nn.Module):
           cache: see `Transformer`.
 
         Returns:
-          The trunk's dict and, by head, `pooled` [B, H], `pair_logits` [B, 2], `class_logits` [B, C],
-          `mlm_logits`, `clm_logits` and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
+          The trunk's dict and, by head, `pooled` [B, H], `pair_logits` [B, 2], `class_logits` [B, C], `choice_logit` [B],
+          `token_class_logits` [B, S, C], `span_logits` [B, S, 2] (first, last), `mlm_logits`, `clm_logits` and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
           `replaced_logit` [B, S], `token_logits` [B, S, V] (masked or causal), `fitted` [L + 1, B, S, T], the embeddings
           and all layers' states at a teacher's width. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]
           as the trunk saw them, and `replaced` [B, S], true where they differ from the original. The heads
@@ -96,12 +106,18 @@ class Model(nn.Module):
         embedded, table = self.embeddings(batch)
         out = self.encoder(embedded, batch, cache) | made
         encoded = out["encoded"]
-        if self.config.pooler:
+        if self.config.pooler != "none":
             out["pooled"] = self.pooler(encoded, batch["mask"])
         if "pair" in self.heads:
             out["pair_logits"] = self.pair(out["pooled"])
         if "classes" in self.heads:
             out["class_logits"] = self.classifier(out["pooled"])
+        if "choice" in self.heads:
+            out["choice_logit"] = self.choice(out["pooled"])[:, 0]
+        if "token_classes" in self.heads:
+            out["token_class_logits"] = self.token_classes(encoded)
+        if "span" in self.heads:
+            out["span_logits"] = self.span(encoded)
         if "mlm" in self.heads and self.generator is None:
             out["mlm_logits"] = self.mlm(at_positions(encoded, batch), table)
         if "clm" in self.heads:
@@ -153,7 +169,7 @@ def named_heads(heads, causal):
 
 
 def build_model(config):
-    """The module for a run's config: `config.model`'s trunk, `config.generator`, the heads that `losses` read.
+    """The module for a run's config: `config.model`'s trunk, `config.generator`, the heads that `losses` read, `heads`.
 
     Raises:
       UserError: the trunk is none (`TransformerConfig`), or losses, heads and generator do not fit.
@@ -161,10 +177,12 @@ def build_model(config):
     losses = {name for name, weight in config.losses.items() if weight}
     needed = {head for name in losses for head in objectives.HEADS[name]}
     own_language = "language" in needed
-    needed = named_heads(needed, config.model.causal)
-    if needed & {"pair", "classes"} and not config.model.pooler:
+    for head in config.heads:
+        check_choice(head, HEADS, "head in heads")
+    needed = named_heads(needed, config.model.causal) | set(config.heads)
+    if needed & {"pair", "classes", "choice"} and config.model.pooler == "none":
         raise UserError(
-            "losses on sentence pairs and classes read the pooled vector: set model.pooler=True or their weight to 0"
+            "heads of sentence pairs and classes read the pooled vector: set model.pooler=tanh or their losses to 0"
         )
     if "clm" in losses and not config.model.causal:
         raise UserError("losses.clm predicts the next token: set model.causal=True, or its weight to 0")
@@ -176,9 +194,9 @@ def build_model(config):
     generator = build_generator(config.generator, trunk, losses)
     if own_language and generator is not None:
         raise UserError("losses.soft_targets and soft_predictions read the trunk's own logits: set generator.kind=none")
-    classes = (0, "none")
-    if "classes" in needed:
-        classes = (config.task.classes, config.task.activation)
+    classes = (0, "none", True)
+    if needed & {"classes", "choice", "token_classes"}:
+        classes = (config.task.classes, config.task.activation, config.task.bias)
         check_choice(classes[1], ACTIVATIONS, "task.activation")
     projection = ("none", 0)
     if "fit" in needed:
@@ -190,8 +208,8 @@ def build_model(config):
 def build_generator(config, trunk, losses):
     """ELECTRA's generator beside a trunk (run_pretraining.py, get_generator_config), or None.
 
-    Its width is `size` times the trunk's, rounded; heads are 64 wide, at least one; its feed-forward network
-    is four times its width. Kinds 'unigram' and 'uniform' are no model: the corruption draws the tokens.
+    Its width is `size` times the trunk's, rounded; unless the config has other numbers, heads are 64 wide, at least
+    one, and its feed-forward network is four times its width. Kinds 'unigram' and 'uniform' are no model: the corruption draws the tokens.
     """
     check_choice(config.kind, ("none", "transformer", "unigram", "uniform"), "generator.kind")
     check_choice(config.tying, ("none", "embeddings", "all"), "generator.tying")
@@ -213,18 +231,18 @@ def build_generator(config, trunk, losses):
         shape = trunk
     else:
         hidden = round(trunk.hidden_size * config.size)
-        heads_of_64 = max(1, hidden // 64)
+        heads = config.heads or max(1, hidden // 64)
         shape = dataclasses.replace(
             trunk,
             hidden_size=hidden,
             layers=round(trunk.layers * config.layers),
-            heads=heads_of_64,
+            heads=heads,
             head_size=0,
-            ffn_size=0,
+            ffn_size=config.ffn_size,
             # Untied tables are as wide as the generator itself.
             embedding_size=trunk.embedding_size if config.tying == "embeddings" else 0,
-            pooler=False,
+            pooler="none",
             # A start for the trunk's heads (neighbours.py) fits a generator of the trunk's width alone.
-            neighbours=trunk.neighbours[:heads_of_64] if hidden == trunk.hidden_size else (),
+            neighbours=trunk.neighbours[:heads] if hidden == trunk.hidden_size else (),
         )
     return Generator(shape, config.tying, config.temperature, config.average_duplicates)

@@ -97,7 +97,7 @@ class TransformerConfig:
     final_norm: bool
     norm_epsilon: float
     activation: str
-    pooler: bool  # tanh(dense(one position)), read by the heads of pairs and classes
+    pooler: str  # what heads of a whole text read, see `heads.Pooler`; 'none': there are no such heads
     dropout: float  # after the embeddings and after each sub-layer
     attention_dropout: float  # on the attention probabilities
     dropped_embeddings: str  # 'sum': dropout after the lookup; 'tables': on the tables, before it
@@ -117,6 +117,7 @@ class TransformerConfig:
         choices = {
             "activation": ACTIVATIONS,
             "norm": ("post", "pre"),
+            "pooler": ("none", "plain", "tanh", "relu", "gelu"),
             "share": SHARED,
             "dropped_embeddings": ("sum", "tables"),
             "initializer": ("truncated_normal", "normal"),
@@ -150,10 +151,11 @@ class TransformerConfig:
         # truncated_normal does the same; variance_scaling would correct for the cut.
         return getattr(nn.initializers, self.initializer)(sd)
 
-    def dense(self, features, name=None, axis=-1, kernel_init=None):
+    def dense(self, features, name=None, axis=-1, kernel_init=None, bias=True):
         return nn.DenseGeneral(
             features,
             axis=axis,
+            use_bias=bias,
             dtype=self.dtype,
             kernel_init=kernel_init or self.initial(self.initializer_range),
             dot_general=dense_product,

@@ -9,7 +9,7 @@ def model_config(**changes):
     fields = common.base().model.to_dict()
     fields |= dict(
         vocab_size=61, layers=3, hidden_size=36, heads=3, ffn_size=52, positions=24, segments=2, norm="post",
-        embedding_norm=True, norm_epsilon=1e-12, activation="gelu", pooler=True, dropout=0.0, attention_dropout=0.0,
+        embedding_norm=True, norm_epsilon=1e-12, activation="gelu", pooler="tanh", dropout=0.0, attention_dropout=0.0,
     )  # fmt: skip
     return fields | changes
 

@@ -1,0 +1,103 @@
+"""Weights in and out: Hugging Face's folders, Google's checkpoints, and runs of ours.
+
+    python scripts/convert.py from_hf DIR W          a model of transformers as a run: generate, init_from, teacher.runs
+    python scripts/convert.py from_google DIR W      the same of Google's TensorFlow checkpoints (extra `google`)
+    python scripts/convert.py to_hf W DIR            a run as a model of transformers
+    python scripts/convert.py check [DIR]            compares with transformers itself, both ways (extra `test`)
+
+BERT, ALBERT, ELECTRA, DistilBERT, TinyBERT, GPT-1, GPT-2, with the heads that either side has. `init_from` and
+`teacher.runs` also take a folder of transformers as it is. ELECTRA's halves are `discriminator` and `generator` in DIR, or
+DIR and `--generator`. What has no place on the other side is an error that names it, and `--drop` leaves it out.
+"""
+
+from absl import flags
+
+from ssl_jax import command_line
+from ssl_jax.errors import UserError, check_choice
+
+DROP = flags.DEFINE_list("drop", [], "names of tensors, or what they begin with, that are left out")
+GENERATOR = flags.DEFINE_string("generator", None, "from_hf: ELECTRA's generator, where DIR is the discriminator")
+FAMILY = flags.DEFINE_string("family", "", "to_hf: the model_type, where the trunk alone does not tell")
+COMMANDS = {"from_hf": "DIR W", "from_google": "DIR W", "to_hf": "W DIR", "check": "[DIR]"}
+USAGE = "; ".join(f"{name} {arguments}" for name, arguments in COMMANDS.items())
+
+
+def main(command, *folders):
+    check_choice(command, COMMANDS, "command")
+    wanted = COMMANDS[command].split()
+    if len(folders) > len(wanted) or len(folders) < sum(not name.startswith("[") for name in wanted):
+        raise UserError(f"{command} takes {COMMANDS[command]}, not {' '.join(folders) or 'nothing'}")
+
+    from ssl_jax import parallel  # after the flags: a typing error need not wait for jax
+
+    parallel.initialise()
+    if command == "check":
+        check(*folders)
+    elif command == "to_hf":
+        to_hf(*folders)
+    else:
+        take_in(command, *folders)
+
+
+def take_in(command, source, workdir):
+    """Reads a model of others and writes it as a run."""
+    from ssl_jax import runs
+    from ssl_jax.data.files import require_new
+    from ssl_jax.interop import huggingface
+
+    require_new(workdir)
+    if command == "from_google":
+        from ssl_jax.interop import google
+
+        run = google.load(source, drop=DROP.value)
+    else:
+        run = huggingface.load(source, drop=DROP.value)
+        if GENERATOR.value:
+            run = huggingface.join(run, huggingface.load(GENERATOR.value, drop=DROP.value))
+    runs.save_run(run, workdir, source)
+    for note in run.notes:
+        print(f"  {note}")
+    print(f"{source} -> {workdir}: {describe(run)}")
+
+
+def describe(run):
+    """'heads mlm, pair; 109,482,240 parameters; 30,522 entries in the tokenizer'"""
+    import jax
+
+    from ssl_jax.flops import count_parameters
+
+    heads = ", ".join(run.model.heads) or "none"
+    return (
+        f"heads {heads}; {count_parameters(run.params):,} parameters in {len(jax.tree.leaves(run.params))} arrays; "
+        f"{run.vocabulary.size:,} entries in the tokenizer"
+    )
+
+
+def to_hf(workdir, folder):
+    """Writes a run as a folder of transformers, of ELECTRA's as two."""
+    from ssl_jax import runs
+    from ssl_jax.data.files import require_new
+    from ssl_jax.interop import huggingface
+
+    require_new(folder)
+    made = huggingface.save(runs.load_run(workdir), folder, DROP.value, FAMILY.value)
+    for half, (name, tensors, left_out) in made.items():
+        print(f"{workdir} -> {folder}{'/' + half if half else ''}: {name}, {tensors} tensors")
+    if left_out:
+        print(f"  left out: {', '.join(left_out)}")
+
+
+def check(folder=None):
+    """Converts a folder of transformers, or tiny ones of every kind, both ways, and compares with transformers itself."""
+    import tempfile
+
+    from ssl_jax.interop import check
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = [(folder, folder)] if folder else check.random_folders(scratch)
+        for line in check.table([check.compare(path) for _, path in folders]):
+            print(line)
+
+
+if __name__ == "__main__":
+    command_line.run(main, USAGE)

@@ -1,0 +1,469 @@
+"""Folders of `transformers`, in and out: config.json, weights, tokenizer. Neither way needs `transformers` or torch.
+
+A folder comes in as a `runs.Run`, so what takes a run takes it: init_from, teacher.runs, generation. Which heads it has
+its tensors say and, where several are called alike, config.json's `architectures`. Nothing is passed over in silence: a
+tensor without a place, or a place without a tensor, is an error that names it.
+
+ELECTRA's two halves are two folders there; here, in and out, `discriminator` and `generator` within one.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import safetensors.numpy
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from configs import common
+from ssl_jax import tokenizers
+from ssl_jax.data.files import new_folder
+from ssl_jax.errors import UserError, check_choice
+from ssl_jax.interop import names, tokenizer_files, weights
+from ssl_jax.interop.families import FAMILIES, activations
+from ssl_jax.logs import write_json
+from ssl_jax.models.model import Model, build_model, dummy_batch
+from ssl_jax.models.transformer import TransformerConfig
+from ssl_jax.parallel import Replicated
+from ssl_jax.runs import Run
+
+HALVES = ("discriminator", "generator")
+# What of an ELECTRA's parameters is its generator's alone.
+GENERATOR = ("generator_embeddings", "generator_encoder", "mlm", "baseline")
+# TinyBERT's projection is in a file of its own, for no class of theirs has a place for it.
+FIT_FILE = "fit_dense.safetensors"
+
+# Copies of tied tensors that files may hold, and of what; the trunk's without the prefix.
+COPIES = {
+    "bert": {"cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+             "cls.predictions.decoder.bias": "cls.predictions.bias"},
+    "albert": {"predictions.decoder.weight": "embeddings.word_embeddings.weight",
+               "predictions.decoder.bias": "predictions.bias"},
+    "electra": {"generator_lm_head.weight": "embeddings.word_embeddings.weight"},
+    "distilbert": {"vocab_projector.weight": "embeddings.word_embeddings.weight"},
+    "openai-gpt": {"lm_head.weight": "tokens_embed.weight"},
+    "gpt2": {"lm_head.weight": "wte.weight"},
+}  # fmt: skip
+# Constants and names of older files.
+CONSTANTS = (".position_ids", ".attn.bias", ".attn.masked_bias")
+OLDER = {".gamma": ".weight", ".beta": ".bias"}
+
+# The loss that trains a head, where there is one.
+LOSSES = {"mlm": "mlm", "clm": "clm", "pair": "nsp", "classes": "classify"}
+# Top-level parameters of ours -> head; all others are the trunk's.
+HEAD_OF = {"classifier": "classes"} | {
+    head: head for head in ("mlm", "clm", "pair", "choice", "token_classes", "span", "replaced", "restored", "copied",
+                            "baseline", "fit")
+}  # fmt: skip
+
+# How a trunk is trained or run, as against what it computes.
+TRAINING = ("dropout", "attention_dropout", "dropped_embeddings", "predict_positions", "initializer", "initializer_range",
+            "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours", "dtype", "scan",
+            "remat")  # fmt: skip
+
+
+def is_folder(path):
+    """Whether a folder holds a model of theirs, or both halves of ELECTRA."""
+    path = Path(path)
+    return _is_model(path) or all(_is_model(path / half) for half in HALVES)
+
+
+def _is_model(folder):
+    try:
+        content = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return False
+    # A run's config.json has the run's config under one key.
+    return isinstance(content, dict) and "config" not in content
+
+
+def read_config(folder):
+    """The config of a folder as of a run of ours, without the heads, of which its weights alone know; errors as `load`."""
+    folder = Path(folder)
+    theirs, family = _read_theirs(folder if _is_model(folder) else folder / HALVES[0])
+    return _run_config(_trunk(theirs, family), ())
+
+
+def load(folder, parallel=None, drop=()):
+    """Reads a folder as a run.
+
+    Args:
+      folder: holds config.json, weights (`weights.read`), a tokenizer (`tokenizer_files.read`); or HALVES.
+      parallel: the parameters are as its `adopt` takes them; None: on one device.
+      drop: their tensors, by whole name or by what it begins with, that are left out.
+
+    Raises:
+      UserError: it is another architecture; a file is missing or damaged; a tensor is missing, misshapen or one too
+        many; the tokenizer has not as many entries as the table has rows.
+    """
+    folder = Path(folder)
+    if not all(_is_model(folder / half) for half in HALVES):
+        return _load(folder, parallel, drop)
+    return join(*(_load(folder / half, parallel, drop) for half in HALVES))._replace(workdir=folder)
+
+
+def _load(folder, parallel, drop):
+    config, tensors, rows = _open(folder, drop)
+    model = build_model(config)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), dummy_batch())["params"]
+    flat = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(shapes, sep="/").items()}
+    made = names.to_ours(tensors, rows, names.TORCH, flat, str(folder))
+    if tensors:
+        raise UserError(
+            f"{folder}: there is no place for tensor {names.some(sorted(tensors))}; --drop leaves out what it names"
+        )
+    tokenizer = tokenizer_files.read(folder)
+    vocabulary = tokenizers.vocabulary(tokenizer)
+    if vocabulary.size != config.model.vocab_size:
+        raise UserError(
+            f"{folder}: its tokenizer has {vocabulary.size} entries and its config.json says vocab_size="
+            f"{config.model.vocab_size}: they belong to different models"
+        )
+    like = (parallel or Replicated(jax.local_devices()[:1])).like(shapes)
+    params = jax.tree.map(
+        lambda like, x: jax.device_put(x, like.sharding), like, traverse_util.unflatten_dict(made, sep="/")
+    )
+    return Run(folder, config, model, params, tokenizer, vocabulary, notes=tuple(names.renamed(rows, flat, names.TORCH)))
+
+
+def _open(folder, drop):
+    """A folder's config as ours, its tensors by their newest names, and the rows that say whose they are."""
+    theirs, family = _read_theirs(folder)
+    tensors = weights.read(folder)
+    if (folder / FIT_FILE).exists():
+        tensors |= weights.read_file(folder / FIT_FILE)
+    tensors = {_newest(name): x for name, x in tensors.items()}
+    for name in [name for name in tensors if name.endswith(CONSTANTS) or _dropped(name, drop)]:
+        del tensors[name]
+    prefix = f"{names.PREFIXES[family]}."
+    prefix = prefix if any(name.startswith(prefix) for name in tensors) else ""
+    _remove_copies(tensors, family, prefix, folder)
+
+    heads = _heads(tensors, family, theirs, folder)
+    trunk = _trunk(theirs, family)
+    _check_activation(family, heads, trunk["activation"])
+    if family == "albert" and trunk["embedding_size"] == trunk["hidden_size"]:
+        _remove_identity(tensors, f"{prefix}encoder.embedding_hidden_mapping_in", folder)
+    pooled = {"classes", "choice"} & set(heads)
+    if family in ("bert", "albert"):
+        pooled = any(name.startswith(f"{prefix}pooler.") for name in tensors)
+    config = _run_config(trunk | {"pooler": FAMILIES[family].pooler if pooled else "none"}, heads)
+    _read_classes(config, heads, tensors, family)
+    kind = next((kind for kind, (row,) in names.FIT.items() if f"{row.theirs.format(0)}.weight" in tensors), "none")
+    if kind != "none":
+        config.heads += ("fit",)
+        config.teacher.update(projection=kind, hidden_size=len(tensors[f"{names.FIT[kind][0].theirs.format(0)}.weight"]))
+    return config, tensors, _rows(family, heads, prefix) + names.FIT.get(kind, [])
+
+
+def _read_theirs(folder):
+    """A folder's config.json and its model type."""
+    path = folder / "config.json"
+    try:
+        theirs = json.loads(path.read_text())
+        family = theirs.get("model_type")
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} holds no model of transformers: there is no config.json") from error
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    check_choice(family, FAMILIES, f"model_type in {path}")
+    for key, value in FAMILIES[family].needs.items():
+        if theirs.get(key, value) != value:
+            raise UserError(f"{path}: {key}={theirs[key]!r} is no model of ours, only {value!r} is")
+    return theirs, family
+
+
+def _check_activation(family, heads, activation):
+    if family == "electra" and "mlm" in heads and activation != "gelu":
+        raise UserError(f"the generator's head of transformers' electra has erf GELU, this trunk {activation}")
+
+
+def _newest(name):
+    return next((name.removesuffix(old) + new for old, new in OLDER.items() if name.endswith(old)), name)
+
+
+def _dropped(name, drop):
+    return any(name == start or name.startswith((f"{start}.", f"{start}/")) for start in drop)
+
+
+def _remove_copies(tensors, family, prefix, folder):
+    """Removes what is a copy of a tied tensor; where only the copy is there, it takes the tensor's name."""
+    trunk = {f"{row.theirs}.weight" for row in names.TRUNKS[family]}
+    for copy, original in COPIES[family].items():
+        original = prefix + original if original in trunk else original
+        if copy in tensors:
+            x = tensors.pop(copy)
+            if not np.array_equal(tensors.setdefault(original, x), x):
+                raise UserError(f"{folder}: {copy} is not {original}: untied tables are no model of ours")
+
+
+def _remove_identity(tensors, name, folder):
+    """ALBERT's projection, where tables are as wide as the trunk: ours has none there (nor has Google's code)."""
+    kernel, bias = (tensors.pop(f"{name}.{part}", None) for part in ("weight", "bias"))
+    if kernel is None or bias is None or not np.array_equal(kernel, np.eye(len(kernel))) or bias.any():
+        raise UserError(f"{folder}: {name} is no identity; with embedding_size = hidden_size our trunk has no projection")
+
+
+def _heads(tensors, family, theirs, folder):
+    """The heads whose tensors are there, sorted."""
+    found, known = set(), names.HEADS[family]
+    for head, rows in known.items():
+        if rows and all(any(name.startswith(row.theirs) for name in tensors) for row in rows):
+            found.add(head)
+    alike = found & {"classes", "choice", "token_classes"}
+    if len(alike) > 1:
+        by_class = {name: heads for heads, name in FAMILIES[family].classes.items()}
+        named = {head for name in theirs.get("architectures") or () for head in by_class.get(name, ())} & alike
+        if len(named) != 1:
+            raise UserError(
+                f"{folder / 'config.json'}: its architectures must say what `classifier` is, one of "
+                f"{', '.join(sorted(FAMILIES[family].classes[head,] for head in alike))}"
+            )
+        found = found - alike | named
+    if "clm" in known and not found & {"classes", "token_classes", "span"}:
+        found.add("clm")  # its decoder is the table
+    return tuple(sorted(found))
+
+
+def _trunk(theirs, family):
+    """Fields of `config.model` that a config.json decides."""
+    facts, known = FAMILIES[family], activations(family)
+    made = {}
+    for ours, (key, default) in facts.fields.items():
+        value = theirs.get(key, default)
+        made[ours] = 0 if value is None else value  # n_inner
+    check_choice(made["activation"], known, "activation")
+    made["activation"] = known[made["activation"]]
+    return made | facts.trunk
+
+
+def _run_config(trunk, heads):
+    """A run's config with the trunk and heads, and whatever else as in `common.base`."""
+    config = common.base()
+    config.model.update(trunk)
+    config.losses.update({LOSSES[head]: 1.0 for head in heads if head in LOSSES})
+    config.heads = tuple(head for head in heads if head not in LOSSES)
+    config.phases.lengths = (config.model.positions,)
+    config.task.name = ""
+    config.data.tokenizer.vocab_size = config.model.vocab_size
+    return config
+
+
+def _read_classes(config, heads, tensors, family):
+    """Puts into the config how many classes there are, and whether they have a bias."""
+    for head in {"classes", "token_classes"} & set(heads):
+        row = names.HEADS[family][head][-1]
+        name = row.theirs if row.kind == "matrix" else f"{row.theirs}.weight"
+        config.task.update(classes=len(tensors[name]), bias=row.kind != "matrix")
+
+
+def _rows(family, heads, prefix):
+    trunk = [row._replace(theirs=prefix + row.theirs) for row in names.TRUNKS[family]]
+    return trunk + [row for head in heads for row in names.HEADS[family].get(head, ())]
+
+
+def join(discriminator, generator):
+    """ELECTRA as one run, from a run of each half.
+
+    Raises:
+      UserError: a half has not its head, or the two do not fit each other.
+    """
+    config = join_configs(discriminator.config, generator.config)
+    for half, run, head in ((0, discriminator, "replaced"), (1, generator, "mlm")):
+        if head not in run.model.heads:
+            raise UserError(f"{run.workdir} is no {HALVES[half]}: it has no head {head}")
+    if discriminator.tokenizer_hash != generator.tokenizer_hash:
+        raise UserError(f"{discriminator.workdir} and {generator.workdir} have different vocabularies")
+    model, own = build_model(config), generator.model.config
+    differing = _differing(model.generator.trunk, own)
+    if differing:
+        raise UserError(f"{generator.workdir} does not fit {discriminator.workdir}: {differing}")
+    tables = [run.params["embeddings"] for run in (discriminator, generator)]
+    same = jax.tree.map(lambda x, y: x.shape == y.shape and bool((x == y).all()), *tables)
+    apart = [name for name, equal in traverse_util.flatten_dict(same, sep="/").items() if not equal]
+    if apart:
+        raise UserError(
+            f"{generator.workdir} and {discriminator.workdir} do not share their embeddings: {names.some(apart)} differ"
+        )
+    params = dict(discriminator.params)
+    params |= {"generator_encoder": generator.params["encoder"], "mlm": generator.params["mlm"]}
+    notes = tuple(f"{half}: {note}" for half, run in zip(HALVES, (discriminator, generator)) for note in run.notes)
+    return discriminator._replace(config=config, model=model, params=params, notes=notes)
+
+
+def join_configs(discriminator, generator):
+    """The config of ELECTRA from those of its halves."""
+    config, own = ConfigDict(discriminator), generator.model
+    config.heads = tuple(head for head in config.heads if head != "replaced")
+    config.losses.update(mlm=1.0, rtd=50.0)
+    config.generator.update(
+        kind="transformer",
+        size=own.hidden_size / config.model.hidden_size,
+        layers=own.layers / config.model.layers,
+        heads=own.heads,
+        ffn_size=own.ffn_size,
+    )
+    return config
+
+
+def _differing(ours, theirs):
+    """'layers 3 and 4, ...': the fields in which what two trunks compute differs."""
+    fields = [field.name for field in dataclasses.fields(TransformerConfig) if field.name not in TRAINING]
+    pairs = [(name, getattr(ours, name), getattr(theirs, name)) for name in fields]
+    return ", ".join(f"{name} {mine} and {yours}" for name, mine, yours in pairs if mine != yours)
+
+
+def save(run, folder, drop=(), family=""):
+    """Writes a run as a folder of theirs, at once or not at all; of ELECTRA's as HALVES.
+
+    Args:
+      run: a `runs.Run`.
+      folder: new, or empty.
+      drop: our parameters, by whole path or by its beginning, that are left out.
+      family: one of FAMILIES; '': the one whose trunk it is.
+
+    Returns:
+      {folder within `folder`: (class, how many tensors, what was left out)}
+
+    Raises:
+      UserError: no class of theirs computes what the run does, or has its heads.
+    """
+    params = traverse_util.flatten_dict(jax.tree.map(np.asarray, run.params), sep="/")
+    out = sorted(name for name in params if _dropped(name, drop))
+    params = {name: x for name, x in params.items() if name not in out}
+    halves = {"": (run.model.config, params)}
+    if run.model.generator is not None:
+        mine = {name: x for name, x in params.items() if name.split("/")[0] not in GENERATOR}
+        halves = {
+            HALVES[0]: (run.model.config, mine),
+            HALVES[1]: (run.model.generator.trunk, _generator(params)),
+        }
+    with new_folder(folder) as partial:
+        made = {}
+        for name, (trunk, own) in halves.items():
+            (partial / name).mkdir(exist_ok=True)
+            causal = {"clm"} if "clm" in run.model.heads and not _dropped("clm", drop) else set()
+            kind = family or ("electra" if name else _family(trunk, own))
+            made[name] = (*_save(run, trunk, own, causal, kind, partial / name), out)
+    return made
+
+
+def _generator(params):
+    """ELECTRA's generator as a model by itself; without tables or trunk of its own it has the discriminator's."""
+    made = {}
+    for part in ("embeddings", "encoder"):
+        own = {name: x for name, x in params.items() if name.startswith(f"generator_{part}/")}
+        shared = {name: x for name, x in params.items() if name.startswith(f"{part}/")}
+        made |= {name.removeprefix("generator_"): x for name, x in own.items()} or shared
+    return made | {name: x for name, x in params.items() if name.split("/")[0] in ("mlm", "baseline")}
+
+
+def _family(trunk, params):
+    if trunk.causal:
+        return "gpt2" if trunk.norm == "pre" else "openai-gpt"
+    if any(name.startswith("replaced/") for name in params) or trunk.pooler == "gelu":
+        return "electra"
+    if trunk.share != "none":
+        return "albert"
+    if trunk.embedding_size != trunk.hidden_size:
+        return "electra"
+    return "bert" if trunk.segments else "distilbert"
+
+
+def _save(run, trunk, params, heads, family, folder):
+    """Writes one model; returns its class and the number of tensors."""
+    check_choice(family, FAMILIES, "family")
+    facts = FAMILIES[family]
+    heads = heads | {HEAD_OF[name.split("/")[0]] for name in params if name.split("/")[0] in HEAD_OF} - {"fit"}
+    if trunk.causal and not heads:
+        heads = {"clm"}
+    name = facts.classes.get(tuple(sorted(heads)))
+    if name is None:
+        raise UserError(
+            f"transformers has no {family} with the heads {', '.join(sorted(heads)) or 'of none'}: leave some out with --drop"
+        )
+    if "pooler/dense/kernel" not in params and trunk.pooler not in ("none", "plain"):
+        trunk = dataclasses.replace(trunk, pooler="none")
+    _check_activation(family, heads, trunk.activation)
+    if heads & {"classes", "choice"} and run.model.classes[1] != "none":
+        raise UserError(f"transformers' {name} has no {run.model.classes[1]} before its classes (task.activation)")
+    theirs = _their_config(run, trunk, heads, family, name)
+    _check_same(trunk, theirs, heads, family)
+    fit = {leaf: x for leaf, x in params.items() if leaf.startswith("fit/")}
+    rest = {leaf: x for leaf, x in params.items() if leaf not in fit}
+    if family == "albert" and trunk.embedding_size == trunk.hidden_size:
+        rest["encoder/projection/kernel"] = np.eye(trunk.hidden_size, dtype=np.float32)
+        rest["encoder/projection/bias"] = np.zeros(trunk.hidden_size, np.float32)
+    if "classes" in heads and facts.pooler == "plain" and not rest.get("classifier/dense/bias", np.ones(1)).any():
+        del rest["classifier/dense/bias"]
+    prefix = f"{names.PREFIXES[family]}." if heads else ""
+    try:
+        tensors = names.to_theirs(rest, _rows(family, sorted(heads), prefix), names.TORCH)
+    except UserError as error:
+        raise UserError(f"in transformers' {name} {error}; --drop leaves out what it names") from error
+    write_json(folder / "config.json", theirs)
+    safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    if fit:
+        _save_fit(fit, trunk.layers, folder)
+    tokenizer_files.write(run.tokenizer, folder, trunk.positions, bool(trunk.segments))
+    return name, len(tensors) + len(fit)
+
+
+def _save_fit(fit, layers, folder):
+    if "fit/bias" not in fit:
+        # Two matrices, the embeddings' and the layers': the same as each state's own.
+        kernel = fit["fit/kernel"][np.minimum(np.arange(layers + 1), 1)]
+        fit = {"fit/kernel": kernel, "fit/bias": np.zeros(kernel[:, 0].shape, np.float32)}
+    kind = "one" if len(fit["fit/kernel"]) == 1 else "each"
+    made = names.to_theirs(fit, names.FIT[kind], names.TORCH)
+    safetensors.numpy.save_file(made, folder / FIT_FILE, metadata={"format": "pt"})
+
+
+def _their_config(run, trunk, heads, family, name):
+    facts, vocabulary = FAMILIES[family], run.vocabulary
+    made = {"architectures": [name], "model_type": family, "dtype": "float32"}
+    spelt = {ours: theirs for theirs, ours in reversed(activations(family).items())}
+    for ours, (key, _) in facts.fields.items():
+        value = getattr(trunk, ours)
+        if ours == "activation":
+            if value not in spelt:
+                raise UserError(f"transformers' {family} has no activation {value}")
+            value = spelt[value]
+        if ours == "share_groups" and trunk.share == "none":
+            value = trunk.layers
+        made[key] = value
+    made |= {key: trunk.dropout for key in facts.dropouts}
+    made["pad_token_id"] = vocabulary.pad
+    if trunk.causal:
+        made |= {"bos_token_id": vocabulary.end_of_text, "eos_token_id": vocabulary.end_of_text}
+        if vocabulary.pad is None and "classes" in heads:
+            made["pad_token_id"] = vocabulary.end_of_text  # their classifier looks for the last token before it
+    if family == "albert":
+        made |= {"bos_token_id": vocabulary.start, "eos_token_id": vocabulary.separator}
+    if heads & {"classes", "token_classes"}:
+        labels = [f"LABEL_{number}" for number in range(run.model.classes[0])]
+        made |= {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    return made
+
+
+def _check_same(trunk, theirs, heads, family):
+    """Raises UserError unless the config.json that is written reads as the trunk that it was written for."""
+    facts = FAMILIES[family]
+    if family == "albert" and trunk.share == "none":
+        trunk = dataclasses.replace(trunk, share="all", share_groups=trunk.layers)
+    # A trunk of BERT or ALBERT alone may have a pooler; without a place for it, its parameters are what is told.
+    pooled = heads & {"pair", "classes", "choice"} or family in ("bert", "albert") and trunk.pooler != "none"
+    read = dataclasses.replace(_as_trunk(theirs, family), pooler=facts.pooler if pooled else "none")
+    differing = _differing(trunk, read)
+    if differing:
+        raise UserError(f"transformers' {family} computes something else (ours, theirs): {differing}")
+
+
+def _as_trunk(theirs, family):
+    """The trunk of a config.json, as a TransformerConfig."""
+    config = common.base()
+    config.model.update(_trunk(theirs, family))
+    fields = {field.name for field in dataclasses.fields(TransformerConfig)}
+    return TransformerConfig(**{name: config.model[name] for name in fields})

@@ -1,0 +1,343 @@
+"""Whose tensor is whose: the names of `transformers` and of Google's checkpoints beside ours, read in both directions.
+
+A family is a list of rows, its trunk's and each of its heads'. A row says what a module of theirs is called, what ours
+is called and how a kernel lies:
+
+    linear   a dense layer whose kernel is stored transposed, [out, in], as torch's
+    conv     a dense layer with its kernel [in, out], as ours, TensorFlow's and the GPTs' Conv1D
+    norm     a layer norm
+    table    rows of an embedding
+    vector   a bias alone
+    matrix   a kernel alone, stored transposed
+
+`{}` in their name is the number of a layer or of a group of layers, which is the leading axis of ours. Several names of
+ours are one dense layer of theirs: the GPTs' query, key and value.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from ssl_jax.errors import UserError
+
+
+class Row(NamedTuple):
+    """One module: its name there, ours (of several their names), and how it lies."""
+
+    theirs: str
+    ours: str | tuple[str, ...]
+    kind: str
+
+
+class Style(NamedTuple):
+    """What the tensors of a module are called: of a dense layer, a norm and a table."""
+
+    kernel: str
+    bias: str
+    scale: str
+    offset: str
+    table: str
+
+
+TORCH = Style(".weight", ".bias", ".weight", ".bias", ".weight")
+TENSORFLOW = Style("/kernel", "/bias", "/gamma", "/beta", "")
+
+
+class Tensor(NamedTuple):
+    """One tensor of theirs.
+
+    Attributes:
+      name: theirs.
+      ours: the leaves of ours that it holds, beside each other along its last axis (as ours lies).
+      index: of the leading axis of ours; None: ours has none.
+      transposed: whether theirs lies [out, in].
+    """
+
+    name: str
+    ours: tuple[str, ...]
+    index: int | None
+    transposed: bool
+
+
+def stacked(name):
+    """Whether a leaf of ours has a leading axis of layers, or of states (`fit`)."""
+    return "/layers/" in name or name.startswith("fit/")
+
+
+def tensors(rows, shapes, style):
+    """All tensors that `rows` have for a tree of ours.
+
+    Args:
+      rows: of Row; those whose module ours does not have count for nothing.
+      shapes: leaf of ours -> shape.
+      style: a Style.
+
+    Raises:
+      UserError: a leaf of ours has no place in any row.
+    """
+    made, placed = [], set()
+    for row in rows:
+        for leaf, suffix, transposed in _leaves(row, style):
+            ours = tuple(f"{name}{leaf}" for name in ((row.ours,) if isinstance(row.ours, str) else row.ours))
+            if ours[0] not in shapes:
+                continue
+            placed |= set(ours)
+            indices = range(shapes[ours[0]][0]) if stacked(ours[0]) else [None]
+            for index in indices:
+                name = f"{row.theirs}{suffix}"
+                made.append(Tensor(name if index is None else name.format(index), ours, index, transposed))
+    homeless = sorted(shapes.keys() - placed)
+    if homeless:
+        raise UserError(f"there is no place for {some(homeless)}")
+    return made
+
+
+def _leaves(row, style):
+    """Of a row: (leaf of ours, suffix of theirs, whether it is transposed) for each tensor."""
+    if row.kind == "norm":
+        return [("/scale", style.scale, False), ("/bias", style.offset, False)]
+    if row.kind == "table":
+        return [("", style.table, False)]
+    if row.kind in ("vector", "matrix"):
+        return [("", "", row.kind == "matrix")]
+    return [("/kernel", style.kernel, row.kind == "linear"), ("/bias", style.bias, False)]
+
+
+def some(names):
+    more = len(names) - 1
+    return names[0] + (f" and {more} more" if more else "")
+
+
+def _matrix(leaf, shape):
+    """The shape of a leaf with heads and head size as one axis: [in, out], [out]; others as they are."""
+    if leaf.endswith("/kernel") and len(shape) == 3:
+        first, last = shape[0], shape[-1]
+        return (first * shape[1], last) if leaf.endswith("attention/output/kernel") else (first, shape[1] * last)
+    if leaf.endswith("/bias") and len(shape) == 2:
+        return (shape[0] * shape[1],)
+    return shape
+
+
+def _own_shape(tensor, shapes):
+    """The shapes of a tensor's leaves without their leading axis."""
+    return [shapes[leaf] if tensor.index is None else shapes[leaf][1:] for leaf in tensor.ours]
+
+
+def their_shape(tensor, shapes):
+    """The shape that a tensor of theirs must have."""
+    made = [_matrix(leaf, shape) for leaf, shape in zip(tensor.ours, _own_shape(tensor, shapes), strict=True)]
+    whole = (*made[0][:-1], sum(shape[-1] for shape in made))
+    return whole[::-1] if tensor.transposed else whole
+
+
+def to_theirs(params, rows, style):
+    """Leaves of ours, name -> array, as theirs: name -> NumPy array."""
+    shapes = {name: np.shape(x) for name, x in params.items()}
+    made = {}
+    for tensor in tensors(rows, shapes, style):
+        parts = [np.asarray(params[leaf] if tensor.index is None else params[leaf][tensor.index])
+                 for leaf in tensor.ours]  # fmt: skip
+        parts = [part.reshape(_matrix(leaf, part.shape)) for leaf, part in zip(tensor.ours, parts, strict=True)]
+        whole = np.concatenate(parts, -1)
+        made[tensor.name] = np.ascontiguousarray(whole.T if tensor.transposed else whole)
+    return made
+
+
+def to_ours(weights, rows, style, shapes, where):
+    """Theirs, name -> array, as leaves of ours: name -> NumPy array, float32.
+
+    Args:
+      weights: what is taken is removed from it.
+      shapes: leaf of ours -> the shape that it must get.
+      where: what the weights are called in messages.
+
+    Raises:
+      UserError: a tensor is missing or has another shape.
+    """
+    made = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+    wanted = tensors(rows, shapes, style)
+    missing = [tensor.name for tensor in wanted if tensor.name not in weights]
+    if missing:
+        raise UserError(f"{where} has no tensor {some(missing)}")
+    for tensor in wanted:
+        whole, needed = weights.pop(tensor.name), their_shape(tensor, shapes)
+        if whole.shape != needed:
+            raise UserError(f"{where}: {tensor.name} is {whole.shape}, its config.json asks for {needed}")
+        own = _own_shape(tensor, shapes)
+        whole = whole.T if tensor.transposed else whole
+        ends = list(itertools.accumulate(_matrix(leaf, shape)[-1] for leaf, shape in zip(tensor.ours, own, strict=True)))
+        for leaf, shape, part in zip(tensor.ours, own, np.split(whole, ends[:-1], axis=-1), strict=True):
+            made[leaf][... if tensor.index is None else tensor.index] = part.reshape(shape)
+    return made
+
+
+def renamed(rows, shapes, style):
+    """Lines that say what became of what, layers together: 'theirs -> ours'."""
+    first = [tensor for tensor in tensors(rows, shapes, style) if not tensor.index]
+    template = {}
+    for row in rows:
+        for _, suffix, _ in _leaves(row, style):
+            template[f"{row.theirs}{suffix}".format(0)] = f"{row.theirs}{suffix}".format("*")
+    return [f"{template[tensor.name]} -> {', '.join(tensor.ours)}" for tensor in first]
+
+
+def _dense(pairs, kind="linear"):
+    return [Row(theirs, ours, kind) for theirs, ours in pairs.items()]
+
+
+def _layers(pattern, rows):
+    """Rows of one layer, theirs within `pattern`, ours within the stacked layers."""
+    within = "encoder/layers/{}".format
+    return [
+        Row(pattern + row.theirs, within(row.ours) if isinstance(row.ours, str) else tuple(map(within, row.ours)), row.kind)
+        for row in rows
+    ]
+
+
+def _tables(token, position, segment, norm):
+    """The embeddings' rows; None: there is no such thing."""
+    names = {"embeddings/token": token, "embeddings/position": position, "embeddings/segment": segment}
+    made = [Row(theirs, ours, "table") for ours, theirs in names.items() if theirs]
+    return made + ([Row(norm, "embeddings/norm", "norm")] if norm else [])
+
+
+def _bert_trunk(separator, kind):
+    """The trunk of BERT, which ELECTRA has, too; theirs without the model's name."""
+    names = {
+        "attention.self.query": "attention/query",
+        "attention.self.key": "attention/key",
+        "attention.self.value": "attention/value",
+        "attention.output.dense": "attention/output",
+        "intermediate.dense": "ffn/inner",
+        "output.dense": "ffn/output",
+    }
+    layer = _dense(names, kind)
+    layer += [Row("attention.output.LayerNorm", "attention_norm", "norm"), Row("output.LayerNorm", "ffn_norm", "norm")]
+    tables = _tables(*(f"embeddings.{name}_embeddings" for name in ("word", "position", "token_type")),
+                     "embeddings.LayerNorm")  # fmt: skip
+    number = "encoder.layer.{}." if separator == "." else "encoder.layer_{}."
+    rows = tables + _layers(number, layer)
+    return [Row(row.theirs.replace(".", separator), row.ours, row.kind) for row in rows]
+
+
+def _gpt_layer():
+    names = {
+        "attn.c_attn": tuple(f"attention/{name}" for name in ("query", "key", "value")),
+        "attn.c_proj": "attention/output",
+        "mlp.c_fc": "ffn/inner",
+        "mlp.c_proj": "ffn/output",
+    }
+    return [*_dense(names, "conv"), Row("ln_1", "attention_norm", "norm"), Row("ln_2", "ffn_norm", "norm")]
+
+
+def _albert_layer():
+    names = {
+        "attention.query": "attention/query",
+        "attention.key": "attention/key",
+        "attention.value": "attention/value",
+        "attention.dense": "attention/output",
+        "ffn": "ffn/inner",
+        "ffn_output": "ffn/output",
+    }
+    norms = [Row("attention.LayerNorm", "attention_norm", "norm"), Row("full_layer_layer_norm", "ffn_norm", "norm")]
+    return _dense(names) + norms
+
+
+def _distilbert_layer():
+    names = {
+        "attention.q_lin": "attention/query",
+        "attention.k_lin": "attention/key",
+        "attention.v_lin": "attention/value",
+        "attention.out_lin": "attention/output",
+        "ffn.lin1": "ffn/inner",
+        "ffn.lin2": "ffn/output",
+    }
+    return _dense(names) + [Row("sa_layer_norm", "attention_norm", "norm"), Row("output_layer_norm", "ffn_norm", "norm")]
+
+
+# The trunk of each `model_type` of `transformers`, without the prefix that models with heads put before it.
+TRUNKS = {
+    "bert": [*_bert_trunk(".", "linear"), Row("pooler.dense", "pooler/dense", "linear")],
+    "albert": [
+        *_tables(*(f"embeddings.{name}_embeddings" for name in ("word", "position", "token_type")), "embeddings.LayerNorm"),
+        Row("encoder.embedding_hidden_mapping_in", "encoder/projection", "linear"),
+        *_layers("encoder.albert_layer_groups.{}.albert_layers.0.", _albert_layer()),
+        Row("pooler", "pooler/dense", "linear"),
+    ],
+    "electra": [*_bert_trunk(".", "linear"), Row("embeddings_project", "encoder/projection", "linear")],
+    "distilbert": [
+        *_tables("embeddings.word_embeddings", "embeddings.position_embeddings", None, "embeddings.LayerNorm"),
+        *_layers("transformer.layer.{}.", _distilbert_layer()),
+    ],
+    "openai-gpt": [*_tables("tokens_embed", "positions_embed", None, None), *_layers("h.{}.", _gpt_layer())],
+    "gpt2": [*_tables("wte", "wpe", None, None), *_layers("h.{}.", _gpt_layer()),
+             Row("ln_f", "encoder/final_norm", "norm")],  # fmt: skip
+}  # fmt: skip
+PREFIXES = {"bert": "bert", "albert": "albert", "electra": "electra", "distilbert": "distilbert",
+            "openai-gpt": "transformer", "gpt2": "transformer"}  # fmt: skip
+
+_CLASSIFIERS = {
+    "classes": [Row("classifier", "classifier/dense", "linear")],
+    "choice": [Row("classifier", "choice/dense", "linear")],
+    "token_classes": [Row("classifier", "token_classes/dense", "linear")],
+    "span": [Row("qa_outputs", "span/dense", "linear")],
+}
+_GPT_HEADS = {
+    "clm": [],
+    "classes": [Row("score.weight", "classifier/dense/kernel", "matrix")],
+    "choice": [Row("multiple_choice_head.summary", "choice/dense", "linear")],
+}
+# TinyBERT's projection: released once as one layer for all states, once as each state's own.
+FIT = {"one": [Row("fit_dense", "fit", "linear")], "each": [Row("fit_denses.{}", "fit", "linear")]}
+
+# The heads of each model type. A head with a layer of its own before the classes has it as our pooler.
+HEADS = {
+    "bert": {
+        "mlm": [
+            Row("cls.predictions.transform.dense", "mlm/dense", "linear"),
+            Row("cls.predictions.transform.LayerNorm", "mlm/norm", "norm"),
+            Row("cls.predictions.bias", "mlm/bias", "vector"),
+        ],
+        "pair": [Row("cls.seq_relationship", "pair/dense", "linear")],
+        **_CLASSIFIERS,
+    },
+    "albert": {
+        "mlm": [
+            Row("predictions.dense", "mlm/dense", "linear"),
+            Row("predictions.LayerNorm", "mlm/norm", "norm"),
+            Row("predictions.bias", "mlm/bias", "vector"),
+        ],
+        "pair": [Row("sop_classifier.classifier", "pair/dense", "linear")],
+        **_CLASSIFIERS,
+    },
+    "electra": {
+        "mlm": [
+            Row("generator_predictions.dense", "mlm/dense", "linear"),
+            Row("generator_predictions.LayerNorm", "mlm/norm", "norm"),
+            Row("generator_lm_head.bias", "mlm/bias", "vector"),
+        ],
+        "replaced": [
+            Row("discriminator_predictions.dense", "replaced/dense", "linear"),
+            Row("discriminator_predictions.dense_prediction", "replaced/logit", "linear"),
+        ],
+        **_CLASSIFIERS,
+        "classes": [
+            Row("classifier.dense", "pooler/dense", "linear"),
+            Row("classifier.out_proj", "classifier/dense", "linear"),
+        ],
+        "choice": [Row("sequence_summary.summary", "pooler/dense", "linear"), *_CLASSIFIERS["choice"]],
+    },
+    "distilbert": {
+        "mlm": [
+            Row("vocab_transform", "mlm/dense", "linear"),
+            Row("vocab_layer_norm", "mlm/norm", "norm"),
+            Row("vocab_projector.bias", "mlm/bias", "vector"),
+        ],
+        **_CLASSIFIERS,
+        "classes": [Row("pre_classifier", "pooler/dense", "linear"), *_CLASSIFIERS["classes"]],
+        "choice": [Row("pre_classifier", "pooler/dense", "linear"), *_CLASSIFIERS["choice"]],
+    },
+    "openai-gpt": _GPT_HEADS,
+    "gpt2": {**_GPT_HEADS, "token_classes": _CLASSIFIERS["token_classes"], "span": _CLASSIFIERS["span"]},
+}
