@@ -107,7 +107,8 @@ def test_of_electra_the_discriminator_is_taken():
 
 
 def test_a_renamed_generator_is_a_trunk_of_its_own_depth():
-    source = run_of(electra, "small,smoke", **{"model.layers": 3, "generator.size": 1.0, "model.heads": 1})
+    trunks = {"model.layers": 2, "model.heads": 1, "generator.size": 1.0, "generator.layers": 1.5}
+    source = run_of(electra, "small,smoke", **trunks)
     changes = BERT_OF_ELECTRA | {
         "model.heads": 1, "model.layers": 2, "init_layers": (2, 0), "init_drop": ("encoder", "replaced"),
         "init_rename": ("generator_encoder=encoder", "generator_mlm=mlm"),
