@@ -15,6 +15,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import tokenizers
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
@@ -130,8 +131,8 @@ def _wordpiece(pieces, lowercase, strip_accents, chinese, letters):
 
 def _parse_merges(text, path):
     merges = []
-    for number, line in enumerate(text.rstrip().split("\n"), 1):
-        if line.startswith("#version"):
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line.startswith("#version"):
             continue
         pair = line.rstrip("\r").split(" ")
         if len(pair) != 2:
@@ -171,7 +172,7 @@ def _read_sentencepiece(path, lowercase, keep_accents):
     except DecodeError as error:
         raise UserError(f"{path} is not a SentencePiece model: {error}") from error
     kinds = sentencepiece_model_pb2.ModelProto.SentencePiece
-    pieces = [(piece.piece, piece.score - 100 * _joins_comma(piece.piece)) for piece in proto.pieces]
+    pieces = [(piece.piece, _score(piece)) for piece in proto.pieces]
     unknown = [number for number, piece in enumerate(proto.pieces) if piece.type == kinds.UNKNOWN]
     if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM or len(unknown) != 1:
         raise UserError(f"{path} is not a SentencePiece unigram model of ALBERT's kind")
@@ -195,9 +196,10 @@ def _read_sentencepiece(path, lowercase, keep_accents):
     return tokenizer
 
 
-def _joins_comma(piece):
-    # The original cuts such pieces again ("9," is "9" and ","); so low a score leaves them to nobody.
-    return len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()
+def _score(piece):
+    # The original cuts "9," again, into "9" and ",": so low a score that the word is cut there at once.
+    joins_comma = piece.piece[-1:] == "," and piece.piece[-2:-1].isdigit()
+    return float(np.float32(piece.score - 100 * joins_comma))
 
 
 def write(tokenizer, folder, positions, segments=True):
