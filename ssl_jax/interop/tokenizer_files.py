@@ -30,14 +30,28 @@ BPE_FILES = (
     ("encoder.json", "vocab.bpe"),
     ("encoder_bpe_40000.json", "vocab_40000.bpe"),
 )
+# Where a model's folder tells how many pieces the model knows; Hugging Face, google-research, OpenAI.
+MODEL_CONFIGS = {
+    "config.json": "vocab_size",
+    "bert_config.json": "vocab_size",
+    "albert_config.json": "vocab_size",
+    "hparams.json": "n_vocab",
+}
 
 
 def read(folder):
     """The tokenizer of a model's folder, Hugging Face's or the original's.
 
-    Ids are those of `transformers`' tokenizer, except where a text spells a special token, which is text here. A
-    spiece.model alone is read as by its converter, and as ALBERT was trained: a digit and a comma are never one
-    piece, and user-defined symbols stay inside words.
+    Ids are those of `transformers`' tokenizer of the same files, but for
+
+        a special token that a text spells, which is text here: `split_special_tokens=True` there, which still takes
+        ALBERT's '<pad>' and '<unk>' for tokens, and '[MASK]' where case matters
+        a spiece.model without a tokenizer.json: as ALBERT was trained, and as in the tokenizer.json that Hugging Face
+        made of it, a digit and a comma are never one piece and user-defined symbols stay inside words
+
+    and those of google-research/bert's tokenization.py, but for a capital sigma that ends a word (ours becomes the
+    small one of a word's inside), letters for private use (dropped here), 256 ideographs (U+2B820 to U+2B91F stay
+    together here) and signs and marks that are younger than Unicode 8.
 
     Args:
       folder: a path; its first files in this module's table are read.
@@ -51,14 +65,21 @@ def read(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"no folder {folder}")
-    if (folder / "tokenizer.json").exists():
-        return load(folder / "tokenizer.json")
+    path = folder / "tokenizer.json"
+    tokenizer = load(path) if path.exists() else for_plain_text(_read_classic(folder))
+    for name, key in MODEL_CONFIGS.items():
+        rows = _read_json(folder / name).get(key) if (folder / name).exists() else None
+        if rows is not None and rows < tokenizer.get_vocab_size():
+            raise UserError(
+                f"{folder}: the tokenizer has {tokenizer.get_vocab_size()} pieces and {name} {key}={rows}; they are "
+                "of different models"
+            )
+    return tokenizer
+
+
+def _read_classic(folder):
     config = folder / "tokenizer_config.json"
     options = _read_json(config) if config.exists() else {}
-    return for_plain_text(_read_classic(folder, options))
-
-
-def _read_classic(folder, options):
     if (folder / "vocab.txt").exists():
         return _read_wordpiece(folder, options)
     for names in BPE_FILES:
@@ -79,7 +100,7 @@ def _read_classic(folder, options):
 
 def _read_text(path):
     try:
-        return path.read_text("utf-8")
+        return path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: {error}") from error
 
@@ -96,7 +117,8 @@ def _read_json(path):
 
 def _read_wordpiece(folder, options):
     path = folder / "vocab.txt"
-    pieces = [line.rstrip() for line in _read_text(path).rstrip().split("\n")]
+    # Spaces beyond ASCII's are left alone: a piece may be one.
+    pieces = [line.rstrip(" \t\r") for line in _read_text(path).rstrip(" \t\r\n").split("\n")]
     first = {}
     for number, piece in enumerate(pieces, 1):
         if first.setdefault(piece, number) != number:
