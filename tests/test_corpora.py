@@ -22,7 +22,8 @@ def texts(corpus):
     return sorted(corpus[number]["text"] for number in range(len(corpus)))
 
 
-def test_demo(tmp_path):
+def test_demo(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)  # another test of this process may have imported it
     corpus = corpora.open_corpus("demo", tmp_path)
     assert len(corpus) == 10033
     article = corpus[17]

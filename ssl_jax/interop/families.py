@@ -9,6 +9,8 @@ from typing import NamedTuple
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_python": "gelu",
                "relu": "relu", "tanh": "tanh"}  # fmt: skip
 GPT1_ACTIVATIONS = {"gelu": "gelu_tanh", "relu": "relu"}
+# Google's BERT and ALBERT (modeling.py, get_activation).
+GOOGLE_ACTIVATIONS = {"gelu": "gelu_tanh", "relu": "relu", "tanh": "tanh", "linear": "none"}
 
 
 class Family(NamedTuple):

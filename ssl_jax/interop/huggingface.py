@@ -83,7 +83,7 @@ def read_config(folder):
     """The config of a folder as of a run of ours, without the heads, of which its weights alone know; errors as `load`."""
     folder = Path(folder)
     theirs, family = _read_theirs(folder if _is_model(folder) else folder / HALVES[0])
-    return _run_config(_trunk(theirs, family), ())
+    return run_config(trunk_fields(theirs, family, activations(family)), ())
 
 
 def load(folder, parallel=None, drop=()):
@@ -106,10 +106,24 @@ def load(folder, parallel=None, drop=()):
 
 def _load(folder, parallel, drop):
     config, tensors, rows = _open(folder, drop)
+    return as_run(folder, config, tensors, rows, names.TORCH, parallel)
+
+
+def as_run(folder, config, tensors, rows, style, parallel):
+    """A run from a folder's tensors, each of which must have its place, and its tokenizer.
+
+    Args:
+      folder: a Path.
+      config: a run's.
+      tensors: theirs, name -> array; emptied.
+      rows: of `names.Row`: whose they are.
+      style: of `names`.
+      parallel: as in `load`, and so are the errors.
+    """
     model = build_model(config)
     shapes = jax.eval_shape(model.init, jax.random.key(0), dummy_batch())["params"]
     flat = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(shapes, sep="/").items()}
-    made = names.to_ours(tensors, rows, names.TORCH, flat, str(folder))
+    made = names.to_ours(tensors, rows, style, flat, str(folder))
     if tensors:
         raise UserError(
             f"{folder}: there is no place for tensor {names.some(sorted(tensors))}; --drop leaves out what it names"
@@ -118,14 +132,14 @@ def _load(folder, parallel, drop):
     vocabulary = tokenizers.vocabulary(tokenizer)
     if vocabulary.size != config.model.vocab_size:
         raise UserError(
-            f"{folder}: its tokenizer has {vocabulary.size} entries and its config.json says vocab_size="
+            f"{folder}: its tokenizer has {vocabulary.size} entries and its model's table "
             f"{config.model.vocab_size}: they belong to different models"
         )
     like = (parallel or Replicated(jax.local_devices()[:1])).like(shapes)
     params = jax.tree.map(
         lambda like, x: jax.device_put(x, like.sharding), like, traverse_util.unflatten_dict(made, sep="/")
     )
-    return Run(folder, config, model, params, tokenizer, vocabulary, notes=tuple(names.renamed(rows, flat, names.TORCH)))
+    return Run(folder, config, model, params, tokenizer, vocabulary, notes=tuple(names.renamed(rows, flat, style)))
 
 
 def _open(folder, drop):
@@ -135,21 +149,21 @@ def _open(folder, drop):
     if (folder / FIT_FILE).exists():
         tensors |= weights.read_file(folder / FIT_FILE)
     tensors = {_newest(name): x for name, x in tensors.items()}
-    for name in [name for name in tensors if name.endswith(CONSTANTS) or _dropped(name, drop)]:
+    for name in [name for name in tensors if name.endswith(CONSTANTS) or dropped(name, drop)]:
         del tensors[name]
     prefix = f"{names.PREFIXES[family]}."
     prefix = prefix if any(name.startswith(prefix) for name in tensors) else ""
     _remove_copies(tensors, family, prefix, folder)
 
     heads = _heads(tensors, family, theirs, folder)
-    trunk = _trunk(theirs, family)
+    trunk = trunk_fields(theirs, family, activations(family))
     _check_activation(family, heads, trunk["activation"])
     if family == "albert" and trunk["embedding_size"] == trunk["hidden_size"]:
         _remove_identity(tensors, f"{prefix}encoder.embedding_hidden_mapping_in", folder)
     pooled = {"classes", "choice"} & set(heads)
     if family in ("bert", "albert"):
         pooled = any(name.startswith(f"{prefix}pooler.") for name in tensors)
-    config = _run_config(trunk | {"pooler": FAMILIES[family].pooler if pooled else "none"}, heads)
+    config = run_config(trunk | {"pooler": FAMILIES[family].pooler if pooled else "none"}, heads)
     _read_classes(config, heads, tensors, family)
     kind = next((kind for kind, (row,) in names.FIT.items() if f"{row.theirs.format(0)}.weight" in tensors), "none")
     if kind != "none":
@@ -184,7 +198,8 @@ def _newest(name):
     return next((name.removesuffix(old) + new for old, new in OLDER.items() if name.endswith(old)), name)
 
 
-def _dropped(name, drop):
+def dropped(name, drop):
+    """Whether `drop` has a tensor's name, or the scopes that it begins with."""
     return any(name == start or name.startswith((f"{start}.", f"{start}/")) for start in drop)
 
 
@@ -227,10 +242,9 @@ def _heads(tensors, family, theirs, folder):
     return tuple(sorted(found))
 
 
-def _trunk(theirs, family):
-    """Fields of `config.model` that a config.json decides."""
-    facts, known = FAMILIES[family], activations(family)
-    made = {}
+def trunk_fields(theirs, family, known):
+    """Fields of `config.model` that a config.json decides; `known`: their activations -> ours."""
+    facts, made = FAMILIES[family], {}
     for ours, (key, default) in facts.fields.items():
         value = theirs.get(key, default)
         made[ours] = 0 if value is None else value  # n_inner
@@ -239,7 +253,7 @@ def _trunk(theirs, family):
     return made | facts.trunk
 
 
-def _run_config(trunk, heads):
+def run_config(trunk, heads):
     """A run's config with the trunk and heads, and whatever else as in `common.base`."""
     config = common.base()
     config.model.update(trunk)
@@ -331,7 +345,7 @@ def save(run, folder, drop=(), family=""):
       UserError: no class of theirs computes what the run does, or has its heads.
     """
     params = traverse_util.flatten_dict(jax.tree.map(np.asarray, run.params), sep="/")
-    out = sorted(name for name in params if _dropped(name, drop))
+    out = sorted(name for name in params if dropped(name, drop))
     params = {name: x for name, x in params.items() if name not in out}
     halves = {"": (run.model.config, params)}
     if run.model.generator is not None:
@@ -344,7 +358,7 @@ def save(run, folder, drop=(), family=""):
         made = {}
         for name, (trunk, own) in halves.items():
             (partial / name).mkdir(exist_ok=True)
-            causal = {"clm"} if "clm" in run.model.heads and not _dropped("clm", drop) else set()
+            causal = {"clm"} if "clm" in run.model.heads and not dropped("clm", drop) else set()
             kind = family or ("electra" if name else _family(trunk, own))
             made[name] = (*_save(run, trunk, own, causal, kind, partial / name), out)
     return made
@@ -464,6 +478,6 @@ def _check_same(trunk, theirs, heads, family):
 def _as_trunk(theirs, family):
     """The trunk of a config.json, as a TransformerConfig."""
     config = common.base()
-    config.model.update(_trunk(theirs, family))
+    config.model.update(trunk_fields(theirs, family, activations(family)))
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}
     return TransformerConfig(**{name: config.model[name] for name in fields})

@@ -163,7 +163,7 @@ def to_ours(weights, rows, style, shapes, where):
     for tensor in wanted:
         whole, needed = weights.pop(tensor.name), their_shape(tensor, shapes)
         if whole.shape != needed:
-            raise UserError(f"{where}: {tensor.name} is {whole.shape}, its config.json asks for {needed}")
+            raise UserError(f"{where}: {tensor.name} is {whole.shape}, its config asks for {needed}")
         own = _own_shape(tensor, shapes)
         whole = whole.T if tensor.transposed else whole
         ends = list(itertools.accumulate(_matrix(leaf, shape)[-1] for leaf, shape in zip(tensor.ours, own, strict=True)))
@@ -340,4 +340,73 @@ HEADS = {
     },
     "openai-gpt": _GPT_HEADS,
     "gpt2": {**_GPT_HEADS, "token_classes": _CLASSIFIERS["token_classes"], "span": _CLASSIFIERS["span"]},
+}
+
+
+def _google_albert_layer():
+    names = {
+        "attention_1/self/query": "attention/query",
+        "attention_1/self/key": "attention/key",
+        "attention_1/self/value": "attention/value",
+        "attention_1/output/dense": "attention/output",
+        "ffn_1/intermediate/dense": "ffn/inner",
+        "ffn_1/intermediate/output/dense": "ffn/output",
+    }
+    return _dense(names, "conv") + [Row("LayerNorm", "attention_norm", "norm"), Row("LayerNorm_1", "ffn_norm", "norm")]
+
+
+def _within(scope, rows, ours=""):
+    return [Row(f"{scope}/{row.theirs}", f"{ours}{row.ours}", row.kind) for row in rows]
+
+
+# Google's variables: modeling.py of google-research's bert, albert and electra. ELECTRA's generator has what it does
+# not share with the discriminator.
+_GOOGLE_ELECTRA = [*_bert_trunk("/", "conv"), Row("embeddings_project", "encoder/projection", "conv")]
+_GOOGLE_POOLER = Row("pooler/dense", "pooler/dense", "conv")
+GOOGLE_TRUNKS = {
+    "bert": _within("bert", [*_bert_trunk("/", "conv"), _GOOGLE_POOLER]),
+    "albert": _within("bert", [
+        *_tables(*(f"embeddings/{name}_embeddings" for name in ("word", "position", "token_type")),
+                 "embeddings/LayerNorm"),
+        Row("encoder/embedding_hidden_mapping_in", "encoder/projection", "conv"),
+        *_layers("encoder/transformer/group_{}/inner_group_0/", _google_albert_layer()),
+        _GOOGLE_POOLER,
+    ]),
+    "electra": _within("electra", _GOOGLE_ELECTRA) + _within("generator", _GOOGLE_ELECTRA, "generator_"),
+}  # fmt: skip
+
+
+def _google_logits(scope, ours):
+    """Logits whose kernel is a variable of its own, [classes, in]."""
+    return [
+        Row(f"{scope}output_weights", f"{ours}/kernel", "matrix"),
+        Row(f"{scope}output_bias", f"{ours}/bias", "vector"),
+    ]
+
+
+# run_pretraining.py, run_classifier.py and run_squad.py.
+_GOOGLE_HEADS = {
+    "mlm": [
+        Row("cls/predictions/transform/dense", "mlm/dense", "conv"),
+        Row("cls/predictions/transform/LayerNorm", "mlm/norm", "norm"),
+        Row("cls/predictions/output_bias", "mlm/bias", "vector"),
+    ],
+    "pair": _google_logits("cls/seq_relationship/", "pair/dense"),
+    "classes": _google_logits("", "classifier/dense"),
+    "span": _google_logits("cls/squad/", "span/dense"),
+}
+GOOGLE_HEADS = {
+    "bert": _GOOGLE_HEADS,
+    "albert": _GOOGLE_HEADS,
+    "electra": {
+        "mlm": [
+            Row("generator_predictions/dense", "mlm/dense", "conv"),
+            Row("generator_predictions/LayerNorm", "mlm/norm", "norm"),
+            Row("generator_predictions/output_bias", "mlm/bias", "vector"),
+        ],
+        "replaced": [
+            Row("discriminator_predictions/dense", "replaced/dense", "conv"),
+            Row("discriminator_predictions/dense_1", "replaced/logit", "conv"),
+        ],
+    },
 }
