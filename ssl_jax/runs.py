@@ -64,15 +64,22 @@ def is_converted(workdir):
     return huggingface.is_folder(workdir) or path.exists() and "converted_from" in json.loads(path.read_text())
 
 
+def is_there(workdir):
+    """Whether a folder holds a run of ours or a model of `transformers`."""
+    from ssl_jax.interop import huggingface
+
+    return (Path(workdir) / "config.json").exists() or huggingface.is_folder(workdir)
+
+
 def tokenizer_path(workdir):
-    """What `data.tokenizer.path` is for the tokenizer of a run, or of a folder of `transformers`; None: there is neither."""
+    """What `data.tokenizer.path` is for the tokenizer of a run, or of a folder of `transformers`."""
     from ssl_jax.interop import huggingface
 
     workdir = Path(workdir)
     if huggingface.is_folder(workdir):
         # ELECTRA's halves have the same.
         return workdir if (workdir / "config.json").exists() else workdir / huggingface.HALVES[0]
-    return workdir / "tokenizer.json" if (workdir / "config.json").exists() else None
+    return workdir / "tokenizer.json"
 
 
 def load_run(workdir, parallel=None):

@@ -11,7 +11,7 @@ import numpy as np
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.transformer import group_of
 from ssl_jax.optimizers import path_name
-from ssl_jax.runs import is_converted, read_config, tokenizer_path
+from ssl_jax.runs import is_converted, is_there, read_config, tokenizer_path
 
 # The keys of a config that list names; they decide nothing where there is no `init_from`.
 LISTS = ("init_drop", "init_anew", "init_rename", "init_grow")
@@ -62,7 +62,7 @@ def resolve(config, workdir=None):
     source = config.init_from or next(iter(config.teacher.runs), "")
     if not source or config.data.tokenizer.path or "vocabulary" in config.init_grow:
         return config
-    folder = next((folder for folder in (source, workdir) if folder and tokenizer_path(folder)), source)
+    folder = next((folder for folder in (source, workdir) if folder and is_there(folder)), source)
     if is_converted(folder) or _tokenizer_of(read_config(folder).data) != _tokenizer_of(config.data):
         config.data.tokenizer.path = str(tokenizer_path(folder))
     return config
