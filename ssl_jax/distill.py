@@ -19,7 +19,6 @@ Of several teachers it is the mean: of logits, that is the geometric mean of the
 import jax
 import jax.numpy as jnp
 from jax import lax
-from ml_collections import ConfigDict
 
 from ssl_jax import objectives
 from ssl_jax.errors import UserError, check_choice
@@ -78,7 +77,7 @@ def resolve(config):
     folders = tuple(folder for entry in config.teacher.runs for folder in entry.split(","))
     if config.init_from == "teacher" and not folders:
         raise UserError("init_from='teacher' needs a teacher: set teacher.runs, or init_from='' for a random start")
-    config = ConfigDict(config)
+    config = config.copy_and_resolve_references()
     if folders:
         config.teacher.runs = folders
         config.teacher.hidden_size = read_config(folders[0]).model.hidden_size

@@ -126,7 +126,7 @@ def _read_wordpiece(folder, options):
     if "[UNK]" not in first:
         raise UserError(f"{path} has no [UNK]: not a vocabulary of BERT's kind")
     # The original takes longer words than Hugging Face; and nothing in its folder says whether case matters.
-    original = (folder / "bert_config.json").exists() or any(folder.glob("*.ckpt*.index"))
+    original = (folder / "bert_config.json").exists() or any(folder.glob("*.index"))
     google = original and not options
     cased = any(piece != piece.lower() for piece in pieces if not re.fullmatch(r"\[.*\]", piece))
     return _wordpiece(
