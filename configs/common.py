@@ -114,6 +114,10 @@ def base():
             ),
             init_from="",  # a finished run whose parameters this one starts from; 'teacher': the first of teacher.runs
             init_layers=(),  # which of its layers, from 0; (): all of them
+            init_drop=(),  # its parameters that are left out, by name or part: 'pair', 'embeddings/segment'
+            init_anew=(),  # ours that start from initial values, whatever it has
+            init_rename=(),  # its parameters that have another name here: 'generator_encoder=encoder'
+            init_grow=(),  # what may have more rows here than there: 'positions', 'vocabulary'
             loss_average="global",  # 'device': the originals' mean of per-core means
             corruption=dict(  # see mask_tokens
                 rate=0.15,  # 0: the model sees the text as it is

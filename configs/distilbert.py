@@ -86,6 +86,7 @@ def get_config(variant="base"):
             teacher=dict(temperature=2.0),
             init_from="teacher",
             init_layers=TEACHER_LAYERS[name],
+            init_drop=("embeddings/segment", "pooler", "pair"),
             optimizer=dict(
                 name="adamw",
                 learning_rate=5e-4,

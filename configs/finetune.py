@@ -27,6 +27,12 @@ from ssl_jax.errors import check_choice
 
 PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in ("common", "finetune")]
 
+# What belongs to no trunk, of any run to start from; generators and a student's projection among it.
+HEADS = (
+    "mlm", "clm", "pair", "replaced", "restored", "copied", "fit", "choice", "token_classes", "span",
+    "generator_embeddings", "generator_encoder", "generator_mlm", "generator_baseline",
+)  # fmt: skip
+
 # What differs for the papers' demos.
 DEMO = {
     "batch_size": 16,
@@ -62,6 +68,8 @@ def get_config(variant="bert-base,topics"):
             teacher=dict(runs=()),
             init_from="",  # a student's start is not its fine-tuning's
             init_layers=(),
+            init_drop=HEADS,
+            init_anew=("classifier",) if config.model.pooler != "none" else ("classifier", "pooler"),
             losses=dict(classify=1.0),
             corruption=dict(rate=0.0),
             data=dict(examples="task", borders=False),

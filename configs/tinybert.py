@@ -81,6 +81,7 @@ def prediction(config, name):
     """Task distillation, second step: the prediction layer; rate and batch (16 or 32) were chosen on the dev set."""
     intermediate(config, name)
     config.losses.update(attention=0.0, hidden=0.0, embedding=0.0, soft_labels=1.0)
+    config.update(dict(init_drop=("fit",), init_anew=("classifier",)))
     config.update(
         dict(task=dict(epochs=3.0), optimizer=dict(learning_rate=3e-5, schedule="linear_peaked", warmup=0.1))
     )
@@ -90,6 +91,7 @@ def prediction(config, name):
 
 def mlm(config, name):
     config.losses.update(attention=0.0, hidden=0.0, embedding=0.0, soft_predictions=1.0)
+    config.update(dict(init_drop=("fit",), init_anew=("mlm",)))
     config.corruption.rate = 0.15
     if name == "demo":
         config.update(dict(steps=1500, corruption=dict(rate=bert.DEMO["corruption.rate"])))

@@ -22,11 +22,11 @@ DTYPE = flags.DEFINE_enum("dtype", "float16", ("float16", "float32"), "of everyt
 
 def cache(config, folder, top_k, dtype):
     """Writes the cache that `config` asks for; see `teacher_cache.write_cache`, whose result it returns."""
-    from ssl_jax import distill, parallel, teacher_cache, tokenizers, train
+    from ssl_jax import distill, parallel, start, teacher_cache, tokenizers, train
     from ssl_jax.data import tasks, tokens
     from ssl_jax.errors import UserError
 
-    config = distill.resolve(tasks.resolve(config))
+    config = start.resolve(distill.resolve(tasks.resolve(config)))
     devices = parallel.build_parallel(config.parallel)
     phases, kind = train.plan_phases(config), train.example_kind(config)
     train.check(config, phases, devices)

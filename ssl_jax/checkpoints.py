@@ -50,6 +50,7 @@ class Checkpoints:
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
         self.config = config
+        self.restored = None  # the step of what `restore` gave
         writes = config is not None
         self.manager = ocp.CheckpointManager(
             self.folder,
@@ -132,6 +133,7 @@ class Checkpoints:
             if _on_all_hosts(state is not None):
                 if self.config is not None:
                     self._set_aside(damaged)
+                self.restored = step
                 return state
             damaged.append(step)
         if damaged:

@@ -19,12 +19,11 @@ Of several teachers it is the mean: of logits, that is the geometric mean of the
 import jax
 import jax.numpy as jnp
 from jax import lax
-from ml_collections import ConfigDict
 
 from ssl_jax import objectives
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.model import named_heads
-from ssl_jax.runs import load_run, read_config
+from ssl_jax.runs import load_run, read_config, tokenizer_path
 
 # The heads that make the logits that are compared, as in objectives.HEADS.
 LOGITS = {"token_logits": ("language", "tokens"), "predicted_logits": ("language",), "class_logits": ("classes",)}
@@ -78,7 +77,7 @@ def resolve(config):
     folders = tuple(folder for entry in config.teacher.runs for folder in entry.split(","))
     if config.init_from == "teacher" and not folders:
         raise UserError("init_from='teacher' needs a teacher: set teacher.runs, or init_from='' for a random start")
-    config = ConfigDict(config)
+    config = config.copy_and_resolve_references()
     if folders:
         config.teacher.runs = folders
         config.teacher.hidden_size = read_config(folders[0]).model.hidden_size
@@ -119,7 +118,7 @@ def check_teacher(config, names, run, tokenizer_hash):
     ours, theirs, where = config.model, run.model.config, f"teacher {run.workdir}"
     if run.tokenizer_hash != tokenizer_hash:
         raise UserError(
-            f"{where} has another vocabulary: set data.tokenizer.path={run.workdir / 'tokenizer.json'} "
+            f"{where} has another vocabulary: set data.tokenizer.path={tokenizer_path(run.workdir)} "
             f"and model.vocab_size={theirs.vocab_size}"
         )
     if ours.causal != theirs.causal:

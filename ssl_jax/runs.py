@@ -26,7 +26,8 @@ class Run(NamedTuple):
     params: Any
     tokenizer: Any
     vocabulary: tokenizers.Vocabulary
-    notes: tuple[str, ...] = ()
+    step: int | None = None  # after which the parameters were saved; None: not known
+    notes: tuple[str, ...] = ()  # lines on how they were read, for who starts from them
 
     @property
     def tokenizer_hash(self):
@@ -55,6 +56,32 @@ def read_config(workdir):
     return ConfigDict(json.loads(path.read_text())["config"])
 
 
+def is_converted(workdir):
+    """Whether a folder holds no run of ours: it is one of `transformers`, or its config.json says what it was made from."""
+    from ssl_jax.interop import huggingface
+
+    path = Path(workdir) / "config.json"
+    return huggingface.is_folder(workdir) or path.exists() and "converted_from" in json.loads(path.read_text())
+
+
+def is_there(workdir):
+    """Whether a folder holds a run of ours or a model of `transformers`."""
+    from ssl_jax.interop import huggingface
+
+    return (Path(workdir) / "config.json").exists() or huggingface.is_folder(workdir)
+
+
+def tokenizer_path(workdir):
+    """What `data.tokenizer.path` is for the tokenizer of a run, or of a folder of `transformers`."""
+    from ssl_jax.interop import huggingface
+
+    workdir = Path(workdir)
+    if huggingface.is_folder(workdir):
+        # ELECTRA's halves have the same.
+        return workdir if (workdir / "config.json").exists() else workdir / huggingface.HALVES[0]
+    return workdir / "tokenizer.json"
+
+
 def load_run(workdir, parallel=None):
     """Reads a run's folder: its config, its tokenizer, the parameters of its newest checkpoint.
 
@@ -80,7 +107,8 @@ def load_run(workdir, parallel=None):
     if state is None:
         raise UserError(f"{workdir} holds no checkpoint yet")
     vocabulary = tokenizers.vocabulary(tokenizer)
-    return Run(Path(workdir), config, model, state["params"], tokenizer, vocabulary)
+    step = None if is_converted(workdir) else checkpoints.restored
+    return Run(Path(workdir), config, model, state["params"], tokenizer, vocabulary, step)
 
 
 def save_run(run, workdir, source):

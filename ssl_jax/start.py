@@ -1,68 +1,214 @@
-"""Starts a run from the parameters of another: its trunk whole or some of its layers, and the heads it has too."""
+"""Starts a run from the parameters of another, in one strict merge: every tensor fits, or the config lists it.
+
+A parameter is called by its path, 'embeddings/position'; a listed name stands for all that lies under it. The heads
+that belong to a generator are called 'generator_mlm' and 'generator_baseline': they never pass for a trunk's own.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, check_choice
+from ssl_jax.models.transformer import group_of
 from ssl_jax.optimizers import path_name
+from ssl_jax.runs import is_converted, is_there, read_config, tokenizer_path
 
-TRUNK = ("embeddings", "encoder")
-# ELECTRA's generator: its trunk, and the heads that are as wide as it is.
-GENERATOR = ("generator_embeddings", "generator_encoder", "mlm", "baseline")
+# The keys of a config that list names; they decide nothing where there is no `init_from`.
+LISTS = ("init_drop", "init_anew", "init_rename", "init_grow")
+# The heads that are as wide as ELECTRA's generator, where a model has one.
+GENERATOR_HEADS = ("mlm", "baseline")
+# What each entry of `init_grow` lets have more rows than the source's.
+GROWING = {
+    "positions": ("embeddings/position", "generator_embeddings/position"),
+    "vocabulary": (
+        "embeddings/token", "generator_embeddings/token",
+        "mlm/bias", "generator_mlm/bias", "restored/bias", "copied/tokens/bias",
+    ),
+}  # fmt: skip
+# Fields of a trunk that its parameters show, and those that only training reads: all others decide what it computes.
+SHOWN = {
+    "vocab_size", "layers", "hidden_size", "heads", "head_size", "ffn_size", "embedding_size", "positions", "segments",
+    "embedding_norm", "final_norm",
+}  # fmt: skip
+TRAINED = {
+    "dropout", "attention_dropout", "dropped_embeddings", "dtype", "scan", "remat", "initializer", "initializer_range",
+    "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours",
+}  # fmt: skip
 
 
-def start_from(params, model, run, layers):
+def resolve(config, workdir=None):
+    """The config with the entries of LISTS one by one, and the source's tokenizer where it names none.
+
+    The source is `init_from`, or else the first teacher. Where it was trained on the same documents with a tokenizer
+    of the same kind, that is the one that this run trains, too: the config stays as it is, and both share a prepared
+    corpus.
+
+    Args:
+      config: as `distill.resolve` gives it.
+      workdir: the run's folder, which has the tokenizer when the run goes on and its source is gone.
+
+    Raises:
+      UserError: an entry is none; the source holds no run.
+    """
+    config = config.copy_and_resolve_references()
+    for key in LISTS:
+        # On a command line several names arrive as one string: 'mlm,pair'.
+        config[key] = tuple(name for entry in config[key] for name in entry.split(",") if name)
+    for name in config.init_grow:
+        check_choice(name, GROWING, "table in init_grow")
+    for entry in config.init_rename:
+        if entry.count("=") != 1 or not all(entry.split("=")):
+            raise UserError(f"init_rename: {entry!r} is not of the form theirs=ours, as in generator_encoder=encoder")
+    source = config.init_from or next(iter(config.teacher.runs), "")
+    if not source or config.data.tokenizer.path or "vocabulary" in config.init_grow:
+        return config
+    folder = next((folder for folder in (source, workdir) if folder and is_there(folder)), source)
+    if is_converted(folder) or _tokenizer_of(read_config(folder).data) != _tokenizer_of(config.data):
+        config.data.tokenizer.path = str(tokenizer_path(folder))
+    return config
+
+
+def _tokenizer_of(data):
+    """What decides the tokenizer that a config's `data` block trains."""
+    return data.corpus, data.max_documents, data.heldout, data.tokenizer.to_dict()
+
+
+def check_pieces(run, tokenizer):
+    """Raises UserError, naming the first that has not, unless a run's pieces have the same ids in `tokenizer`."""
+    ours, theirs = (x.get_vocab(with_added_tokens=True) for x in (tokenizer, run.tokenizer))
+    for piece in sorted(theirs, key=theirs.get):
+        if ours.get(piece) != theirs[piece]:
+            here = f"id {ours[piece]}" if piece in ours else "not there"
+            raise UserError(
+                f"init_grow: {piece!r} is id {theirs[piece]} in {run.workdir} and {here} in this run's tokenizer; "
+                "data.tokenizer.path needs one that has all of its pieces at their ids, and new ones after them"
+            )
+
+
+def start_from(params, model, run, config):
     """Puts a run's parameters in the place of initial ones.
 
     With stacked layers a choice of them is an index: DistilBERT's start is layers 0, 2, 4, 7, 9, 11 of its teacher
-    (extract_distilbert.py); embeddings and heads come whole.
+    (extract_distilbert.py).
 
     Args:
       params: the initial parameters.
       model: the `Model` that they are of.
       run: a `runs.Run`.
-      layers: which of its layers, from 0; (): all.
+      config: has, resolved, `init_layers`, which of its layers, from 0, (): all; `init_drop`, names of its that are
+        left out; `init_rename`, 'theirs=ours' of all others; `init_anew`, names of ours that keep their initial
+        values, whatever it has; `init_grow`, tables that may have more rows than its, whose rows come first.
 
     Returns:
-      The parameters, and one line that says what was taken, what starts anew and what was left out.
+      The parameters, and lines that say what was taken, renamed, grown, starts anew and was left out, and in what else
+      the two models differ.
 
     Raises:
-      UserError: a part of the trunk is not there or of another shape, or the layers do not fit.
+      UserError: a tensor is missing, left over or of another shape, and not listed; the layers do not fit.
     """
-    theirs = dict(run.params)
-    if run.model.generator is not None:
-        theirs = {part: tree for part, tree in theirs.items() if part not in GENERATOR}
-    theirs["encoder"] = theirs["encoder"] | {"layers": choose_layers(model.config, run, layers)}
-    given = dict(_named(theirs))
-    anew = sorted(part for part in params if part not in theirs)
+    ours, theirs = _named(params, model), _named(run.params, run.model)
+    origin = _renamed(run.workdir, theirs, config)
+    given = {name: theirs[old] for name, old in origin.items() if not _within(name, config.init_anew)}
+    trunk = run.model.config
+    if any(_within(origin[name], ("generator_encoder",)) for name in given if _within(name, ("encoder",))):
+        trunk = run.model.generator.trunk
+    given |= choose_layers(model.config, run.workdir, trunk, given, config.init_layers)
 
-    def take(path, x):
-        name = path_name(path)
-        if name.split("/")[0] in anew:
-            return x
+    taken, grown, missing, misshapen = {}, [], [], {}
+    for name, x in ours.items():
         if name not in given:
-            raise UserError(f"init_from: {run.workdir} has no {name}")
-        y = given.pop(name)
-        if x.shape != y.shape:
-            raise UserError(f"init_from: {name} is {y.shape} in {run.workdir}, and {x.shape} here")
-        return y
+            missing += [] if _within(name, config.init_anew) else [name]
+            continue
+        y = given[name]
+        growing = _growing(name, y, x, trunk)
+        if x.shape == y.shape:
+            taken[name] = y
+        elif growing in config.init_grow:
+            taken[name] = jnp.asarray(x).at[: len(y)].set(y)
+            grown.append(f"{name} {len(y):,} -> {len(x):,} rows")
+        else:
+            misshapen[name] = growing
+    extra = [origin[name] for name in given if name not in ours]
+    problems = []
+    if missing:
+        problems.append(f"{run.workdir} has no {_first(missing, ours)}")
+    if misshapen:
+        name, *more = misshapen
+        shapes = f"{given[name].shape} in {run.workdir}, and {ours[name].shape} here"
+        problems.append(f"{name} is {shapes}{_more(more)}")
+    if extra:
+        problems.append(f"{run.workdir} has {_first(extra, theirs)}, and this model has not")
+    if problems:
+        lists = {
+            "init_anew": _whole([*missing, *(name for name, growing in misshapen.items() if not growing)], ours),
+            "init_grow": sorted({growing for growing in misshapen.values() if growing}),
+            "init_drop": _whole(extra, theirs),
+        }
+        flags = (f"--config.{key}={','.join([*config[key], *names])}" for key, names in lists.items() if names)
+        raise UserError(f"init_from: {'; '.join(problems)}; let the models agree, or allow it with {' '.join(flags)}")
 
-    started = jax.tree_util.tree_map_with_path(take, params)
-    chosen = f"encoder (layers {', '.join(map(str, layers))})" if layers else "encoder"
-    taken = [chosen if part == "encoder" else part for part in sorted(set(params) - set(anew))]
-    line = f"starts from {run.workdir}: {', '.join(taken)}"
-    line += f"; anew: {', '.join(anew)}" if anew else ""
-    return started, line + (f"; left out: {', '.join(_whole(given, theirs))}" if given else "")
+    chosen = _whole(taken, ours)
+    if config.init_layers:
+        layers = f" (layers {', '.join(map(str, config.init_layers))})"
+        chosen = [name + layers * (name in ("encoder", "encoder/layers")) for name in chosen]
+    renames = (entry.split("=") for entry in config.init_rename)
+    told = {
+        "renamed": [f"{old} -> {new}" for old, new in renames if any(_within(origin[name], (old,)) for name in taken)],
+        "grown": grown,
+        "anew": _whole(ours.keys() - taken.keys(), ours),
+        "left out": _whole(theirs.keys() - {origin[name] for name in taken}, theirs),
+    }
+    line = f"starts from {run.workdir}: {', '.join(chosen) or 'nothing'}"
+    line += "".join(f"; {what}: {', '.join(names)}" for what, names in told.items() if names)
+    started = jax.tree_util.tree_map_with_path(lambda path, x: taken.get(_owned(path_name(path), model), x), params)
+    return started, [line, *_differences(model.config, trunk)]
 
 
-def choose_layers(config, run, layers):
-    """The parameters of a run's layers as a trunk of `config` has them: of `layers`, one set for each."""
-    source, tree = run.model.config, run.params["encoder"]["layers"]
+def _renamed(where, names, config):
+    """Our name for each of a source's parameters that is not left out: {ours: theirs}."""
+    renames, origin = [entry.split("=") for entry in config.init_rename], {}
+    for name in names:
+        if _within(name, config.init_drop):
+            continue
+        new = next((ours + name[len(theirs) :] for theirs, ours in renames if _within(name, (theirs,))), name)
+        if new in origin:
+            raise UserError(
+                f"init_rename: {origin[new]} and {name} of {where} would both be {new}; add one of them to init_drop"
+            )
+        origin[new] = name
+    return origin
+
+
+def _differences(ours, theirs):
+    """Nothing, or a line: in which fields two trunks differ that decide what they compute."""
+    fields = (name for name in vars(ours) if name not in SHOWN | TRAINED)
+    values = ((name, getattr(ours, name), getattr(theirs, name)) for name in fields)
+    told = [
+        f"{name} {here}, there {there}"
+        for name, here, there in values
+        # Whether there is a pooler its parameters show.
+        if here != there and (name != "pooler" or "none" not in (here, there))
+    ]
+    return [f"runs otherwise: {'; '.join(told)}"] if told else []
+
+
+def choose_layers(config, where, source, given, layers):
+    """The parameters of a trunk's layers as a trunk of `config` has them: of `layers`, one set for each.
+
+    Args:
+      config: of our trunk.
+      where: the folder that theirs is from.
+      source: of their trunk.
+      given: name -> tensor; 'encoder/layers/...' are read.
+      layers: which of theirs; (): all.
+    """
+    stacked = {name: x for name, x in given.items() if _within(name, ("encoder/layers",))}
+    if not stacked:
+        return {}
     if not layers:
         if source.layers != config.layers:
             raise UserError(
-                f"init_from: {run.workdir} has {source.layers} layers and model.layers={config.layers}; "
+                f"init_from: {where} has {source.layers} layers and model.layers={config.layers}; "
                 "say which of them with init_layers"
             )
         layers = range(source.layers)
@@ -73,25 +219,78 @@ def choose_layers(config, run, layers):
             f"init_layers={tuple(layers)}: model.layers={config.layers} needs as many, from 0 to {source.layers - 1}"
         )
     made = {}
-    for part, branch in tree.items():
+    for name, x in stacked.items():
+        part = name.split("/")[2]
         # Shared parameters: the set of the layer's group.
         sets = source.sets(part)
         if sets == config.sets(part) and sets < source.layers:
-            made[part] = branch
-            continue
-        at = np.array([layer * sets // source.layers for layer in layers])
-        made[part] = jax.tree.map(lambda p: jnp.asarray(p)[at], branch)  # noqa: B023
+            made[name] = x
+        else:
+            made[name] = jnp.asarray(x)[np.array([group_of(layer, sets, source.layers) for layer in layers])]
     return made
 
 
-def _named(tree):
-    return [(path_name(path), x) for path, x in jax.tree_util.tree_leaves_with_path(tree)]
+def step_origin(run, steps):
+    """A line: which step this is, and which one the parameters are from."""
+    saved = "has no step" if run.step is None else f"was saved after step {run.step:,}"
+    return f"step 0 of {steps:,} here; {run.workdir} {saved}, no optimizer state is taken"
 
 
-def _whole(names, tree):
-    """Parts of which every tensor is in `names`, by the part's name alone; the others by their own."""
-    made = []
-    for part, branch in tree.items():
-        own = [f"{part}/{name}" if name else part for name, _ in _named(branch)]
-        made += [part] if all(name in names for name in own) else [name for name in own if name in names]
-    return made
+def learning_rates(rate, steps):
+    """A line with a schedule's rates at the start, at its peak, half-way and at the end.
+
+    Args:
+      rate: what `optimizers.schedule` gives.
+      steps: of the run.
+    """
+    rates = np.asarray(rate(jnp.arange(steps + 1)))
+    at = sorted({0, int(rates.argmax()), steps // 2, steps})
+    return "learning rate: " + ", ".join(f"{rates[step]:.3g} at step {step:,}" for step in at)
+
+
+def _named(params, model):
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {_owned(path_name(path), model): x for path, x in leaves}
+
+
+def _owned(name, model):
+    """A parameter's name, which tells whose head it is of."""
+    return f"generator_{name}" if model.generator is not None and _within(name, GENERATOR_HEADS) else name
+
+
+def _within(name, prefixes):
+    """Whether a name is one of `prefixes`, or lies under one."""
+    return any(f"{name}/".startswith(f"{prefix}/") for prefix in prefixes)
+
+
+def _growing(name, theirs, ours, trunk):
+    """Which entry of `init_grow` lets a tensor have more rows; None: none does."""
+    if len(theirs) >= len(ours) or theirs.shape[1:] != ours.shape[1:]:
+        return None
+    # A head's bias that counts positions, too (`predict_positions`), has them behind the vocabulary: it cannot grow.
+    rows = {"positions": len(theirs), "vocabulary": trunk.vocab_size}
+    return next((table for table, names in GROWING.items() if name in names and len(theirs) == rows[table]), None)
+
+
+def _whole(names, everything):
+    """The shortest prefixes, in order, that stand for `names` and for nothing else of `everything`."""
+
+    def prefixes(name):
+        parts = name.split("/")
+        return ["/".join(parts[: i + 1]) for i in range(len(parts))]
+
+    others = {prefix for name in everything if name not in names for prefix in prefixes(name)}
+    return sorted({next(prefix for prefix in prefixes(name) if prefix not in others) for name in names})
+
+
+def _first(names, everything):
+    """The first of `names`, by its part where all of that is among them, and how many there are beside it."""
+    first = names[0].split("/")[0]
+    if first not in _whole(names, everything):
+        first = names[0]
+    rest = [name for name in names if not _within(name, (first,))]
+    return (first if "/" in first else f"part {first}") + _more(rest)
+
+
+def _more(names):
+    return f" (and {len(names)} more)" if names else ""

@@ -272,7 +272,8 @@ def identity(tokenizer):
         pieces=tokenizer.get_vocab(with_added_tokens=True),
         # A special token's place, among the pieces or added to them, is told by its id alone; what is off is left out.
         model={key: value for key, value in model.items() if key != "vocab" and value not in (None, False, "")},
-        scores=[score for _, score in model["vocab"]] if model["type"] == "Unigram" else None,
+        # Scores are float32 by nature; the library's reader of JSON may miss a double's last bit.
+        scores=[float(np.float32(score)) for _, score in model["vocab"]] if model["type"] == "Unigram" else None,
         # Looked for in text before anything else.
         added=[token for token in description["added_tokens"] if not token["special"]],
         normalizer=description["normalizer"],

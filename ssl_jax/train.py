@@ -407,6 +407,11 @@ def decisive(config, prepared, stores, teachers=()):
     values = json.loads(config.to_json())
     # Where the data and the teachers lie is this machine's business.
     del values["data"]["root"], values["task"]["folder"], values["task"]["augmented"]
+    if config.init_from or config.teacher.runs:  # perhaps theirs (start.resolve); its hash is what counts
+        values["data"]["tokenizer"]["path"] = ""
+    if not config.init_from:
+        for key in start.LISTS:
+            del values[key]
     values["teacher"] |= {"runs": [run.params_hash for run in teachers], "cache": ""}
     if config.init_from in config.teacher.runs:
         values["init_from"] = "teacher"
@@ -426,9 +431,13 @@ def train(config, workdir):
 
     Raises:
       UserError: see `tasks.read`, `plan_phases`, `check`, `Checkpoints.restore`; or the loss is not finite; or another
-        process is training in `workdir`.
+        process is training in `workdir`, or it holds converted weights.
     """
     workdir = Path(workdir)
+    if runs.is_converted(workdir):
+        raise UserError(
+            f"{workdir} holds converted weights: start from them with --config.init_from={workdir} and another --workdir"
+        )
     workdir.mkdir(parents=True, exist_ok=True)
     if jax.process_index() != 0:
         return _train(config, workdir)
@@ -441,7 +450,7 @@ def train(config, workdir):
 
 
 def _train(config, workdir):
-    config = distill.resolve(tasks.resolve(config))
+    config = start.resolve(distill.resolve(tasks.resolve(config)), workdir)
     parallel = build_parallel(config.parallel)
     phases, kind = plan_phases(config), example_kind(config)
     check(config, phases, parallel)
@@ -478,9 +487,10 @@ def _train(config, workdir):
     checkpoints = Checkpoints(workdir, decided, config.keep_checkpoints)
     restored = checkpoints.restore(parallel.like(jax.eval_shape(create)))
     state = parallel.create(create) if restored is None else parallel.adopt(restored)
-    origin = ""
+    origin = []
     if restored is None and config.init_from:
         state, origin = start_state(config, model, state, prepared, parallel)
+        origin.append(start.learning_rates(schedule(config.optimizer, make_clock(config, phases)), config.steps))
     first_step = int(parallel.read(state["step"]))
     if jax.process_index() == 0:
         logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
@@ -492,8 +502,8 @@ def _train(config, workdir):
     meter = Meter(config, model, parallel.device_count, [run.model for run in teaching])
     feed = batches_from(first_step, phases, examples, parallel, attach)
     stop = StopRequest()
-    if origin:
-        log.say(origin)
+    for line in origin:
+        log.say(line)
     log.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")
     loss = None
     try:
@@ -540,19 +550,21 @@ def _train(config, workdir):
 
 
 def start_state(config, model, state, prepared, parallel):
-    """Step 0 with the parameters of `init_from` in place of the initial ones, and a line that says which.
+    """Step 0 with the parameters of `init_from` in place of the initial ones, and lines that say which.
 
     Raises:
-      UserError: it has another vocabulary; see `start.start_from`.
+      UserError: it has another vocabulary; see `start.start_from`, `start.check_pieces`.
     """
     run = runs.load_run(config.init_from, parallel)
-    if run.tokenizer_hash != tokenizers.identity(tokenizers.load(prepared / "tokenizer.json")):
+    if "vocabulary" in config.init_grow:
+        start.check_pieces(run, tokenizers.load(prepared / "tokenizer.json"))
+    elif run.tokenizer_hash != tokenizers.identity(tokenizers.load(prepared / "tokenizer.json")):
         raise UserError(
-            f"init_from: {run.workdir} has another vocabulary; set data.tokenizer.path={run.workdir / 'tokenizer.json'}"
+            f"init_from: {run.workdir} has another vocabulary; set data.tokenizer.path={runs.tokenizer_path(run.workdir)}"
         )
     plain = parallel.plain(state)
-    params, line = start.start_from(plain["params"], model, run, config.init_layers)
-    return parallel.adopt(plain | {"params": params}), line
+    params, lines = start.start_from(plain["params"], model, run, config)
+    return parallel.adopt(plain | {"params": params}), [*lines, *run.notes, start.step_origin(run, config.steps)]
 
 
 def open_stores(config, kind, prepared):

@@ -1,4 +1,4 @@
-"""Teachers: what they give, what is compared with it, what is refused, and runs that start from their layers."""
+"""Teachers: what they give, what is compared with it, what is refused, and students that learn from them."""
 
 import json
 import shutil
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from configs import albert, bert, distilbert, electra, finetune, gpt2, tinybert
-from ssl_jax import distill, logs, objectives, predict, runs, start, train
+from configs import bert, distilbert, electra, finetune, gpt2, tinybert
+from ssl_jax import distill, logs, objectives, predict, runs, train
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import tasks, tokens
 from ssl_jax.errors import UserError
@@ -304,77 +304,8 @@ def test_teachers_of_unequal_width_have_no_mean(monkeypatch):
     assert len(distill.load_teachers(config, "", None)) == 2
 
 
-def run_of(module, variant, **changes):
-    config = make_config(module, variant, changes)
-    model = build_model(config)
-    return as_run(model, workdir=Path("a"), params=make_params(config, model, 1))
-
-
-def begin(source, module, variant, layers=(), **changes):
-    """`start_from` into a new model: its initial parameters, those it starts with, and the line."""
-    config = make_config(module, variant, changes)
-    model = build_model(config)
-    params = make_params(config, model)
-    return params, *start.start_from(params, model, source, layers)
-
-
 def assert_equal(made, expected):
     jax.tree.map(np.testing.assert_array_equal, made, expected)
-
-
-def test_distilbert_starts_from_half_of_its_teachers_layers():
-    layers = distilbert.get_config("base").init_layers
-    assert layers == (0, 2, 4, 7, 9, 11)
-    teacher = run_of(bert, "tiny,smoke", **{"model.layers": 12})
-    _, made, line = begin(teacher, distilbert, "base,smoke", layers, **{"model.layers": 6})
-    chosen = jax.tree.map(lambda x: x[list(layers)], teacher.params["encoder"]["layers"])
-    assert_equal(made["encoder"]["layers"], chosen)
-    for part in ("token", "position", "norm"):
-        assert_equal(made["embeddings"][part], teacher.params["embeddings"][part])
-    assert_equal(made["mlm"], teacher.params["mlm"])
-    assert line == (
-        "starts from a: embeddings, encoder (layers 0, 2, 4, 7, 9, 11), mlm; left out: embeddings/segment, pair, pooler"
-    )
-
-
-def test_shared_layers_become_each_layers_own():
-    teacher = run_of(albert, "base,smoke", **{"model.layers": 4, "model.share_groups": 2})
-    same = {"model.layers": 3, "model.embedding_size": 16, "losses.nsp": 0.0}
-    params, made, line = begin(teacher, bert, "tiny,smoke", (3, 0, 1), **same)
-    groups = [1, 0, 0]  # of layers 3, 0 and 1 of four in two groups
-    assert_equal(made["encoder"]["layers"], jax.tree.map(lambda x: x[groups], teacher.params["encoder"]["layers"]))
-    assert_equal(made["encoder"]["projection"], teacher.params["encoder"]["projection"])
-    assert line == "starts from a: embeddings, encoder (layers 3, 0, 1), mlm, pooler; left out: pair"
-    # Layers that share go on sharing.
-    _, made, _ = begin(teacher, albert, "base,smoke", **{"model.layers": 4, "model.share_groups": 2})
-    assert_equal(made, teacher.params)
-
-
-def test_of_electra_the_discriminator_is_taken():
-    source = run_of(electra, "small,smoke", **{"model.layers": 1})
-    changes = {"model.layers": 1, "model.embedding_size": 16, "losses.nsp": 0.0, "model.pooler": "none"}
-    params, made, line = begin(source, bert, "tiny,smoke", **changes)
-    assert_equal(made["encoder"], source.params["encoder"])
-    assert_equal(made["embeddings"], source.params["embeddings"])
-    assert_equal(made["mlm"], params["mlm"])  # ELECTRA's is its generator's
-    assert line == "starts from a: embeddings, encoder; anew: mlm; left out: replaced"
-
-
-@pytest.mark.parametrize(
-    "layers, changes, message",
-    [
-        ((), {"model.hidden_size": 40}, r"init_from: embeddings/norm/bias is \(32,\) in a, and \(40,\) here"),
-        ((), {"model.final_norm": True}, "init_from: a has no encoder/final_norm/bias"),
-        ((), {"model.layers": 3}, "a has 2 layers and model.layers=3; say which of them with init_layers"),
-        ((0,), {}, r"init_layers=\(0,\): model.layers=2 needs as many, from 0 to 1"),
-        ((0, 2), {}, r"init_layers=\(0, 2\): model.layers=2 needs as many, from 0 to 1"),
-        ((0, 1), {"model.share": "all"}, "choose a set for each layer, which needs model.share=none"),
-    ],
-)
-def test_what_a_run_cannot_start_from_is_refused_with_one_line(layers, changes, message):
-    with pytest.raises(UserError, match=message) as error:
-        begin(run_of(bert, "tiny,smoke"), bert, "tiny,smoke", layers, **changes)
-    assert "\n" not in str(error.value)
 
 
 def test_a_start_from_a_teacher_needs_one():

@@ -277,7 +277,7 @@ def test_every_papers_model_can_be_tuned(paper, data_root):
     phases = loop.plan_phases(config)
     assert [(phase.first, phase.last, phase.length, phase.batch_size) for phase in phases] == [(0, 20, 64, 8)]
     model = build_model(tasks.resolve(config))
-    assert (model.heads, model.classes, model.generator) == (("classes",), (12, "none"), None)
+    assert (model.heads, model.classes, model.generator) == (("classes",), (12, "none", True), None)
     # The trunk, and per sequence the pooler and the classes.
     plain = flops.flops_per_token(model.clone(heads=()), 64, 0)
     assert flops.flops_per_token(model, 64, 0) == pytest.approx(plain + 6 * 12 * 32 / 64)

@@ -2,13 +2,14 @@
 
 import io
 import itertools
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import sentencepiece
-from tokenizers import pre_tokenizers
+from tokenizers import Tokenizer, pre_tokenizers, processors
 
 from ssl_jax import tokenizers
 from ssl_jax.errors import UserError
@@ -124,6 +125,65 @@ def test_no_text():
     for kind in tokenizers.KINDS:
         with pytest.raises(UserError):
             tokenizers.train_tokenizer(kind, [], 500, True)
+
+
+def same(tokenizer, change):
+    """Whether a tokenizer and its copy, with its description changed, have one identity."""
+    description = json.loads(tokenizer.to_str())
+    change(description)
+    copy = tokenizers.for_plain_text(Tokenizer.from_str(json.dumps(description)))
+    return tokenizers.identity(copy) == tokenizers.identity(tokenizer)
+
+
+def swap(pieces, one, other):
+    pieces[one], pieces[other] = pieces[other], pieces[one]
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram", "byte_bpe", "gpt1_bpe"])
+def test_identity_is_of_what_decides_the_ids(kind):
+    tokenizer = tokenizers.train_tokenizer(kind, TEXTS, 300 if kind == "byte_bpe" else 120, True)
+    template = processors.TemplateProcessing(single="$A $A", special_tokens=[])
+    post_processor = json.loads(template.__getstate__())
+    assert same(tokenizer, lambda other: None)
+    assert same(tokenizer, lambda other: other.update(post_processor=post_processor, decoder=None))
+    assert same(tokenizer, lambda other: other["added_tokens"][0].update(lstrip=True, normalized=True))
+    assert not same(tokenizer, lambda other: other.update(normalizer=None))
+    assert not same(tokenizer, lambda other: other.update(pre_tokenizer=None))
+    assert not same(tokenizer, lambda other: other["added_tokens"][0].update(special=False))
+    if kind == "unigram":
+        assert not same(tokenizer, lambda other: swap(other["model"]["vocab"], 60, 61))
+        assert not same(tokenizer, lambda other: other["model"]["vocab"][60].__setitem__(1, -3.0))
+    else:
+        assert not same(tokenizer, lambda other: swap(other["model"]["vocab"], "s", "t"))
+    if kind == "wordpiece":
+        assert not same(tokenizer, lambda other: other["model"].update(max_input_chars_per_word=100))
+    if kind.endswith("bpe"):
+        assert not same(tokenizer, lambda other: other["model"]["merges"].reverse())
+        # As in files that `transformers` wrote.
+        assert same(tokenizer, lambda other: other["model"].update(continuing_subword_prefix=""))
+
+
+def test_unigram_of_others_reads_special_tokens_as_text():
+    """Their pieces are the likeliest of all, and no step of ours keeps text from spelling them."""
+    ours = tokenizers.train_tokenizer("unigram", TEXTS, 120, True)
+    assert json.loads(ours.to_str())["pre_tokenizer"]["type"] == "Metaspace"  # ours need no cut
+    description = json.loads(ours.to_str())
+    description["normalizer"] = None
+    theirs = Tokenizer.from_str(json.dumps(description))
+    texts = ["kala<pad>", "[MASK]", "kala [SEP] tere"]
+    spelt = [set(theirs.encode(text).ids) & {0, 2, 3, 4} for text in texts]
+    assert all(spelt)
+    tokenizers.for_plain_text(theirs)
+    once = theirs.to_str()
+    assert not any(set(theirs.encode(text).ids) & {0, 2, 3, 4} for text in texts)
+    assert tokenizers.for_plain_text(theirs).to_str() == once
+
+
+def test_a_folder_is_a_tokenizer(tmp_path):
+    tokenizer = tokenizers.train_tokenizer("wordpiece", TEXTS, 90, True)
+    (tmp_path / "vocab.txt").write_text("".join(f"{tokenizer.id_to_token(number)}\n" for number in range(90)))
+    (tmp_path / "bert_config.json").write_text("{}")
+    assert tokenizers.identity(tokenizers.load(tmp_path)) == tokenizers.identity(tokenizer)
 
 
 def test_files(tmp_path):

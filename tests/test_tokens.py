@@ -168,6 +168,23 @@ def test_other_choices_make_other_folders(corpus, tmp_path):
     assert tokens.prepare(config(tmp_path, corpus, passes=3, short=0.5)) == folders[0]
 
 
+def test_a_model_s_folder_gives_its_tokenizer(corpus, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    tokenizer = tokens.train_on(tokens.open_corpus(corpus, str(tmp_path)), config(tmp_path, corpus))
+    tokenizers.save(tokenizer, folder / "tokenizer.json")
+    asked = config(tmp_path, corpus)
+    asked.tokenizer.path = str(folder)
+    prepared = tokens.prepare(asked)
+    used = tokenizers.load(f"{prepared}/tokenizer.json")
+    assert tokenizers.identity(used) == tokenizers.identity(tokenizer)
+    (folder / "config.json").write_text("{}")  # nothing that ids depend on
+    assert tokens.prepare(asked) == prepared
+    other = tokens.train_on(tokens.open_corpus(corpus, str(tmp_path)), config(tmp_path, corpus, heldout=0.6))
+    tokenizers.save(other, folder / "tokenizer.json")
+    assert tokens.prepare(asked) != prepared
+
+
 def test_held_out_documents_are_disjoint_and_chosen_by_content(corpus, tmp_path):
     folder = tokens.prepare(config(tmp_path, corpus))
     train, heldout = (set(decoded(folder, split)) for split in tokens.SPLITS)

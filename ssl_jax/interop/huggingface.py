@@ -28,9 +28,10 @@ from ssl_jax.models.model import Model, build_model, dummy_batch
 from ssl_jax.models.transformer import TransformerConfig
 from ssl_jax.parallel import Replicated
 from ssl_jax.runs import Run
-from ssl_jax.start import GENERATOR
 
 HALVES = ("discriminator", "generator")
+# What of an ELECTRA's parameters is its generator's alone.
+GENERATOR = ("generator_embeddings", "generator_encoder", "mlm", "baseline")
 # TinyBERT's projection is in a file of its own, for no class of theirs has a place for it.
 FIT_FILE = "fit_dense.safetensors"
 

@@ -15,6 +15,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import tokenizers
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
@@ -29,14 +30,28 @@ BPE_FILES = (
     ("encoder.json", "vocab.bpe"),
     ("encoder_bpe_40000.json", "vocab_40000.bpe"),
 )
+# Where a model's folder tells how many pieces the model knows; Hugging Face, google-research, OpenAI.
+MODEL_CONFIGS = {
+    "config.json": "vocab_size",
+    "bert_config.json": "vocab_size",
+    "albert_config.json": "vocab_size",
+    "hparams.json": "n_vocab",
+}
 
 
 def read(folder):
     """The tokenizer of a model's folder, Hugging Face's or the original's.
 
-    Ids are those of `transformers`' tokenizer, except where a text spells a special token, which is text here. A
-    spiece.model alone is read as by its converter, and as ALBERT was trained: a digit and a comma are never one
-    piece, and user-defined symbols stay inside words.
+    Ids are those of `transformers`' tokenizer of the same files, but for
+
+        a special token that a text spells, which is text here: `split_special_tokens=True` there, which still takes
+        ALBERT's '<pad>' and '<unk>' for tokens, and '[MASK]' where case matters
+        a spiece.model without a tokenizer.json: as ALBERT was trained, and as in the tokenizer.json that Hugging Face
+        made of it, a digit and a comma are never one piece and user-defined symbols stay inside words
+
+    and those of google-research/bert's tokenization.py, but for a capital sigma that ends a word (ours becomes the
+    small one of a word's inside), letters for private use (dropped here), 256 ideographs (U+2B820 to U+2B91F stay
+    together here) and signs and marks that are younger than Unicode 8.
 
     Args:
       folder: a path; its first files in this module's table are read.
@@ -50,14 +65,21 @@ def read(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"no folder {folder}")
-    if (folder / "tokenizer.json").exists():
-        return load(folder / "tokenizer.json")
+    path = folder / "tokenizer.json"
+    tokenizer = load(path) if path.exists() else for_plain_text(_read_classic(folder))
+    for name, key in MODEL_CONFIGS.items():
+        rows = _read_json(folder / name).get(key) if (folder / name).exists() else None
+        if rows is not None and rows < tokenizer.get_vocab_size():
+            raise UserError(
+                f"{folder}: the tokenizer has {tokenizer.get_vocab_size()} pieces and {name} {key}={rows}; they are "
+                "of different models"
+            )
+    return tokenizer
+
+
+def _read_classic(folder):
     config = folder / "tokenizer_config.json"
     options = _read_json(config) if config.exists() else {}
-    return for_plain_text(_read_classic(folder, options))
-
-
-def _read_classic(folder, options):
     if (folder / "vocab.txt").exists():
         return _read_wordpiece(folder, options)
     for names in BPE_FILES:
@@ -78,7 +100,7 @@ def _read_classic(folder, options):
 
 def _read_text(path):
     try:
-        return path.read_text("utf-8")
+        return path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: {error}") from error
 
@@ -95,7 +117,8 @@ def _read_json(path):
 
 def _read_wordpiece(folder, options):
     path = folder / "vocab.txt"
-    pieces = [line.rstrip() for line in _read_text(path).rstrip().split("\n")]
+    # Spaces beyond ASCII's are left alone: a piece may be one.
+    pieces = [line.rstrip(" \t\r") for line in _read_text(path).rstrip(" \t\r\n").split("\n")]
     first = {}
     for number, piece in enumerate(pieces, 1):
         if first.setdefault(piece, number) != number:
@@ -103,7 +126,7 @@ def _read_wordpiece(folder, options):
     if "[UNK]" not in first:
         raise UserError(f"{path} has no [UNK]: not a vocabulary of BERT's kind")
     # The original takes longer words than Hugging Face; and nothing in its folder says whether case matters.
-    original = (folder / "bert_config.json").exists() or any(folder.glob("*.ckpt*.index"))
+    original = (folder / "bert_config.json").exists() or any(folder.glob("*.index"))
     google = original and not options
     cased = any(piece != piece.lower() for piece in pieces if not re.fullmatch(r"\[.*\]", piece))
     return _wordpiece(
@@ -131,8 +154,8 @@ def _wordpiece(pieces, lowercase, strip_accents, chinese, letters):
 
 def _parse_merges(text, path):
     merges = []
-    for number, line in enumerate(text.rstrip().split("\n"), 1):
-        if line.startswith("#version"):
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line.startswith("#version"):
             continue
         pair = line.rstrip("\r").split(" ")
         if len(pair) != 2:
@@ -172,7 +195,7 @@ def _read_sentencepiece(path, lowercase, keep_accents):
     except DecodeError as error:
         raise UserError(f"{path} is not a SentencePiece model: {error}") from error
     kinds = sentencepiece_model_pb2.ModelProto.SentencePiece
-    pieces = [(piece.piece, piece.score - 100 * _joins_comma(piece.piece)) for piece in proto.pieces]
+    pieces = [(piece.piece, _score(piece)) for piece in proto.pieces]
     unknown = [number for number, piece in enumerate(proto.pieces) if piece.type == kinds.UNKNOWN]
     if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM or len(unknown) != 1:
         raise UserError(f"{path} is not a SentencePiece unigram model of ALBERT's kind")
@@ -196,9 +219,10 @@ def _read_sentencepiece(path, lowercase, keep_accents):
     return tokenizer
 
 
-def _joins_comma(piece):
-    # The original cuts such pieces again ("9," is "9" and ","); so low a score leaves them to nobody.
-    return len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()
+def _score(piece):
+    # The original cuts "9," again, into "9" and ",": so low a score that the word is cut there at once.
+    joins_comma = piece.piece[-1:] == "," and piece.piece[-2:-1].isdigit()
+    return float(np.float32(piece.score - 100 * joins_comma))
 
 
 def write(tokenizer, folder, positions, segments=True):

@@ -70,6 +70,11 @@ def _matrix_product_backward(precision, saved, gradient):
 matrix_product.defvjp(_matrix_product_forward, _matrix_product_backward)
 
 
+def group_of(layer, groups, layers):
+    """Which of `groups` a layer of so many is in, one after the other (albert/modeling.py); int or an array of them."""
+    return layer * groups // layers
+
+
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
     """What a trunk is; `config.model` holds the same fields."""
@@ -392,7 +397,7 @@ class Transformer(nn.Module):
         number = jnp.arange(config.layers)
         each = {
             "number": number,
-            "group": number * config.share_groups // config.layers,  # albert/modeling.py
+            "group": group_of(number, config.share_groups, config.layers),
             "kind": number % len(allowed),
             "own": own,
             "past": {} if cache is None else {name: cache[name] for name in ("key", "value")},
