@@ -158,10 +158,11 @@ def _auto_class(folder, name):
     """Of their AutoModel classes one that makes `name` of a folder; the class itself where there is none."""
     _, transformers = libraries()
     config = type(transformers.AutoConfig.from_pretrained(folder))
-    for auto in sorted(name for name in dir(transformers) if name.startswith("AutoModel")):
-        mapping = getattr(getattr(transformers, auto), "_model_mapping", {})
-        if config in mapping.keys() and getattr(mapping[config], "__name__", None) == name:
-            return getattr(transformers, auto)
+    known = vars(transformers.models.auto.modeling_auto)
+    for auto in sorted(name for name in known if name.startswith("AutoModel")):
+        mapping = getattr(known[auto], "_model_mapping", {})
+        if config in mapping and getattr(mapping[config], "__name__", None) == name:
+            return known[auto]
     return getattr(transformers, name)
 
 
@@ -267,7 +268,8 @@ def _pieces():
     return pieces + [str(number) for number in range(SIZES["vocab_size"] - len(pieces))]
 
 
-def _write_vocabulary(folder):
+def write_vocabulary(folder):
+    """Writes a WordPiece vocab.txt of SIZES' vocabulary."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in _pieces()))
 
@@ -291,7 +293,7 @@ def random_model(family, name, **sizes):
 def _write_class(family, name, **sizes):
     def write(folder):
         random_model(family, name, **sizes).save_pretrained(folder)
-        _write_vocabulary(folder)
+        write_vocabulary(folder)
 
     return write
 
@@ -305,7 +307,7 @@ def _write_wide_albert(folder):
         projection.weight.copy_(torch.eye(SIZES["hidden_size"]))
         projection.bias.zero_()
     model.save_pretrained(folder)
-    _write_vocabulary(folder)
+    write_vocabulary(folder)
 
 
 def _write_halves(folder):
@@ -314,7 +316,7 @@ def _write_halves(folder):
     generator.electra.embeddings.load_state_dict(discriminator.electra.embeddings.state_dict())
     for half, model in zip(huggingface.HALVES, (discriminator, generator), strict=True):
         model.save_pretrained(folder / half)
-        _write_vocabulary(folder / half)
+        write_vocabulary(folder / half)
 
 
 def _fit(names):
@@ -334,7 +336,7 @@ def _write_released_tinybert(folder):
     model.config.save_pretrained(folder)
     tensors = model.state_dict() | {name: torch.tensor(x) for name, x in _fit(["fit_dense"]).items()}
     torch.save(tensors, folder / "pytorch_model.bin")
-    _write_vocabulary(folder)
+    write_vocabulary(folder)
 
 
 def _write_tinybert(names):
@@ -348,7 +350,7 @@ def _write_tinybert(names):
 def _write_gpt3(folder):
     config = gpt3.get_config("small")
     config.model.update({name: SIZES[name] for name in SIZES if name != "embedding_size"}, band=0)
-    _write_vocabulary(folder)
+    write_vocabulary(folder)
     tokenizer = tokenizer_files.read(folder)
     (folder / "vocab.txt").unlink()
     huggingface.save(random_run(config, tokenizer), folder)

@@ -23,7 +23,6 @@ from ssl_jax.data.files import new_folder
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.interop import names, tokenizer_files, weights
 from ssl_jax.interop.families import FAMILIES, activations
-from ssl_jax.logs import write_json
 from ssl_jax.models.model import Model, build_model, dummy_batch
 from ssl_jax.models.transformer import TransformerConfig
 from ssl_jax.parallel import Replicated
@@ -57,6 +56,8 @@ HEAD_OF = {"classifier": "classes"} | {
                             "baseline", "fit")
 }  # fmt: skip
 
+# Parts that a trunk has or has not, as its config says.
+OPTIONAL = ("embeddings/segment", "encoder/projection", "pooler/dense")
 # How a trunk is trained or run, as against what it computes.
 TRAINING = ("dropout", "attention_dropout", "dropped_embeddings", "predict_positions", "initializer", "initializer_range",
             "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours", "dtype", "scan",
@@ -232,7 +233,10 @@ def _trunk(theirs, family):
     made = {}
     for ours, (key, default) in facts.fields.items():
         value = theirs.get(key, default)
-        made[ours] = 0 if value is None else value  # n_inner
+        made[ours] = value = 0 if value is None else value  # n_inner
+        kinds = {str: str, float: (int, float)}.get(type(default), int)
+        if not isinstance(value, kinds) or not isinstance(value, str) and value < 0:
+            raise UserError(f"config.json: {key}={value!r} makes no sense")
     check_choice(made["activation"], known, "activation")
     made["activation"] = known[made["activation"]]
     return made | facts.trunk
@@ -335,10 +339,12 @@ def save(run, folder, drop=(), family=""):
     halves = {"": (run.model.config, params)}
     if run.model.generator is not None:
         mine = {name: x for name, x in params.items() if name.split("/")[0] not in GENERATOR}
-        halves = {
-            HALVES[0]: (run.model.config, mine),
-            HALVES[1]: (run.model.generator.trunk, _generator(params)),
-        }
+        if {name.split("/")[0] for name in out} & set(GENERATOR) - {"baseline"}:
+            # Without one of its parts there is no generator.
+            halves[""] = (run.model.config, mine)
+            out = sorted({*out, *params} - mine.keys())
+        else:
+            halves = {HALVES[0]: (run.model.config, mine), HALVES[1]: (run.model.generator.trunk, _generator(params))}
     with new_folder(folder) as partial:
         made = {}
         for name, (trunk, own) in halves.items():
@@ -383,13 +389,14 @@ def _save(run, trunk, params, heads, family, folder):
         raise UserError(
             f"transformers has no {family} with the heads {', '.join(sorted(heads)) or 'of none'}: leave some out with --drop"
         )
-    if "pooler/dense/kernel" not in params and trunk.pooler not in ("none", "plain"):
+    pooled = bool(heads & {"pair", "classes", "choice"})
+    if "pooler/dense/kernel" not in params and not (pooled and trunk.pooler == "plain"):
         trunk = dataclasses.replace(trunk, pooler="none")
     _check_activation(family, heads, trunk.activation)
     if heads & {"classes", "choice"} and run.model.classes[1] != "none":
         raise UserError(f"transformers' {name} has no {run.model.classes[1]} before its classes (task.activation)")
     theirs = _their_config(run, trunk, heads, family, name)
-    _check_same(trunk, theirs, heads, family)
+    _check_same(trunk, theirs, pooled, family)
     fit = {leaf: x for leaf, x in params.items() if leaf.startswith("fit/")}
     rest = {leaf: x for leaf, x in params.items() if leaf not in fit}
     if family == "albert" and trunk.embedding_size == trunk.hidden_size:
@@ -397,12 +404,19 @@ def _save(run, trunk, params, heads, family, folder):
         rest["encoder/projection/bias"] = np.zeros(trunk.hidden_size, np.float32)
     if "classes" in heads and facts.pooler == "plain" and not rest.get("classifier/dense/bias", np.ones(1)).any():
         del rest["classifier/dense/bias"]
-    prefix = f"{names.PREFIXES[family]}." if heads else ""
+    rows = _rows(family, sorted(heads), f"{names.PREFIXES[family]}." if heads else "")
+    if heads and not pooled:
+        # Their classes with other heads than a pooler's have none.
+        rows = [row for row in rows if row.ours != "pooler/dense"]
+    absent = tuple(part for part in OPTIONAL if not any(leaf.startswith(part) for leaf in rest))
+    lacking = [leaf for leaf in names.lacking(rows, rest) if not leaf.startswith(absent)]
+    if lacking:
+        raise UserError(f"transformers' {name} needs {names.some(lacking)}, which the run does not have")
     try:
-        tensors = names.to_theirs(rest, _rows(family, sorted(heads), prefix), names.TORCH)
+        tensors = names.to_theirs(rest, rows, names.TORCH)
     except UserError as error:
         raise UserError(f"in transformers' {name} {error}; --drop leaves out what it names") from error
-    write_json(folder / "config.json", theirs)
+    (folder / "config.json").write_text(json.dumps(theirs, indent=2))
     safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     if fit:
         _save_fit(fit, trunk.layers, folder)
@@ -447,13 +461,13 @@ def _their_config(run, trunk, heads, family, name):
     return made
 
 
-def _check_same(trunk, theirs, heads, family):
+def _check_same(trunk, theirs, pooled, family):
     """Raises UserError unless the config.json that is written reads as the trunk that it was written for."""
     facts = FAMILIES[family]
     if family == "albert" and trunk.share == "none":
         trunk = dataclasses.replace(trunk, share="all", share_groups=trunk.layers)
-    # A trunk of BERT or ALBERT alone may have a pooler; without a place for it, its parameters are what is told.
-    pooled = heads & {"pair", "classes", "choice"} or family in ("bert", "albert") and trunk.pooler != "none"
+    # A pooler that no head reads is no matter of what the trunk computes: where it has no place, its tensors say so.
+    pooled = pooled or family in ("bert", "albert") and trunk.pooler != "none"
     read = dataclasses.replace(_as_trunk(theirs, family), pooler=facts.pooler if pooled else "none")
     differing = _differing(trunk, read)
     if differing:

@@ -93,6 +93,15 @@ def tensors(rows, shapes, style):
     return made
 
 
+def lacking(rows, params):
+    """Leaves of ours that `rows` have a place for and `params` (names) do not have."""
+    made = []
+    for row in rows:
+        for leaf, _, _ in _leaves(row, TORCH):
+            made += [f"{name}{leaf}" for name in ((row.ours,) if isinstance(row.ours, str) else row.ours)]
+    return [name for name in made if name not in params]
+
+
 def _leaves(row, style):
     """Of a row: (leaf of ours, suffix of theirs, whether it is transposed) for each tensor."""
     if row.kind == "norm":
