@@ -56,8 +56,6 @@ HEAD_OF = {"classifier": "classes"} | {
                             "baseline", "fit")
 }  # fmt: skip
 
-# Parts that a trunk has or has not, as its config says.
-OPTIONAL = ("embeddings/segment", "encoder/projection", "pooler/dense")
 # How a trunk is trained or run, as against what it computes.
 TRAINING = ("dropout", "attention_dropout", "dropped_embeddings", "predict_positions", "initializer", "initializer_range",
             "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours", "dtype", "scan",
@@ -408,7 +406,8 @@ def _save(run, trunk, params, heads, family, folder):
     if heads and not pooled:
         # Their classes with other heads than a pooler's have none.
         rows = [row for row in rows if row.ours != "pooler/dense"]
-    absent = tuple(part for part in OPTIONAL if not any(leaf.startswith(part) for leaf in rest))
+    # What a class may be without, its config says.
+    absent = ("pooler/",) * (trunk.pooler == "none") + ("encoder/projection/",) * (trunk.embedding_size == trunk.hidden_size)
     lacking = [leaf for leaf in names.lacking(rows, rest) if not leaf.startswith(absent)]
     if lacking:
         raise UserError(f"transformers' {name} needs {names.some(lacking)}, which the run does not have")
