@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -159,12 +160,12 @@ def test_a_run_keeps_its_logits(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("label", ["BertForPreTraining", "AlbertForMaskedLM", "GPT2LMHeadModel"])
-def test_transformers_has_nothing_to_say_about_what_we_write(label, folders, tmp_path, capfd):
+def test_transformers_has_nothing_to_say_about_what_we_write(label, folders, tmp_path, caplog, monkeypatch):
     huggingface.save(huggingface.load(folders(label)), tmp_path / "ours")
-    transformers.utils.logging.set_verbosity_warning()
-    getattr(transformers, label).from_pretrained(tmp_path / "ours")
-    logged = capfd.readouterr().err
-    assert not any(word in logged for word in ("MISSING", "UNEXPECTED", "MISMATCH", "newly initialized")), logged
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    with caplog.at_level(logging.WARNING, "transformers"):
+        getattr(transformers, label).from_pretrained(tmp_path / "ours")
+    assert not caplog.messages
 
 
 def shards(folder):
@@ -382,8 +383,8 @@ BAD = {
     "string": (config_with(hidden_size="wide"), "hidden_size='wide'"),
     "negative": (config_with(num_hidden_layers=-3), "num_hidden_layers=-3"),
     "width": (config_with(intermediate_size=53), "is (52, 36), its config.json asks for (53, 36)"),
-    "deeper": (config_with(num_hidden_layers=4), "has no tensor bert.encoder.layer.3.attention.self.query.weight and 15 more"),
-    "shallower": (config_with(num_hidden_layers=2), "no place for tensor bert.encoder.layer.2.attention.output.LayerNorm"),
+    "deeper": (config_with(num_hidden_layers=4), "has no tensor bert.encoder.layer.3.attention.self.query.weight"),
+    "shallower": (config_with(num_hidden_layers=2), "no place for tensor bert.encoder.layer.2.attention"),
     "no-weights": (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights"),
     "safetensors-cut": (cut("model.safetensors"), "model.safetensors is damaged"),
     "bin-cut": (cut_bin, "pytorch_model.bin is damaged"),
@@ -397,7 +398,7 @@ BAD = {
     "missing": (tensor(POSITION, lambda x: None), f"has no tensor {POSITION}"),
     "misshapen": (tensor(POSITION, lambda x: x[:, :-1]), f"{POSITION} is (24, 35), its config.json asks for (24, 36)"),
     "transposed": (tensor("bert.encoder.layer.1.intermediate.dense.weight", np.transpose), "is (36, 52)"),
-    "vocabulary": (lambda folder: (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n"), "tokenizer has 3 entries"),
+    "vocabulary": (lambda folder: (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n"), "tokenizer has 2 entries"),
     "no-tokenizer": (lambda folder: (folder / "vocab.txt").unlink(), "tokenizer"),
     "ambiguous": (ambiguous, "its architectures must say what `classifier` is"),
 }  # fmt: skip
@@ -435,7 +436,7 @@ NONE_HAS = {
     "all-tokens": ("electra", "small", {"losses.rtd": 0.0, "losses.all_tokens": 1.0}, "with the heads copied"),
     "restored": ("electra", "small", {"losses.rtd": 0.0, "losses.replaced_mlm": 1.0}, "with the heads restored"),
     "adversarial": ("electra", "small", {"losses.mlm": 0.0, "losses.adversarial": 1.0}, "with the heads baseline, mlm"),
-    "relu": ("finetune", "bert-base,topics", {"task.classes": 4, "task.activation": "relu"}, "no relu before its classes"),
+    "relu": ("finetune", "bert-base,topics", {"task.classes": 4, "task.activation": "relu"}, "no relu before"),
     "no-bias": ("finetune", "bert-base,topics", {"task.classes": 4, "task.bias": False}, "needs classifier/dense/bias"),
     "gpt-bias": (
         "gpt2", "small", {"losses.clm": 0.0, "losses.classify": 1.0, "model.pooler": "plain", "task.classes": 4},
@@ -457,7 +458,8 @@ def test_a_run_that_no_class_of_theirs_has_is_refused(name, tokenizer, tmp_path)
 def test_what_is_dropped_is_not_written(tokenizer, tmp_path):
     run = check.random_run(shrunk("bert", "base"), tokenizer)
     made = huggingface.save(run, tmp_path / "masked", drop=["pair", "pooler"])
-    assert made == {"": ("BertForMaskedLM", 58, [f"{part}/dense/{x}" for part in ("pair", "pooler") for x in ("bias", "kernel")])}
+    out = ["pair/dense/bias", "pair/dense/kernel", "pooler/dense/bias", "pooler/dense/kernel"]
+    assert made == {"": ("BertForMaskedLM", 58, out)}
     assert huggingface.load(tmp_path / "masked").model.heads == ("mlm",)
 
 
@@ -496,6 +498,7 @@ def test_a_run_of_ours_is_no_folder_of_theirs(folders, tmp_path):
     assert huggingface.is_folder(folders("Electra-halves"))
 
 
-def test_the_table_has_a_row_for_each(folders):
+def test_the_table_has_a_row_for_each():
     found = check.Comparison("bert", "BertModel", (), 55, 32448, False, 1.2e-6, 3e-7)
-    assert check.table([found])[2:] == ["| bert | BertModel | hidden states | 55 | 32,448 | **different** | 1.2e-06 | 3.0e-07 |"]
+    row = "| bert | BertModel | hidden states | 55 | 32,448 | **different** | 1.2e-06 | 3.0e-07 |"
+    assert check.table([found])[2:] == [row]

@@ -98,10 +98,10 @@ def compare(folder, rows=5, length=24):
         family = pairs[0][0].config.model_type
     batch = _text(run, _pad(run, [model for pair in pairs for model in pair]), rows, length)
     ours = _our_outputs(run, batch)
-    inward, outward = ({}, {})
+    inward, outward = {}, {}
     for original, back in pairs:
-        inward |= _their_outputs(original, batch, ours)
-        outward |= _their_outputs(back, batch, ours)
+        inward |= _differences(original, batch, ours)
+        outward |= _differences(back, batch, ours)
     assert inward.keys() == outward.keys() == ours.keys()
     same = jax.tree.map(np.array_equal, run.params, again.params)
     equal = all(_same_tensors(original, back) for original, back in pairs) and all(jax.tree.leaves(same))
@@ -197,7 +197,7 @@ def _our_outputs(run, batch):
     return {name: np.asarray(out[name]) for name in made or ("encoded", "pooled") if name in out}
 
 
-def _their_outputs(model, batch, ours):
+def _differences(model, batch, ours):
     """The largest difference from ours, at real positions, of each output that the class has."""
     torch, _ = libraries()
     kind = type(model).__name__

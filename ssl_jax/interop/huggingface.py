@@ -57,9 +57,9 @@ HEAD_OF = {"classifier": "classes"} | {
 }  # fmt: skip
 
 # How a trunk is trained or run, as against what it computes.
-TRAINING = ("dropout", "attention_dropout", "dropped_embeddings", "predict_positions", "initializer", "initializer_range",
-            "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours", "dtype", "scan",
-            "remat")  # fmt: skip
+TRAINING = ("dropout", "attention_dropout", "dropped_embeddings", "predict_positions", "initializer",
+            "initializer_range", "embedding_range", "position_range", "residual_scale", "projection_initializer",
+            "neighbours", "dtype", "scan", "remat")  # fmt: skip
 
 
 def is_folder(path):
@@ -78,7 +78,7 @@ def _is_model(folder):
 
 
 def read_config(folder):
-    """The config of a folder as of a run of ours, without the heads, of which its weights alone know; errors as `load`."""
+    """The config of a folder as of a run of ours, without heads, of which its weights alone know; errors as `load`."""
     folder = Path(folder)
     theirs, family = _read_theirs(folder if _is_model(folder) else folder / HALVES[0])
     return _run_config(_trunk(theirs, family), ())
@@ -123,7 +123,8 @@ def _load(folder, parallel, drop):
     params = jax.tree.map(
         lambda like, x: jax.device_put(x, like.sharding), like, traverse_util.unflatten_dict(made, sep="/")
     )
-    return Run(folder, config, model, params, tokenizer, vocabulary, notes=tuple(names.renamed(rows, flat, names.TORCH)))
+    notes = tuple(names.renamed(rows, flat, names.TORCH))
+    return Run(folder, config, model, params, tokenizer, vocabulary, notes)
 
 
 def _open(folder, drop):
@@ -149,11 +150,14 @@ def _open(folder, drop):
         pooled = any(name.startswith(f"{prefix}pooler.") for name in tensors)
     config = _run_config(trunk | {"pooler": FAMILIES[family].pooler if pooled else "none"}, heads)
     _read_classes(config, heads, tensors, family)
-    kind = next((kind for kind, (row,) in names.FIT.items() if f"{row.theirs.format(0)}.weight" in tensors), "none")
-    if kind != "none":
-        config.heads += ("fit",)
-        config.teacher.update(projection=kind, hidden_size=len(tensors[f"{names.FIT[kind][0].theirs.format(0)}.weight"]))
-    return config, tensors, _rows(family, heads, prefix) + names.FIT.get(kind, [])
+    rows = _rows(family, heads, prefix)
+    for kind, (row,) in names.FIT.items():
+        kernel = tensors.get(f"{row.theirs.format(0)}.weight")
+        if kernel is not None:
+            config.heads += ("fit",)
+            config.teacher.update(projection=kind, hidden_size=len(kernel))
+            rows.append(row)
+    return config, tensors, rows
 
 
 def _read_theirs(folder):
@@ -201,7 +205,9 @@ def _remove_identity(tensors, name, folder):
     """ALBERT's projection, where tables are as wide as the trunk: ours has none there (nor has Google's code)."""
     kernel, bias = (tensors.pop(f"{name}.{part}", None) for part in ("weight", "bias"))
     if kernel is None or bias is None or not np.array_equal(kernel, np.eye(len(kernel))) or bias.any():
-        raise UserError(f"{folder}: {name} is no identity; with embedding_size = hidden_size our trunk has no projection")
+        raise UserError(
+            f"{folder}: {name} is no identity; with embedding_size = hidden_size our trunk has no projection"
+        )
 
 
 def _heads(tensors, family, theirs, folder):
@@ -385,7 +391,8 @@ def _save(run, trunk, params, heads, family, folder):
     name = facts.classes.get(tuple(sorted(heads)))
     if name is None:
         raise UserError(
-            f"transformers has no {family} with the heads {', '.join(sorted(heads)) or 'of none'}: leave some out with --drop"
+            f"transformers has no {family} with the heads {', '.join(sorted(heads)) or '(none)'}: "
+            "leave some out with --drop"
         )
     pooled = bool(heads & {"pair", "classes", "choice"})
     if "pooler/dense/kernel" not in params and not (pooled and trunk.pooler == "plain"):
@@ -407,7 +414,8 @@ def _save(run, trunk, params, heads, family, folder):
         # Their classes with other heads than a pooler's have none.
         rows = [row for row in rows if row.ours != "pooler/dense"]
     # What a class may be without, its config says.
-    absent = ("pooler/",) * (trunk.pooler == "none") + ("encoder/projection/",) * (trunk.embedding_size == trunk.hidden_size)
+    has = {"pooler/": trunk.pooler != "none", "encoder/projection/": trunk.embedding_size != trunk.hidden_size}
+    absent = tuple(part for part, there in has.items() if not there)
     lacking = [leaf for leaf in names.lacking(rows, rest) if not leaf.startswith(absent)]
     if lacking:
         raise UserError(f"transformers' {name} needs {names.some(lacking)}, which the run does not have")

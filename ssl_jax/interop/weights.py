@@ -1,4 +1,4 @@
-"""Files of named tensors: safetensors, whole or in shards, and torch's older .bin, read without running what is in it."""
+"""Files of named tensors: safetensors, whole or in shards, and torch's older .bin, read without running anything."""
 
 import json
 import pickle
