@@ -262,16 +262,17 @@ def random_folders(root):
         yield label, Path(root) / label
 
 
-def _pieces():
+def pieces():
+    """SIZES' vocabulary, WordPiece."""
     letters = [chr(ord("a") + number) for number in range(26)]
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
-    return pieces + [str(number) for number in range(SIZES["vocab_size"] - len(pieces))]
+    made = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    return made + [str(number) for number in range(SIZES["vocab_size"] - len(made))]
 
 
 def write_vocabulary(folder):
     """Writes a WordPiece vocab.txt of SIZES' vocabulary."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in _pieces()))
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces()))
 
 
 def random_model(family, name, **sizes):
