@@ -116,7 +116,6 @@ OURS = {
     "electra": ("electra", "small", {}),
     "electra-tied": ("electra", "base", {"generator.tying": "all", "generator.size": 1.0}),
     "distilbert": ("distilbert", "base", {}),
-    "distilgpt2": ("distilbert", "gpt2", {}),
     "tinybert-two": ("tinybert", "4-312", {}),
     "tinybert-one": ("tinybert", "4-312,release", {}),
     "tinybert-each": ("tinybert", "4-312", {"teacher.projection": "each"}),
@@ -508,3 +507,11 @@ def test_the_table_has_a_row_for_each():
     found = check.Comparison("bert", "BertModel", (), 55, 32448, False, 1.2e-6, 3e-7)
     row = "| bert | BertModel | hidden states | 55 | 32,448 | **different** | 1.2e-06 | 3.0e-07 |"
     assert check.table([found])[2:] == [row]
+
+
+def test_without_torch_what_needs_it_says_so(copy, monkeypatch):
+    folder = copy()
+    as_bin(folder)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "install torch" in refusal(lambda: huggingface.load(folder))
+    assert "needs torch" in refusal(lambda: check.compare(folder))

@@ -191,7 +191,10 @@ def _text(run, pad, rows, length):
 def _our_outputs(run, batch):
     """Logits by their names in `out`; without a head the last states and, where there is a pooler, its vector."""
     # One compiled layer, whatever the run does.
-    model = run.model.clone(config=dataclasses.replace(run.model.config, scan=True))
+    looped, generator = dataclasses.replace(run.model.config, scan=True), run.model.generator
+    if generator is not None:
+        generator = dataclasses.replace(generator, trunk=dataclasses.replace(generator.trunk, scan=True))
+    model = run.model.clone(config=looped, generator=generator)
     out = model.apply({"params": run.params}, batch)
     made = [name for name, _ in LOGITS.values() if name in out]
     return {name: np.asarray(out[name]) for name in made or ("encoded", "pooled") if name in out}
@@ -375,5 +378,6 @@ FOLDERS = {
     "TinyBERT-released": _write_released_tinybert,
     "TinyBERT-one": _write_tinybert(["fit_dense"]),
     "TinyBERT-each": _write_tinybert([f"fit_denses.{number}" for number in range(SIZES["layers"] + 1)]),
+    "GPT2LMHeadModel-inner": _write_class("gpt2", "GPT2LMHeadModel", ffn_size=None),  # four times the width
     "GPT-3": _write_gpt3,
 }

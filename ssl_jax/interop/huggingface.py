@@ -8,6 +8,7 @@ ELECTRA's two halves are two folders there; here, in and out, `discriminator` an
 """
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def load(folder, parallel=None, drop=()):
 def _load(folder, parallel, drop):
     config, tensors, rows = _open(folder, drop)
     model = build_model(config)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), dummy_batch())["params"]
+    shapes = _shapes(model)
     flat = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(shapes, sep="/").items()}
     made = names.to_ours(tensors, rows, names.TORCH, flat, str(folder))
     if tensors:
@@ -125,6 +126,11 @@ def _load(folder, parallel, drop):
     )
     notes = tuple(names.renamed(rows, flat, names.TORCH))
     return Run(folder, config, model, params, tokenizer, vocabulary, notes)
+
+
+@functools.cache
+def _shapes(model):
+    return jax.eval_shape(model.init, jax.random.key(0), dummy_batch())["params"]
 
 
 def _open(folder, drop):
