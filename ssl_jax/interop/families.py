@@ -138,7 +138,8 @@ FAMILIES = {
     "gpt2": Family(
         trunk=dict(causal=True, norm="pre", final_norm=True, segments=0),
         fields=_fields(
-            _GPT | dict(activation="activation_function", ffn_size="n_inner"), _GPT_DEFAULTS | dict(activation="gelu_new")
+            _GPT | dict(activation="activation_function", ffn_size="n_inner"),
+            _GPT_DEFAULTS | dict(activation="gelu_new"),
         ),
         needs=dict(add_cross_attention=False, tie_word_embeddings=True, scale_attn_weights=True,
                    scale_attn_by_inverse_layer_idx=False) | _SUMMARY,

@@ -8,6 +8,7 @@ ELECTRA's two halves are two folders there; here, in and out, `discriminator` an
 """
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from ssl_jax.data.files import new_folder
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.interop import names, tokenizer_files, weights
 from ssl_jax.interop.families import FAMILIES, activations
-from ssl_jax.logs import write_json
 from ssl_jax.models.model import Model, build_model, dummy_batch
 from ssl_jax.models.transformer import TransformerConfig
 from ssl_jax.parallel import Replicated
@@ -51,7 +51,7 @@ CONSTANTS = (".position_ids", ".attn.bias", ".attn.masked_bias")
 OLDER = {".gamma": ".weight", ".beta": ".bias"}
 
 # The loss that trains a head, where there is one.
-LOSSES = {"mlm": "mlm", "clm": "clm", "pair": "nsp", "classes": "classify"}
+LOSSES = {"mlm": "mlm", "clm": "clm", "classes": "classify"}
 # Top-level parameters of ours -> head; all others are the trunk's.
 HEAD_OF = {"classifier": "classes"} | {
     head: head for head in ("mlm", "clm", "pair", "choice", "token_classes", "span", "replaced", "restored", "copied",
@@ -59,9 +59,9 @@ HEAD_OF = {"classifier": "classes"} | {
 }  # fmt: skip
 
 # How a trunk is trained or run, as against what it computes.
-TRAINING = ("dropout", "attention_dropout", "dropped_embeddings", "predict_positions", "initializer", "initializer_range",
-            "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours", "dtype", "scan",
-            "remat")  # fmt: skip
+TRAINING = ("dropout", "attention_dropout", "dropped_embeddings", "predict_positions", "initializer",
+            "initializer_range", "embedding_range", "position_range", "residual_scale", "projection_initializer",
+            "neighbours", "dtype", "scan", "remat")  # fmt: skip
 
 
 def is_folder(path):
@@ -80,7 +80,7 @@ def _is_model(folder):
 
 
 def read_config(folder):
-    """The config of a folder as of a run of ours, without the heads, of which its weights alone know; errors as `load`."""
+    """The config of a folder as of a run of ours, without heads, of which its weights alone know; errors as `load`."""
     folder = Path(folder)
     theirs, family = _read_theirs(folder if _is_model(folder) else folder / HALVES[0])
     return run_config(trunk_fields(theirs, family, activations(family)), ())
@@ -121,7 +121,7 @@ def as_run(folder, config, tensors, rows, style, parallel):
       parallel: as in `load`, and so are the errors.
     """
     model = build_model(config)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), dummy_batch())["params"]
+    shapes = _shapes(model)
     flat = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(shapes, sep="/").items()}
     made = names.to_ours(tensors, rows, style, flat, str(folder))
     if tensors:
@@ -139,7 +139,13 @@ def as_run(folder, config, tensors, rows, style, parallel):
     params = jax.tree.map(
         lambda like, x: jax.device_put(x, like.sharding), like, traverse_util.unflatten_dict(made, sep="/")
     )
-    return Run(folder, config, model, params, tokenizer, vocabulary, notes=tuple(names.renamed(rows, flat, style)))
+    notes = tuple(names.renamed(rows, flat, style))
+    return Run(folder, config, model, params, tokenizer, vocabulary, notes=notes)
+
+
+@functools.cache
+def _shapes(model):
+    return jax.eval_shape(model.init, jax.random.key(0), dummy_batch())["params"]
 
 
 def _open(folder, drop):
@@ -165,11 +171,14 @@ def _open(folder, drop):
         pooled = any(name.startswith(f"{prefix}pooler.") for name in tensors)
     config = run_config(trunk | {"pooler": FAMILIES[family].pooler if pooled else "none"}, heads)
     _read_classes(config, heads, tensors, family)
-    kind = next((kind for kind, (row,) in names.FIT.items() if f"{row.theirs.format(0)}.weight" in tensors), "none")
-    if kind != "none":
-        config.heads += ("fit",)
-        config.teacher.update(projection=kind, hidden_size=len(tensors[f"{names.FIT[kind][0].theirs.format(0)}.weight"]))
-    return config, tensors, _rows(family, heads, prefix) + names.FIT.get(kind, [])
+    rows = _rows(family, heads, prefix)
+    for kind, (row,) in names.FIT.items():
+        kernel = tensors.get(f"{row.theirs.format(0)}.weight")
+        if kernel is not None:
+            config.heads += ("fit",)
+            config.teacher.update(projection=kind, hidden_size=len(kernel))
+            rows.append(row)
+    return config, tensors, rows
 
 
 def _read_theirs(folder):
@@ -218,7 +227,9 @@ def _remove_identity(tensors, name, folder):
     """ALBERT's projection, where tables are as wide as the trunk: ours has none there (nor has Google's code)."""
     kernel, bias = (tensors.pop(f"{name}.{part}", None) for part in ("weight", "bias"))
     if kernel is None or bias is None or not np.array_equal(kernel, np.eye(len(kernel))) or bias.any():
-        raise UserError(f"{folder}: {name} is no identity; with embedding_size = hidden_size our trunk has no projection")
+        raise UserError(
+            f"{folder}: {name} is no identity; with embedding_size = hidden_size our trunk has no projection"
+        )
 
 
 def _heads(tensors, family, theirs, folder):
@@ -247,7 +258,10 @@ def trunk_fields(theirs, family, known):
     facts, made = FAMILIES[family], {}
     for ours, (key, default) in facts.fields.items():
         value = theirs.get(key, default)
-        made[ours] = 0 if value is None else value  # n_inner
+        made[ours] = value = 0 if value is None else value  # n_inner
+        kinds = {str: str, float: (int, float)}.get(type(default), int)
+        if not isinstance(value, kinds) or not isinstance(value, str) and value < 0:
+            raise UserError(f"config.json: {key}={value!r} makes no sense")
     check_choice(made["activation"], known, "activation")
     made["activation"] = known[made["activation"]]
     return made | facts.trunk
@@ -257,8 +271,9 @@ def run_config(trunk, heads):
     """A run's config with the trunk and heads, and whatever else as in `common.base`."""
     config = common.base()
     config.model.update(trunk)
-    config.losses.update({LOSSES[head]: 1.0 for head in heads if head in LOSSES})
-    config.heads = tuple(head for head in heads if head not in LOSSES)
+    losses = LOSSES | {"pair": "nsp" if config.model.share == "none" else "sop"}
+    config.losses.update({losses[head]: 1.0 for head in heads if head in losses})
+    config.heads = tuple(head for head in heads if head not in losses)
     config.phases.lengths = (config.model.positions,)
     config.task.name = ""
     config.data.tokenizer.vocab_size = config.model.vocab_size
@@ -350,10 +365,12 @@ def save(run, folder, drop=(), family=""):
     halves = {"": (run.model.config, params)}
     if run.model.generator is not None:
         mine = {name: x for name, x in params.items() if name.split("/")[0] not in GENERATOR}
-        halves = {
-            HALVES[0]: (run.model.config, mine),
-            HALVES[1]: (run.model.generator.trunk, _generator(params)),
-        }
+        if {name.split("/")[0] for name in out} & set(GENERATOR) - {"baseline"}:
+            # Without one of its parts there is no generator.
+            halves[""] = (run.model.config, mine)
+            out = sorted({*out, *params} - mine.keys())
+        else:
+            halves = {HALVES[0]: (run.model.config, mine), HALVES[1]: (run.model.generator.trunk, _generator(params))}
     with new_folder(folder) as partial:
         made = {}
         for name, (trunk, own) in halves.items():
@@ -396,15 +413,17 @@ def _save(run, trunk, params, heads, family, folder):
     name = facts.classes.get(tuple(sorted(heads)))
     if name is None:
         raise UserError(
-            f"transformers has no {family} with the heads {', '.join(sorted(heads)) or 'of none'}: leave some out with --drop"
+            f"transformers has no {family} with the heads {', '.join(sorted(heads)) or '(none)'}: "
+            "leave some out with --drop"
         )
-    if "pooler/dense/kernel" not in params and trunk.pooler not in ("none", "plain"):
+    pooled = bool(heads & {"pair", "classes", "choice"})
+    if "pooler/dense/kernel" not in params and not (pooled and trunk.pooler == "plain"):
         trunk = dataclasses.replace(trunk, pooler="none")
     _check_activation(family, heads, trunk.activation)
     if heads & {"classes", "choice"} and run.model.classes[1] != "none":
         raise UserError(f"transformers' {name} has no {run.model.classes[1]} before its classes (task.activation)")
     theirs = _their_config(run, trunk, heads, family, name)
-    _check_same(trunk, theirs, heads, family)
+    _check_same(trunk, theirs, pooled, family)
     fit = {leaf: x for leaf, x in params.items() if leaf.startswith("fit/")}
     rest = {leaf: x for leaf, x in params.items() if leaf not in fit}
     if family == "albert" and trunk.embedding_size == trunk.hidden_size:
@@ -412,12 +431,21 @@ def _save(run, trunk, params, heads, family, folder):
         rest["encoder/projection/bias"] = np.zeros(trunk.hidden_size, np.float32)
     if "classes" in heads and facts.pooler == "plain" and not rest.get("classifier/dense/bias", np.ones(1)).any():
         del rest["classifier/dense/bias"]
-    prefix = f"{names.PREFIXES[family]}." if heads else ""
+    rows = _rows(family, sorted(heads), f"{names.PREFIXES[family]}." if heads else "")
+    if heads and not pooled:
+        # Their classes with other heads than a pooler's have none.
+        rows = [row for row in rows if row.ours != "pooler/dense"]
+    # What a class may be without, its config says.
+    has = {"pooler/": trunk.pooler != "none", "encoder/projection/": trunk.embedding_size != trunk.hidden_size}
+    absent = tuple(part for part, there in has.items() if not there)
+    lacking = [leaf for leaf in names.lacking(rows, rest) if not leaf.startswith(absent)]
+    if lacking:
+        raise UserError(f"transformers' {name} needs {names.some(lacking)}, which the run does not have")
     try:
-        tensors = names.to_theirs(rest, _rows(family, sorted(heads), prefix), names.TORCH)
+        tensors = names.to_theirs(rest, rows, names.TORCH)
     except UserError as error:
         raise UserError(f"in transformers' {name} {error}; --drop leaves out what it names") from error
-    write_json(folder / "config.json", theirs)
+    (folder / "config.json").write_text(json.dumps(theirs, indent=2))
     safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     if fit:
         _save_fit(fit, trunk.layers, folder)
@@ -462,13 +490,13 @@ def _their_config(run, trunk, heads, family, name):
     return made
 
 
-def _check_same(trunk, theirs, heads, family):
+def _check_same(trunk, theirs, pooled, family):
     """Raises UserError unless the config.json that is written reads as the trunk that it was written for."""
     facts = FAMILIES[family]
     if family == "albert" and trunk.share == "none":
         trunk = dataclasses.replace(trunk, share="all", share_groups=trunk.layers)
-    # A trunk of BERT or ALBERT alone may have a pooler; without a place for it, its parameters are what is told.
-    pooled = heads & {"pair", "classes", "choice"} or family in ("bert", "albert") and trunk.pooler != "none"
+    # A pooler that no head reads is no matter of what the trunk computes: where it has no place, its tensors say so.
+    pooled = pooled or family in ("bert", "albert") and trunk.pooler != "none"
     read = dataclasses.replace(_as_trunk(theirs, family), pooler=facts.pooler if pooled else "none")
     differing = _differing(trunk, read)
     if differing:

@@ -79,7 +79,7 @@ def tensors(rows, shapes, style):
     made, placed = [], set()
     for row in rows:
         for leaf, suffix, transposed in _leaves(row, style):
-            ours = tuple(f"{name}{leaf}" for name in ((row.ours,) if isinstance(row.ours, str) else row.ours))
+            ours = tuple(f"{name}{leaf}" for name in _modules(row))
             if ours[0] not in shapes:
                 continue
             placed |= set(ours)
@@ -91,6 +91,16 @@ def tensors(rows, shapes, style):
     if homeless:
         raise UserError(f"there is no place for {some(homeless)}")
     return made
+
+
+def lacking(rows, params):
+    """Leaves of ours that `rows` have a place for and `params` (names) do not have."""
+    made = [f"{name}{leaf}" for row in rows for leaf, _, _ in _leaves(row, TORCH) for name in _modules(row)]
+    return [name for name in made if name not in params]
+
+
+def _modules(row):
+    return (row.ours,) if isinstance(row.ours, str) else row.ours
 
 
 def _leaves(row, style):
@@ -166,7 +176,8 @@ def to_ours(weights, rows, style, shapes, where):
             raise UserError(f"{where}: {tensor.name} is {whole.shape}, its config asks for {needed}")
         own = _own_shape(tensor, shapes)
         whole = whole.T if tensor.transposed else whole
-        ends = list(itertools.accumulate(_matrix(leaf, shape)[-1] for leaf, shape in zip(tensor.ours, own, strict=True)))
+        widths = [_matrix(leaf, shape)[-1] for leaf, shape in zip(tensor.ours, own, strict=True)]
+        ends = list(itertools.accumulate(widths))
         for leaf, shape, part in zip(tensor.ours, own, np.split(whole, ends[:-1], axis=-1), strict=True):
             made[leaf][... if tensor.index is None else tensor.index] = part.reshape(shape)
     return made
@@ -189,10 +200,11 @@ def _dense(pairs, kind="linear"):
 def _layers(pattern, rows):
     """Rows of one layer, theirs within `pattern`, ours within the stacked layers."""
     within = "encoder/layers/{}".format
-    return [
-        Row(pattern + row.theirs, within(row.ours) if isinstance(row.ours, str) else tuple(map(within, row.ours)), row.kind)
-        for row in rows
-    ]
+    made = []
+    for row in rows:
+        ours = within(row.ours) if isinstance(row.ours, str) else tuple(map(within, row.ours))
+        made.append(Row(pattern + row.theirs, ours, row.kind))
+    return made
 
 
 def _tables(token, position, segment, norm):
@@ -253,14 +265,16 @@ def _distilbert_layer():
         "ffn.lin1": "ffn/inner",
         "ffn.lin2": "ffn/output",
     }
-    return _dense(names) + [Row("sa_layer_norm", "attention_norm", "norm"), Row("output_layer_norm", "ffn_norm", "norm")]
+    norms = [Row("sa_layer_norm", "attention_norm", "norm"), Row("output_layer_norm", "ffn_norm", "norm")]
+    return _dense(names) + norms
 
 
 # The trunk of each `model_type` of `transformers`, without the prefix that models with heads put before it.
 TRUNKS = {
     "bert": [*_bert_trunk(".", "linear"), Row("pooler.dense", "pooler/dense", "linear")],
     "albert": [
-        *_tables(*(f"embeddings.{name}_embeddings" for name in ("word", "position", "token_type")), "embeddings.LayerNorm"),
+        *_tables(*(f"embeddings.{name}_embeddings" for name in ("word", "position", "token_type")),
+                 "embeddings.LayerNorm"),
         Row("encoder.embedding_hidden_mapping_in", "encoder/projection", "linear"),
         *_layers("encoder.albert_layer_groups.{}.albert_layers.0.", _albert_layer()),
         Row("pooler", "pooler/dense", "linear"),

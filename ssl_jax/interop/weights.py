@@ -1,7 +1,8 @@
-"""Files of named tensors: safetensors, whole or in shards, and torch's older .bin, read without running what is in it."""
+"""Files of named tensors: safetensors, whole or in shards, and torch's older .bin, read without running anything."""
 
 import json
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def read(folder):
 def _read_shards(index):
     try:
         parts = json.loads(index.read_text())["weight_map"]
-        files = sorted(set(parts.values()))
+        files = sorted({Path(name).name for name in parts.values()})  # beside the index and nowhere else
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is damaged: it does not say which tensor is in which file") from error
     tensors = {}
@@ -63,13 +64,17 @@ def _read_bin(path):
         raise UserError(f"{path} is torch's own format: install torch, or have it saved as safetensors") from error
     try:
         # Tensors and plain containers alone; a pickle that asks for anything else is refused before it runs.
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about pickles that the next lines refuse
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error):
-            raise UserError(f"{path} holds more than tensors, it could run code: not read; have it saved as safetensors") from error
+        if "unsupported" in str(error).lower():
+            raise UserError(
+                f"{path} holds more than tensors, it could run code: not read; have it saved as safetensors"
+            ) from error
         raise UserError(f"{path} is damaged or no file of torch's") from error
     except Exception as error:  # torch raises what its readers of zip files and pickles raise
-        raise UserError(f"{path} is damaged or no file of torch's: {(str(error) or repr(error)).splitlines()[0][:200]}") from error
+        told = (str(error) or repr(error)).splitlines()[0][:200]
+        raise UserError(f"{path} is damaged or no file of torch's: {told}") from error
     named = isinstance(tensors, dict) and all(isinstance(x, torch.Tensor) for x in tensors.values())
     if not named:
         raise UserError(f"{path} holds no tensors by name: it is not a model's state_dict")
