@@ -19,6 +19,7 @@ DROP = flags.DEFINE_list("drop", [], "names of tensors, or what they begin with,
 GENERATOR = flags.DEFINE_string("generator", None, "from_hf: ELECTRA's generator, where DIR is the discriminator")
 FAMILY = flags.DEFINE_string("family", "", "to_hf: the model_type, where the trunk alone does not tell")
 COMMANDS = {"from_hf": "DIR W", "from_google": "DIR W", "to_hf": "W DIR", "check": "[DIR]"}
+TOLERANCE = 1e-5  # of logits in float32, whose values are a few units
 USAGE = "; ".join(f"{name} {arguments}" for name, arguments in COMMANDS.items())
 
 
@@ -95,8 +96,12 @@ def check(folder=None):
 
     with tempfile.TemporaryDirectory() as scratch:
         folders = [(folder, folder)] if folder else check.random_folders(scratch)
-        for line in check.table([check.compare(path) for _, path in folders]):
-            print(line)
+        compared = [(label, check.compare(path)) for label, path in folders]
+    for line in check.table(compared):
+        print(line)
+    wrong = [label for label, one in compared if not one.equal or max(one.inward, one.outward) > TOLERANCE]
+    if wrong:
+        raise UserError(f"not the same on both sides: {', '.join(wrong)}")
 
 
 if __name__ == "__main__":

@@ -507,8 +507,8 @@ def test_a_run_of_ours_is_no_folder_of_theirs(folders, tmp_path):
 
 def test_the_table_has_a_row_for_each():
     found = check.Comparison("bert", "BertModel", (), 55, 32448, False, 1.2e-6, 3e-7)
-    row = "| bert | BertModel | hidden states | 55 | 32,448 | **different** | 1.2e-06 | 3.0e-07 |"
-    assert check.table([found])[2:] == [row]
+    row = "| mine | bert | BertModel | hidden states | 55 | 32,448 | **different** | 1.2e-06 | 3.0e-07 |"
+    assert check.table([("mine", found)])[2:] == [row]
 
 
 def test_without_torch_what_needs_it_says_so(copy, monkeypatch):

@@ -120,16 +120,16 @@ def compare(folder, rows=5, length=24):
 
 
 def table(comparisons):
-    """Lines of a table in Markdown, one for each of `comparisons`."""
+    """Lines of a table in Markdown, one for each of `comparisons`, pairs of a label and a Comparison."""
     lines = [
-        "| family | class | compared | tensors | parameters | there and back | logits in | logits out |",
-        "|---|---|---|---|---|---|---|---|",
+        "| checked | family | class | compared | tensors | parameters | there and back | logits in | logits out |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for one in comparisons:
+    for label, one in comparisons:
         compared = ", ".join(one.heads) or "hidden states"
         same = "equal" if one.equal else "**different**"
         lines.append(
-            f"| {one.family} | {one.name} | {compared} | {one.tensors} | {one.parameters:,} | {same} "
+            f"| {label} | {one.family} | {one.name} | {compared} | {one.tensors} | {one.parameters:,} | {same} "
             f"| {one.inward:.1e} | {one.outward:.1e} |"
         )
     return lines
