@@ -33,6 +33,7 @@ def base():
     return ConfigDict(
         dict(
             seed=0,
+            seeds=1,  # so many, from `seed` on, are trained together (seeds.py); of tasks alone
             steps=100_000,
             batch_size=256,
             accumulate=1,  # micro-batches per step: less memory, the same numbers
@@ -154,6 +155,7 @@ def base():
                 classes=0,  # how many labels there are; filled in by the run
                 activation="none",  # of the pooled vector, before the classes are read from it; 'relu' and so on
                 bias=True,  # added to the classes
+                statistic="median",  # of several seeds, which one the paper reports: 'mean', 'median' or 'best'
             ),
             optimizer=dict(
                 name="bert_adam",  # 'gpt1_adam', 'adamw', 'lamb'

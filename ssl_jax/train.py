@@ -34,6 +34,7 @@ from ssl_jax.models.neighbours import attend_to_neighbours
 from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, quotient
 from ssl_jax.optimizers import Clock, build_optimizer, schedule, step_clock
 from ssl_jax.parallel import build_parallel
+from ssl_jax.seeds import Seeds
 
 # The run's seed is folded with one of these, so that no two uses of randomness share numbers.
 INITIALISATION, CORRUPTION, DROPOUT = range(3)
@@ -137,7 +138,7 @@ def example_kind(config):
 
 AT_LEAST = {
     1: ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "checkpoint_every",
-        "keep_checkpoints", "model.layers", "model.heads", "model.positions", "data.passes",
+        "keep_checkpoints", "seeds", "model.layers", "model.heads", "model.positions", "data.passes",
         "corruption.max_ngram"),
     0: ("seed", "data.max_documents", "corruption.max_predictions", "optimizer.weight_decay", "ramp.start",
         "model.band", "task.epochs", "corruption.smoothing"),
@@ -170,6 +171,8 @@ def check(config, phases, parallel):
                 f"{name}={phase.batch_size} is not divisible by {parallel.batch_shards} devices x "
                 f"accumulate={config.accumulate} = {pieces}"
             )
+    if config.seeds > 1 and config.data.examples != "task":
+        raise UserError(f"seeds={config.seeds} of a task train together; of pre-training run them one by one: set seed")
     if config.generator.temperature <= 0:
         raise UserError(f"generator.temperature={config.generator.temperature}: above 0")
     check_choice(config.loss_average, ("global", "device"), "loss_average")
@@ -234,7 +237,7 @@ def make_corrupt(config, vocabulary, counts=None):
     """
     if not masks(config):
         return corruption.next_tokens if config.model.causal else lambda batch: batch
-    key = stream(config, CORRUPTION)
+    key = stream(config.seed, CORRUPTION)
 
     def corrupt(batch):
         batch = corruption.mask_tokens(batch, vocabulary, key, counts, **config.corruption)
@@ -313,7 +316,7 @@ def make_train_step(config, model, vocabulary, counts=None, teach=None):
             (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
             return gradients, sums
 
-        key = jax.random.fold_in(jax.random.fold_in(stream(config, DROPOUT), state["step"]), shard())
+        key = jax.random.fold_in(jax.random.fold_in(stream(state["seed"], DROPOUT), state["step"]), shard())
         if config.accumulate == 1:
             made = gradients_of(batch, key)
         else:
@@ -335,6 +338,7 @@ def make_train_step(config, model, vocabulary, counts=None, teach=None):
         }
         keep = state["step"] % config.log_every != 0  # after a line of metrics the sums start anew
         state = {
+            "seed": state["seed"],
             "step": state["step"] + 1,
             "params": optax.apply_updates(params, stage.trained(updates)),
             "optimizer": optimizer_state,
@@ -356,14 +360,15 @@ def make_measure(config, model, vocabulary, counts=None, teach=None):
     return measure
 
 
-def stream(config, use):
-    """The key of one use of randomness in this run."""
-    return jax.random.fold_in(jax.random.key(config.seed), use)
+def stream(seed, use):
+    """The key of one use of randomness in a run."""
+    return jax.random.fold_in(jax.random.key(seed), use)
 
 
-def initial_params(config, model):
-    """The parameters at step 0, from the run's seed."""
-    params = model.init(stream(config, INITIALISATION), dummy_batch())["params"]
+def initial_params(config, model, seed=None):
+    """The parameters at step 0, from a seed, by default the config's."""
+    seed = config.seed if seed is None else seed
+    params = model.init(stream(seed, INITIALISATION), dummy_batch())["params"]
     if model.config.neighbours:
         params = attend_to_neighbours(params, model.config)
     generator = model.generator
@@ -373,9 +378,10 @@ def initial_params(config, model):
     return params
 
 
-def initial_state(config, model, vocabulary):
-    """Step 0: parameters, optimizer state, and the sums since the last line of metrics, all 0."""
-    params = initial_params(config, model)
+def initial_state(config, model, vocabulary, seed=None):
+    """Step 0 of a seed, by default the config's: parameters, optimizer state, and the sums since the last line, all 0."""
+    seed = config.seed if seed is None else seed
+    params = initial_params(config, model, seed)
     # Names and shapes of the sums do not depend on the teacher.
     counts = jnp.ones(vocabulary.size) if config.corruption.smoothing else None
     measure = make_measure(config, model, vocabulary, counts, distill.own_outputs)
@@ -383,6 +389,7 @@ def initial_state(config, model, vocabulary):
     alone = {name: (jnp.zeros(()), jnp.zeros(())) for name in ("loss", "gradient_norm", "learning_rate")}
     optimizer = build_optimizer(config.optimizer, make_clock(config, plan_phases(config)))
     return {
+        "seed": jnp.asarray(seed, jnp.int32),
         "step": jnp.zeros((), jnp.int32),
         "params": params,
         "optimizer": optimizer.init(params),
@@ -426,7 +433,8 @@ def train(config, workdir):
     """Runs `config` in `workdir`, from its newest checkpoint if there is one, to the end.
 
     Returns:
-      The final held-out metrics by name, as in result.json (on process 0; the others return {}); None when
+      The final held-out metrics by name, as in result.json (on process 0; the others return {}), with several seeds a
+      `seeds.summary` of theirs; None when
       SIGTERM stopped the run, which is saved then.
 
     Raises:
@@ -454,6 +462,7 @@ def _train(config, workdir):
     parallel = build_parallel(config.parallel)
     phases, kind = plan_phases(config), example_kind(config)
     check(config, phases, parallel)
+    seeds = Seeds(parallel, config.seed, config.seeds)
     model = build_model(config)
 
     prepared = Path(tokens.prepare(config.data))
@@ -462,7 +471,7 @@ def _train(config, workdir):
     check_vocabulary(config, vocabulary)
     counts = token_counts(config, prepared, vocabulary)
     stores = open_stores(config, kind, prepared)
-    examples = training_examples(config, kind, phases, stores["train"], vocabulary)
+    examples = training_examples(config, kind, phases, stores["train"], vocabulary, seeds.examples)
     teaching = distill.load_teachers(config, tokenizers.identity(tokenizer), parallel)
     decided = decisive(config, prepared, stores, teaching)
     teach = distill.make_teach(config, teaching) if teaching else None
@@ -477,28 +486,22 @@ def _train(config, workdir):
     teachers = [parallel.adopt(run.params) for run in teaching]
     compiled = parallel.compile(make_measure(config, model, vocabulary, counts, teach))
     measure = lambda params, batch: compiled(params, batch, teachers)  # noqa: E731
-    train_step = parallel.compile(make_train_step(config, model, vocabulary, counts, teach), donate=True)
+    train_step = seeds.compile(make_train_step(config, model, vocabulary, counts, teach))
     lengths = {phase.length for phase in phases}
     watched = build_evaluators(config, measure, kind, parallel, vocabulary, stores, lengths, attach)
 
-    def create():
-        return initial_state(config, model, vocabulary)
-
+    create = seeds.begin(lambda seed: initial_state(config, model, vocabulary, seed))
     checkpoints = Checkpoints(workdir, decided, config.keep_checkpoints)
     restored = checkpoints.restore(parallel.like(jax.eval_shape(create)))
     state = parallel.create(create) if restored is None else parallel.adopt(restored)
     origin = []
     if restored is None and config.init_from:
-        state, origin = start_state(config, model, state, prepared, parallel)
+        state, origin = start_state(config, model, state, prepared, seeds)
         origin.append(start.learning_rates(schedule(config.optimizer, make_clock(config, phases)), config.steps))
-    first_step = int(parallel.read(state["step"]))
-    if jax.process_index() == 0:
-        logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
-        with replacing(workdir / "tokenizer.json") as file:
-            file.write((prepared / "tokenizer.json").read_bytes())
-    (workdir / "result.json").unlink(missing_ok=True)
+    first_step = int(seeds.read(state["step"])[0])
+    describe_run(config, workdir, prepared)
 
-    log = logs.Log(workdir, first_step, config.steps)
+    log = logs.Log(workdir, first_step, config.steps, seeds.seeds)
     meter = Meter(config, model, parallel.device_count, [run.model for run in teaching])
     feed = batches_from(first_step, phases, examples, parallel, attach)
     stop = StopRequest()
@@ -512,8 +515,8 @@ def _train(config, workdir):
             previous = loss
             state, loss = train_step(state, parallel.put_batch(batch), teachers)
             # One step behind, so that the device always has the next one to do.
-            require_finite(previous, step, parallel, checkpoints)
-            meter.count(phase)
+            require_finite(previous, step, seeds, checkpoints)
+            meter.count(phase, len(seeds.seeds))
             log.advance()
 
             done = step + 1
@@ -523,38 +526,64 @@ def _train(config, workdir):
                 parallel.read(loss)
                 meter.restart()  # compiling is not training
             if last or done % config.log_every == 0:
-                require_finite(loss, done, parallel, checkpoints)
-                sums = {name: map(parallel.read, pair) for name, pair in state["sums"].items()}
-                log.training(done, {name: quotient(*pair) for name, pair in sums.items()}, meter.values())
+                require_finite(loss, done, seeds, checkpoints)
+                sums = {name: zip(*map(seeds.read, pair), strict=True) for name, pair in state["sums"].items()}
+                values = {name: [quotient(*pair) for pair in pairs] for name, pairs in sums.items()}
+                log.training(done, values, meter.values())
             if last or done % config.evaluate_every == 0:
                 for name, evaluator in watched.items():
-                    values = dict(evaluator.run(state["params"], phase.length))
-                    if not all(map(math.isfinite, values.values())):
-                        raise UserError(f"{name} metrics after step {done} are not finite: {values}")
-                    log.metrics(done, name, values)
+                    found = [dict(evaluator.run(params, phase.length)) for params in seeds.params(state)]
+                    if not any(all(map(math.isfinite, values.values())) for values in found):
+                        raise UserError(f"{name} metrics after step {done} are not finite: {found[0]}")
+                    log.metrics(done, name, {key: [values[key] for values in found] for key in found[0]})
                 log.draw_curves()
                 meter.restart()
             if last or stopping or done % config.checkpoint_every == 0:
-                require_finite(loss, done, parallel, checkpoints)
+                require_finite(loss, done, seeds, checkpoints)
                 checkpoints.save(done, parallel.plain(state))
             if stopping and not last:
                 checkpoints.wait()
                 log.say(f"SIGTERM: saved step {done} in {checkpoints.folder}; the same command goes on from it")
                 return None
         checkpoints.wait()
-        return log.result()
+        if seeds.several:
+            write_runs(config, workdir, prepared, decided, seeds.seeds, seeds.states(parallel.plain(state)))
+        return log.result(config.task.statistic, stores["heldout"].chance if kind == "task" else None)
     finally:
         stop.restore()
         log.close()
         checkpoints.close()
 
 
-def start_state(config, model, state, prepared, parallel):
+def describe_run(config, workdir, prepared):
+    """Writes what a run's folder says from its start; what it says at its end is removed."""
+    if jax.process_index() == 0:
+        logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
+        with replacing(workdir / "tokenizer.json") as file:
+            file.write((prepared / "tokenizer.json").read_bytes())
+    (workdir / "result.json").unlink(missing_ok=True)
+
+
+def write_runs(config, workdir, prepared, decided, seeds, states):
+    """Leaves each seed's folder as if it had been trained alone."""
+    for seed, state in zip(seeds, states, strict=True):
+        config = config.copy_and_resolve_references()
+        config.update(dict(seed=seed, seeds=1))
+        describe_run(config, logs.seed_folder(workdir, seed), prepared)
+        alone = decided | dict(seed=seed, seeds=1)
+        checkpoints = Checkpoints(logs.seed_folder(workdir, seed), alone, config.keep_checkpoints)
+        checkpoints.save(config.steps, state)
+        checkpoints.wait()
+        checkpoints.close()
+
+
+def start_state(config, model, state, prepared, seeds):
     """Step 0 with the parameters of `init_from` in place of the initial ones, and lines that say which.
 
     Raises:
       UserError: it has another vocabulary; see `start.start_from`, `start.check_pieces`.
     """
+    parallel = seeds.parallel
     run = runs.load_run(config.init_from, parallel)
     if "vocabulary" in config.init_grow:
         start.check_pieces(run, tokenizers.load(prepared / "tokenizer.json"))
@@ -562,9 +591,14 @@ def start_state(config, model, state, prepared, parallel):
         raise UserError(
             f"init_from: {run.workdir} has another vocabulary; set data.tokenizer.path={runs.tokenizer_path(run.workdir)}"
         )
-    plain = parallel.plain(state)
-    params, lines = start.start_from(plain["params"], model, run, config)
-    return parallel.adopt(plain | {"params": params}), [*lines, *run.notes, start.step_origin(run, config.steps)]
+    lines = []
+
+    def begin(params):
+        started, lines[:] = start.start_from(params, model, run, config)
+        return started
+
+    plain = seeds.change(parallel.plain(state), begin)
+    return parallel.adopt(plain), [*lines, *run.notes, start.step_origin(run, config.steps)]
 
 
 def open_stores(config, kind, prepared):
@@ -574,22 +608,27 @@ def open_stores(config, kind, prepared):
     return {split: tokens.Store(prepared, split) for split in tokens.SPLITS}
 
 
-def training_examples(config, kind, phases, store, vocabulary):
-    """The `batch(step)` of each phase. What is wrong with any of them is told before the first step."""
-    return [
-        batches.training_batches(
+def training_examples(config, kind, phases, store, vocabulary, together=None):
+    """The `batch(step)` of each phase, of the config's seed. What is wrong with any is told before the first step.
+
+    `together(make)` puts those of several seeds together, see `seeds.Seeds.examples`.
+    """
+    together = together or (lambda make: make(config.seed))
+
+    def of_phase(phase):
+        return lambda seed: batches.training_batches(
             config.data,
             kind,
             store,
             vocabulary,
             phase.length,
             phase.batch_size,
-            config.seed,
+            seed,
             first_step=phase.first,
             first_example=phase.first_example,
         )
-        for phase in phases
-    ]
+
+    return [together(of_phase(phase)) for phase in phases]
 
 
 def batches_from(first_step, phases, examples, parallel, attach):
@@ -603,12 +642,12 @@ def batches_from(first_step, phases, examples, parallel, attach):
             yield phase, made
 
 
-def require_finite(loss, done, parallel, checkpoints):
-    """Raises UserError, with the last good checkpoint, when the loss of step `done` (None: none yet) is not finite.
+def require_finite(loss, done, seeds, checkpoints):
+    """Raises UserError, with the last good checkpoint, when no seed's loss of step `done` (None: none yet) is finite.
 
     Steps are counted as in the metrics: `done` steps have been taken.
     """
-    if loss is None or math.isfinite(parallel.read(loss)):
+    if loss is None or np.isfinite(seeds.read(loss)).any():
         return
     newest = checkpoints.newest()
     raise UserError(
@@ -662,10 +701,10 @@ class Meter:
         self.waited += time.perf_counter() - start
         return example
 
-    def count(self, phase):
-        """Counts one step."""
+    def count(self, phase, seeds):
+        """Counts one step of so many seeds."""
         predictions = predictions_per_sequence(self.config, phase.length)
-        made = phase.batch_size * phase.length
+        made = phase.batch_size * phase.length * seeds
         self.tokens += made
         self.flops += made * flops.flops_per_token(self.model, phase.length, predictions)
         for model in self.teachers:  # forward alone: 2 of the 6 a weight and token

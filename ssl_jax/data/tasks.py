@@ -174,6 +174,11 @@ class TaskStore:
     def __len__(self):
         return len(self.labels)
 
+    @property
+    def chance(self):
+        """The accuracy of always giving the most frequent label."""
+        return np.bincount(self.labels).max() / len(self)
+
     @functools.cached_property
     def content_hash(self):
         """SHA-256 of the arrays, hexadecimal."""

@@ -1,0 +1,136 @@
+"""Several seeds of one run, trained together, and what is said about them.
+
+A seed decides the initial values, the order of the examples and the dropout. With several, the state has a leading axis
+of seeds and the step is mapped over it (`vmap`): each is the run that it would be alone.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssl_jax.errors import UserError
+
+RESAMPLES = 10_000  # of the bootstrap
+
+
+class Seeds:
+    """The seeds `first` to `first + count - 1` of a run, on the devices of a `parallel`. One alone has no axis of seeds."""
+
+    def __init__(self, parallel, first, count):
+        """
+        Raises:
+          UserError: several seeds and `parallel` shards parameters by their names' axes.
+        """
+        self.parallel, self.seeds = parallel, range(first, first + count)
+        self.several = count > 1
+        if self.several and not hasattr(parallel, "devices"):
+            raise UserError(f"seeds={count} train together by parallel.mode=pmap; over a mesh run them one by one")
+
+    def examples(self, make):
+        """`batch(step, rows)` of all seeds, from `make(seed)`, that of one: arrays [B, N, ...]."""
+        own = [make(seed) for seed in self.seeds]
+        if not self.several:
+            return own[0]
+        return lambda step, rows=slice(None): jax.tree.map(
+            lambda *parts: np.stack(parts, axis=1), *(batch(step, rows) for batch in own)
+        )
+
+    def compile(self, step):
+        """`step(state, batch, teachers)`, compiled, for all seeds; the state is given up."""
+        if not self.several:
+            return self.parallel.compile(step, donate=True)
+
+        def mapped(state, batch, teachers, **how):
+            return jax.vmap(lambda state, batch: step(state, batch, teachers, **how), in_axes=(0, 1))(state, batch)
+
+        return self.parallel.compile(mapped, donate=True)
+
+    def begin(self, create):
+        """What the state is made by, from `create(seed)`."""
+        if not self.several:
+            return lambda: create(self.seeds[0])
+        return lambda: jax.vmap(create)(jnp.array(self.seeds))
+
+    def change(self, plain, function):
+        """A plain state with `function(params)` in the place of each seed's parameters."""
+        if not self.several:
+            return plain | {"params": function(plain["params"])}
+        own = [function(jax.tree.map(lambda x: x[i], plain["params"])) for i in range(len(self.seeds))]  # noqa: B023
+        return plain | {"params": jax.tree.map(lambda *parts: np.stack(parts), *own)}
+
+    def read(self, x):
+        """What the step returned, one entry for each seed: [N, ...]."""
+        x = self.parallel.read(x)
+        return x if self.several else x[None]
+
+    def params(self, state):
+        """Yields each seed's parameters, on the devices."""
+        if not self.several:
+            yield state["params"]
+            return
+        take = self.parallel.compile(lambda params, i, **_: jax.tree.map(lambda x: x[i], params))
+        for i in range(len(self.seeds)):
+            yield take(state["params"], self.parallel.adopt(np.int32(i)))
+
+    def states(self, plain):
+        """Each seed's plain state."""
+        if not self.several:
+            return [plain]
+        return [jax.tree.map(lambda x: x[i], plain) for i in range(len(self.seeds))]  # noqa: B023
+
+
+def summary(results, seeds, statistic, chance=None):
+    """What is said of several runs that differ in the seed alone.
+
+    Args:
+      results: of each, name -> value.
+      seeds: theirs.
+      statistic: 'mean', 'median' or 'best': what the paper reports.
+      chance: the accuracy of always giving the most frequent label; None: there is no such thing.
+
+    Returns:
+      By name, `mean`, `sd` (of a sample, n - 1), `median`, `best` (the largest; of losses the smallest), `interval`, of the
+      mean (95 %, percentiles of a bootstrap over the seeds), `values`, in the seeds' order; of `step` the number itself.
+      `seeds`; `failed`, those whose loss is not finite or which learned nothing: no better than chance; `statistic`.
+      Failed ones count everywhere but where a value is not finite.
+    """
+    made = {"step": results[0]["step"], "seeds": list(seeds), "statistic": statistic}
+    made["failed"] = [seed for seed, values in zip(seeds, results, strict=True) if _failed(values, chance)]
+    for name in results[0]:
+        if name == "step":
+            continue
+        values = np.array([values[name] for values in results], float)
+        finite = values[np.isfinite(values)]
+        if not len(finite):
+            continue
+        draws = np.random.default_rng(0).choice(finite, (RESAMPLES, len(finite))).mean(axis=1)
+        made[name] = {
+            "mean": float(finite.mean()),
+            "sd": float(finite.std(ddof=1)) if len(finite) > 1 else 0.0,
+            "median": float(np.median(finite)),
+            "best": float(finite.min() if name.endswith("loss") else finite.max()),
+            "interval": [float(x) for x in np.percentile(draws, [2.5, 97.5])],
+            "values": [float(x) if np.isfinite(x) else None for x in values],
+        }
+    return made
+
+
+def _failed(values, chance):
+    if not np.isfinite(list(values.values())).all():
+        return True
+    accuracy = next((values[name] for name in ("accuracy", "classify_accuracy") if name in values), None)
+    return chance is not None and accuracy is not None and accuracy <= chance
+
+
+def table(made):
+    """Lines that show a `summary`: a row for each metric, the paper's own statistic marked with *."""
+    statistic = made["statistic"]
+    heads = [name + "*" * (name == statistic) for name in ("mean", "sd", "median", "best")]
+    lines = [f"{'':24}" + "".join(f"{head:>10}" for head in [*heads, "95% of the mean"])]
+    for name, values in made.items():
+        if isinstance(values, dict):
+            low, high = values["interval"]
+            row = "".join(f"{values[head.rstrip('*')]:>10.4g}" for head in heads)
+            lines.append(f"{name:24}{row}   {low:.4g} to {high:.4g}")
+    failed = ", ".join(map(str, made["failed"])) or "none"
+    return [*lines, f"seeds {made['seeds'][0]} to {made['seeds'][-1]}; failed: {failed}"]
