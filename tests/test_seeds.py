@@ -1,0 +1,120 @@
+"""Several seeds in one run: each is the run that it would be alone; what is said of them together."""
+
+import itertools
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from configs import finetune
+from ssl_jax import runs, seeds
+from ssl_jax.errors import UserError
+from ssl_jax.train import train
+
+
+@pytest.fixture(scope="module")
+def config(data_root):
+    config = finetune.get_config("bert-tiny,topics,smoke")
+    config.data.root = data_root
+    config.update_from_flattened_dict(
+        {"steps": 6, "evaluate_every": 3, "log_every": 3, "checkpoint_every": 3, "model.dropout": 0.1,
+         "evals.heldout.max_batches": 2, "parallel.devices": 2}
+    )  # fmt: skip
+    return config
+
+
+@pytest.fixture(scope="module")
+def together(config, tmp_path_factory):
+    """Seeds 3, 4 and 5 in one run: its folder and what it returned."""
+    workdir = tmp_path_factory.mktemp("together")
+    config = config.copy_and_resolve_references()
+    config.update(dict(seed=3, seeds=3))
+    return workdir, train(config, workdir)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_each_seed_is_the_run_that_it_would_be_alone(config, together, tmp_path):
+    config = config.copy_and_resolve_references()
+    config.seed = 4
+    train(config, tmp_path)
+    workdir = together[0] / "seed-4"
+    for mine, alone in zip(lines(workdir), lines(tmp_path), strict=True):
+        assert mine.keys() == alone.keys()
+        values = [[line[name] for name in alone if name != "split"] for line in (mine, alone)]
+        np.testing.assert_allclose(*values, rtol=1e-4)
+    mine, alone = runs.load_run(workdir), runs.load_run(tmp_path)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5), mine.params, alone.params)
+    assert mine.config.to_dict() == alone.config.to_dict() and mine.step == alone.step
+    # The same command, with that seed alone, finds the run finished.
+    assert train(config, workdir) == json.loads((workdir / "result.json").read_text())
+
+
+def test_seeds_differ_and_the_result_holds_all_of_them(together):
+    workdir, made = together
+    assert made == json.loads((workdir / "result.json").read_text())
+    own = [json.loads((workdir / f"seed-{seed}/result.json").read_text()) for seed in (3, 4, 5)]
+    assert made["seeds"] == [3, 4, 5]
+    assert made["loss"]["values"] == [values["loss"] for values in own]
+    assert len(set(made["loss"]["values"])) == 3
+
+
+def test_several_seeds_go_on_where_they_stopped(config, together, tmp_path):
+    config = config.copy_and_resolve_references()
+    config.update(dict(seed=3, seeds=3))
+    workdir = shutil.copytree(together[0], tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints/6")
+    assert train(config, workdir) == together[1]
+
+
+def test_all_seeds_start_from_the_same_run_with_heads_of_their_own(config, together, tmp_path):
+    source = together[0] / "seed-4"
+    config = config.copy_and_resolve_references()
+    config.update(dict(init_from=str(source), seeds=2, steps=1))
+    config.optimizer.update(warmup=1.0)  # the first step's learning rate is 0
+    train(config, tmp_path)
+    source, *own = (runs.load_run(folder).params for folder in (source, tmp_path / "seed-0", tmp_path / "seed-1"))
+    for params in own:
+        jax.tree.map(np.testing.assert_array_equal, params["encoder"], source["encoder"])
+    kernels = [params["classifier"]["dense"]["kernel"] for params in (source, *own)]
+    assert all((x != y).any() for x, y in itertools.combinations(kernels, 2))
+
+
+def test_a_summary_is_arithmetic():
+    results = [dict(step=7, loss=loss, accuracy=accuracy) for loss, accuracy in
+               ((1.0, 0.5), (3.0, 0.25), (2.0, 0.75), (np.nan, 0.125))]  # fmt: skip
+    made = seeds.summary(results, range(4), "median", chance=0.25)
+    assert made["step"] == 7 and made["seeds"] == [0, 1, 2, 3] and made["failed"] == [1, 3]
+    accuracy, loss = made["accuracy"], made["loss"]
+    assert (accuracy["mean"], accuracy["median"], accuracy["best"]) == (0.40625, 0.375, 0.75)
+    assert accuracy["sd"] == pytest.approx(np.sqrt(np.var([0.5, 0.25, 0.75, 0.125]) * 4 / 3))
+    assert (loss["best"], loss["values"]) == (1.0, [1.0, 3.0, 2.0, None])
+    low, high = accuracy["interval"]
+    assert 0.125 < low < accuracy["mean"] < high < 0.75
+    assert "median*" in seeds.table(made)[0] and "failed: 1, 3" in seeds.table(made)[-1]
+
+
+def test_the_same_numbers_have_no_spread():
+    made = seeds.summary([dict(step=1, accuracy=0.5)] * 3, range(3), "mean")
+    assert made["accuracy"] == dict(mean=0.5, sd=0.0, median=0.5, best=0.5, interval=[0.5, 0.5], values=[0.5] * 3)
+    assert made["failed"] == []
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"data.examples": "pairs", "losses.mlm": 1.0, "losses.classify": 0.0, "corruption.rate": 0.15},
+         "seeds=3 of a task train together"),
+        ({"parallel.mode": "mesh"}, "seeds=3 train together by parallel.mode=pmap"),
+        ({"seeds": 0}, "seeds=0: at least 1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_train_together_is_refused(config, changes, message, tmp_path):
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict({"seeds": 3} | changes)
+    with pytest.raises(UserError, match=message):
+        train(config, tmp_path)
