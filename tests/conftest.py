@@ -6,6 +6,7 @@ The processes that tests start get the same through their environment.
 import importlib
 import importlib.metadata
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -23,7 +24,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as ssl_jax/command_line.py; importin
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import importlib  # noqa: E402
+# What torch's CUDA build brings along and TensorFlow each have an LLVM: in one process the second one crashes.
+sys.modules["triton"] = None
 
 import pytest  # noqa: E402
 
