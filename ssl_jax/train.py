@@ -140,11 +140,11 @@ AT_LEAST = {
         "keep_checkpoints", "model.layers", "model.heads", "model.positions", "data.passes",
         "corruption.max_ngram"),
     0: ("seed", "data.max_documents", "corruption.max_predictions", "optimizer.weight_decay", "ramp.start",
-        "model.band", "task.epochs", "corruption.smoothing"),
+        "model.band", "task.epochs", "corruption.smoothing", "optimizer.layer_decay_gap"),
 }  # fmt: skip
 SHARES = ("model.dropout", "model.attention_dropout", "corruption.rate", "corruption.mask", "corruption.random",
-          "data.short", "data.heldout", "optimizer.warmup", "optimizer.floor", "optimizer.decay_until", "ramp.share",
-          "generator.first_stage")  # fmt: skip
+          "data.short", "data.heldout", "optimizer.warmup", "optimizer.floor", "optimizer.decay_until",
+          "optimizer.layer_decay", "optimizer.unfreeze", "ramp.share", "generator.first_stage")  # fmt: skip
 
 
 def check(config, phases, parallel):
@@ -160,6 +160,8 @@ def check(config, phases, parallel):
             raise UserError(f"{name}={values[name]}: a share lies between 0 and 1")
     if config.corruption.mask + config.corruption.random > 1:
         raise UserError("corruption.mask and corruption.random are shares of the same tokens: at most 1 together")
+    if config.task.dropout >= 1:
+        raise UserError(f"task.dropout={config.task.dropout}: a share below 1, or below 0 for that of the model")
     if config.optimizer.clip <= 0:
         raise UserError(f"optimizer.clip={config.optimizer.clip}: a norm above 0")
     pieces = parallel.batch_shards * config.accumulate
