@@ -274,17 +274,14 @@ def factors(config, params):
     return made
 
 
-def drop_frozen(config):
-    """The gradients with 0 for what is frozen: it counts in no norm, and XLA does not compute what nobody reads."""
-
-    def update(gradients, state, params=None):
-        del params
-        moving = factors(config, gradients)
-        return jax.tree_util.tree_map_with_path(
-            lambda path, g: jnp.where(moving[path_name(path)] > 0, g, jnp.zeros_like(g)), gradients
-        ), state
-
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+def drop_frozen(config, gradients):
+    """Gradients, with 0 for what is frozen: it counts in no norm, and XLA does not compute what nobody reads."""
+    if not config.frozen and not config.rates:
+        return gradients
+    moving = factors(config, gradients)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, gradient: jnp.where(moving[path_name(path)] > 0, gradient, 0), gradients
+    )
 
 
 def scale_by_part(config, clock):
@@ -364,7 +361,7 @@ def build_optimizer(config, clock):
     clip = optax.clip_by_global_norm if config.clip_by == "global" else clip_by_tensor_norm
     by_part = config.layer_decay != 1 or config.rates or config.frozen or config.unfreeze
     return optax.chain(
-        *([drop_frozen(config)] if by_part else []),
+        *([optax.stateless(lambda gradients, _: drop_frozen(config, gradients))] if by_part else []),
         clip(config.clip),
         make_adam(config.b1, config.b2, config.epsilon),
         optax.add_decayed_weights(config.weight_decay, lambda params: decayed(params, config.no_decay)),

@@ -32,7 +32,7 @@ from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.model import build_model, dummy_batch
 from ssl_jax.models.neighbours import attend_to_neighbours
 from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, quotient
-from ssl_jax.optimizers import Clock, build_optimizer, schedule, step_clock
+from ssl_jax.optimizers import Clock, build_optimizer, drop_frozen, schedule, step_clock
 from ssl_jax.parallel import build_parallel
 
 # The run's seed is folded with one of these, so that no two uses of randomness share numbers.
@@ -313,7 +313,7 @@ def make_train_step(config, model, vocabulary, counts=None, teach=None):
 
         def gradients_of(batch, key):
             (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
-            return gradients, sums
+            return drop_frozen(config.optimizer, gradients), sums
 
         key = jax.random.fold_in(jax.random.fold_in(stream(config, DROPOUT), state["step"]), shard())
         if config.accumulate == 1:
