@@ -113,7 +113,7 @@ def base():
                 temperature=1.0,
                 cache="",  # folder that scripts/cache_teacher.py made of these runs' outputs; empty: they run along
             ),
-            init_from="",  # a finished run whose parameters this one starts from; 'teacher': the first of teacher.runs
+            init_from="",  # a finished run to start from; 'teacher': the first of teacher.runs; 'none' as '': none
             init_layers=(),  # which of its layers, from 0; (): all of them
             init_drop=(),  # its parameters that are left out, by name or part: 'pair', 'embeddings/segment'
             init_anew=(),  # ours that start from initial values, whatever it has
@@ -156,6 +156,7 @@ def base():
                 activation="none",  # of the pooled vector, before the classes are read from it; 'relu' and so on
                 bias=True,  # added to the classes
                 statistic="median",  # of several seeds, which one the paper reports: 'mean', 'median' or 'best'
+                dropout=-1.0,  # before the classes; below 0: model.dropout
             ),
             optimizer=dict(
                 name="bert_adam",  # 'gpt1_adam', 'adamw', 'lamb'
@@ -172,6 +173,12 @@ def base():
                 no_decay=r"norm|bias",
                 clip=1.0,
                 clip_by="global",  # the norm of all gradients; 'tensor': each one's own
+                # Rates of parts, which are called by their names, as in init_drop; see optimizers.scale_by_part.
+                layer_decay=1.0,  # a level's rate as a share of that of the level above it; the head has the whole
+                layer_decay_gap=0,  # levels counted between head and top layer though nothing is there
+                rates=(),  # 'REGEX=MULTIPLIER' of the rate, the first that matches: '^classifier=10'
+                frozen="",  # regex of what does not move at all
+                unfreeze=0.0,  # share of the run after which the next level down starts to move; 0: all move at once
             ),
             evals=dict(heldout=dict(module="mean", split="heldout", max_batches=0)),
             # How a run is cut over devices, watched and saved: nothing that changes what is computed.

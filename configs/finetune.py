@@ -1,19 +1,39 @@
-"""Fine-tuning on a task, for every paper's model. BERT's recipe: Devlin et al. 2018, sections 4 and A.3.
+"""Fine-tuning on a task, for every paper's model, with the paper's own recipe.
 
     .venv/bin/python scripts/train.py --config configs/finetune.py:bert-base,topics --workdir runs/topics
     ... --config configs/finetune.py:bert-base,jsonl --config.task.folder=FOLDER
+    ... --config configs/finetune.py:electra-small,rte --config.init_from=runs/electra-small    # 'none': from scratch
 
 A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/data/tasks.py; suffixes after
-them are the paper's, such as `smoke`.
+them are the paper's, such as `smoke`. What a recipe has no row for is BERT's.
 
-Section 4.1: a dense layer on the pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 as the
-learning rate (here the last one, `--config.optimizer.learning_rate` sets another). A.3: everything else, dropout
-among it, as in pre-training. Left open there and from run_classifier.py (google-research/bert, eedf5716): warm-up
-over the first 10 %, decay to 0, length 128, nothing masked. Dropout is the paper's own, 0.1 in BERT.
+BERT (Devlin et al. 2018, sections 4 and A.3), and DistilBERT and TinyBERT, which follow it. Section 4.1: a dense layer
+on the pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 as the learning rate (here the last
+one, `--config.optimizer.learning_rate` sets another); SQuAD and SWAG, sections 4.2 to 4.4, are rows of BERT. A.3:
+everything else, dropout among it, as in pre-training. Left open there and from run_classifier.py and run_squad.py
+(google-research/bert, eedf5716): warm-up over the first 10 %, decay to 0, lengths of 128 and 384, nothing masked.
+Dropout is the paper's own, 0.1 in BERT.
 
-The demos keep their batch of 16 and go through the examples as often. On topics, BERT's demo, held out and with 12
-classes (the largest has 18 %), one seed each: pre-trained 74.2 % at 5e-4, 72.9 % at 2e-4; with a trunk that nothing
-trained before 59.5 % at 5e-4, 42.5 % at 1e-3.
+ALBERT (Lan et al. 2019, Table 14): a row for each task, with the trunk's dropout and the classifier's. The form of Adam
+and of its decay is BERT's (google-research/albert, optimization.py). `v2` changes no row.
+
+ELECTRA (Clark et al. 2020, Table 7): rates that decay from layer to layer, 10 epochs of RTE and STS-B, no weight decay.
+There is no pooler: the classes are read from [CLS], after dropout (finetune/classification/classification_tasks.py in
+google-research/electra, 8a46635f). `release` is what configure_finetuning.py and model/optimization.py do otherwise: a
+rate of 1e-4 for small, weight decay 0.01, and a level too many between the head and the top layer, which its author
+calls a bug (`optimizers.factors`). Of the release alone, and not here: each pair of MRPC and STS-B in both orders,
+spans whose end is predicted from their start.
+
+GPT-1 (Radford et al. 2018, sections 3.2 and 4.1; opt.py and train.py in openai/finetune-transformer-lm, a69b5c43):
+rate 6.25e-5, batch 32, 3 epochs, warm-up over 0.2 %, decay to 0; the classes are read from the last token's vector,
+and the language model is trained on with half the weight. The released code averages its loss over each sequence
+first; ours is one mean over all tokens of the batch, so that longer texts weigh more (README, contract 4). Its
+sequences are as long as the longest example, at most 512; ours are 512. GPT-2 and GPT-3 were not fine-tuned: here as
+GPT-1.
+
+The demos keep their batch of 16 and their rate, and go through the examples as often. On topics, BERT's demo, held out
+and with 12 classes (the largest has 18 %), one seed each: pre-trained 74.2 % at 5e-4, 72.9 % at 2e-4; with a trunk that
+nothing trained before 59.5 % at 5e-4, 42.5 % at 1e-3.
 
 An encoder reads its first token, a causal model its last one; the tokenizer needs [PAD], [CLS] and [SEP].
 """
@@ -33,6 +53,28 @@ HEADS = (
     "generator_embeddings", "generator_encoder", "generator_mlm", "generator_baseline",
 )  # fmt: skip
 
+# BERT by task: learning rate, batch, epochs, length; section 4.1's of all others.
+BERT = {"squad": (5e-5, 32, 3.0, 384), "squad2": (5e-5, 48, 2.0, 384), "swag": (2e-5, 16, 3.0, 128)}
+GLUE = (2e-5, 32, 3.0, 128)
+# ALBERT's Table 14 by task: learning rate, batch, dropout, the classifier's dropout, steps, warm-up steps, length.
+ALBERT = {
+    "cola": (1e-5, 16, 0.0, 0.1, 5336, 320, 512),
+    "stsb": (2e-5, 16, 0.0, 0.1, 3598, 214, 512),
+    "sst2": (1e-5, 32, 0.0, 0.1, 20935, 1256, 512),
+    "mnli": (3e-5, 128, 0.0, 0.1, 10000, 1000, 512),
+    "qnli": (1e-5, 32, 0.0, 0.1, 33112, 1986, 512),
+    "qqp": (5e-5, 128, 0.1, 0.1, 14000, 1000, 512),
+    "rte": (3e-5, 32, 0.1, 0.1, 800, 200, 512),
+    "mrpc": (2e-5, 32, 0.0, 0.1, 800, 200, 512),
+    "wnli": (2e-5, 16, 0.1, 0.1, 2000, 250, 512),
+    "squad": (5e-5, 48, 0.0, 0.1, 3649, 365, 384),
+    "squad2": (3e-5, 48, 0.0, 0.1, 8144, 814, 512),
+    "race": (2e-5, 32, 0.1, 0.1, 12000, 1000, 512),
+}
+# ELECTRA's Table 7 by size: learning rate, layer decay; epochs and length by task.
+ELECTRA = {"small": (3e-4, 0.8), "base": (1e-4, 0.8), "large": (5e-5, 0.9), "demo": (1e-4, 0.8)}
+ELECTRA_TASKS = {"rte": (10.0, 128), "stsb": (10.0, 128), "squad": (2.0, 512), "squad2": (2.0, 512)}
+
 # What differs for the papers' demos.
 DEMO = {
     "batch_size": 16,
@@ -43,9 +85,81 @@ DEMO = {
 }
 
 
+def bert(size, task, release):
+    """BERT's values by key, which the other papers' change; `length` is the sequences'."""
+    del size, release
+    learning_rate, batch_size, epochs, length = BERT.get(task, GLUE)
+    return {
+        "batch_size": batch_size,
+        "length": length,
+        "task.epochs": epochs,
+        "model.pooler": "tanh",
+        "optimizer.name": "bert_adam",
+        "optimizer.learning_rate": learning_rate,
+        "optimizer.schedule": "linear",
+        "optimizer.warmup": 0.1,
+        "optimizer.epsilon": 1e-6,
+        "optimizer.weight_decay": 0.01,
+    }
+
+
+def albert(size, task, release):
+    del size, release
+    if task not in ALBERT:
+        return {}
+    learning_rate, batch_size, dropout, classifier_dropout, steps, warmup, length = ALBERT[task]
+    return {
+        "steps": steps,
+        "batch_size": batch_size,
+        "length": length,
+        "task.epochs": 0.0,
+        "task.dropout": classifier_dropout,
+        "model.dropout": dropout,
+        "model.attention_dropout": dropout,
+        "optimizer.learning_rate": learning_rate,
+        "optimizer.warmup": warmup / steps,
+    }
+
+
+def electra(size, task, release):
+    learning_rate, layer_decay = ELECTRA[size]
+    epochs, length = ELECTRA_TASKS.get(task, (3.0, 128))
+    return {
+        "batch_size": 32,
+        "length": length,
+        "task.epochs": epochs,
+        "model.pooler": "plain",
+        "optimizer.learning_rate": 1e-4 if release and size == "small" else learning_rate,
+        "optimizer.schedule": "linear_warmed",
+        "optimizer.weight_decay": 0.01 if release else 0.0,
+        "optimizer.layer_decay": layer_decay,
+        "optimizer.layer_decay_gap": int(release),
+    }
+
+
+def gpt(size, task, release):
+    del size, task, release
+    return {
+        "batch_size": 32,
+        "length": 512,
+        "task.epochs": 3.0,
+        "model.pooler": "plain",
+        "losses.clm": 0.5,
+        "optimizer.name": "gpt1_adam",
+        "optimizer.learning_rate": 6.25e-5,
+        "optimizer.schedule": "linear_warmed",
+        "optimizer.warmup": 0.002,
+        "optimizer.epsilon": 1e-8,
+    }
+
+
+RECIPES = {"albert": albert, "electra": electra, "gpt1": gpt, "gpt2": gpt, "gpt3": gpt}
+
+
 def smoke(config, name):
     """What the paper's `smoke` shrinks is shrunk already; the number of steps is fixed, too."""
     del name
+    config.steps = 20
     config.batch_size = 8
     config.task.epochs = 0.0
     config.optimizer.learning_rate = 1e-3
@@ -57,38 +171,30 @@ def get_config(variant="bert-base,topics"):
     paper, _, size = model.partition("-")
     check_choice(paper, PAPERS, "paper")
     config = importlib.import_module(f"configs.{paper}").get_config(",".join([size, *suffixes]))
+    recipe = bert(size, task, False)
+    if paper in RECIPES:
+        recipe |= RECIPES[paper](size, task, "release" in suffixes)
+    length = min(recipe.pop("length"), config.model.positions)
+    pooled = config.model.pooler != "none" or recipe["model.pooler"] == "plain"  # nothing of the pooler is new
     config.losses.update({name: 0.0 for name in config.losses})
     config.update(
         dict(
-            batch_size=32,
-            phases=dict(lengths=(min(128, config.model.positions),), shares=(1.0,)),
+            phases=dict(lengths=(length,), shares=(1.0,)),
             ramp=dict(start=0),
-            model=dict(pooler="tanh"),
             generator=dict(kind="none", first_stage=0.0),
             teacher=dict(runs=()),
             init_from="",  # a student's start is not its fine-tuning's
             init_layers=(),
-            init_drop=HEADS,
-            init_anew=("classifier",) if config.model.pooler != "none" else ("classifier", "pooler"),
+            # The head of a language model that is trained on is no part to leave out.
+            init_drop=tuple(name for name in HEADS if name != "clm" or not recipe.get("losses.clm")),
+            init_anew=("classifier",) if pooled else ("classifier", "pooler"),
             losses=dict(classify=1.0),
             corruption=dict(rate=0.0),
             data=dict(examples="task", borders=False),
-            task=dict(name=task, epochs=3.0),
-            optimizer=dict(
-                name="bert_adam",
-                learning_rate=2e-5,
-                schedule="linear",
-                clock="steps",
-                warmup=0.1,
-                decay_until=1.0,
-                floor=0.0,
-                b1=0.9,
-                b2=0.999,
-                epsilon=1e-6,
-                weight_decay=0.01,
-                clip=1.0,
-            ),
+            task=dict(name=task),
+            optimizer=dict(clock="steps", decay_until=1.0, floor=0.0, b1=0.9, b2=0.999, clip=1.0),
         )
     )
+    config.update_from_flattened_dict(recipe)
     changes = [smoke] if "smoke" in suffixes else []
     return common.finish(config, size, DEMO, changes)

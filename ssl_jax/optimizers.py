@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from ssl_jax.errors import UserError, check_choice
@@ -168,6 +169,159 @@ def clip_by_tensor_norm(most):
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
+def levels(params):
+    """How far below a task's head each parameter lies, by name.
+
+    0 are the heads, 1 is the top layer, L the lowest of L layers, L + 1 the embeddings and, as in ELECTRA
+    (model/optimization.py), the projection behind them. The final norm goes with the top layer, whose output it
+    scales; so does the pooler: it is no head, since pre-training has trained it, and reads the same output. A set of
+    parameters that several layers share lies where the topmost of them does. Where they share all they have, as in
+    ALBERT, the sets are what is counted as layers. Both of ELECTRA's trunks are counted each by itself.
+
+    Args:
+      params: `Model`'s, or a tree of the same names and shapes.
+
+    Returns:
+      name -> int array that broadcasts against the parameter: [sets, 1, ...] of stacked layers, [] of all others.
+    """
+    leaves, depth = jax.tree_util.tree_leaves_with_path(params), {}
+    for path, x in leaves:
+        if is_stacked(path):
+            trunk = path_name(path).split("/")[0]
+            depth[trunk] = max(depth.get(trunk, 0), x.shape[0])
+    made = {}
+    for path, x in leaves:
+        name = path_name(path)
+        part, *rest = name.split("/")
+        layers = depth.get(part.replace("embeddings", "encoder"), 0)
+        if is_stacked(path):
+            sets = x.shape[0]
+            topmost = -(-layers * np.arange(1, sets + 1) // sets)  # layer of each set, from 1
+            made[name] = (layers + 1 - topmost).reshape(-1, *[1] * (x.ndim - 1))
+        elif part.endswith("embeddings") or part.endswith("encoder") and rest[0] == "projection":
+            made[name] = np.array(layers + 1)
+        else:
+            made[name] = np.array(int(part.endswith("encoder") or part == "pooler"))
+    return made
+
+
+def _rules(config):
+    """(key, regex, multiplier) of `frozen` and of each entry of `rates`: the first that matches counts."""
+    rules = [("optimizer.frozen", config.frozen, 0.0)] if config.frozen else []
+    for entry in filter(None, ",".join(config.rates).split(",")):  # on a command line several are one string
+        pattern, _, number = entry.rpartition("=")
+        try:
+            multiplier = float(number)
+        except ValueError:
+            multiplier = -1.0
+        if not pattern or not 0 <= multiplier < np.inf:
+            raise UserError(
+                f"optimizer.rates: {entry!r} is not REGEX=MULTIPLIER with a number of 0 or more, as ^classifier=10"
+            )
+        rules.append(("optimizer.rates", pattern, multiplier))
+    for key, pattern, _ in rules:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UserError(f"{key}: {pattern!r} is no regular expression: {error}") from error
+    return rules
+
+
+def _spellings(path, x):
+    """The names of each tensor that a parameter holds; a layer of a stack is called by its number, too."""
+    name = path_name(path)
+    if not is_stacked(path):
+        return [(name,)]
+    return [(name, name.replace("layers/", f"layers/{number}/", 1)) for number in range(x.shape[0])]
+
+
+def factors(config, params):
+    """What the rate of each parameter is multiplied by; 0: it is frozen.
+
+    A task's head has the schedule's rate, what lies k levels below it has layer_decay^k of that (ELECTRA, section 3
+    and Table 7). The released code counts one level too many between the head and the top layer (layer_decay_gap 1),
+    where there once was a pooler: its top layer has layer_decay^2.
+
+    Args:
+      config: `layer_decay`, `layer_decay_gap`; `frozen`, a regex, and `rates`, 'REGEX=MULTIPLIER' each, which are
+        searched for in names such as 'encoder/layers/ffn/inner/kernel' and 'encoder/layers/3/ffn/inner/kernel'.
+      params: as for `levels`.
+
+    Returns:
+      name -> float64 array, of the shapes of `levels`.
+
+    Raises:
+      UserError: a regex is none or matches no parameter, a multiplier is none, nothing is left that moves.
+    """
+    rules = _rules(config)
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    called = {path_name(path): _spellings(path, x) for path, x in leaves}
+    for key, pattern, _ in rules:
+        if not any(re.search(pattern, name) for tensors in called.values() for names in tensors for name in names):
+            parts = ", ".join(dict.fromkeys(name.split("/")[0] for name in called))
+            raise UserError(f"{key}: {pattern!r} matches no parameter; their names begin with {parts}")
+
+    def given(names):
+        matching = (m for _, pattern, m in rules if any(re.search(pattern, name) for name in names))
+        return next(matching, 1.0)
+
+    made = {}
+    for name, level in levels(params).items():
+        below = level + config.layer_decay_gap * (level > 0)
+        made[name] = np.array([given(names) for names in called[name]]).reshape(level.shape) * config.layer_decay**below
+    if rules and not any(factor.any() for factor in made.values()):
+        raise UserError("optimizer.frozen and optimizer.rates freeze every parameter: nothing would be trained")
+    return made
+
+
+def drop_frozen(config, gradients):
+    """Gradients, with 0 for what is frozen: it counts in no norm, and XLA does not compute what nobody reads."""
+    if not config.frozen and not config.rates:
+        return gradients
+    moving = factors(config, gradients)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, gradient: jnp.where(moving[path_name(path)] > 0, gradient, 0), gradients
+    )
+
+
+def scale_by_part(config, clock):
+    """Every parameter's update times its factor, and 0 while it waits: `factors`, and `unfreeze`.
+
+    Gradual unfreezing (Howard and Ruder 2018, section 3.3): the heads move from the start, the level k below them
+    from the share k * unfreeze of the run on, the embeddings last.
+
+    Raises:
+      UserError: at `init`: from `factors`; the run is over before all levels move.
+    """
+
+    def init(params):
+        moving, level = factors(config, params), levels(params)
+        lowest = max(int((level[name] * (factor > 0)).max()) for name, factor in moving.items())
+        if config.unfreeze * lowest >= 1:
+            raise UserError(
+                f"optimizer.unfreeze={config.unfreeze}: {lowest} levels lie below the head, so that the lowest would "
+                f"never move; set it below {1 / lowest:.3g}, or name what shall not move in optimizer.frozen"
+            )
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None):
+        del params
+        given, level, now = factors(config, updates), levels(updates), clock.now(state.count)
+
+        def scale(path, update):
+            factor, start = given[path_name(path)], level[path_name(path)] * config.unfreeze * clock.total
+            if isinstance(clock.total, int):
+                start = np.round(start)
+            if config.unfreeze:
+                factor = jnp.where(now >= start, factor, 0.0)
+            return update * jnp.asarray(factor, update.dtype)
+
+        updates = jax.tree_util.tree_map_with_path(scale, updates)
+        return updates, optax.ScaleByScheduleState(state.count + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
 def build_optimizer(config, clock):
     """Clip by global norm (or tensor by tensor), Adam, decay by name, learning rate: in the order of BERT's
     optimization.py.
@@ -181,13 +335,18 @@ def build_optimizer(config, clock):
         adamw      optax's: m and v are corrected, before epsilon; decay has no such factor. GPT-3.
         lamb       rate (r + d p) ||p|| / ||r + d p||, no bias correction. ALBERT, `scale_by_trust_ratio`.
 
+    Where parts of the model have rates of their own (`scale_by_part`), all of the step has them, decay too. The clip
+    counts what is not frozen, as in the originals, which ask for no other gradients. What waits for its turn does
+    count, and its moments are kept meanwhile: without bias correction a layer whose Adam began when it is unfrozen
+    would take steps of up to 6 times its rate, in the middle of a run, where no warm-up is.
+
     Args:
-      config: `name`, `clip`, `clip_by`, `b1`, `b2`, `epsilon`, `weight_decay`, `no_decay` (a regex), and what
-        `schedule` reads.
+      config: `name`, `clip`, `clip_by`, `b1`, `b2`, `epsilon`, `weight_decay`, `no_decay` (a regex), what `schedule`
+        reads, and of parts `layer_decay`, `layer_decay_gap`, `rates`, `frozen` and `unfreeze`.
       clock: a `Clock`.
 
     Raises:
-      UserError: an unknown `name`; from `schedule`.
+      UserError: an unknown `name`; from `schedule`; at `init`, which sees the parameters, from `scale_by_part`.
     """
     check_choice(config.name, ("bert_adam", "gpt1_adam", "adamw", "lamb"), "optimizer.name")
     make_adam = optax.scale_by_adam if config.name == "adamw" else scale_by_bert_adam
@@ -200,10 +359,13 @@ def build_optimizer(config, clock):
 
     check_choice(config.clip_by, ("global", "tensor"), "optimizer.clip_by")
     clip = optax.clip_by_global_norm if config.clip_by == "global" else clip_by_tensor_norm
+    by_part = config.layer_decay != 1 or config.rates or config.frozen or config.unfreeze
     return optax.chain(
+        *([optax.stateless(lambda gradients, _: drop_frozen(config, gradients))] if by_part else []),
         clip(config.clip),
         make_adam(config.b1, config.b2, config.epsilon),
         optax.add_decayed_weights(config.weight_decay, lambda params: decayed(params, config.no_decay)),
         *([scale_by_trust_ratio(config.no_decay)] if config.name == "lamb" else []),
         optax.scale_by_learning_rate(rate),
+        *([scale_by_part(config, clock)] if by_part else []),
     )

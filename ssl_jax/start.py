@@ -37,7 +37,8 @@ TRAINED = {
 
 
 def resolve(config, workdir=None):
-    """The config with the entries of LISTS one by one, and the source's tokenizer where it names none.
+    """The config with the entries of LISTS one by one, an `init_from` of 'none' as '', and the source's tokenizer
+    where it names none.
 
     The source is `init_from`, or else the first teacher. Where it was trained on the same documents with a tokenizer
     of the same kind, that is the one that this run trains, too: the config stays as it is, and both share a prepared
@@ -51,6 +52,8 @@ def resolve(config, workdir=None):
       UserError: an entry is none; the source holds no run.
     """
     config = config.copy_and_resolve_references()
+    if config.init_from == "none":
+        config.init_from = ""
     for key in LISTS:
         # On a command line several names arrive as one string: 'mlm,pair'.
         config[key] = tuple(name for entry in config[key] for name in entry.split(",") if name)

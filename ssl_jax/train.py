@@ -32,7 +32,7 @@ from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.model import build_model, dummy_batch
 from ssl_jax.models.neighbours import attend_to_neighbours
 from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, quotient
-from ssl_jax.optimizers import Clock, build_optimizer, schedule, step_clock
+from ssl_jax.optimizers import Clock, build_optimizer, drop_frozen, schedule, step_clock
 from ssl_jax.parallel import build_parallel
 from ssl_jax.seeds import Seeds
 
@@ -141,11 +141,11 @@ AT_LEAST = {
         "keep_checkpoints", "seeds", "model.layers", "model.heads", "model.positions", "data.passes",
         "corruption.max_ngram"),
     0: ("seed", "data.max_documents", "corruption.max_predictions", "optimizer.weight_decay", "ramp.start",
-        "model.band", "task.epochs", "corruption.smoothing"),
+        "model.band", "task.epochs", "corruption.smoothing", "optimizer.layer_decay_gap"),
 }  # fmt: skip
 SHARES = ("model.dropout", "model.attention_dropout", "corruption.rate", "corruption.mask", "corruption.random",
-          "data.short", "data.heldout", "optimizer.warmup", "optimizer.floor", "optimizer.decay_until", "ramp.share",
-          "generator.first_stage")  # fmt: skip
+          "data.short", "data.heldout", "optimizer.warmup", "optimizer.floor", "optimizer.decay_until",
+          "optimizer.layer_decay", "optimizer.unfreeze", "ramp.share", "generator.first_stage")  # fmt: skip
 
 
 def check(config, phases, parallel):
@@ -161,6 +161,8 @@ def check(config, phases, parallel):
             raise UserError(f"{name}={values[name]}: a share lies between 0 and 1")
     if config.corruption.mask + config.corruption.random > 1:
         raise UserError("corruption.mask and corruption.random are shares of the same tokens: at most 1 together")
+    if config.task.dropout >= 1:
+        raise UserError(f"task.dropout={config.task.dropout}: a share below 1, or below 0 for that of the model")
     if config.optimizer.clip <= 0:
         raise UserError(f"optimizer.clip={config.optimizer.clip}: a norm above 0")
     pieces = parallel.batch_shards * config.accumulate
@@ -314,7 +316,7 @@ def make_train_step(config, model, vocabulary, counts=None, teach=None):
 
         def gradients_of(batch, key):
             (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
-            return gradients, sums
+            return drop_frozen(config.optimizer, gradients), sums
 
         key = jax.random.fold_in(jax.random.fold_in(stream(state["seed"], DROPOUT), state["step"]), shard())
         if config.accumulate == 1:

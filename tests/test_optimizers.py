@@ -8,7 +8,8 @@ import pytest
 import torch
 from ml_collections import ConfigDict
 
-from configs import bert
+from configs import albert as albert_config
+from configs import bert, finetune, gpt2
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import (
@@ -16,6 +17,8 @@ from ssl_jax.optimizers import (
     build_optimizer,
     clip_by_tensor_norm,
     decayed,
+    factors,
+    levels,
     path_name,
     scale_by_bert_adam,
     schedule,
@@ -34,6 +37,7 @@ def options(**changes):
         dict(
             name="bert_adam", learning_rate=0.3, schedule="linear", warmup=0.2, floor=0.0, decay_until=1.0,
             b1=0.9, b2=0.999, epsilon=1e-6, weight_decay=0.01, no_decay="norm|bias", clip=1.0, clip_by="global",
+            layer_decay=1.0, layer_decay_gap=0, rates=(), frozen="", unfreeze=0.0,
         )
         | changes
     )  # fmt: skip
@@ -362,3 +366,209 @@ def test_decay_reaches_matrices_and_tables_and_neither_norms_nor_biases():
         *(f"encoder/layers/ffn/{name}/kernel" for name in ("inner", "output")),
         *(f"{name}/dense/kernel" for name in ("pooler", "mlm", "pair")),
     }
+
+
+def shapes_of(module, variant, **changes):
+    """The parameters' names and shapes of a config's model."""
+    config = module.get_config(variant)
+    config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
+    return jax.eval_shape(lambda: initial_params(config, build_model(config)))
+
+
+def by_part(values):
+    """Values by parameter, as one for each distinct place: {'layers': [3, 2, 1], 'embeddings': 4, ...}."""
+    made = {}
+    for name, value in values.items():
+        part = "layers" if "/layers/" in name else "/".join(name.split("/")[: 1 + name.startswith("encoder/")])
+        value = value.reshape(-1).tolist()
+        made.setdefault(part, set()).add(tuple(value))
+    return {part: list(*values) if len(values) == 1 else sorted(values) for part, values in made.items()}
+
+
+LEVELS = {
+    "BERT": ((bert, "tiny,smoke", dict(model__layers=3)),
+             {"embeddings": [4], "layers": [3, 2, 1], "pooler": [1], "mlm": [0], "pair": [0]}),
+    "GPT-2": ((gpt2, "small,smoke", {}), {"embeddings": [3], "layers": [2, 1], "encoder/final_norm": [1]}),
+    "ELECTRA": ((finetune, "electra-small,topics,smoke", dict(task__classes=2)),
+                {"embeddings": [3], "encoder/projection": [3], "layers": [2, 1], "classifier": [0]}),
+    "ALBERT": ((albert_config, "base,smoke", dict(model__layers=4, losses__mlm=0.0, losses__sop=0.0)),
+               {"embeddings": [2], "encoder/projection": [2], "layers": [1], "pooler": [1]}),
+    "two groups": ((albert_config, "base,smoke", dict(model__layers=5, model__share_groups=2, losses__mlm=0.0)),
+                   {"embeddings": [3], "encoder/projection": [3], "layers": [2, 1], "pooler": [1], "pair": [0]}),
+    # Attention is in two sets, of layers 0 to 2 and 3 to 4; the feed-forward networks are five.
+    "shared attention": (
+        (bert, "tiny,smoke", dict(model__layers=5, model__share="attention", model__share_groups=2, losses__nsp=0.0)),
+        {"embeddings": [6], "layers": [(3, 1), (5, 4, 3, 2, 1)], "pooler": [1], "mlm": [0]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", LEVELS)
+def test_levels_are_counted_from_the_head_down(model):
+    (module, variant, changes), expected = LEVELS[model]
+    params = shapes_of(module, variant, **changes)
+    made = levels(params)
+    assert by_part(made) == expected
+    for path, x in jax.tree_util.tree_leaves_with_path(params):
+        assert np.broadcast_shapes(made[path_name(path)].shape, x.shape) == x.shape
+
+
+@pytest.mark.parametrize("size, suffix, gap", [("small", "", 0), ("large", "", 0), ("base", ",release", 1)])
+def test_layer_decay_is_electras(size, suffix, gap):
+    """Table 7 and model/optimization.py, name by name."""
+    config = finetune.get_config(f"electra-{size},topics{suffix}")
+    config.task.classes = 2
+    params = jax.eval_shape(lambda: initial_params(config, build_model(config)))
+    n, decay = config.model.layers, {"small": 0.8, "base": 0.8, "large": 0.9}[size]
+    depths = {"embeddings/": 0, "encoder/projection/": 0, "classifier/": n + 1 + gap}
+    depths |= {f"encoder/layers/{layer}/": layer + 1 for layer in range(n)}
+    made = factors(config.optimizer, params)
+    assert {part for name in made for part in depths if name.startswith(part)} <= set(depths)
+    for name, factor in made.items():
+        numbered = [name]
+        if "/layers/" in name:
+            numbered = [name.replace("layers", f"layers/{layer}") for layer in range(n)]
+        for tensor, value in zip(numbered, factor.reshape(-1), strict=True):
+            (depth,) = (depth for part, depth in depths.items() if tensor.startswith(part))
+            assert value == pytest.approx(decay ** (n + 1 + gap - depth), rel=1e-12), tensor
+    # The top layer, as the paper has it and as the release does.
+    assert made["encoder/layers/ffn/inner/kernel"].reshape(-1)[-1] == pytest.approx(decay ** (1 + gap))
+
+
+TREE = {
+    "embeddings/token": (5, 3),
+    "encoder/layers/ffn/kernel": (3, 3, 4),
+    "encoder/layers/ffn/bias": (3, 4),
+    "pooler/dense/kernel": (3, 3),
+    "classifier/dense/kernel": (3, 2),
+    "classifier/dense/bias": (2,),
+}
+
+
+def mapped(mapping):
+    """A function under vmap or pmap, on two copies of everything; the second one's results."""
+
+    def run(function):
+        both = mapping(function)
+        return lambda *x: jax.tree.map(lambda x: np.asarray(x)[1], both(*jax.tree.map(lambda x: np.stack([x, x]), x)))
+
+    return run
+
+
+def walk(config, steps=1, names=tuple(TREE), clock=CLOCK, transform=jax.jit):
+    """The updates of TREE's parameters in each of so many steps, of the same gradients whatever the config."""
+    random = np.random.default_rng(0)
+    draw = lambda: {name: random.normal(size=shape).astype(np.float32) for name, shape in TREE.items()}  # noqa: E731
+    params, *gradients = ({name: tree[name] for name in names} for tree in [draw() for _ in range(steps + 1)])
+    optimizer = build_optimizer(config, clock)
+    step = transform(lambda gradients, state, params: optimizer.update(gradients, state, params))
+    state, made = optimizer.init(params), []
+    for gradient in gradients:
+        updates, state = step(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        made.append(updates)
+    return made
+
+
+# What is between the names of TREE's parameters, in its order, and the schedule's rate; of layers from the lowest.
+FACTORS = {
+    "layer-decay": (dict(layer_decay=0.5), [1 / 16, [1 / 8, 1 / 4, 1 / 2], [1 / 8, 1 / 4, 1 / 2], 1 / 2, 1, 1]),
+    "gap": (dict(layer_decay=0.5, layer_decay_gap=1),
+            [1 / 32, [1 / 16, 1 / 8, 1 / 4], [1 / 16, 1 / 8, 1 / 4], 1 / 4, 1, 1]),
+    "head": (dict(rates=("^classifier=10",)), [1, [1, 1, 1], [1, 1, 1], 1, 10, 10]),
+    "first-match": (dict(rates=("bias=3", "^classifier|layers=2")), [1, [2, 2, 2], [3, 3, 3], 1, 2, 3]),
+    "one-string": (dict(rates=("token=0.5,ffn/kernel=2",)), [0.5, [2, 2, 2], [1, 1, 1], 1, 1, 1]),
+    "equals-sign": (dict(rates=("(?=emb)=0.5",)), [0.5, [1, 1, 1], [1, 1, 1], 1, 1, 1]),
+    "one-layer": (dict(rates=("layers/1/ffn/kernel=4",)), [1, [1, 4, 1], [1, 1, 1], 1, 1, 1]),
+    "both": (dict(rates=("layers=4",), layer_decay=0.5), [1 / 16, [1 / 2, 1, 2], [1 / 2, 1, 2], 1 / 2, 1, 1]),
+    "rate-0": (dict(rates=("^emb=0",)), [0, [1, 1, 1], [1, 1, 1], 1, 1, 1]),
+    "frozen": (dict(frozen="^emb"), [0, [1, 1, 1], [1, 1, 1], 1, 1, 1]),
+    "frozen-layers": (dict(frozen="^emb|layers/[01]/"), [0, [0, 0, 1], [0, 0, 1], 1, 1, 1]),
+    "frozen-first": (dict(frozen="token", rates=("^emb=9",)), [0, [1, 1, 1], [1, 1, 1], 1, 1, 1]),
+}  # fmt: skip
+PLAIN = dict(schedule="constant", warmup=0.0)
+
+
+@pytest.mark.parametrize("name", ["bert_adam", "gpt1_adam", "adamw", "lamb"])
+def test_a_step_is_the_named_multiple_of_what_it_was(name):
+    # Without a clip, in whose norm frozen gradients do not count; decay is a good part of a step.
+    usual = PLAIN | dict(name=name, clip=1e9, weight_decay=5.0)
+    (plain,) = walk(options(**usual))
+    for what, (changes, expected) in FACTORS.items():
+        (made,) = walk(options(**usual, **changes), transform=lambda function: function)
+        for (tensor, shape), factor in zip(TREE.items(), expected, strict=True):
+            factor = np.array(factor)
+            factor = factor.reshape(factor.shape + (1,) * (len(shape) - 1) * factor.ndim)
+            np.testing.assert_allclose(
+                made[tensor], factor * plain[tensor], rtol=1e-5, atol=1e-7 * np.all(factor), err_msg=f"{what}: {tensor}"
+            )
+
+
+def test_what_is_frozen_has_no_part_in_the_norm():
+    # Epsilon is large, so that Adam does not take the clip's factor out again.
+    usual = PLAIN | dict(epsilon=0.1)
+    made = walk(options(**usual, frozen="^embeddings|^encoder"), steps=3)
+    alone = walk(options(**usual), steps=3, names=[name for name in TREE if not name.startswith("e")])
+    for ours, theirs in zip(made, alone, strict=True):
+        for name, update in theirs.items():
+            np.testing.assert_allclose(ours[name], update, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "transform, clock",
+    [
+        (jax.jit, CLOCK),
+        (jax.jit, Clock(10.0, lambda step: step * 0.5)),
+        (mapped(lambda function: jax.jit(jax.vmap(function))), CLOCK),
+        (mapped(jax.pmap), CLOCK),
+    ],
+    ids=["steps", "tokens", "vmap", "pmap"],
+)
+def test_levels_are_unfrozen_one_after_the_other_from_the_top(transform, clock):
+    # A tenth of 20 steps a level: the step that each of TREE's parameters starts at.
+    starts = [8, [6, 4, 2], [6, 4, 2], 2, 0, 0]
+    usual = PLAIN | dict(weight_decay=0.0, frozen="bias")  # a frozen one stays as it is
+    plain, made = walk(options(**usual), 10), walk(options(**usual, unfreeze=0.1), 10, clock=clock, transform=transform)
+    for step, (ours, theirs) in enumerate(zip(made, plain, strict=True)):
+        for (name, shape), start in zip(TREE.items(), starts, strict=True):
+            moving = np.array(start) <= step
+            moving = moving.reshape(moving.shape + (1,) * (len(shape) - 1) * moving.ndim)
+            # Its moments are those of a layer that was never frozen.
+            np.testing.assert_allclose(ours[name], theirs[name] * moving, rtol=1e-5, err_msg=f"{name}, step {step}")
+
+
+def test_what_waits_does_not_decay():
+    config = options(**PLAIN, unfreeze=0.1, weight_decay=5.0)
+    made = walk(config, 9)
+    assert all((updates["embeddings/token"] == 0).all() for updates in made[:8])
+    assert (made[8]["embeddings/token"] != 0).all()
+
+
+NO_RATE = "is not REGEX=MULTIPLIER with a number of 0 or more"
+REFUSED = {
+    "misspelt frozen": (dict(frozen="^embedings"), r"optimizer.frozen: '\^embedings' matches no parameter; their "
+                        "names begin with classifier, embeddings, encoder, pooler"),
+    "misspelt rate": (dict(rates=("^classifier=2", "layers/3/=2")), "rates: 'layers/3/' matches no parameter"),
+    "no number": (dict(rates=("^classifier",)), rf"optimizer.rates: '\^classifier' {NO_RATE}"),
+    "a word": (dict(rates=("^classifier=ten",)), NO_RATE),
+    "no regex": (dict(rates=("=2",)), NO_RATE),
+    "below 0": (dict(rates=("^classifier=-1",)), NO_RATE),
+    "not a number": (dict(rates=("^classifier=nan",)), NO_RATE),
+    "no regular expression": (dict(frozen="("), r"optimizer.frozen: '\(' is no regular expression: missing \)"),
+    "everything": (dict(frozen="."), "freeze every parameter: nothing would be trained"),
+    "too slow": (dict(unfreeze=0.25), "optimizer.unfreeze=0.25: 4 levels lie below the head, .* set it below 0.25"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_part_that_is_none_is_refused(what):
+    changes, message = REFUSED[what]
+    with pytest.raises(UserError, match=message) as error:
+        walk(options(**changes))
+    assert "\n" not in str(error.value)
+
+
+def test_the_state_is_as_it_was_where_no_part_has_a_rate_of_its_own():
+    """Checkpoints of runs that say nothing of parts go on."""
+    params = {"kernel": jnp.zeros(2)}
+    plain, parts = (build_optimizer(options(**changes), CLOCK).init(params) for changes in ({}, {"layer_decay": 0.5}))
+    assert len(plain) == 4 and len(parts) == 6

@@ -259,7 +259,7 @@ def test_a_tokenizer_without_separators_is_refused():
 def test_dropout_comes_before_the_classes():
     config = build_model(finetune.get_config("bert-tiny,topics,smoke")).config
     assert isinstance(config, TransformerConfig) and config.dropout == 0.1
-    head, pooled = ClassHead(config, 32), jnp.ones((50, 32))
+    head, pooled = ClassHead(config, 32, dropout=0.1), jnp.ones((50, 32))
     params = {"params": {"dense": {"kernel": jnp.eye(32), "bias": jnp.zeros(32)}}}
     np.testing.assert_array_equal(head.apply(params, pooled), pooled)
     dropped = head.apply(params, pooled, rngs={"dropout": jax.random.key(0)})
@@ -271,19 +271,17 @@ def test_dropout_comes_before_the_classes():
 def test_every_papers_model_can_be_tuned(paper, data_root):
     config = finetune.get_config(f"{paper}-demo,topics,smoke")
     config.data.root = data_root
-    assert [name for name, weight in config.losses.items() if weight] == ["classify"]
+    language = ("clm",) if config.model.causal else ()  # GPT-1's auxiliary objective (section 3.2)
+    assert {name: weight for name, weight in config.losses.items() if weight} == {"classify": 1.0} | dict.fromkeys(language, 0.5)
     assert loop.example_kind(config) == "task" and not loop.masks(config)
     assert (config.teacher.runs, config.init_from, config.init_layers) == ((), "", ())
     phases = loop.plan_phases(config)
     assert [(phase.first, phase.last, phase.length, phase.batch_size) for phase in phases] == [(0, 20, 64, 8)]
     model = build_model(tasks.resolve(config))
-    assert (model.heads, model.classes, model.generator) == (("classes",), (12, "none", True), None)
-    # The trunk, and per sequence the pooler and the classes.
-    plain = flops.flops_per_token(model.clone(heads=()), 64, 0)
+    assert (model.heads, model.classes, model.generator) == (("classes", *language), (12, "none", True), None)
+    # The trunk, the language model, and per sequence the pooler and the classes.
+    plain = flops.flops_per_token(model.clone(heads=language), 64, 0)
     assert flops.flops_per_token(model, 64, 0) == pytest.approx(plain + 6 * 12 * 32 / 64)
-    if config.model.causal:  # GPT-1's auxiliary objective (section 3.2)
-        config.losses.clm = 0.5
-        assert build_model(config).heads == ("classes", "clm")
 
 
 def test_a_rate_of_zero_leaves_the_batch_as_it_is(smoke_config):

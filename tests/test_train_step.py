@@ -11,6 +11,7 @@ import pytest
 from configs import bert
 from ssl_jax import train
 from ssl_jax.models.model import build_model
+from ssl_jax.optimizers import build_optimizer, step_clock
 from ssl_jax.parallel import build_parallel
 from ssl_jax.tokenizers import Vocabulary
 
@@ -54,6 +55,24 @@ def test_the_pass_that_only_weighs_the_batch_costs_nothing(parts, compiled_step)
     one, whole = (program.cost_analysis()["flops"] for program in (forward, compiled_step))
     # Forward, and two products back for each: 3, and the optimizer. A second forward pass would make it 4.
     assert whole < 3.6 * one
+
+
+def test_a_frozen_trunk_costs_no_backward_pass(parts, compiled_step):
+    config, vocabulary, model, state, batch = parts
+    config = config.copy_and_resolve_references()
+    config.optimizer.frozen = "^(embeddings|encoder)/"
+    optimizer = build_optimizer(config.optimizer, step_clock(config.steps))
+    state = state | {"optimizer": optimizer.init(state["params"])}
+    step = jax.jit(functools.partial(train.make_train_step(config, model, vocabulary), total=lambda x: x, shard=lambda: 0))
+    compiled = step.lower(state, batch).compile()
+    whole, frozen = (program.cost_analysis()["flops"] for program in (compiled_step, compiled))
+    assert frozen < 0.45 * whole  # forward is a third
+    state, _ = compiled(state, batch)
+    # The norm that is logged is the one that the clip sees.
+    moments = state["optimizer"][2].mean
+    assert not any(x.any() for name in ("embeddings", "encoder") for x in jax.tree.leaves(moments[name]))
+    total, _ = state["sums"]["gradient_norm"]
+    np.testing.assert_allclose(min(total, 1.0), 10 * optax.global_norm(moments), rtol=1e-4)  # b1 is 0.9
 
 
 def test_dropout_is_on_in_training_and_differs_between_steps_and_devices(parts):

@@ -112,18 +112,19 @@ class ClassHead(nn.Module):
     """The classes of a task from the pooled vector, after dropout: [B, H] to [B, C], float32 (run_classifier.py).
 
     TinyBERT's release reads them from ReLU(pooled), without dropout (transformer/modeling.py). One class makes a
-    score: of a regression, or of one of several choices.
+    score: of a regression, or of one of several choices. ALBERT's rate of dropout here is not the trunk's (Table 14).
     """
 
     config: TransformerConfig
     classes: int
     activation: str = "none"
     bias: bool = True
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, pooled):
         if self.activation == "none":
-            pooled = Dropout(self.config.dropout)(pooled)
+            pooled = Dropout(self.dropout)(pooled)
         pooled = ACTIVATIONS[self.activation](pooled)
         return self.config.dense(self.classes, "dense", bias=self.bias)(pooled).astype(jnp.float32)
 
@@ -133,10 +134,11 @@ class TokenClassHead(nn.Module):
 
     config: TransformerConfig
     classes: int
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, encoded):
-        x = Dropout(self.config.dropout)(encoded)
+        x = Dropout(self.dropout)(encoded)
         return self.config.dense(self.classes, "dense")(x).astype(jnp.float32)
 
 

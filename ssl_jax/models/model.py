@@ -36,6 +36,7 @@ class Model(nn.Module):
     # How many; the activation before 'classes' and 'choice', and whether these have a bias, see `heads.ClassHead`.
     classes: tuple[int, str, bool] = (0, "none", True)
     projection: tuple[str, int] = ("none", 0)  # kind and width of 'fit', see `heads.Projection`
+    dropout: float = 0.0  # before a task's classes
 
     def setup(self):
         config, generator = self.config, self.generator
@@ -57,11 +58,11 @@ class Model(nn.Module):
         if "pair" in self.heads:
             self.pair = heads.PairHead(config)
         if "classes" in self.heads:
-            self.classifier = heads.ClassHead(config, *self.classes)
+            self.classifier = heads.ClassHead(config, *self.classes, self.dropout)
         if "choice" in self.heads:
-            self.choice = heads.ClassHead(config, 1, *self.classes[1:])
+            self.choice = heads.ClassHead(config, 1, *self.classes[1:], self.dropout)
         if "token_classes" in self.heads:
-            self.token_classes = heads.TokenClassHead(config, self.classes[0])
+            self.token_classes = heads.TokenClassHead(config, self.classes[0], self.dropout)
         if "span" in self.heads:
             self.span = heads.SpanHead(config)
         if "replaced" in self.heads:
@@ -194,15 +195,16 @@ def build_model(config):
     generator = build_generator(config.generator, trunk, losses)
     if own_language and generator is not None:
         raise UserError("losses.soft_targets and soft_predictions read the trunk's own logits: set generator.kind=none")
-    classes = (0, "none", True)
+    classes, dropout = (0, "none", True), 0.0
     if needed & {"classes", "choice", "token_classes"}:
         classes = (config.task.classes, config.task.activation, config.task.bias)
+        dropout = trunk.dropout if config.task.dropout < 0 else config.task.dropout
         check_choice(classes[1], ACTIVATIONS, "task.activation")
     projection = ("none", 0)
     if "fit" in needed:
         projection = (config.teacher.projection, config.teacher.hidden_size)
         check_choice(projection[0], ("two", "one", "each", "none"), "teacher.projection")
-    return Model(trunk, tuple(sorted(needed)), generator, classes, projection)
+    return Model(trunk, tuple(sorted(needed)), generator, classes, projection, dropout)
 
 
 def build_generator(config, trunk, losses):

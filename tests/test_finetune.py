@@ -1,0 +1,171 @@
+"""The papers' recipes for fine-tuning: the numbers they print, and that each of them trains."""
+
+import re
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from configs import finetune
+from ssl_jax import objectives, runs
+from ssl_jax import train as loop
+from ssl_jax.data import batches, tasks
+from ssl_jax.errors import UserError
+from ssl_jax.models.model import build_model
+from ssl_jax.optimizers import path_name, schedule, step_clock
+from tests.test_batches import VOCABULARY
+from tests.test_systems import take_steps
+from tests.test_tasks import make_store, write_lines
+
+# ALBERT, Table 14: learning rate, batch, dropout, the classifier's, steps, warm-up steps, length.
+TABLE_14 = """
+    cola   1e-5  16 0   .1  5336  320 512
+    stsb   2e-5  16 0   .1  3598  214 512
+    sst2   1e-5  32 0   .1 20935 1256 512
+    mnli   3e-5 128 0   .1 10000 1000 512
+    qnli   1e-5  32 0   .1 33112 1986 512
+    qqp    5e-5 128 .1  .1 14000 1000 512
+    rte    3e-5  32 .1  .1   800  200 512
+    mrpc   2e-5  32 0   .1   800  200 512
+    wnli   2e-5  16 .1  .1  2000  250 512
+    squad  5e-5  48 0   .1  3649  365 384
+    squad2 3e-5  48 0   .1  8144  814 512
+    race   2e-5  32 .1  .1 12000 1000 512
+"""
+ROWS = {task: list(map(float, row)) for task, *row in map(str.split, TABLE_14.strip().splitlines())}
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_alberts_recipes_are_those_of_its_table(task):
+    learning_rate, batch_size, dropout, classifier_dropout, steps, warmup, length = ROWS[task]
+    config = finetune.get_config(f"albert-xxlarge,{task}")
+    model = config.model
+    assert (config.steps, config.batch_size, config.task.epochs) == (steps, batch_size, 0)
+    assert (model.dropout, model.attention_dropout) == (dropout, dropout)
+    assert build_model(config).dropout == classifier_dropout
+    assert config.phases.lengths == (length,) and config.task.name == task and model.pooler == "tanh"
+    rate = schedule(config.optimizer, step_clock(config.steps))
+    # Within the warm-up the rate grows by a step's share of the peak; at its end the decay takes over.
+    assert float(rate(warmup - 1)) == pytest.approx(learning_rate * (warmup - 1) / warmup)
+    assert float(rate(warmup)) == pytest.approx(learning_rate * (1 - warmup / steps))
+
+
+def recipe(variant):
+    config = finetune.get_config(variant)
+    made = config.optimizer
+    shape = (made.name, made.schedule, made.warmup, made.epsilon, made.weight_decay, config.model.pooler)
+    return (made.learning_rate, config.batch_size, config.task.epochs, *config.phases.lengths), shape, config
+
+
+BERT = ("bert_adam", "linear", 0.1, 1e-6, 0.01, "tanh")
+ELECTRA = ("bert_adam", "linear_warmed", 0.1, 1e-6, 0.0, "plain")
+RELEASE = ("bert_adam", "linear_warmed", 0.1, 1e-6, 0.01, "plain")
+GPT = ("gpt1_adam", "linear_warmed", 0.002, 1e-8, 0.01, "plain")
+RECIPES = {
+    "bert-base,mnli": ((2e-5, 32, 3.0, 128), BERT, 1.0, 0),
+    "bert-large,squad": ((5e-5, 32, 3.0, 384), BERT, 1.0, 0),
+    "bert-large,squad2,release": ((5e-5, 48, 2.0, 384), BERT, 1.0, 0),
+    "bert-large,swag": ((2e-5, 16, 3.0, 128), BERT, 1.0, 0),
+    "distilbert-base,rte": ((2e-5, 32, 3.0, 128), BERT, 1.0, 0),
+    "tinybert-4-312,squad": ((5e-5, 32, 3.0, 384), BERT, 1.0, 0),
+    "albert-base,topics": ((2e-5, 32, 3.0, 128), BERT, 1.0, 0),
+    "electra-small,mnli": ((3e-4, 32, 3.0, 128), ELECTRA, 0.8, 0),
+    "electra-base,rte": ((1e-4, 32, 10.0, 128), ELECTRA, 0.8, 0),
+    "electra-large,stsb": ((5e-5, 32, 10.0, 128), ELECTRA, 0.9, 0),
+    "electra-large,squad2": ((5e-5, 32, 2.0, 512), ELECTRA, 0.9, 0),
+    "electra-small,mnli,release": ((1e-4, 32, 3.0, 128), RELEASE, 0.8, 1),
+    "electra-large,mnli,release": ((5e-5, 32, 3.0, 128), RELEASE, 0.9, 1),
+    "gpt1-base,mnli": ((6.25e-5, 32, 3.0, 512), GPT, 1.0, 0),
+    "gpt2-small,sst2": ((6.25e-5, 32, 3.0, 512), GPT, 1.0, 0),
+}
+
+
+@pytest.mark.parametrize("variant", RECIPES)
+def test_the_other_papers_recipes(variant):
+    numbers, shape, layer_decay, gap = RECIPES[variant]
+    made, made_shape, config = recipe(variant)
+    assert (made, made_shape) == (numbers, shape)
+    assert (config.optimizer.layer_decay, config.optimizer.layer_decay_gap) == (layer_decay, gap)
+    assert (config.model.dropout, config.model.attention_dropout) == (0.1, 0.1)
+    assert build_model(config).dropout == 0.1 and config.optimizer.clip == 1
+    assert config.losses.classify == 1 and config.losses.clm == (0.5 if config.model.causal else 0)
+    assert ("clm" in config.init_drop) != bool(config.losses.clm)
+    assert ("pooler" in config.init_anew) == variant.startswith("distilbert")
+
+
+def test_a_demo_keeps_its_length_and_smoke_its_steps():
+    made, _, config = recipe("albert-demo,race")
+    assert made == (5e-4, 16, 0.0, 64)
+    made, _, config = recipe("albert-base,race,smoke")
+    assert made == (1e-3, 8, 0.0, 64) and config.steps == 20
+
+
+@pytest.mark.parametrize("rate, expected", [(-1.0, 0.2), (0.0, 0.0), (0.3, 0.3)])
+def test_the_head_has_its_own_dropout_or_the_trunks(rate, expected):
+    config = finetune.get_config("bert-tiny,topics,smoke")
+    config.update_from_flattened_dict({"model.dropout": 0.2, "task.dropout": rate, "task.classes": 3})
+    for head, name in (("classes", "classifier"), ("choice", "choice"), ("token_classes", "token_classes")):
+        config.heads = (head,)
+        assert getattr(build_model(config).bind({}), name).dropout == expected
+    config.task.dropout = 1.0
+    with pytest.raises(UserError, match="task.dropout=1.0: a share below 1"):
+        loop.check(config, loop.plan_phases(config), loop.build_parallel(config.parallel))
+
+
+def test_the_language_model_is_trained_on_with_the_texts_own_tokens():
+    """GPT-1, section 3.2: every token but the first of a row is asked for, of padding none."""
+    config = finetune.get_config("gpt1-base,topics,smoke")
+    store, texts = make_store(21)
+    batch = loop.make_corrupt(config, VOCABULARY)(batches.TaskEvaluation(store, VOCABULARY, 64, 8)(2))
+    lengths = [min(64, 2 + len(a) + (len(b) + 1 if b else 0)) for a, b in texts[16:]] + [0] * 3
+    assert np.asarray(batch["weights"]).sum(1).tolist() == [max(0, length - 1) for length in lengths]
+    for row, length in enumerate(lengths):
+        asked = np.asarray(batch["targets"])[row, : max(0, length - 1)]
+        assert asked.tolist() == batch["tokens"][row, 1:length].tolist() and 0 not in asked
+    # One mean over all of the batch's tokens.
+    logits = np.random.default_rng(0).normal(size=(8, 64, VOCABULARY.size)).astype(np.float32)
+    term = objectives.OBJECTIVES["clm"]({"clm_logits": logits}, batch)
+    losses = [
+        np.log(np.exp(logits[row, place].astype(float)).sum()) - logits[row, place, batch["tokens"][row, place + 1]]
+        for row, length in enumerate(lengths) for place in range(length - 1)
+    ]  # fmt: skip
+    assert float(term.sum / term.weight) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+@pytest.fixture
+def jsonl(tmp_path, data_root):
+    """What makes a smoke config of the task 'jsonl' cheap; all papers share BERT's tokenizer, which has [CLS]."""
+    lines = [{"text": f"the {word} of london .", "label": word} for word in ("city", "river")]
+    for split in ("train", "heldout"):
+        write_lines(tmp_path / f"{split}.jsonl", lines)
+    return {"task.folder": str(tmp_path), "data.root": data_root, "data.tokenizer.kind": "wordpiece",
+            "batch_size": 4, "model.layers": 1, "phases.lengths": (16,)}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["albert-base", "gpt2-small"])
+def test_every_recipe_takes_a_step(model, jsonl):
+    config = finetune.get_config(f"{model},jsonl,smoke")
+    config.update_from_flattened_dict(jsonl)
+    made = take_steps(tasks.resolve(config))
+    assert made["loss"] == pytest.approx(sum(w * made[f"{name}_loss"] for name, w in config.losses.items() if w))
+    assert made["classify_loss"] == pytest.approx(np.log(2), abs=0.3) and made["gradient_norm"] > 0
+
+
+def test_parts_wait_and_stay_through_the_real_entry_point(jsonl, tmp_path):
+    """ELECTRA's recipe over a mesh, from scratch: of 6 steps the layer moves in the last 3, the tables in the last."""
+    config = finetune.get_config("electra-small,jsonl,smoke")
+    changes = {"steps": 6, "log_every": 6, "evaluate_every": 6, "checkpoint_every": 3, "init_from": "none"}
+    changes |= {"optimizer.unfreeze": 0.45, "optimizer.frozen": "embeddings/position|ffn"}
+    changes |= {"optimizer.schedule": "constant", "optimizer.warmup": 0.0}
+    changes |= {"parallel.mode": "mesh", "parallel.fsdp": 2, "parallel.tensor": 2}
+    config.update_from_flattened_dict(jsonl | changes)
+    loop.train(config, tmp_path / "run")
+    for step, moving in ((6, "^(?!.*(position|ffn))"), (3, "^classifier")):
+        run = runs.load_run(tmp_path / "run")
+        assert run.step == step and run.config.init_from == ""
+        start = jax.jit(lambda: loop.initial_params(config, run.model))()  # noqa: B023
+        moved = jax.tree.map(lambda a, b: (a != b).any(), start, run.params)
+        for path, flag in jax.tree_util.tree_leaves_with_path(moved):
+            assert flag == bool(re.search(moving, path_name(path))), (step, path_name(path))
+        shutil.rmtree(tmp_path / f"run/checkpoints/{step}")
