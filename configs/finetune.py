@@ -74,6 +74,7 @@ def get_config(variant="bert-base,topics"):
             corruption=dict(rate=0.0),
             data=dict(examples="task", borders=False),
             task=dict(name=task, epochs=3.0),
+            evals=dict(heldout=dict(module="task")),
             optimizer=dict(
                 name="bert_adam",
                 learning_rate=2e-5,

@@ -31,7 +31,7 @@ from ssl_jax.data.files import replacing
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.model import build_model, dummy_batch
 from ssl_jax.models.neighbours import attend_to_neighbours
-from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, quotient
+from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, PREDICTS, quotient
 from ssl_jax.optimizers import Clock, build_optimizer, schedule, step_clock
 from ssl_jax.parallel import build_parallel
 
@@ -187,6 +187,10 @@ def check(config, phases, parallel):
     for name, options in config.evals.items():
         modules = [module.name for module in pkgutil.iter_modules(evaluators.__path__)]
         check_choice(options.module, modules, f"module of evals.{name}")
+        if options.module == "task" and task_logits(config) is None:
+            raise UserError(
+                f"evals.{name}.module=task needs a loss on a task's labels ({', '.join(PREDICTS)}): set module=mean"
+            )
 
 
 def check_vocabulary(config, vocabulary):
@@ -247,21 +251,27 @@ def make_corrupt(config, vocabulary, counts=None):
     return corrupt
 
 
-def make_terms(config, model, teach=None):
-    """Returns the pure `terms(params, batch, rngs, teachers)`: name -> Term of every objective with a weight.
+def make_forward(config, model, teach=None):
+    """Returns the pure `forward(params, batch, rngs, teachers)`: `out`, and name -> Term of every objective with a weight.
 
     `teach(out, batch, teachers)` makes `out['teacher']`, see distill.py; None: no objective reads it.
     """
     names = [name for name, weight in config.losses.items() if weight]
     options = {name: {key: config.teacher[key] for key in OPTIONS.get(name, ())} for name in names}
 
-    def terms(params, batch, rngs, teachers=()):
+    def forward(params, batch, rngs, teachers=()):
         out = model.apply({"params": params}, batch, rngs=rngs)
         if teach is not None:
             out["teacher"] = teach(out, batch, teachers)
-        return {name: OBJECTIVES[name](out, batch, **options[name]) for name in names}
+        return out, {name: OBJECTIVES[name](out, batch, **options[name]) for name in names}
 
-    return terms
+    return forward
+
+
+def make_terms(config, model, teach=None):
+    """Returns the pure `terms(params, batch, rngs, teachers)`, the terms of `make_forward` alone."""
+    forward = make_forward(config, model, teach)
+    return lambda params, batch, rngs, teachers=(): forward(params, batch, rngs, teachers)[1]
 
 
 def sums_of(terms):
@@ -356,6 +366,32 @@ def make_measure(config, model, vocabulary, counts=None, teach=None):
     return measure
 
 
+def task_logits(config):
+    """The key of `out` that holds the logits of a config's task; None where no loss reads any."""
+    return next((logits for name, logits in PREDICTS.items() if config.losses[name]), None)
+
+
+def make_predict(config, model, vocabulary, counts=None, teach=None):
+    """Returns the pure `predict(params, batch, teachers, total, shard)`: `measure`'s sums, and a task's logits [B, ...].
+
+    The logits are those of all rows of the global batch, in their order, on every device.
+    """
+    corrupt, forward = make_corrupt(config, vocabulary, counts), make_forward(config, model, teach)
+    logits = task_logits(config)
+
+    def predict(params, batch, teachers=(), *, total, shard):
+        out, terms = forward(params, corrupt(batch), {}, teachers)
+        return total(sums_of(terms)), every_row(out[logits], total, shard)
+
+    return predict
+
+
+def every_row(x, total, shard):
+    """The rows of all devices in the place of this one's: [b, ...] to [devices * b, ...], where they were in the batch."""
+    rows = jnp.zeros((total(1), *x.shape), x.dtype).at[shard()].set(x)
+    return total(rows).reshape(-1, *x.shape[1:])
+
+
 def stream(config, use):
     """The key of one use of randomness in this run."""
     return jax.random.fold_in(jax.random.key(config.seed), use)
@@ -390,15 +426,12 @@ def initial_state(config, model, vocabulary):
     }
 
 
-def build_evaluators(config, measure, kind, parallel, vocabulary, stores, lengths, attach):
+def build_evaluators(setting):
     """name -> evaluator: the module of ssl_jax.evaluators that each entry of `config.evals` names."""
     made = {}
-    for name, options in config.evals.items():
+    for name, options in setting.config.evals.items():
         module = importlib.import_module(f"ssl_jax.evaluators.{options.module}")
-        options = {key: value for key, value in options.items() if key != "module"}
-        made[name] = module.Evaluator(
-            measure, config, kind, parallel, vocabulary, stores, lengths, attach, **options
-        )
+        made[name] = module.Evaluator(setting, **{key: value for key, value in options.items() if key != "module"})
     return made
 
 
@@ -475,11 +508,13 @@ def _train(config, workdir):
         # The teachers were read for their hashes: let them go before the student is made.
         teach, attach, teaching = teacher_cache.teach, cache.attach, []
     teachers = [parallel.adopt(run.params) for run in teaching]
-    compiled = parallel.compile(make_measure(config, model, vocabulary, counts, teach))
-    measure = lambda params, batch: compiled(params, batch, teachers)  # noqa: E731
+    compiled = [parallel.compile(make(config, model, vocabulary, counts, teach)) for make in (make_measure, make_predict)]
+    measure, predict = (lambda params, batch, f=f: f(params, batch, teachers) for f in compiled)
     train_step = parallel.compile(make_train_step(config, model, vocabulary, counts, teach), donate=True)
     lengths = {phase.length for phase in phases}
-    watched = build_evaluators(config, measure, kind, parallel, vocabulary, stores, lengths, attach)
+    watched = build_evaluators(
+        evaluators.Setting(config, kind, parallel, vocabulary, stores, lengths, attach, measure, predict, workdir)
+    )
 
     def create():
         return initial_state(config, model, vocabulary)
@@ -531,7 +566,8 @@ def _train(config, workdir):
                     values = dict(evaluator.run(state["params"], phase.length))
                     if not all(map(math.isfinite, values.values())):
                         raise UserError(f"{name} metrics after step {done} are not finite: {values}")
-                    log.metrics(done, name, values)
+                    if values:  # a test set has none
+                        log.metrics(done, name, values)
                 log.draw_curves()
                 meter.restart()
             if last or stopping or done % config.checkpoint_every == 0:

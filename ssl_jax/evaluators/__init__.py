@@ -1,0 +1,33 @@
+"""What watches a run: a module each, with an `Evaluator(setting, **options)` whose `run(params, length)` yields metrics."""
+
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+
+class Setting(NamedTuple):
+    """What evaluators have from the run, see train.py.
+
+    Attributes:
+      config: the run's.
+      kind: of examples, see `batches.evaluation_batches`.
+      parallel: where the batches go.
+      vocabulary: the tokenizer's.
+      stores: split -> its store, see `train.open_stores`.
+      lengths: the sequence lengths at which evaluators will run.
+      attach: `attach(part, batch)` adds what a cache has of the teachers, see teacher_cache.py.
+      measure: compiled `measure(params, batch)`, name -> (sum, weight) over the global batch.
+      predict: compiled `predict(params, batch)`, what `measure` gives, and the logits of a task, see
+        `train.make_predict`; None where nobody asks.
+      workdir: the run's folder; None where nobody writes.
+    """
+
+    config: Any
+    kind: str
+    parallel: Any
+    vocabulary: Any
+    stores: dict
+    lengths: Any
+    attach: Callable
+    measure: Callable
+    predict: Callable | None = None
+    workdir: Path | None = None
