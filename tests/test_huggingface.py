@@ -155,6 +155,27 @@ def test_our_runs_there_and_back(label, tokenizer, tmp_path):
     assert max(found.inward, found.outward) < 1e-5
 
 
+# What the run calls its four classes, what their config.json does, and what is read of that.
+NAMED = {
+    "named": (("no", "yes", "ja", "nein"), {"0": "no", "1": "yes", "2": "ja", "3": "nein"}, ("no", "yes", "ja", "nein")),
+    "unnamed": ((), {str(n): f"LABEL_{n}" for n in range(4)}, tuple(f"LABEL_{n}" for n in range(4))),
+    "of-another-head": (("no", "yes"), {str(n): f"LABEL_{n}" for n in range(4)}, tuple(f"LABEL_{n}" for n in range(4))),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_classes_keep_their_names(case, tokenizer, tmp_path):
+    ours, theirs, read = NAMED[case]
+    run = check.random_run(shrunk("finetune", "bert-base,topics", **{"task.classes": 4, "task.labels": ours}), tokenizer)
+    huggingface.save(run, tmp_path / "theirs")
+    written = json.loads((tmp_path / "theirs/config.json").read_text())
+    assert written["id2label"] == theirs and written["label2id"] == {name: int(n) for n, name in theirs.items()}
+    assert huggingface.load(tmp_path / "theirs").config.task.labels == read
+    for named in (None, {"0": "no"}, {str(n + 1): "no" for n in range(4)}, ["no"] * 4):
+        edit_config(tmp_path / "theirs", id2label=named)
+        assert huggingface.load(tmp_path / "theirs").config.task.labels == ()
+
+
 def test_a_classifier_without_padding_finds_the_end_of_a_text(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(["nothing", *check.pieces()[1:]]))
     classify = {"losses.clm": 0.0, "losses.classify": 1.0, "model.pooler": "plain", "task.classes": 4}
