@@ -252,9 +252,9 @@ def make_corrupt(config, vocabulary, counts=None):
 
 
 def make_forward(config, model, teach=None):
-    """Returns the pure `forward(params, batch, rngs, teachers)`: `out`, and name -> Term of every objective with a weight.
+    """Returns the pure `forward(params, batch, rngs, teachers)`: `out`, and the Terms of the objectives with a weight.
 
-    `teach(out, batch, teachers)` makes `out['teacher']`, see distill.py; None: no objective reads it.
+    They are a dict by name. `teach(out, batch, teachers)` makes `out['teacher']`, see distill.py; None: none reads it.
     """
     names = [name for name, weight in config.losses.items() if weight]
     options = {name: {key: config.teacher[key] for key in OPTIONS.get(name, ())} for name in names}
@@ -372,9 +372,9 @@ def task_logits(config):
 
 
 def make_predict(config, model, vocabulary, counts=None, teach=None):
-    """Returns the pure `predict(params, batch, teachers, total, shard)`: `measure`'s sums, and a task's logits [B, ...].
+    """Returns the pure `predict(params, batch, teachers, total, shard)`: `measure`'s sums, and a task's logits.
 
-    The logits are those of all rows of the global batch, in their order, on every device.
+    The logits [B, ...] are those of all rows of the global batch, in their order, on every device.
     """
     corrupt, forward = make_corrupt(config, vocabulary, counts), make_forward(config, model, teach)
     logits = task_logits(config)
@@ -387,7 +387,7 @@ def make_predict(config, model, vocabulary, counts=None, teach=None):
 
 
 def every_row(x, total, shard):
-    """The rows of all devices in the place of this one's: [b, ...] to [devices * b, ...], where they were in the batch."""
+    """This device's rows [b, ...] beside all others', [devices * b, ...], where they were in the global batch."""
     rows = jnp.zeros((total(1), *x.shape), x.dtype).at[shard()].set(x)
     return total(rows).reshape(-1, *x.shape[1:])
 
@@ -508,8 +508,9 @@ def _train(config, workdir):
         # The teachers were read for their hashes: let them go before the student is made.
         teach, attach, teaching = teacher_cache.teach, cache.attach, []
     teachers = [parallel.adopt(run.params) for run in teaching]
-    compiled = [parallel.compile(make(config, model, vocabulary, counts, teach)) for make in (make_measure, make_predict)]
-    measure, predict = (lambda params, batch, f=f: f(params, batch, teachers) for f in compiled)
+    programs = [make(config, model, vocabulary, counts, teach) for make in (make_measure, make_predict)]
+    compiled = map(parallel.compile, programs)
+    measure, predict = (lambda params, batch, run=run: run(params, batch, teachers) for run in compiled)
     train_step = parallel.compile(make_train_step(config, model, vocabulary, counts, teach), donate=True)
     lengths = {phase.length for phase in phases}
     watched = build_evaluators(

@@ -63,7 +63,8 @@ def test_edges_are_defined_and_quiet(case):
 
 
 def test_what_is_not_a_number_stays_so():
-    assert np.isnan(metrics.pearson([1.0, np.nan], [1.0, 2.0])) and np.isnan(metrics.spearman([1.0, np.nan], [1.0, 2.0]))
+    for metric in (metrics.pearson, metrics.spearman):
+        assert np.isnan(metric([1.0, np.nan], [1.0, 2.0]))
 
 
 def chunks(tags):
@@ -173,7 +174,9 @@ def generated(seed):
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("data", [(ANSWERS2, GOLDS2, SURE), generated(0), generated(1), generated(2)], ids="edges 0 1 2".split())
+@pytest.mark.parametrize(
+    "data", [(ANSWERS2, GOLDS2, SURE), *map(generated, range(3))], ids=["edges", "random-0", "random-1", "random-2"]
+)
 def test_2_0_with_and_without_answer_and_the_best_thresholds(data, threshold):
     answers, golds, na_probs = data
     found = metrics.squad2(answers, golds, na_probs, threshold)
@@ -181,8 +184,8 @@ def test_2_0_with_and_without_answer_and_the_best_thresholds(data, threshold):
     for place, metric in enumerate(("exact", "f1")):
         raw = {name: pair[place] for name, pair in both.items()}
         final = reference.at_threshold(raw, golds, na_probs, threshold)
-        parts = {"": list(final), "has_answer_": [q for q in final if golds[q]], "no_answer_": [q for q in final if not golds[q]]}
-        for part, questions in parts.items():
+        has, none = ([name for name in golds if bool(golds[name]) == answered] for answered in (True, False))
+        for part, questions in {"": golds, "has_answer_": has, "no_answer_": none}.items():
             assert found.pop(part + metric) == pytest.approx(sum(final[q] for q in questions) / len(questions)), part
         best, where = reference.best(raw, answers, golds, na_probs)
         assert found.pop(f"best_{metric}") == pytest.approx(best)

@@ -56,7 +56,10 @@ def build(world, workdir, **parallel):
     setting = Setting(
         config, "task", devices, VOCABULARY, stores, {LENGTH}, lambda part, batch: batch, measure, predict, workdir
     )
-    made = lambda module, split="heldout", most=0: module.Evaluator(setting, split=split, max_batches=most)  # noqa: E731
+
+    def made(module, split="heldout", most=0):
+        return module.Evaluator(setting, split=split, max_batches=most)
+
     return made, devices.adopt(params)
 
 

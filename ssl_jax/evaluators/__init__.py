@@ -1,4 +1,4 @@
-"""What watches a run: a module each, with an `Evaluator(setting, **options)` whose `run(params, length)` yields metrics."""
+"""What watches a run: a module each, whose `Evaluator(setting, **options).run(params, length)` yields metrics."""
 
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
