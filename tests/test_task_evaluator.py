@@ -156,10 +156,11 @@ def test_files_are_as_the_servers_take_them(case, tmp_path):
 def test_multirc_has_a_line_for_each_paragraph(tmp_path):
     places = [(0, 0, 0), (0, 0, 1), (0, 1, 2), (4, 9, 30)]
     submissions.write_multirc(tmp_path / "MultiRC.jsonl", np.array([1, 0, 1, 1]), np.array(places))
-    first, second = map(json.loads, (tmp_path / "MultiRC.jsonl").read_text().splitlines())
-    assert second == {"idx": 4, "passage": {"questions": [{"idx": 9, "answers": [{"idx": 30, "label": 1}]}]}}
-    one = {"idx": 0, "answers": [{"idx": 0, "label": 1}, {"idx": 1, "label": 0}]}
-    assert first == {"idx": 0, "passage": {"questions": [one, {"idx": 1, "answers": [{"idx": 2, "label": 1}]}]}}
+    assert (tmp_path / "MultiRC.jsonl").read_text() == (
+        '{"idx": 0, "passage": {"questions": [{"idx": 0, "answers": [{"idx": 0, "label": 1}, {"idx": 1, "label": 0}]}, '
+        '{"idx": 1, "answers": [{"idx": 2, "label": 1}]}]}}\n'
+        '{"idx": 4, "passage": {"questions": [{"idx": 9, "answers": [{"idx": 30, "label": 1}]}]}}\n'
+    )
 
 
 def test_squads_file_is_its_answers(tmp_path):
