@@ -153,6 +153,7 @@ def base():
                 augmented="",  # a .jsonl whose examples take the place of those trained on
                 epochs=0.0,  # passes over the examples, which set `steps`; 0: `steps` says how long
                 classes=0,  # how many labels there are; filled in by the run
+                labels=(),  # their names; filled in by the run
                 activation="none",  # of the pooled vector, before the classes are read from it; 'relu' and so on
                 bias=True,  # added to the classes
                 statistic="median",  # of several seeds, which one the paper reports: 'mean', 'median' or 'best'

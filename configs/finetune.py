@@ -193,6 +193,7 @@ def get_config(variant="bert-base,topics"):
             data=dict(examples="task", borders=False),
             task=dict(name=task),
             optimizer=dict(clock="steps", decay_until=1.0, floor=0.0, b1=0.9, b2=0.999, clip=1.0),
+            evals=dict(heldout=dict(module="task")),
         )
     )
     config.update_from_flattened_dict(recipe)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from ssl_jax import teacher_cache, train
 from ssl_jax.data import tokens as stored
 from ssl_jax.errors import UserError
-from ssl_jax.evaluators import mean
+from ssl_jax.evaluators import Setting, mean
 from ssl_jax.parallel import Replicated
 
 
@@ -150,10 +150,10 @@ def read_heldout(run, config):
     counts = train.token_counts(config, prepared, run.vocabulary)
     measure = parallel.compile(train.make_measure(config, model, run.vocabulary, counts))
     stores = train.open_stores(config, kind, prepared)
-    examples = (stores, {length}, teacher_cache.attach_nothing)
-    evaluator = mean.Evaluator(
-        measure, config, kind, parallel, run.vocabulary, *examples, split="heldout", max_batches=0
+    setting = Setting(
+        config, kind, parallel, run.vocabulary, stores, {length}, teacher_cache.attach_nothing, measure
     )
+    evaluator = mean.Evaluator(setting, split="heldout", max_batches=0)
     metrics = dict(evaluator.run(parallel.adopt(run.params), length))
 
     corrupt = train.make_corrupt(config, run.vocabulary, counts)

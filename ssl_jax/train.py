@@ -31,7 +31,7 @@ from ssl_jax.data.files import replacing
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.model import build_model, dummy_batch
 from ssl_jax.models.neighbours import attend_to_neighbours
-from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, quotient
+from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, PREDICTS, quotient
 from ssl_jax.optimizers import Clock, build_optimizer, drop_frozen, schedule, step_clock
 from ssl_jax.parallel import build_parallel
 from ssl_jax.seeds import Seeds
@@ -192,6 +192,10 @@ def check(config, phases, parallel):
     for name, options in config.evals.items():
         modules = [module.name for module in pkgutil.iter_modules(evaluators.__path__)]
         check_choice(options.module, modules, f"module of evals.{name}")
+        if options.module == "task" and task_logits(config) is None:
+            raise UserError(
+                f"evals.{name}.module=task needs a loss on a task's labels ({', '.join(PREDICTS)}): set module=mean"
+            )
 
 
 def check_vocabulary(config, vocabulary):
@@ -252,21 +256,27 @@ def make_corrupt(config, vocabulary, counts=None):
     return corrupt
 
 
-def make_terms(config, model, teach=None):
-    """Returns the pure `terms(params, batch, rngs, teachers)`: name -> Term of every objective with a weight.
+def make_forward(config, model, teach=None):
+    """Returns the pure `forward(params, batch, rngs, teachers)`: `out`, and the Terms of the objectives with a weight.
 
-    `teach(out, batch, teachers)` makes `out['teacher']`, see distill.py; None: no objective reads it.
+    They are a dict by name. `teach(out, batch, teachers)` makes `out['teacher']`, see distill.py; None: none reads it.
     """
     names = [name for name, weight in config.losses.items() if weight]
     options = {name: {key: config.teacher[key] for key in OPTIONS.get(name, ())} for name in names}
 
-    def terms(params, batch, rngs, teachers=()):
+    def forward(params, batch, rngs, teachers=()):
         out = model.apply({"params": params}, batch, rngs=rngs)
         if teach is not None:
             out["teacher"] = teach(out, batch, teachers)
-        return {name: OBJECTIVES[name](out, batch, **options[name]) for name in names}
+        return out, {name: OBJECTIVES[name](out, batch, **options[name]) for name in names}
 
-    return terms
+    return forward
+
+
+def make_terms(config, model, teach=None):
+    """Returns the pure `terms(params, batch, rngs, teachers)`, the terms of `make_forward` alone."""
+    forward = make_forward(config, model, teach)
+    return lambda params, batch, rngs, teachers=(): forward(params, batch, rngs, teachers)[1]
 
 
 def sums_of(terms):
@@ -362,6 +372,32 @@ def make_measure(config, model, vocabulary, counts=None, teach=None):
     return measure
 
 
+def task_logits(config):
+    """The key of `out` that holds the logits of a config's task; None where no loss reads any."""
+    return next((logits for name, logits in PREDICTS.items() if config.losses[name]), None)
+
+
+def make_predict(config, model, vocabulary, counts=None, teach=None):
+    """Returns the pure `predict(params, batch, teachers, total, shard)`: `measure`'s sums, and a task's logits.
+
+    The logits [B, ...] are those of all rows of the global batch, in their order, on every device.
+    """
+    corrupt, forward = make_corrupt(config, vocabulary, counts), make_forward(config, model, teach)
+    logits = task_logits(config)
+
+    def predict(params, batch, teachers=(), *, total, shard):
+        out, terms = forward(params, corrupt(batch), {}, teachers)
+        return total(sums_of(terms)), every_row(out[logits], total, shard)
+
+    return predict
+
+
+def every_row(x, total, shard):
+    """This device's rows [b, ...] beside all others', [devices * b, ...], where they were in the global batch."""
+    rows = jnp.zeros((total(1), *x.shape), x.dtype).at[shard()].set(x)
+    return total(rows).reshape(-1, *x.shape[1:])
+
+
 def stream(seed, use):
     """The key of one use of randomness in a run."""
     return jax.random.fold_in(jax.random.key(seed), use)
@@ -399,15 +435,12 @@ def initial_state(config, model, vocabulary, seed=None):
     }
 
 
-def build_evaluators(config, measure, kind, parallel, vocabulary, stores, lengths, attach):
+def build_evaluators(setting):
     """name -> evaluator: the module of ssl_jax.evaluators that each entry of `config.evals` names."""
     made = {}
-    for name, options in config.evals.items():
+    for name, options in setting.config.evals.items():
         module = importlib.import_module(f"ssl_jax.evaluators.{options.module}")
-        options = {key: value for key, value in options.items() if key != "module"}
-        made[name] = module.Evaluator(
-            measure, config, kind, parallel, vocabulary, stores, lengths, attach, **options
-        )
+        made[name] = module.Evaluator(setting, **{key: value for key, value in options.items() if key != "module"})
     return made
 
 
@@ -486,11 +519,14 @@ def _train(config, workdir):
         # The teachers were read for their hashes: let them go before the student is made.
         teach, attach, teaching = teacher_cache.teach, cache.attach, []
     teachers = [parallel.adopt(run.params) for run in teaching]
-    compiled = parallel.compile(make_measure(config, model, vocabulary, counts, teach))
-    measure = lambda params, batch: compiled(params, batch, teachers)  # noqa: E731
+    programs = [make(config, model, vocabulary, counts, teach) for make in (make_measure, make_predict)]
+    compiled = map(parallel.compile, programs)
+    measure, predict = (lambda params, batch, run=run: run(params, batch, teachers) for run in compiled)
     train_step = seeds.compile(make_train_step(config, model, vocabulary, counts, teach))
     lengths = {phase.length for phase in phases}
-    watched = build_evaluators(config, measure, kind, parallel, vocabulary, stores, lengths, attach)
+    watched = build_evaluators(
+        evaluators.Setting(config, kind, parallel, vocabulary, stores, lengths, attach, measure, predict)
+    )
 
     create = seeds.begin(lambda seed: initial_state(config, model, vocabulary, seed))
     checkpoints = Checkpoints(workdir, decided, config.keep_checkpoints)
@@ -534,10 +570,12 @@ def _train(config, workdir):
                 log.training(done, values, meter.values())
             if last or done % config.evaluate_every == 0:
                 for name, evaluator in watched.items():
-                    found = [dict(evaluator.run(params, phase.length)) for params in seeds.params(state)]
+                    pairs = zip(seeds.params(state), log.folders, strict=True)
+                    found = [dict(evaluator.run(params, phase.length, folder)) for params, folder in pairs]
                     if not any(all(map(math.isfinite, values.values())) for values in found):
                         raise UserError(f"{name} metrics after step {done} are not finite: {found[0]}")
-                    log.metrics(done, name, {key: [values[key] for values in found] for key in found[0]})
+                    if found[0]:  # a test set has none
+                        log.metrics(done, name, {key: [values[key] for values in found] for key in found[0]})
                 log.draw_curves()
                 meter.restart()
             if last or stopping or done % config.checkpoint_every == 0:

@@ -44,6 +44,7 @@ def assert_one_line(done, message, code=1):
         ([("model.dtype", "bf16")], "unknown model.dtype 'bf16'"),
         ([("model.heads", 0)], "model.heads=0: at least 1"),
         ([("evals.heldout.module", "maen")], "did you mean 'mean'"),
+        ([("evals.heldout.module", "task")], "evals.heldout.module=task needs a loss on a task's labels"),
         ([("evals.heldout.split", "test")], "unknown split of an evaluation 'test'"),
         ([("data.heldout", 0.0)], "heldout has 0 documents"),
         ([("data.tokenizer.kind", "byte_bpe")], "the tokenizer has no token for"),

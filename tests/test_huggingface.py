@@ -155,6 +155,30 @@ def test_our_runs_there_and_back(label, tokenizer, tmp_path):
     assert max(found.inward, found.outward) < 1e-5
 
 
+# What the run calls its four classes, and what their config.json does.
+UNNAMED = tuple(f"LABEL_{n}" for n in range(4))
+NAMED = {
+    "named": (("no", "yes", "ja", "nein"), ("no", "yes", "ja", "nein")),
+    "unnamed": ((), UNNAMED),
+    "two-names": (("no", "yes"), UNNAMED),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_classes_keep_their_names(case, tokenizer, tmp_path):
+    ours, theirs = NAMED[case]
+    changes = {"task.classes": 4, "task.labels": ours}
+    run = check.random_run(shrunk("finetune", "bert-base,topics", **changes), tokenizer)
+    huggingface.save(run, tmp_path / "theirs")
+    written = json.loads((tmp_path / "theirs/config.json").read_text())
+    assert written["id2label"] == {str(n): name for n, name in enumerate(theirs)}
+    assert written["label2id"] == {name: n for n, name in enumerate(theirs)}
+    assert huggingface.load(tmp_path / "theirs").config.task.labels == theirs
+    for named in (None, {"0": "no"}, {str(n + 1): "no" for n in range(4)}, ["no"] * 4):
+        edit_config(tmp_path / "theirs", id2label=named)
+        assert huggingface.load(tmp_path / "theirs").config.task.labels == ()
+
+
 def test_a_classifier_without_padding_finds_the_end_of_a_text(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(["nothing", *check.pieces()[1:]]))
     classify = {"losses.clm": 0.0, "losses.classify": 1.0, "model.pooler": "plain", "task.classes": 4}

@@ -141,6 +141,7 @@ def test_the_config_is_resolved_in_a_copy(jsonl):
     jsonl.task.epochs = 8.0
     jsonl.lock()
     resolved = tasks.resolve(jsonl)
+    assert resolved.task.labels == ("maybe", "no", "yes")
     assert (resolved.task.classes, resolved.steps) == (3, 3)  # 8 passes over 3 examples are 3 batches of 8
     assert (jsonl.task.classes, jsonl.steps) == (0, 20) and resolved.is_locked
     jsonl.task.epochs = 0.01
@@ -308,8 +309,11 @@ def test_a_task_is_learned_through_the_real_entry_point(data_root, tmp_path):
     config.update_from_flattened_dict(changes)
     result = loop.train(config, tmp_path / "run")
     assert result["step"] == 30 and result["classify_accuracy"] == 1 and result["loss"] == result["classify_loss"] < 0.3
+    assert result["accuracy"] == result["macro_f1"] == result["score"] == 1
+    written = (tmp_path / "run/predictions-heldout.tsv").read_text()
+    assert written == "index\tprediction\n0\tcity\n1\tcity\n2\tnumber\n"
     run = runs.load_run(tmp_path / "run")
-    assert (run.config.task.classes, run.config.steps) == (2, 30)
+    assert (run.config.task.classes, list(run.config.task.labels), run.config.steps) == (2, ["city", "number"], 30)
     batch = predict.one_example(run.vocabulary, run.tokenizer.encode("it is rome .", add_special_tokens=False).ids)
     logits = run.model.apply({"params": run.params}, batch)["class_logits"]
     assert logits.shape == (1, 2) and logits[0, 0] > logits[0, 1]

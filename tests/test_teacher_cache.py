@@ -15,6 +15,7 @@ from ssl_jax import distill, runs, teacher_cache, tokenizers, train
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import tasks, tokens
 from ssl_jax.errors import UserError
+from ssl_jax.evaluators import Setting
 from ssl_jax.evaluators.mean import Evaluator
 from ssl_jax.models.model import build_model
 from ssl_jax.objectives import OBJECTIVES
@@ -116,10 +117,11 @@ def trained_beside(config):
         state, _ = step(state, devices.put_batch(batch(number)), params)
         first = devices.plain(state) if number == 0 else first
     measure = devices.compile(train.make_measure(config, model, vocabulary, counts, teach))
-    evaluator = Evaluator(
-        lambda params_, batch: measure(params_, batch, params), config, "single", devices, vocabulary, stores, [16],
-        lambda part, batch: batch, split="heldout", max_batches=2,
+    setting = Setting(
+        config, "single", devices, vocabulary, stores, [16], lambda part, batch: batch,
+        lambda params_, batch: measure(params_, batch, params),
     )  # fmt: skip
+    evaluator = Evaluator(setting, split="heldout", max_batches=2)
     return first, devices.plain(state["params"]), dict(evaluator.run(state["params"], 16))
 
 

@@ -21,11 +21,11 @@ from ssl_jax.errors import UserError, check_choice
 
 
 class Example(NamedTuple):
-    """One text, or a pair of them, and the number of its label."""
+    """One text, or a pair of them, and the number of its label; None where it is not known, as in a test set."""
 
     text: str
     text2: str | None
-    label: int
+    label: int | None
 
 
 class Read(NamedTuple):
@@ -89,7 +89,7 @@ def read(config):
 
 
 def resolve(config):
-    """The config with what only the task's examples tell: `task.classes`, and `steps` where `task.epochs` is given.
+    """The config with what only the task's examples tell: `task.classes`, `task.labels`, and `steps` of `task.epochs`.
 
     Returns:
       A copy; `config` itself where data.examples is not 'task'.
@@ -101,7 +101,7 @@ def resolve(config):
         return config
     task = read(config)
     config = config.copy_and_resolve_references()
-    config.task.classes = len(task.labels)
+    config.task.update(classes=len(task.labels), labels=task.labels)
     if config.task.epochs > 0:
         config.steps = max(1, round(config.task.epochs * len(task.splits["train"]) / config.batch_size))
     return config
@@ -155,7 +155,7 @@ class TaskStore:
       tokens: uint16 or uint32 [tokens], of all texts, no special tokens.
       edges: int64 [2 N + 1]; example n is tokens[edges[2 n]:edges[2 n + 1]] and, from there to
         edges[2 n + 2], its second text, empty where there is none.
-      labels: int32 [N].
+      labels: int32 [N]; -1 where it is not known.
     """
 
     def __init__(self, examples, tokenizer):
@@ -169,14 +169,16 @@ class TaskStore:
             lengths.append(np.fromiter(map(len, ids), np.int64))
         self.tokens = np.concatenate(made)
         self.edges = np.cumsum(np.concatenate(lengths))
-        self.labels = np.array([example.label for example in examples], np.int32)
+        self.labels = np.array([-1 if example.label is None else example.label for example in examples], np.int32)
 
     def __len__(self):
         return len(self.labels)
 
     @property
     def chance(self):
-        """The accuracy of always giving the most frequent label."""
+        """The accuracy of always giving the most frequent label; None where labels are numbers or not known."""
+        if self.labels.dtype.kind != "i" or self.labels.min() < 0:
+            return None
         return np.bincount(self.labels).max() / len(self)
 
     @functools.cached_property

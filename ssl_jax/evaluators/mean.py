@@ -10,43 +10,46 @@ from ssl_jax.objectives import quotient
 class Evaluator:
     """Walks over a split in order, each example once, masked alike every time."""
 
-    def __init__(self, measure, config, kind, parallel, vocabulary, stores, lengths, attach, *, split, max_batches):
+    def __init__(self, setting, *, split, max_batches):
         """
         Args:
-          measure: compiled `measure(params, batch)`, name -> (sum, weight) over the global batch.
-          config: the run's config.
-          kind: of examples, see `batches.evaluation_batches`.
-          parallel: where the batches go.
-          vocabulary: the tokenizer's.
-          stores: split -> its store, see `train.open_stores`.
-          lengths: the sequence lengths at which it will run.
-          attach: `attach(part, batch)` adds what a cache has of the teachers, see teacher_cache.py.
-          split: one of `stores`: 'heldout' or 'train'.
+          setting: a `Setting`.
+          split: one of `setting.stores`: 'heldout' or 'train'.
           max_batches: stop after so many batches; 0: the whole split.
 
         Raises:
           UserError: no such split, or the split has too little text.
         """
-        check_choice(split, stores, "split of an evaluation")
-        self.measure = measure
+        check_choice(split, setting.stores, "split of an evaluation")
+        config, store = setting.config, setting.stores[split]
+        self.measure = setting.measure
         self.losses = {name: weight for name, weight in config.losses.items() if weight}
-        self.parallel = parallel
-        self.rows = parallel.rows(config.batch_size)
+        self.parallel = setting.parallel
+        self.rows = self.parallel.rows(config.batch_size)
         self.max_batches = max_batches
-        self.attach = functools.partial(attach, f"eval_{split}")
+        self.attach = functools.partial(setting.attach, f"eval_{split}")
         self.examples = {
             length: batches.evaluation_batches(
-                config.data, kind, stores[split], vocabulary, length, config.batch_size, config.seed
+                config.data, setting.kind, store, setting.vocabulary, length, config.batch_size, config.seed
             )
-            for length in lengths
+            for length in setting.lengths
         }
 
-    def run(self, params, length):
-        """Yields (name, mean) for `loss`, the weighted sum of all objectives, and for each metric."""
+    def run(self, params, length, folder=None):
+        """Yields (name, mean) for `loss`, the weighted sum of all objectives, and for each metric; writes nothing."""
+        del folder
+        yield from self.means(self.measure(params, batch) for batch in self.batches(length))
+
+    def batches(self, length):
+        """Yields the split's batches, on the devices."""
         examples = self.examples[length]
-        totals = {}
         for number in range(min(examples.steps, self.max_batches or examples.steps)):
-            sums = self.measure(params, self.parallel.put_batch(self.attach(examples(number, self.rows))))
+            yield self.parallel.put_batch(self.attach(examples(number, self.rows)))
+
+    def means(self, measured):
+        """As `run`, from what `measure` made of each batch."""
+        totals = {}
+        for sums in measured:
             for name, pair in sums.items():
                 old = totals.get(name, (0.0, 0.0))
                 totals[name] = tuple(a + self.parallel.read(b) for a, b in zip(old, pair, strict=True))

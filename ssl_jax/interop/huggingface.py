@@ -170,7 +170,7 @@ def _open(folder, drop):
     if family in ("bert", "albert"):
         pooled = any(name.startswith(f"{prefix}pooler.") for name in tensors)
     config = run_config(trunk | {"pooler": FAMILIES[family].pooler if pooled else "none"}, heads)
-    _read_classes(config, heads, tensors, family)
+    _read_classes(config, heads, tensors, family, theirs)
     rows = _rows(family, heads, prefix)
     for kind, (row,) in names.FIT.items():
         kernel = tensors.get(f"{row.theirs.format(0)}.weight")
@@ -280,12 +280,20 @@ def run_config(trunk, heads):
     return config
 
 
-def _read_classes(config, heads, tensors, family):
-    """Puts into the config how many classes there are, and whether they have a bias."""
+def _read_classes(config, heads, tensors, family, theirs):
+    """Puts into the config how many classes there are, what they are called, and whether they have a bias."""
     for head in {"classes", "token_classes"} & set(heads):
         row = names.HEADS[family][head][-1]
         name = row.theirs if row.kind == "matrix" else f"{row.theirs}.weight"
-        config.task.update(classes=len(tensors[name]), bias=row.kind != "matrix")
+        classes = len(tensors[name])
+        config.task.update(classes=classes, bias=row.kind != "matrix", labels=_label_names(theirs, classes))
+
+
+def _label_names(theirs, classes):
+    """What a config.json calls so many classes, in their order; () where it does not name just them."""
+    named, numbers = theirs.get("id2label"), [str(number) for number in range(classes)]
+    whole = isinstance(named, dict) and sorted(named) == sorted(numbers)
+    return tuple(str(named[number]) for number in numbers) if whole else ()
 
 
 def _rows(family, heads, prefix):
@@ -485,7 +493,9 @@ def _their_config(run, trunk, heads, family, name):
     if family == "albert":
         made |= {"bos_token_id": vocabulary.start, "eos_token_id": vocabulary.separator}
     if heads & {"classes", "token_classes"}:
-        labels = [f"LABEL_{number}" for number in range(run.model.classes[0])]
+        labels = run.config.task.labels
+        if len(labels) != run.model.classes[0]:  # nobody named them: their default
+            labels = [f"LABEL_{number}" for number in range(run.model.classes[0])]
         made |= {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
     return made
 

@@ -1,0 +1,170 @@
+"""A task's metrics are those of the logits of all its examples, and its predictions are files as servers take them."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from configs import finetune
+from ssl_jax import submissions, train
+from ssl_jax.data import batches
+from ssl_jax.data.tasks import Example, TaskStore
+from ssl_jax.evaluators import Setting, mean, task
+from ssl_jax.models.model import build_model
+from ssl_jax.parallel import build_parallel
+from tests.test_batches import VOCABULARY
+from tests.test_tasks import Numbers, make_store
+
+LABELS = ("north", "east", "south", "west")
+NUMBER, LENGTH = 23, 16  # of examples: five batches of four, and three more
+
+
+@pytest.fixture(scope="module")
+def world():
+    """A config, a model with random parameters, a split of NUMBER examples, and the logits of all of them at once."""
+    config = finetune.get_config("bert-tiny,jsonl,smoke")
+    config.update(dict(batch_size=4, task=dict(classes=len(LABELS), labels=LABELS), phases=dict(lengths=(LENGTH,))))
+    config.model.update(layers=1, vocab_size=VOCABULARY.size)
+    model, (store, _) = build_model(config), make_store(NUMBER)
+    # Large ones, or all logits would be nearly those of the bias.
+    params = jax.jit(lambda: jax.tree.map(lambda x: 20 * x, train.initial_params(config, model)))()
+    batch = batches.TaskEvaluation(store, VOCABULARY, LENGTH, NUMBER)(0)
+    logits = jax.jit(lambda params: model.apply({"params": params}, batch)["class_logits"])(params)
+    assert len(np.unique(logits.argmax(-1))) > 1
+    return config, model, params, store, np.asarray(logits)
+
+
+def unlabelled(store):
+    """The same texts without labels."""
+    texts = [" ".join(map(str, store.tokens[a:b])) for a, b in zip(store.edges, store.edges[1:])]
+    return TaskStore([Example(*pair, None) for pair in zip(texts[::2], texts[1::2], strict=True)], Numbers())
+
+
+def build(world, **parallel):
+    """A function that makes evaluators of a split of the world, and the parameters where they run."""
+    config, model, params, store, _ = world
+    config = config.copy_and_resolve_references()
+    config.parallel.update(parallel)
+    devices = build_parallel(config.parallel)
+    measure, predict = (
+        devices.compile(make(config, model, VOCABULARY)) for make in (train.make_measure, train.make_predict)
+    )
+    stores = {"heldout": store, "test": unlabelled(store)}
+    setting = Setting(
+        config, "task", devices, VOCABULARY, stores, {LENGTH}, lambda part, batch: batch, measure, predict
+    )
+
+    def made(module, split="heldout", most=0):
+        return module.Evaluator(setting, split=split, max_batches=most)
+
+    return made, devices.adopt(params)
+
+
+def lines(names):
+    return "index\tprediction\n" + "".join(f"{index}\t{name}\n" for index, name in enumerate(names))
+
+
+CUTS = {
+    "one": dict(devices=1),
+    "two": dict(devices=2),
+    "four-sharded": dict(mode="mesh", fsdp=2, tensor=2),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_metrics_are_scikit_learns_on_all_examples_however_cut(cut, world, tmp_path):
+    *_, store, logits = world
+    made, params = build(world, **CUTS[cut])
+    found = dict(made(task).run(params, LENGTH, tmp_path))
+    guess = logits.argmax(-1)
+    assert found["accuracy"] == found["score"] == sklearn.metrics.accuracy_score(store.labels, guess) < 1
+    assert found["macro_f1"] == sklearn.metrics.f1_score(store.labels, guess, average="macro", zero_division=0)
+    assert (tmp_path / "predictions-heldout.tsv").read_text() == lines(LABELS[n] for n in guess)
+    # What a mean of the objectives says is there too, from the same pass.
+    assert found["classify_accuracy"] == pytest.approx(found["accuracy"]) and found["loss"] == found["classify_loss"]
+    expected = sklearn.metrics.log_loss(store.labels, jax.nn.softmax(logits), labels=range(4))
+    assert found["loss"] == pytest.approx(expected, rel=1e-4)
+    if cut == "two":
+        assert dict(made(mean).run(params, LENGTH, tmp_path)) == pytest.approx(
+            {name: value for name, value in found.items() if name not in ("accuracy", "macro_f1", "score")}
+        )
+        # A test set has predictions alone.
+        assert list(made(task, "test").run(params, LENGTH, tmp_path)) == []
+        assert (tmp_path / "predictions-test.tsv").read_text() == lines(LABELS[n] for n in guess)
+        # As far as it goes.
+        found = dict(made(task, most=2).run(params, LENGTH, tmp_path))
+        assert found["accuracy"] == (store.labels == guess)[:8].mean()
+        assert (tmp_path / "predictions-heldout.tsv").read_text() == lines(LABELS[n] for n in guess[:8])
+
+
+def test_rows_keep_their_places_on_every_device():
+    x = np.arange(8 * 3, dtype=np.float32).reshape(8, 3)
+    for options in ({"devices": 4}, {"devices": 4, "mode": "mesh"}):
+        config = finetune.get_config("bert-tiny,jsonl,smoke").parallel
+        config.update(options)
+        devices = build_parallel(config)
+        rows = devices.compile(lambda state, batch, total, shard: train.every_row(batch + state, total, shard))
+        found = rows(devices.adopt(jnp.ones(())), devices.put_batch(x))
+        assert all((np.asarray(shard.data).reshape(8, 3) == x + 1).all() for shard in found.addressable_shards)
+
+
+def test_one_logit_is_a_score_and_several_are_a_choice():
+    np.testing.assert_array_equal(task.decide(np.array([[0.5], [-2.0]])), [0.5, -2.0])
+    np.testing.assert_array_equal(task.decide(np.array([[0.5, 1.0], [3.0, -2.0]])), [1, 0])
+
+
+NLI = ("entailment", "neutral", "contradiction")
+FILES = {
+    "cola": ("cola", "test", [1, 0], ("unacceptable", "acceptable"), "CoLA.tsv", "0\t1\n1\t0\n"),
+    "sst2": ("sst2", "test", [1, 0], ("negative", "positive"), "SST-2.tsv", "0\t1\n1\t0\n"),
+    "mrpc": ("mrpc", "test", [1], ("not_equivalent", "equivalent"), "MRPC.tsv", "0\t1\n"),
+    "qqp": ("qqp", "test", [1], ("not_duplicate", "duplicate"), "QQP.tsv", "0\t1\n"),
+    "wnli": ("wnli", "test", [0], ("not_entailment", "entailment"), "WNLI.tsv", "0\t0\n"),
+    "stsb": ("stsb", "test", np.float32([3.25, -0.5, 5.5]), (), "STS-B.tsv", "0\t3.25\n1\t0\n2\t5\n"),
+    "mnli": ("mnli", "test", [2, 0], NLI, "MNLI-m.tsv", "0\tcontradiction\n1\tentailment\n"),
+    "mnli-mm": ("mnli", "test_mismatched", [1], NLI, "MNLI-mm.tsv", "0\tneutral\n"),
+    "ax": ("ax", "test", [1], NLI, "AX.tsv", "0\tneutral\n"),
+    "qnli": ("qnli", "test", [0], ("entailment", "not_entailment"), "QNLI.tsv", "0\tentailment\n"),
+    "rte": ("rte", "test", [1], ("entailment", "not_entailment"), "RTE.tsv", "0\tnot_entailment\n"),
+    "heldout": ("cola", "heldout", [1], ("unacceptable", "acceptable"), "predictions-heldout.tsv", "0\tacceptable\n"),
+    "heldout-scores": ("stsb", "heldout", np.float32([-0.5]), (), "predictions-heldout.tsv", "0\t-0.5\n"),
+    "choices": ("swag", "heldout", np.array([3, 0]), (), "predictions-heldout.tsv", "0\t3\n1\t0\n"),
+    "unicode": ("jsonl", "test", [0], ("größer",), "predictions-test.tsv", "0\tgrößer\n"),
+    "boolq": ("boolq", "test", [1, 0], ("False", "True"), "BoolQ.jsonl", ["true", "false"]),
+    "wic": ("wic", "test", [0], ("False", "True"), "WiC.jsonl", ["false"]),
+    "wsc": ("wsc", "test", [0, 1], ("False", "True"), "WSC.jsonl", ["False", "True"]),
+    "cb": ("cb", "test", [1], ("entailment", "contradiction", "neutral"), "CB.jsonl", ["contradiction"]),
+    "copa": ("copa", "test", np.array([1, 0]), (), "COPA.jsonl", [1, 0]),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_files_are_as_the_servers_take_them(case, tmp_path):
+    *given, file, expected = FILES[case]
+    assert submissions.write(tmp_path, *given) == tmp_path / file
+    if file.endswith(".tsv"):
+        expected = "index\tprediction\n" + expected
+    else:
+        expected = "".join(json.dumps({"idx": n, "label": label}) + "\n" for n, label in enumerate(expected))
+    assert (tmp_path / file).read_bytes() == expected.encode()
+    assert [path.name for path in tmp_path.iterdir()] == [file]
+
+
+def test_multirc_has_a_line_for_each_paragraph(tmp_path):
+    places = [(0, 0, 0), (0, 0, 1), (0, 1, 2), (4, 9, 30)]
+    submissions.write_multirc(tmp_path / "MultiRC.jsonl", np.array([1, 0, 1, 1]), np.array(places))
+    assert (tmp_path / "MultiRC.jsonl").read_text() == (
+        '{"idx": 0, "passage": {"questions": [{"idx": 0, "answers": [{"idx": 0, "label": 1}, {"idx": 1, "label": 0}]}, '
+        '{"idx": 1, "answers": [{"idx": 2, "label": 1}]}]}}\n'
+        '{"idx": 4, "passage": {"questions": [{"idx": 9, "answers": [{"idx": 30, "label": 1}]}]}}\n'
+    )
+
+
+def test_squads_file_is_its_answers(tmp_path):
+    answers = {"5733be28": "Ärzte", "56ddde6b": ""}
+    submissions.write_squad(tmp_path / "answers.json", answers)
+    text = (tmp_path / "answers.json").read_text(encoding="utf-8")
+    assert json.loads(text) == answers and "Ärzte" in text
