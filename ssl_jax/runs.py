@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssl_jax import logs, tokenizers
+from ssl_jax import tokenizers
 from ssl_jax.checkpoints import Checkpoints, fingerprint
 from ssl_jax.data.files import new_folder
 from ssl_jax.errors import UserError
@@ -119,6 +119,8 @@ def save_run(run, workdir, source):
       workdir: new, or empty.
       source: where the weights came from; `converted_from` in config.json.
     """
+    from ssl_jax import logs  # which imports torch where it is, for TensorBoard's sake
+
     with new_folder(workdir) as folder:
         tokenizers.save(run.tokenizer, folder / "tokenizer.json")
         content = {"config": json.loads(run.config.to_json()), "converted_from": str(source)}
