@@ -23,6 +23,7 @@ import pkgutil
 
 import configs
 from configs import common
+from ssl_jax.data import tasks
 from ssl_jax.errors import check_choice
 
 PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in ("common", "finetune")]
@@ -51,11 +52,25 @@ def smoke(config, name):
     config.optimizer.learning_rate = 1e-3
 
 
+def read_kind(config, kind):
+    """The kind's head, new, in the place of the classes; spans and token labels are read without a pooler."""
+    if kind in ("classification", "regression"):
+        return
+    head = {"choices": "choice", "spans": "span", "token_labels": "token_classes"}[kind]
+    pooled = kind == "choices"
+    config.init_drop = ("classifier", *(() if pooled else ("pooler",)), *(name for name in HEADS if name != head))
+    config.init_anew = (head, *(name for name in config.init_anew if name == "pooler" and pooled))
+    if not pooled:
+        config.model.pooler = "none"
+
+
 def get_config(variant="bert-base,topics"):
     model, *rest = variant.split(",")
     task, *suffixes = rest or ["topics"]
     paper, _, size = model.partition("-")
     check_choice(paper, PAPERS, "paper")
+    check_choice(task, tasks.TASKS, "task")
+    kind = tasks.TASKS[task].kind
     config = importlib.import_module(f"configs.{paper}").get_config(",".join([size, *suffixes]))
     config.losses.update({name: 0.0 for name in config.losses})
     config.update(
@@ -70,7 +85,7 @@ def get_config(variant="bert-base,topics"):
             init_layers=(),
             init_drop=HEADS,
             init_anew=("classifier",) if config.model.pooler != "none" else ("classifier", "pooler"),
-            losses=dict(classify=1.0),
+            losses={tasks.LOSSES[kind]: 1.0},
             corruption=dict(rate=0.0),
             data=dict(examples="task", borders=False),
             task=dict(name=task, epochs=3.0),
@@ -90,5 +105,6 @@ def get_config(variant="bert-base,topics"):
             ),
         )
     )
+    read_kind(config, kind)
     changes = [smoke] if "smoke" in suffixes else []
     return common.finish(config, size, DEMO, changes)
