@@ -94,8 +94,8 @@ def _open(name, row, part, folder):
         )
     with corpora.quietly():
         source = builder.as_data_source(split=split)
-    label = builder.info.features.get("label")
-    names = getattr(label, "names", None)
+    features = builder.info.features
+    names = getattr(features["label"], "names", None) if "label" in features else None
     for record in source:
         record = _plain(record)
         if isinstance(record.get("label"), int) and names:
