@@ -43,7 +43,7 @@ def encode_with_offsets(texts, tokenizer):
         encodings = tokenizer.encode_batch(texts[first : first + BLOCK], add_special_tokens=False)
         made += [np.array(encoding.ids, made[0].dtype) for encoding in encodings]
         offsets += [np.array(encoding.offsets, np.int32).reshape(-1, 2) for encoding in encodings]
-        lengths.append(np.array([len(encoding) for encoding in encodings], np.int64))
+        lengths.append(np.array([len(encoding.ids) for encoding in encodings], np.int64))
     return np.concatenate(made), np.cumsum(np.concatenate(lengths)), np.concatenate(offsets)
 
 
