@@ -1,9 +1,9 @@
 """Fine-tuning on a task, for every paper's model. BERT's recipe: Devlin et al. 2018, sections 4 and A.3.
 
     .venv/bin/python scripts/train.py --config configs/finetune.py:bert-base,topics --workdir runs/topics
-    ... --config configs/finetune.py:bert-base,jsonl --config.task.folder=FOLDER
+    ... --config configs/finetune.py:bert-base,jsonl --config.task.folder=FOLDER    # or mnli, squad, race, ...
 
-A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/data/tasks.py; suffixes after
+A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/data/tasks; suffixes after
 them are the paper's, such as `smoke`.
 
 Section 4.1: a dense layer on the pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 as the

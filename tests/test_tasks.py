@@ -432,3 +432,22 @@ def test_a_task_is_learned_through_the_real_entry_point(data_root, tmp_path):
     assert decide() == before
     write_lines(tmp_path / "more.jsonl", lines[1:])
     assert decide() != before
+
+
+def test_choices_are_learned_through_the_real_entry_point(data_root, tmp_path):
+    """On two devices and in two micro-batches: an example's choices are never parted."""
+    words = ["london", "paris", "rome"], ["one", "seven", "three"]
+    lines = []
+    for pair in zip(*words, strict=True):
+        for label in (0, 1):
+            first, second = pair if label == 0 else pair[::-1]
+            lines.append({"premise": "it is a city .", "question": "cause", "choice1": first, "choice2": second, "label": label})
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    config = finetune.get_config("bert-tiny,copa,smoke")
+    changes = {"task.folder": str(tmp_path), "data.root": data_root, "batch_size": 4, "steps": 40, "accumulate": 2}
+    changes |= {"optimizer.learning_rate": 1e-2, "evaluate_every": 100, "log_every": 15, "parallel.devices": 2}
+    changes |= {"model.layers": 1, "model.dropout": 0.0, "model.attention_dropout": 0.0, "phases.lengths": (32,)}
+    config.update_from_flattened_dict(changes)
+    result = loop.train(config, tmp_path / "run")
+    assert result["choose_accuracy"] == 1 and result["loss"] == result["choose_loss"] < 0.3
