@@ -89,7 +89,8 @@ def test_windows_are_those_of_run_squad(length, stride):
 def test_training_sees_every_window_once_an_epoch():
     store = SpanStore(make_questions()[0], Numbers(), 3, max_question=6)
     batch = batches.TaskBatches(store, VOCABULARY, 12, 1, seed=0)
-    windows = len(batch.examples)
+    windows = len(batch.examples.windows)
+    assert windows > len(store)
     seen = [batch(step)["tokens"].tobytes() for step in range(windows)]
     assert sorted(seen) == sorted(batch.examples(np.array([n]))["tokens"].tobytes() for n in range(windows))
     assert [batch(step)["tokens"].tobytes() for step in range(windows, 2 * windows)] != seen
@@ -154,11 +155,11 @@ def byte_level():
     return tokenizer
 
 
-@pytest.mark.parametrize("answer", ["Anna", "Ōta", "Bobby", "“A”\u00a0Ōta  met", "met Bobby."])
+@pytest.mark.parametrize("answer", ["Anna", "A", "Ōta", "Bobby", "“A”\u00a0Ōta  met", "met Bobby."])
 @pytest.mark.parametrize("make", [wordpiece, metaspace, byte_level])
 def test_answers_come_back_in_the_original_characters(make, answer):
     context = "Anna “A”\u00a0Ōta  met Bobby."
-    start = context.index(answer)
+    start = context.rindex(answer)
     question = Question("Who?", context, start, start + len(answer), "q", (answer,))
     rows = SpanStore([question], make(), 128, 8).rows(VOCABULARY, 64)
     first, last = rows(np.array([0]))["span"][0]

@@ -237,8 +237,9 @@ FAULTS = {
     "score out of range": (*bad("stsb", "dev.tsv", table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|-1")), "'-1' is not between 0 and 5"),
     "empty file": (*bad("sst2", "dev.tsv", ""), "dev.tsv, line 1: the file is empty"),
     "Latin-1": (*bad("sst2", "train.tsv", b"sentence\tlabel\ncaf\xe9\t1\n"), "train.tsv, line 2, byte 18: not UTF-8"),
-    "a quote that never ends": (*bad("ag_news", "train.csv", '"1","A","B"\n"2","C","D\n"1","A","B"\n'),
-                                "train.csv, line 2: "),
+    "a quote that never ends": (*bad("ag_news", "train.csv", '"1","A","B"\n"2","C","D\n'),
+                                "train.csv, line 2: unexpected end of data (up to line 2): mend its quotes"),
+    "text after a quote": (*bad("ag_news", "train.csv", '"2","C"x,"D"\n'), "train.csv, line 1: "),
     "no JSON": (*bad("boolq", "val.jsonl", "question\n"), "val.jsonl, line 1: not JSON"),
     "no label": (*bad("boolq", "val.jsonl", json_lines({"question": "", "passage": ""})), "line 1: no key 'label'"),
     "a label of another type": (*bad("wic", "val.jsonl", json_lines({"word": "", "sentence1": "", "sentence2": "", "label": 2})),
@@ -248,6 +249,8 @@ FAULTS = {
     "a passage without questions": (*bad("multirc", "val.jsonl", json_lines({"passage": {"text": ""}})), "no key 'questions'"),
     "an answer that is elsewhere": (*bad("squad", "dev-v1.1.json", squad(question(2, [{"text": "Bob", "answer_start": 16}]))),
                                     "dev-v1.1.json, question q2: the answer 'Bob' is not at character 16"),
+    "an empty answer": (*bad("squad", "dev-v1.1.json", squad(question(2, [{"text": "", "answer_start": 1}]))),
+                        "question q2: the answer '' is not at character 1"),
     "no answer in 1.1": (*bad("squad", "dev-v1.1.json", squad(question(2, []))), "question q2: 0 answers"),
     "an answer to what is impossible": (
         *bad("squad2", "train-v2.0.json", squad(question(1, [{"text": "Anna", "answer_start": 0}], is_impossible=True))),
@@ -292,7 +295,7 @@ def test_what_is_not_there_is_told_with_how_to_get_it(reading, smoke_config, tmp
 def test_tensorflow_datasets_are_read_by_name(name, smoke_config, monkeypatch):
     """Records of the right types and random content, as `tfds.testing` makes them."""
     monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", lambda builder: True)
-    if name in ("squad2", "race"):  # random answers are in no context, random letters are no options
+    if name in ("cola", "squad2", "race"):  # random answers are in no context, random letters are no options
         monkeypatch.setattr(tasks.sets, "_plain", lambda record, plain=tasks.sets._plain: mend(plain(record)))
     config = smoke_config(("task.name", name))
     with tfds.testing.mock_data(num_examples=8):
@@ -302,15 +305,19 @@ def test_tensorflow_datasets_are_read_by_name(name, smoke_config, monkeypatch):
     else:
         assert all(len(examples) == 8 for examples in task.splits.values())
     assert {type(one) for examples in task.splits.values() for one in examples} == {tasks.KINDS[tasks.TASKS[name].kind]}
+    if name == "cola":
+        assert {one.label for one in task.splits["test"]} == {-1}
     if name == "mnli":
         assert list(task.splits) == ["train", "heldout", "heldout_mismatched", "test", "test_mismatched", "ax"]
         assert {one.label for one in task.splits["train"]} <= {0, 1, 2}
 
 
 def mend(record):
-    """A mocked record made whole, if it is one of SQuAD or RACE."""
+    """A mocked record made whole, if it is one of SQuAD or RACE; of CoLA, with a label that nobody tells."""
     if not isinstance(record, dict):
         return record
+    if "sentence" in record:
+        record["label"] = -1
     if "plausible_answers" in record:
         record |= {"is_impossible": False, "answers": {"text": [record["context"][:3]], "answer_start": [0]}}
     if "options" in record:

@@ -282,7 +282,8 @@ def test_each_choice_is_a_row_cut_as_a_pair_is(length):
 
 def test_choices_of_one_text_stay_together():
     """However a batch is cut, the loss is over an example's own choices."""
-    batch = {"tokens": np.arange(24).reshape(2, 3, 4), "mask": np.ones((2, 3, 4), bool), "label": np.array([2, -1])}
+    mask = np.arange(4) < np.array([[4, 2, 3], [1, 4, 2]])[..., None]
+    batch = {"tokens": np.arange(24).reshape(2, 3, 4), "mask": mask, "label": np.array([2, -1])}
     flat = flatten_choices(batch)
     assert flat["tokens"].tolist() == np.arange(24).reshape(6, 4).tolist() and flat["label"] is batch["label"]
     assert flatten_choices(flat) is flat
@@ -291,6 +292,7 @@ def test_choices_of_one_text_stay_together():
     assert float(term.weight) == 1  # nobody tells the second's label
     assert float(term.sum) == pytest.approx(np.log(np.exp(logits[:3]).sum()) - 4)
     told = corruption.next_tokens(batch)
+    assert told["weights"].sum() == (mask.sum(-1) - 1).sum()
     for name in ("targets", "weights"):  # the same as row by row
         np.testing.assert_array_equal(flatten_choices(told)[name], corruption.next_tokens(flat)[name])
 
