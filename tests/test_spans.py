@@ -98,7 +98,7 @@ def test_training_sees_every_window_once_an_epoch():
 
 def test_a_question_that_leaves_no_room_is_refused():
     store = SpanStore(make_questions()[0], Numbers(), 3, max_question=64)
-    with pytest.raises(UserError, match="phases.lengths has 64: questions of task.max_question=64 tokens leave no room"):
+    with pytest.raises(UserError, match="has 64: questions of task.max_question=64 tokens leave no room"):
         store.rows(VOCABULARY, 64)
 
 

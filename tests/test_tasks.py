@@ -327,10 +327,10 @@ def test_a_words_first_token_has_its_label():
 @pytest.mark.parametrize(
     "task, changes, message",
     [
-        ("stsb", {"losses.classify": 1.0}, "losses.classify needs the classes, and task.name=stsb is of regression: set losses.regress"),
-        ("squad", {"losses.choose": 1.0}, "losses.choose needs the choices, and task.name=squad is of spans: set losses.span"),
+        ("stsb", {"losses.classify": 1.0}, "classify needs the classes, and task.name=stsb is of regression: set losses.regress"),
+        ("squad", {"losses.choose": 1.0}, "choose needs the choices, and task.name=squad is of spans: set losses.span"),
         ("copa", {"data.examples": "pairs"}, "losses.choose needs the choices of a task: set data.examples=task"),
-        ("copa", {"corruption.rate": 0.15, "losses.mlm": 1.0}, "losses.choose reads several texts .* set corruption.rate=0"),
+        ("copa", {"corruption.rate": 0.15, "losses.mlm": 1.0}, "choose reads several texts .* set corruption.rate=0"),
         ("copa", {"teacher.cache": "x"}, "teacher.cache keeps .* choices have several"),
         ("squad", {"task.stride": 0}, "task.stride=0: at least 1"),
     ],
@@ -443,7 +443,8 @@ def test_choices_are_learned_through_the_real_entry_point(data_root, tmp_path):
     for pair in zip(*words, strict=True):
         for label in (0, 1):
             first, second = pair if label == 0 else pair[::-1]
-            lines.append({"premise": "it is a city .", "question": "cause", "choice1": first, "choice2": second, "label": label})
+            line = {"premise": "it is a city .", "question": "cause", "choice1": first, "choice2": second}
+            lines.append(line | {"label": label})
     for name in ("train", "val"):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
     config = finetune.get_config("bert-tiny,copa,smoke")

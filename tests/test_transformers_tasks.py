@@ -54,8 +54,8 @@ def labels(loss, batch):
 def test_losses_and_every_gradient_are_those_of_transformers(loss, tmp_path):
     name, number = CLASSES[loss]
     config = transformers.BertConfig(
-        vocab_size=SIZES["vocab_size"], hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=20,
-        max_position_embeddings=LENGTH, num_labels=number, attn_implementation="eager", pad_token_id=None,
+        vocab_size=SIZES["vocab_size"], hidden_size=24, num_hidden_layers=2, num_attention_heads=3,
+        intermediate_size=20, max_position_embeddings=LENGTH, num_labels=number, attn_implementation="eager", pad_token_id=None,
     )  # fmt: skip
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)

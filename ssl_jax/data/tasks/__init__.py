@@ -5,8 +5,8 @@
     jsonl     train.jsonl and heldout.jsonl in task.folder. A line is {"text": str, "text2": str, "label": str};
               text2 is there for pairs alone. The labels are those of train.jsonl, sorted by name
 
-All others are published sets, read from their own files in task.folder, or, without a folder, from data.root/tfds, where
-TensorFlow Datasets put them. Their dev set is the split 'heldout' (MNLI's second one 'heldout_mismatched'); 'test' is
+All others are published sets, read from their own files in task.folder, or, without a folder, from data.root/tfds,
+where TensorFlow Datasets put them. Their dev set is the split 'heldout' (MNLI's second one 'heldout_mismatched'); 'test' is
 there where it was published.
 
     glue.py        cola sst2 mrpc stsb qqp mnli qnli rte wnli; ax is a split of mnli
@@ -33,7 +33,8 @@ from ssl_jax.data.tasks.stores import ChoiceStore, SpanStore, TaskStore, WordSto
 from ssl_jax.errors import UserError, check_choice
 
 __all__ = ["KINDS", "LOSSES", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read", "SpanStore", "Task",
-           "TaskStore", "WordStore", "Words", "open_stores", "read", "read_examples", "resolve", "write_examples"]  # fmt: skip
+           "TaskStore", "WordStore", "Words", "open_stores", "read", "read_examples", "report", "resolve",
+           "write_examples"]  # fmt: skip
 
 # kind -> the loss that trains it.
 LOSSES = {
@@ -103,7 +104,8 @@ def read(config):
 
 
 def resolve(config):
-    """The config with what only the task's examples tell: `task.classes` (of a regression 1), and `steps` where `task.epochs` is given.
+    """The config with what only the task's examples tell: `task.classes`, of a regression 1, and `steps` where
+    `task.epochs` is given. An epoch of spans is as many rows as there are questions, not windows (run_squad.py).
 
     Returns:
       A copy; `config` itself where data.examples is not 'task'.

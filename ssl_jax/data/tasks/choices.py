@@ -40,7 +40,8 @@ def _race_lines(path, split):
 def _race(record, where, labels):
     """The passage, and each question with each answer in the place of its blank, or after it."""
     passage = files.value(record, "article", str, where)
-    questions, options, answers = (files.value(record, name, list, where) for name in ("questions", "options", "answers"))
+    keys = ("questions", "options", "answers")
+    questions, options, answers = (files.value(record, key, list, where) for key in keys)
     if not len(questions) == len(options) == len(answers):
         raise UserError(f"{where}: {len(questions)} questions, {len(options)} options and {len(answers)} answers")
     id_key = "id" if "id" in record else "example_id"

@@ -24,7 +24,7 @@ def _lines(path, split):
             continue
         where = f"{path}, line {number}"
         if len(cells) != 4:
-            raise UserError(f"{where}: {len(cells)} columns, and there should be 4: word, part of speech, chunk, entity")
+            raise UserError(f"{where}: {len(cells)} columns, and there should be 4: word, part of speech, chunk, label")
         words.append(cells[0])
         labels.append(files.number_of(cells[3], LABELS, where))
     if words:

@@ -44,7 +44,7 @@ class Words(NamedTuple):
 
 
 class Read(NamedTuple):
-    """A task's examples: `labels` are the names of the classes, `splits` 'train', 'heldout' and what else the set has."""
+    """A task's examples: `labels` are the names of the classes, `splits` 'train', 'heldout' and what else there is."""
 
     labels: tuple[str, ...]
     splits: dict[str, list]

@@ -86,7 +86,8 @@ def _open(name, row, part, folder):
             builder = tfds.builder(set_name, data_dir=folder, file_format="array_record")
             ready = builder.is_prepared()
     except ImportError as error:
-        raise UserError(f"task {name!r}: TensorFlow Datasets reads {set_name} with {error.name or error}: pip install it") from error
+        needed = error.name or error
+        raise UserError(f"task {name!r}: TensorFlow Datasets reads {set_name} with {needed}: pip install it") from error
     if not ready:
         raise UserError(
             f"task {name!r}: {set_name} is not in {folder}; where there is a network run: {build} (with tensorflow "

@@ -16,8 +16,8 @@ def _lines(path, split):
             for question in files.value(paragraph, "qas", list, str(path)):
                 where = f"{path}, question {files.value(question, 'id', str, str(path))}"
                 answers = files.value(question, "answers", list, where)
-                told = {"text": [files.value(answer, "text", str, where) for answer in answers],
-                        "answer_start": [files.value(answer, "answer_start", int, where) for answer in answers]}  # fmt: skip
+                types = {"text": str, "answer_start": int}
+                told = {key: [files.value(answer, key, kind, where) for answer in answers] for key, kind in types.items()}
                 yield where, question | {"context": context, "answers": told}
 
 
