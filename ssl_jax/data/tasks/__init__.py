@@ -6,8 +6,8 @@
               text2 is there for pairs alone. The labels are those of train.jsonl, sorted by name
 
 All others are published sets, read from their own files in task.folder, or, without a folder, from data.root/tfds,
-where TensorFlow Datasets put them. Their dev set is the split 'heldout' (MNLI's second one 'heldout_mismatched'); 'test' is
-there where it was published.
+where TensorFlow Datasets put them. Their dev set is the split 'heldout' (MNLI's second one
+'heldout_mismatched'); 'test' is there where it was published.
 
     glue.py        cola sst2 mrpc stsb qqp mnli qnli rte wnli; ax is a split of mnli
     superglue.py   boolq cb copa multirc wic wsc

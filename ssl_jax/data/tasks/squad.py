@@ -17,7 +17,7 @@ def _lines(path, split):
                 where = f"{path}, question {files.value(question, 'id', str, str(path))}"
                 answers = files.value(question, "answers", list, where)
                 types = {"text": str, "answer_start": int}
-                told = {key: [files.value(answer, key, kind, where) for answer in answers] for key, kind in types.items()}
+                told = {key: [files.value(one, key, kind, where) for one in answers] for key, kind in types.items()}
                 yield where, question | {"context": context, "answers": told}
 
 
