@@ -1,4 +1,7 @@
-"""IMDB's reviews (Maas et al. 2011) and AG's news (Zhang et al. 2015). The test sets are 'heldout': there is no dev set."""
+"""IMDB's reviews (Maas et al. 2011) and AG's news (Zhang et al. 2015).
+
+Neither has a dev set: the test set is the split 'heldout'.
+"""
 
 import pathlib
 
