@@ -96,6 +96,10 @@ def base():
                 all_tokens=0.0,
                 adversarial=0.0,
                 classify=0.0,
+                regress=0.0,
+                choose=0.0,
+                span=0.0,
+                classify_tokens=0.0,
                 soft_targets=0.0,
                 soft_predictions=0.0,
                 cosine=0.0,
@@ -147,13 +151,15 @@ def base():
                 passes=10,  # walks over the corpus, each with new pairs (the originals' dupe_factor)
                 borders=False,  # attention in windows stops at the borders of documents
             ),
-            task=dict(  # read where data.examples is 'task'; see tasks.py
+            task=dict(  # read where data.examples is 'task'; see ssl_jax/data/tasks
                 name="topics",  # one of TASKS
-                folder="",  # where the files of task 'jsonl' are
+                folder="",  # where the task's files are; empty: TensorFlow Datasets' are in data.root/tfds
                 augmented="",  # a .jsonl whose examples take the place of those trained on
                 epochs=0.0,  # passes over the examples, which set `steps`; 0: `steps` says how long
-                classes=0,  # how many labels there are; filled in by the run
+                classes=0,  # how many labels there are, 1 of a regression; filled in by the run
                 labels=(),  # their names; filled in by the run
+                stride=128,  # tokens from one window of a context to the next (spans)
+                max_question=64,  # tokens of a question, which is cut there (spans)
                 activation="none",  # of the pooled vector, before the classes are read from it; 'relu' and so on
                 bias=True,  # added to the classes
                 statistic="median",  # of several seeds, which one the paper reports: 'mean', 'median' or 'best'

@@ -1,10 +1,10 @@
 """Fine-tuning on a task, for every paper's model, with the paper's own recipe.
 
     .venv/bin/python scripts/train.py --config configs/finetune.py:bert-base,topics --workdir runs/topics
-    ... --config configs/finetune.py:bert-base,jsonl --config.task.folder=FOLDER
+    ... --config configs/finetune.py:bert-base,jsonl --config.task.folder=FOLDER    # or mnli, squad, race, ...
     ... --config configs/finetune.py:electra-small,rte --config.init_from=runs/electra-small    # 'none': from scratch
 
-A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/data/tasks.py; suffixes after
+A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/data/tasks; suffixes after
 them are the paper's, such as `smoke`. What a recipe has no row for is BERT's.
 
 BERT (Devlin et al. 2018, sections 4 and A.3), and DistilBERT and TinyBERT, which follow it. Section 4.1: a dense layer
@@ -43,6 +43,8 @@ import pkgutil
 
 import configs
 from configs import common
+from ssl_jax import metrics
+from ssl_jax.data import tasks
 from ssl_jax.errors import check_choice
 
 PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in ("common", "finetune")]
@@ -165,11 +167,30 @@ def smoke(config, name):
     config.optimizer.learning_rate = 1e-3
 
 
+def decided(task, kind):
+    """Whether each row's logits are one prediction that the task's metrics count."""
+    return kind not in ("spans", "token_labels") and set(metrics.METRICS[task]) <= metrics.FUNCTIONS.keys()
+
+
+def read_kind(config, kind):
+    """The kind's head, new, in the place of the classes; spans and token labels are read without a pooler."""
+    if kind in ("classification", "regression"):
+        return
+    head = {"choices": "choice", "spans": "span", "token_labels": "token_classes"}[kind]
+    pooled = kind == "choices"
+    config.init_drop = ("classifier", *(() if pooled else ("pooler",)), *(name for name in HEADS if name != head))
+    config.init_anew = (head, *(name for name in config.init_anew if name == "pooler" and pooled))
+    if not pooled:
+        config.model.pooler = "none"
+
+
 def get_config(variant="bert-base,topics"):
     model, *rest = variant.split(",")
     task, *suffixes = rest or ["topics"]
     paper, _, size = model.partition("-")
     check_choice(paper, PAPERS, "paper")
+    check_choice(task, tasks.TASKS, "task")
+    kind = tasks.TASKS[task].kind
     config = importlib.import_module(f"configs.{paper}").get_config(",".join([size, *suffixes]))
     recipe = bert(size, task, False)
     if paper in RECIPES:
@@ -188,14 +209,16 @@ def get_config(variant="bert-base,topics"):
             # The head of a language model that is trained on is no part to leave out.
             init_drop=tuple(name for name in HEADS if name != "clm" or not recipe.get("losses.clm")),
             init_anew=("classifier",) if pooled else ("classifier", "pooler"),
-            losses=dict(classify=1.0),
+            losses={tasks.LOSSES[kind]: 1.0},
             corruption=dict(rate=0.0),
             data=dict(examples="task", borders=False),
             task=dict(name=task),
             optimizer=dict(clock="steps", decay_until=1.0, floor=0.0, b1=0.9, b2=0.999, clip=1.0),
-            evals=dict(heldout=dict(module="task")),
+            # Spans, words' labels and MultiRC's questions are decided over several rows or logits: not in the loop yet.
+            evals=dict(heldout=dict(module="task" if decided(task, kind) else "mean")),
         )
     )
     config.update_from_flattened_dict(recipe)
+    read_kind(config, kind)
     changes = [smoke] if "smoke" in suffixes else []
     return common.finish(config, size, DEMO, changes)

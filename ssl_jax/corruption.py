@@ -236,7 +236,7 @@ def next_tokens(batch):
     """Asks every token for its successor; hides nothing (GPT, section 3.1).
 
     Args:
-      batch: `tokens`, `mask` [B, S]; `documents` [B, S], if there, numbers the documents of a row: no
+      batch: `tokens`, `mask` [B, S], of choices [B, C, S]; `documents` [B, S], if there, numbers the documents of a row: no
         token is asked for the first of another document.
 
     Returns:
@@ -245,12 +245,12 @@ def next_tokens(batch):
       of a row has no successor: target 0, weight 0.
     """
     tokens, real = batch["tokens"], batch["mask"].astype(bool)
-    asked = real[:, :-1] & real[:, 1:]
+    asked = real[..., :-1] & real[..., 1:]
     if "documents" in batch:
         asked &= batch["documents"][:, :-1] == batch["documents"][:, 1:]
-    end = ((0, 0), (0, 1))
+    end = ((0, 0),) * (tokens.ndim - 1) + ((0, 1),)
     return batch | {
         "original": tokens,
-        "targets": jnp.pad(tokens[:, 1:], end).astype(jnp.int32),
+        "targets": jnp.pad(tokens[..., 1:], end).astype(jnp.int32),
         "weights": jnp.pad(asked.astype(jnp.float32), end),
     }

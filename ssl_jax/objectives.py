@@ -88,9 +88,60 @@ def pair(out, batch):
 def classify(out, batch):
     """Which class of the task: cross-entropy (BERT, section 4.1; run_classifier.py).
 
-    Reads `out['class_logits']` [B, C], `batch['label']` [B]. Rows without a real token do not count.
+    Reads `out['class_logits']` [B, C], `batch['label']` [B]. Rows without a real token do not count, nor do those
+    whose label is not told, -1.
     """
-    return _classify(out["class_logits"], batch["label"], batch["mask"].any(-1))
+    return _classify(out["class_logits"], batch["label"], batch["mask"].any(-1) & (batch["label"] >= 0))
+
+
+def regress(out, batch):
+    """Which score: squared error (STS-B; `transformers` with one label).
+
+    Reads `out['class_logits']` [B, 1], `batch['label']` [B] float32. Rows without a real token do not count, nor do
+    those whose score is not told, NaN.
+    """
+    score = batch["label"].astype(jnp.float32)
+    counts = batch["mask"].any(-1) & ~jnp.isnan(score)
+    # A NaN times a weight of 0 would be one.
+    error = jnp.square(out["class_logits"][:, 0] - jnp.where(counts, score, 0.0))
+    weights = counts.astype(jnp.float32)
+    return Term((error * weights).sum(), weights.sum(), {})
+
+
+def choose(out, batch):
+    """Which of several choices: cross-entropy over their logits (GPT-1, section 3.3; BERT, section 4.4).
+
+    Reads `out['choice_logit']` [B * C], an example's choices one after the other; `batch['label']` [B]; `batch['mask']`
+    [B * C, S]. Examples without a real token do not count, nor do those whose label is not told, -1.
+    """
+    label = batch["label"]
+    logits, real = out["choice_logit"].reshape(len(label), -1), batch["mask"].reshape(len(label), -1).any(-1)
+    return _classify(logits, label, real & (label >= 0))
+
+
+def span(out, batch):
+    """Where the answer begins and ends: the mean of two cross-entropies over positions (BERT, section 4.2).
+
+    Reads `out['span_logits']` [B, S, 2], `batch['span']` [B, 2]. Positions outside the row do not count, nor do rows
+    without a real token. `accuracy` is how often both are right, within their window.
+    """
+    logits, positions = out["span_logits"].swapaxes(1, 2), batch["span"]
+    length = logits.shape[-1]
+    inside = (positions >= 0) & (positions < length) & batch["mask"].any(-1)[:, None]
+    term = _classify(logits, jnp.clip(positions, 0, length - 1), inside)
+    whole = inside.all(-1).astype(jnp.float32)
+    right = (logits.argmax(-1) == positions).all(-1) * whole
+    return term._replace(metrics={"accuracy": (right.sum(), whole.sum())})
+
+
+def classify_tokens(out, batch):
+    """Which class each word has, read from its first token: cross-entropy (BERT, section 5.3).
+
+    Reads `out['token_class_logits']` [B, S, C], `batch['token_label']` [B, S], -1 where there is nothing to tell;
+    `batch['mask']` [B, S].
+    """
+    labels = batch["token_label"]
+    return _classify(out["token_class_logits"], labels, batch["mask"].astype(bool) & (labels >= 0))
 
 
 def _detect(out, weights):
@@ -329,14 +380,16 @@ def soft_labels(out, batch, *, temperature):
 OBJECTIVES = {
     "mlm": mlm, "clm": clm, "nsp": pair, "sop": pair, "rtd": rtd, "rtd_masked": rtd_masked,
     "replaced_mlm": replaced_mlm, "all_tokens": all_tokens, "adversarial": adversarial,
-    "classify": classify, "soft_targets": soft_targets, "soft_predictions": soft_predictions, "cosine": cosine,
-    "embedding": embedding, "hidden": hidden, "attention": attention, "soft_labels": soft_labels,
+    "classify": classify, "regress": regress, "choose": choose, "span": span, "classify_tokens": classify_tokens,
+    "soft_targets": soft_targets, "soft_predictions": soft_predictions, "cosine": cosine, "embedding": embedding,
+    "hidden": hidden, "attention": attention, "soft_labels": soft_labels,
 }  # fmt: skip
 # The heads that each objective reads; 'language' is the trunk's own, 'clm' if it is causal, else 'mlm'.
 HEADS = {
     "mlm": ("mlm",), "clm": ("clm",), "nsp": ("pair",), "sop": ("pair",), "rtd": ("replaced",),
     "rtd_masked": ("replaced",), "replaced_mlm": ("restored",), "all_tokens": ("copied",),
-    "adversarial": ("mlm", "replaced", "baseline"), "classify": ("classes",),
+    "adversarial": ("mlm", "replaced", "baseline"), "classify": ("classes",), "regress": ("classes",),
+    "choose": ("choice",), "span": ("span",), "classify_tokens": ("token_classes",),
     "soft_targets": ("language", "tokens"), "soft_predictions": ("language",), "cosine": (), "embedding": ("fit",),
     "hidden": ("fit",), "attention": (), "soft_labels": ("classes",),
 }  # fmt: skip
@@ -348,6 +401,6 @@ TAUGHT = {
 # The keys of `config.teacher` that an objective is told.
 OPTIONS = {name: ("temperature",) for name in ("soft_targets", "soft_predictions", "soft_labels")}
 # The logits that say what is predicted of a task's example, by the losses that train them.
-PREDICTS = {"classify": "class_logits", "soft_labels": "class_logits"}
+PREDICTS = {"classify": "class_logits", "soft_labels": "class_logits", "regress": "class_logits", "choose": "choice_logit"}
 NEED_REPLACEMENTS = {"rtd", "rtd_masked", "replaced_mlm", "adversarial"}
 NEED_MASKS = {"mlm", "all_tokens"} | NEED_REPLACEMENTS

@@ -29,7 +29,7 @@ from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.data.files import replacing
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.models.model import build_model, dummy_batch
+from ssl_jax.models.model import build_model, dummy_batch, flatten_choices
 from ssl_jax.models.neighbours import attend_to_neighbours
 from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, PREDICTS, quotient
 from ssl_jax.optimizers import Clock, build_optimizer, drop_frozen, schedule, step_clock
@@ -122,9 +122,18 @@ def example_kind(config):
     asked = [name for name in ("nsp", "sop") if config.losses[name]]
     if len(asked) > 1:
         raise UserError("losses.nsp and losses.sop label the same pairs in two ways: set one of them to 0")
-    for name in ("classify", "soft_labels"):
-        if config.losses[name] and config.data.examples != "task":
-            raise UserError(f"losses.{name} needs the classes of a task: set data.examples=task, or its weight to 0")
+    for name, (kind, needs) in NEED_TASKS.items():
+        if not config.losses[name]:
+            continue
+        if config.data.examples != "task":
+            raise UserError(f"losses.{name} needs {needs} of a task: set data.examples=task, or its weight to 0")
+        check_choice(config.task.name, tasks.TASKS, "task.name")
+        there = tasks.TASKS[config.task.name].kind
+        if there != kind:
+            raise UserError(
+                f"losses.{name} needs {needs}, and task.name={config.task.name} is of {there}: set "
+                f"losses.{tasks.LOSSES[there]} in its place"
+            )
     if config.data.examples != "pairs" and asked:
         raise UserError(f"losses.{asked[0]} needs sentence pairs: set data.examples=pairs")
     if config.data.examples == "windows":
@@ -136,10 +145,20 @@ def example_kind(config):
     return asked[0] if asked else "segments"
 
 
+# The losses on what a task's examples are labelled with: their kind, and what the loss reads of them.
+NEED_TASKS = {
+    "classify": ("classification", "the classes"),
+    "soft_labels": ("classification", "the classes"),
+    "regress": ("regression", "the scores"),
+    "choose": ("choices", "the choices"),
+    "span": ("spans", "the spans"),
+    "classify_tokens": ("token_labels", "the labelled words"),
+}
+
 AT_LEAST = {
     1: ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "checkpoint_every",
         "keep_checkpoints", "seeds", "model.layers", "model.heads", "model.positions", "data.passes",
-        "corruption.max_ngram"),
+        "corruption.max_ngram", "task.stride", "task.max_question"),
     0: ("seed", "data.max_documents", "corruption.max_predictions", "optimizer.weight_decay", "ramp.start",
         "model.band", "task.epochs", "corruption.smoothing", "optimizer.layer_decay_gap"),
 }  # fmt: skip
@@ -189,6 +208,10 @@ def check(config, phases, parallel):
         masked.append("soft_predictions")
     if masked and not config.corruption.rate:
         raise UserError(f"losses.{masked[0]} asks for hidden tokens: set corruption.rate above 0, or its weight to 0")
+    if config.losses.choose and masks(config):
+        raise UserError("losses.choose reads several texts of an example as they are: set corruption.rate=0")
+    if config.losses.choose and config.teacher.cache:
+        raise UserError("teacher.cache keeps what teachers say of one text of an example: choices have several")
     for name, options in config.evals.items():
         modules = [module.name for module in pkgutil.iter_modules(evaluators.__path__)]
         check_choice(options.module, modules, f"module of evals.{name}")
@@ -265,6 +288,8 @@ def make_forward(config, model, teach=None):
     options = {name: {key: config.teacher[key] for key in OPTIONS.get(name, ())} for name in names}
 
     def forward(params, batch, rngs, teachers=()):
+        # Here alone: batches are cut over devices and micro-batches by examples.
+        batch = flatten_choices(batch)
         out = model.apply({"params": params}, batch, rngs=rngs)
         if teach is not None:
             out["teacher"] = teach(out, batch, teachers)
@@ -387,7 +412,9 @@ def make_predict(config, model, vocabulary, counts=None, teach=None):
 
     def predict(params, batch, teachers=(), *, total, shard):
         out, terms = forward(params, corrupt(batch), {}, teachers)
-        return total(sums_of(terms)), every_row(out[logits], total, shard)
+        # Of choices each has a row of its own.
+        made = out[logits].reshape(len(batch["index"]), -1)
+        return total(sums_of(terms)), every_row(made, total, shard)
 
     return predict
 
@@ -539,6 +566,8 @@ def _train(config, workdir):
     first_step = int(seeds.read(state["step"])[0])
     describe_run(config, workdir, prepared)
 
+    if kind == "task":
+        origin += tasks.report(stores, vocabulary, lengths)
     log = logs.Log(workdir, first_step, config.steps, seeds.seeds)
     meter = Meter(config, model, parallel.device_count, [run.model for run in teaching])
     feed = batches_from(first_step, phases, examples, parallel, attach)
@@ -554,7 +583,7 @@ def _train(config, workdir):
             state, loss = train_step(state, parallel.put_batch(batch), teachers)
             # One step behind, so that the device always has the next one to do.
             require_finite(previous, step, seeds, checkpoints)
-            meter.count(phase, len(seeds.seeds))
+            meter.count(phase, math.prod(batch["tokens"].shape[1:-1]))
             log.advance()
 
             done = step + 1
@@ -741,10 +770,10 @@ class Meter:
         self.waited += time.perf_counter() - start
         return example
 
-    def count(self, phase, seeds):
-        """Counts one step of so many seeds."""
+    def count(self, phase, texts):
+        """Counts one step, in which an example is so many texts: of several choices, for several seeds."""
         predictions = predictions_per_sequence(self.config, phase.length)
-        made = phase.batch_size * phase.length * seeds
+        made = phase.batch_size * texts * phase.length
         self.tokens += made
         self.flops += made * flops.flops_per_token(self.model, phase.length, predictions)
         for model in self.teachers:  # forward alone: 2 of the 6 a weight and token

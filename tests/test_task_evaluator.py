@@ -40,7 +40,7 @@ def world():
 def unlabelled(store):
     """The same texts without labels."""
     texts = [" ".join(map(str, store.tokens[a:b])) for a, b in zip(store.edges, store.edges[1:])]
-    return TaskStore([Example(*pair, None) for pair in zip(texts[::2], texts[1::2], strict=True)], Numbers())
+    return TaskStore([Example(*pair, -1) for pair in zip(texts[::2], texts[1::2], strict=True)], Numbers())
 
 
 def build(world, **parallel):

@@ -1,6 +1,7 @@
 """Tasks are read as they are written, cut as BERT cuts them, and go through the one loop."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,14 +11,14 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import flops, predict, runs, tokenizers
+from ssl_jax import corruption, flops, objectives, predict, runs, tokenizers
 from ssl_jax import train as loop
 from ssl_jax.data import batches, tasks, tokens
-from ssl_jax.data.tasks import Example
+from ssl_jax.data.tasks import Choice, Example, Words
 from ssl_jax.describe import describe
 from ssl_jax.errors import UserError
 from ssl_jax.models.heads import ClassHead
-from ssl_jax.models.model import build_model
+from ssl_jax.models.model import build_model, flatten_choices
 from ssl_jax.models.transformer import TransformerConfig
 from tests.test_batches import PAD, SEPARATOR, START, VOCABULARY
 
@@ -251,6 +252,113 @@ def test_evaluation_shows_each_example_once_and_fills_up_with_padding():
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[13:16], b), whole, evaluation(1, slice(5, 8)))
 
 
+def test_scores_are_kept_as_they_are():
+    examples = [Example("5 6", "7", 2.75), Example("8", None, float("nan"))]
+    store = tasks.TaskStore(examples, Numbers(), np.float32)
+    label = batches.TaskEvaluation(store, VOCABULARY, 8, 4)(0)["label"]
+    assert label.dtype == np.float32 and label[0] == 2.75 and np.isnan(label[1]) and not label[2:].any()
+    mask = np.array([[True], [True], [True], [False]])
+    term = objectives.regress({"class_logits": jnp.full((4, 1), 3.0)}, {"label": label, "mask": mask})
+    assert (float(term.sum), float(term.weight)) == (0.25**2 + 3.0**2, 2)  # NaN counts for nothing
+
+
+@pytest.mark.parametrize("length", [6, 16, 64])
+def test_each_choice_is_a_row_cut_as_a_pair_is(length):
+    random = np.random.default_rng(0)
+    texts = [[random.integers(5, VOCABULARY.size, random.integers(1, 20)).tolist() for _ in range(4)] for _ in range(9)]
+    spelt = [[" ".join(map(str, text)) for text in one] for one in texts]
+    examples = [Choice(one[0], tuple(one[1:]), n % 3) for n, one in enumerate(spelt)]
+    evaluation = batches.TaskEvaluation(tasks.ChoiceStore(examples, Numbers(), 3), VOCABULARY, length, 4)
+    whole = jax.tree.map(lambda *parts: np.concatenate(parts), *map(evaluation, range(evaluation.steps)))
+    assert whole["tokens"].shape == whole["mask"].shape == whole["segments"].shape == (12, 3, length)
+    assert whole["label"].tolist() == [*(n % 3 for n in range(9)), 0, 0, 0] and not whole["mask"][9:].any()
+    long = set()
+    for n, (first, *choices) in enumerate(texts):
+        for c, choice in enumerate(choices):
+            row = [whole[name][n, c].tolist() for name in ("tokens", "mask", "segments")]
+            assert row == list(map(list, run_classifier_row(first, choice, length)))
+            long |= {n} if len(first) + len(choice) > length - 3 else set()
+    assert evaluation.examples.cut == len(long)
+
+
+def test_choices_of_one_text_stay_together():
+    """However a batch is cut, the loss is over an example's own choices."""
+    mask = np.arange(4) < np.array([[4, 2, 3], [1, 4, 2]])[..., None]
+    batch = {"tokens": np.arange(24).reshape(2, 3, 4), "mask": mask, "label": np.array([2, -1])}
+    flat = flatten_choices(batch)
+    assert flat["tokens"].tolist() == np.arange(24).reshape(6, 4).tolist() and flat["label"] is batch["label"]
+    assert flatten_choices(flat) is flat
+    logits = np.array([1.0, 2.0, 4.0, 9.0, 9.0, 9.0])
+    term = objectives.choose({"choice_logit": jnp.array(logits)}, flat)
+    assert float(term.weight) == 1  # nobody tells the second's label
+    assert float(term.sum) == pytest.approx(np.log(np.exp(logits[:3]).sum()) - 4)
+    told = corruption.next_tokens(batch)
+    assert told["weights"].sum() == (mask.sum(-1) - 1).sum()
+    for name in ("targets", "weights"):  # the same as row by row
+        np.testing.assert_array_equal(flatten_choices(told)[name], corruption.next_tokens(flat)[name])
+
+
+class Halves(Numbers):
+    """Of words in letters, too: the first two, then all others; of '-' nothing."""
+
+    def encode_batch(self, texts, add_special_tokens):
+        parts = [[m.span() for m in re.finditer(r"(?<!\S)\w{1,2}|(?<=\w)\w+", text)] for text in texts]
+        return [SimpleNamespace(ids=[5 + end - start for start, end in spans], offsets=spans) for spans in parts]
+
+
+def test_a_words_first_token_has_its_label():
+    examples = [Words(("Angela", "-", "of", "Bonn"), (1, 2, 0, 3)), Words(("x",), (4,))]
+    store = tasks.WordStore(examples, Halves())
+    assert store.lost == 1 and len(store) == 2
+    batch = batches.TaskEvaluation(store, VOCABULARY, 8, 3)(0)
+    assert batch["tokens"][:2].tolist() == [
+        [START, 7, 9, 7, 7, 7, SEPARATOR, PAD], [START, 6, SEPARATOR, *[PAD] * 5],
+    ]  # fmt: skip
+    assert batch["token_label"][:2].tolist() == [[-1, 1, -1, 0, 3, -1, -1, -1], [-1, 4, *[-1] * 6]]
+    out = {"token_class_logits": jnp.zeros((3, 8, 5))}
+    assert float(objectives.classify_tokens(out, batch).weight) == 4  # the row that fills up has none
+    short = batches.TaskEvaluation(store, VOCABULARY, 5, 2)
+    assert short(0)["token_label"][0].tolist() == [-1, 1, -1, 0, -1] and short.examples.cut == 1
+    assert list(tasks.report({"train": store}, VOCABULARY, {8, 5})) == [
+        "train: 1 of 2 examples are cut to the length of 5",
+        "train: 1 labels are of words that the tokenizer makes no token of",
+    ]
+
+
+@pytest.mark.parametrize(
+    "task, changes, message",
+    [
+        ("stsb", {"losses.classify": 1.0}, "classify needs the classes, and task.name=stsb is of regression: set losses.regress"),
+        ("squad", {"losses.choose": 1.0}, "choose needs the choices, and task.name=squad is of spans: set losses.span"),
+        ("copa", {"data.examples": "pairs"}, "losses.choose needs the choices of a task: set data.examples=task"),
+        ("copa", {"corruption.rate": 0.15, "losses.mlm": 1.0}, "choose reads several texts .* set corruption.rate=0"),
+        ("copa", {"teacher.cache": "x"}, "teacher.cache keeps .* choices have several"),
+        ("squad", {"task.stride": 0}, "task.stride=0: at least 1"),
+    ],
+)  # fmt: skip
+def test_a_loss_asks_for_its_kind_of_task(task, changes, message):
+    config = finetune.get_config(f"bert-tiny,{task},smoke")
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=message) as told:
+        loop.example_kind(config)
+        loop.check(config, loop.plan_phases(config), SimpleNamespace(batch_shards=1))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("task", ["mnli", "stsb", "copa", "squad", "conll2003"])
+def test_every_kind_has_its_head(task):
+    config = finetune.get_config(f"bert-tiny,{task},smoke")
+    config.task.classes = 3
+    kind = tasks.TASKS[task].kind
+    head = {"mnli": "classes", "stsb": "classes", "copa": "choice", "squad": "span", "conll2003": "token_classes"}[task]
+    assert [name for name, weight in config.losses.items() if weight] == [tasks.LOSSES[kind]]
+    assert loop.example_kind(config) == "task" and build_model(config).heads == (head,)
+    params = jax.eval_shape(lambda: loop.initial_params(config, build_model(config)))
+    own = {"embeddings", "encoder", {"classes": "classifier"}.get(head, head)}
+    assert set(params) == own | ({"pooler"} if task in ("mnli", "stsb", "copa") else set())
+    assert set(config.init_anew) <= set(params) and not set(config.init_drop) & set(params)
+
+
 def test_a_tokenizer_without_separators_is_refused():
     store, _ = make_store(3)
     with pytest.raises(UserError, match=r"'task' examples need \[PAD\], \[CLS\] and \[SEP\]"):
@@ -328,3 +436,23 @@ def test_a_task_is_learned_through_the_real_entry_point(data_root, tmp_path):
     assert decide() == before
     write_lines(tmp_path / "more.jsonl", lines[1:])
     assert decide() != before
+
+
+def test_choices_are_learned_through_the_real_entry_point(data_root, tmp_path):
+    """On two devices and in two micro-batches: an example's choices are never parted."""
+    words = ["london", "paris", "rome"], ["one", "seven", "three"]
+    lines = []
+    for pair in zip(*words, strict=True):
+        for label in (0, 1):
+            first, second = pair if label == 0 else pair[::-1]
+            line = {"premise": "it is a city .", "question": "cause", "choice1": first, "choice2": second}
+            lines.append(line | {"label": label})
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    config = finetune.get_config("bert-tiny,copa,smoke")
+    changes = {"task.folder": str(tmp_path), "data.root": data_root, "batch_size": 4, "steps": 40, "accumulate": 2}
+    changes |= {"optimizer.learning_rate": 1e-2, "evaluate_every": 100, "log_every": 15, "parallel.devices": 2}
+    changes |= {"model.layers": 1, "model.dropout": 0.0, "model.attention_dropout": 0.0, "phases.lengths": (32,)}
+    config.update_from_flattened_dict(changes)
+    result = loop.train(config, tmp_path / "run")
+    assert result["choose_accuracy"] == 1 and result["loss"] == result["choose_loss"] < 0.3

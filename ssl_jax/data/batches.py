@@ -6,8 +6,12 @@
     segments   int32 [B, L]   0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding and windows
     pair       int32 [B]      the pair's label, see pairs.PAIRS; 0 for windows and tasks
     index      int32 [B]      global example number, the key of every later random choice about it
-    label      int32 [B]      tasks only: the example's class
+    label      [B]            tasks: the example's class or choice, int32, or its score, float32; -1, NaN: unknown
+    span       int32 [B, 2]   tasks of spans: the answer's first and last position; 0, [CLS]: there is none here
+    token_label int32 [B, L]  tasks of token labels: each word's class at its first token, -1 at all others
     documents  int32 [B, L]   windows with `borders` only: which of the row's documents, from 0
+
+Where an example of a task is several choices, C, `tokens`, `mask` and `segments` are [B, C, L].
 
 Nothing is remembered between steps: after a restart the step alone says which examples come next.
 Neither does the order depend on how a batch is cut over devices, hosts or micro-batches. The global
@@ -20,7 +24,8 @@ import functools
 import grain
 import numpy as np
 
-from ssl_jax.data.pairs import PAIRS, excess_tokens, pair_index
+from ssl_jax.data.pairs import PAIRS, pair_index
+from ssl_jax.data.rows import gather
 from ssl_jax.data.tasks import TaskStore
 from ssl_jax.data.tokens import Store
 from ssl_jax.errors import UserError, check_choice
@@ -180,35 +185,20 @@ def _blank(batches, batch, rows):
 
 def _gather(batches, examples, index):
     """Builds the arrays of a batch from rows of a pair index [B, 5] and example numbers [B]."""
-    vocabulary, tokens = batches.vocabulary, batches.store.tokens
-    a_start, a_end, b_start, b_end, label = examples.astype(np.int64).T[:, :, None]
-    column = np.arange(batches.length)
-    first_separator = 1 + a_end - a_start
-    last_separator = first_separator + np.where(b_start < b_end, 1 + b_end - b_start, 0)
-    in_b = column > first_separator
-    mask = column <= last_separator
-    # Where each column comes from; those of special tokens and padding are overwritten below.
-    source = np.where(in_b, b_start - first_separator - 1, a_start - 1) + column
-    gathered = tokens[np.clip(source, 0, len(tokens) - 1)].astype(np.int32)
-    gathered[:, 0] = vocabulary.start
-    gathered[(column == first_separator) | (column == last_separator)] = vocabulary.separator
-    gathered[~mask] = vocabulary.pad
-    return dict(
-        tokens=gathered,
-        mask=mask,
-        segments=(in_b & mask).astype(np.int32),
-        pair=label[:, 0].astype(np.int32),
-        # Wraps after 2**32 examples, which stay apart from each other for that long.
-        index=index.astype(np.int32),
-    )
+    made = gather(batches.store.tokens, examples[:, :4], batches.vocabulary, batches.length)
+    return made | {"pair": examples[:, 4].astype(np.int32), "index": _index(index)}
+
+
+def _index(numbers):
+    """Example numbers as int32: wraps after 2**32 of them, which stay apart from each other for that long."""
+    return numbers.astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TaskBatches:
     """Shuffled batches of a task's examples for training, epoch after epoch.
 
-    [CLS] text [SEP], cut at its end; or [CLS] text [SEP] second text [SEP], where tokens are taken one by one
-    from the end of the longer text (BERT's run_classifier.py). Attributes as in PairBatches.
+    Attributes as in PairBatches; what a row is, and how it is cut, the store's kind says (tasks/stores.py).
     """
 
     store: TaskStore
@@ -219,17 +209,25 @@ class TaskBatches:
     first_step: int = 0
     first_example: int = 0
 
+    def __post_init__(self):
+        self.examples
+
+    @functools.cached_property
+    def examples(self):
+        """The split at this length: `len(examples)`, and `examples(numbers)` is a dict of arrays."""
+        return self.store.rows(self.vocabulary, self.length)
+
     def __call__(self, step, rows=slice(None)):
         """The batch of a step; `rows` selects a host's part of the global batch."""
         number = _numbers(self, step, rows)
-        return _label(self, np.array(_drawn(number, len(self.store), self.seed)), number)
+        return _label(self, np.array(_drawn(number, len(self.examples), self.seed)), number)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TaskEvaluation:
     """Each example of a task's split once, in order; `batch(step)` for step 0 to `steps` - 1.
 
-    The last batch is filled up with rows of padding (mask all False, label 0). Attributes as in PairBatches.
+    The last batch is filled up with rows of padding (mask all False, labels 0). Attributes as in TaskBatches.
     """
 
     store: TaskStore
@@ -237,26 +235,29 @@ class TaskEvaluation:
     length: int
     batch_size: int
 
+    def __post_init__(self):
+        self.examples
+
+    @functools.cached_property
+    def examples(self):
+        """The split at this length, see TaskBatches."""
+        return self.store.rows(self.vocabulary, self.length)
+
     @property
     def steps(self):
         """Number of batches."""
-        return -(-len(self.store) // self.batch_size)
+        return -(-len(self.examples) // self.batch_size)
 
     def __call__(self, step, rows=slice(None)):
         """The batch of a step; `rows` selects a host's part of the global batch."""
         position = step * self.batch_size + np.arange(self.batch_size)[rows]
-        real = position < len(self.store)
+        real = position < len(self.examples)
         return _blank(self, _label(self, np.where(real, position, 0), position), ~real)
 
 
 def _label(batches, examples, index):
     """Builds the arrays of a batch from numbers of a task's examples [B] and example numbers [B]."""
-    store = batches.store
-    first, second, end = (store.edges[2 * examples + place] for place in range(3))
-    room = batches.length - np.where(second < end, 3, 2)  # what special tokens leave
-    first_cut, second_cut = excess_tokens(second - first, end - second, room)
-    spans = np.stack([first, second - first_cut, second, end - second_cut, np.zeros_like(first)], axis=1)
-    return _gather(batches, spans, index) | {"label": store.labels[examples]}
+    return batches.examples(examples) | {"pair": np.zeros(len(index), np.int32), "index": _index(index)}
 
 
 class _Stream:

@@ -105,7 +105,8 @@ def open_corpus(name, root):
 
 
 @contextlib.contextmanager
-def _quietly():
+def quietly():
+    """Without TFDS's announcements."""
     # TFDS warns of every folder that is not there yet, and announces on stdout what it builds.
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
@@ -116,7 +117,7 @@ def _quietly():
         logging.set_verbosity(verbosity)
 
 
-@_quietly()
+@quietly()
 def _build_once(make_builder):
     """Builds a data set of ours unless it is on disk; several processes may ask at once."""
     builder = make_builder()
@@ -429,7 +430,7 @@ def _catalogue(name, folder):
     import tensorflow_datasets.text  # noqa: F401  registers the catalogue's names
 
     try:
-        with _quietly():
+        with quietly():
             builder = tfds.builder(name, data_dir=folder, file_format="array_record")
     except (tfds.core.registered.DatasetNotFoundError, ValueError, ImportError) as error:
         raise UserError(
@@ -440,7 +441,7 @@ def _catalogue(name, folder):
     if "text" not in builder.info.features:
         raise UserError(f"corpus {name!r} has no feature 'text', only: {', '.join(builder.info.features)}")
 
-    @_quietly()
+    @quietly()
     def open_records():
         if not builder.is_prepared():
             # Not built in passing: these are gigabytes to terabytes, and TFDS builds sets of this

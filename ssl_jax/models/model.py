@@ -161,7 +161,18 @@ def at_positions(x, batch):
 def dummy_batch():
     """The smallest batch that a model can be initialised with."""
     rows = {name: jnp.zeros((1, 1), jnp.int32) for name in ("tokens", "mask", "segments")}
+    rows |= {"span": jnp.zeros((1, 2), jnp.int32), "token_label": jnp.zeros((1, 1), jnp.int32)}
     return rows | {name: jnp.zeros(1, jnp.int32) for name in ("pair", "index", "label")}
+
+
+def flatten_choices(batch):
+    """The batch of the trunk: examples of C choices, [B, C, S], as C rows each, one after the other, [B * C, S].
+
+    What an example has once, [B], stays as it is; so does a batch without choices.
+    """
+    if batch["tokens"].ndim == 2:
+        return batch
+    return {name: x.reshape(-1, x.shape[-1]) if x.ndim == 3 else x for name, x in batch.items()}
 
 
 def named_heads(heads, causal):

@@ -1,43 +1,52 @@
-"""Supervised tasks: texts, or pairs of texts, with a label. A task is a row of TASKS.
+"""Supervised tasks: examples of one of five kinds, with labels. A task is a row of TASKS.
 
     topics    the topic of an article of the demo corpus; what is held out is what pre-training with the same
               data.heldout and data.max_documents holds out, so that no pre-trained model has seen it
     jsonl     train.jsonl and heldout.jsonl in task.folder. A line is {"text": str, "text2": str, "label": str};
               text2 is there for pairs alone. The labels are those of train.jsonl, sorted by name
+
+All others are published sets, read from their own files in task.folder, or, without a folder, from data.root/tfds,
+where TensorFlow Datasets put them. Their dev set is the split 'heldout' (MNLI's second one
+'heldout_mismatched'); 'test' is there where it was published.
+
+    glue.py        cola sst2 mrpc stsb qqp mnli qnli rte wnli; ax is a split of mnli
+    superglue.py   boolq cb copa multirc wic wsc
+    squad.py       squad squad2
+    choices.py     swag race rocstories
+    conll.py       conll2003
+    reviews.py     imdb ag_news
 """
 
 import functools
-import hashlib
-import itertools
 import json
 import pathlib
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from ssl_jax.data import corpora, tokens
 from ssl_jax.data.files import replacing
+from ssl_jax.data.tasks import choices, conll, glue, reviews, sets, squad, superglue
+from ssl_jax.data.tasks.examples import KINDS, Choice, Example, Question, Read, Words
+from ssl_jax.data.tasks.stores import ChoiceStore, SpanStore, TaskStore, WordStore
 from ssl_jax.errors import UserError, check_choice
 
+__all__ = ["KINDS", "LOSSES", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read", "SpanStore", "Task",
+           "TaskStore", "WordStore", "Words", "open_stores", "read", "read_examples", "report", "resolve",
+           "write_examples"]  # fmt: skip
 
-class Example(NamedTuple):
-    """One text, or a pair of them, and the number of its label; None where it is not known, as in a test set."""
-
-    text: str
-    text2: str | None
-    label: int | None
-
-
-class Read(NamedTuple):
-    """A task's examples: `labels` are the names of the classes, `splits` 'train' and 'heldout', lists of Examples."""
-
-    labels: tuple[str, ...]
-    splits: dict[str, list[Example]]
+# kind -> the loss that trains it.
+LOSSES = {
+    "classification": "classify", "regression": "regress", "choices": "choose", "spans": "span",
+    "token_labels": "classify_tokens",
+}  # fmt: skip
 
 
 class Task(NamedTuple):
-    """A row of TASKS: `read(config) -> Read` of a run's config."""
+    """A row of TASKS: one of KINDS, and `read(config) -> Read` of a run's config."""
 
+    kind: str
     read: Callable
 
 
@@ -59,7 +68,10 @@ def _read_jsonl(config):
     return Read(labels, {split: read_examples(path, labels) for split, path in paths.items()})
 
 
-TASKS = {"topics": Task(_read_topics), "jsonl": Task(_read_jsonl)}
+TASKS = {"topics": Task("classification", _read_topics), "jsonl": Task("classification", _read_jsonl)}
+for _family in (glue, superglue, squad, choices, conll, reviews):
+    for _name, _row in _family.SETS.items():
+        TASKS[_name] = Task(_row.kind, functools.partial(sets.read, _name, _row))
 
 
 def read(config):
@@ -70,12 +82,15 @@ def read(config):
 
     Raises:
       UserError: unknown task; a file is missing; a line is malformed (naming file, line and reason); a split has
-        no examples, or all of them one label.
+        no examples, or all of them one label; there are augmented examples of another kind than classification.
     """
     options = config.task
     check_choice(options.name, TASKS, "task.name")
-    task = TASKS[options.name].read(config)
+    row = TASKS[options.name]
+    task = row.read(config)
     if options.augmented:
+        if row.kind != "classification":
+            raise UserError(f"task.augmented is for classification, and task {options.name!r} is {row.kind}")
         task.splits["train"] = read_examples(options.augmented, task.labels)
     for split, examples in task.splits.items():
         if not examples:
@@ -83,13 +98,14 @@ def read(config):
                 f"task {options.name!r} has no examples in its split {split!r}; see task.folder, task.augmented, "
                 "data.heldout and data.max_documents"
             )
-    if len(task.labels) < 2:
+    if row.kind not in ("regression", "spans") and len(task.labels) < 2:
         raise UserError(f"task {options.name!r} has one label, {task.labels[0]!r}: nothing to tell apart")
     return task
 
 
 def resolve(config):
-    """The config with what only the task's examples tell: `task.classes`, `task.labels`, and `steps` of `task.epochs`.
+    """The config with what only the task's examples tell: `task.classes`, of a regression 1, `task.labels`, and `steps`
+    where `task.epochs` is given. An epoch of spans is as many rows as there are questions, not windows (run_squad.py).
 
     Returns:
       A copy; `config` itself where data.examples is not 'task'.
@@ -101,7 +117,8 @@ def resolve(config):
         return config
     task = read(config)
     config = config.copy_and_resolve_references()
-    config.task.update(classes=len(task.labels), labels=task.labels)
+    classes = 1 if TASKS[config.task.name].kind == "regression" else len(task.labels)
+    config.task.update(classes=classes, labels=task.labels)
     if config.task.epochs > 0:
         config.steps = max(1, round(config.task.epochs * len(task.splits["train"]) / config.batch_size))
     return config
@@ -142,54 +159,31 @@ def write_examples(path, examples, labels):
       labels: the names of the classes.
     """
     with replacing(path) as file:
-        for text, text2, label in examples:
-            pair = {} if text2 is None else {"text2": text2}
-            line = {"text": text, **pair, "label": labels[label]}
+        for one in examples:
+            pair = {} if one.text2 is None else {"text2": one.text2}
+            line = {"text": one.text, **pair, "label": labels[one.label]}
             file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
 
-class TaskStore:
-    """One split of a task in tokens.
-
-    Attributes:
-      tokens: uint16 or uint32 [tokens], of all texts, no special tokens.
-      edges: int64 [2 N + 1]; example n is tokens[edges[2 n]:edges[2 n + 1]] and, from there to
-        edges[2 n + 2], its second text, empty where there is none.
-      labels: int32 [N]; -1 where it is not known.
-    """
-
-    def __init__(self, examples, tokenizer):
-        """Tokenises a list of Examples."""
-        dtype = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
-        made, lengths = [np.zeros(0, dtype)], [np.zeros(1, np.int64)]
-        for first in range(0, len(examples), 4096):  # encodings are many times as large as ids
-            texts = [text or "" for example in examples[first : first + 4096] for text in example[:2]]
-            ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-            made.append(np.fromiter(itertools.chain.from_iterable(ids), dtype))
-            lengths.append(np.fromiter(map(len, ids), np.int64))
-        self.tokens = np.concatenate(made)
-        self.edges = np.cumsum(np.concatenate(lengths))
-        self.labels = np.array([-1 if example.label is None else example.label for example in examples], np.int32)
-
-    def __len__(self):
-        return len(self.labels)
-
-    @property
-    def chance(self):
-        """The accuracy of always giving the most frequent label; None where labels are numbers or not known."""
-        if self.labels.dtype.kind != "i" or self.labels.min() < 0:
-            return None
-        return np.bincount(self.labels).max() / len(self)
-
-    @functools.cached_property
-    def content_hash(self):
-        """SHA-256 of the arrays, hexadecimal."""
-        content = hashlib.sha256()
-        for array in (self.tokens, self.edges, self.labels):
-            content.update(array.data)
-        return content.hexdigest()
-
-
 def open_stores(config, tokenizer):
-    """The splits of a config's task in tokens: 'train' and 'heldout' -> TaskStore. Errors: see `read`."""
-    return {split: TaskStore(examples, tokenizer) for split, examples in read(config).splits.items()}
+    """The splits of a config's task in tokens: 'train', 'heldout', ... -> the store of its kind. Errors: see `read`."""
+    task, options, kind = read(config), config.task, TASKS[config.task.name].kind
+    make = {
+        "classification": TaskStore,
+        "regression": functools.partial(TaskStore, label_dtype=np.float32),
+        "choices": functools.partial(ChoiceStore, choices=len(task.labels)),
+        "spans": functools.partial(SpanStore, stride=options.stride, max_question=options.max_question),
+        "token_labels": WordStore,
+    }[kind]
+    return {split: make(examples, tokenizer) for split, examples in task.splits.items()}
+
+
+def report(stores, vocabulary, lengths):
+    """Yields lines that say what of a task's splits does not fit into rows of these lengths."""
+    for split, store in stores.items():
+        for length in sorted(lengths):
+            rows = store.rows(vocabulary, length)
+            if rows.cut:
+                yield f"{split}: {rows.cut:,} of {len(store):,} examples are cut to the length of {length}"
+        if getattr(store, "lost", 0):
+            yield f"{split}: {store.lost:,} labels are of words that the tokenizer makes no token of"

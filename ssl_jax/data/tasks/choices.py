@@ -1,0 +1,91 @@
+"""Sets of choices: COPA's are in superglue.py.
+
+What is asked stands with each choice, not with the context: a context that is too long loses its end, and must not lose
+the question (ALBERT's race_utils.py does the same; GPT-1, section 3.3, puts the question after the context).
+"""
+
+import pathlib
+
+from ssl_jax.data.tasks import files
+from ssl_jax.data.tasks.examples import Choice
+from ssl_jax.data.tasks.sets import Set
+from ssl_jax.errors import UserError
+
+SWAG_LABELS = ("0", "1", "2", "3")
+
+
+def _swag(record, where, labels):
+    """The first sentence, and the beginning of the second with each ending (BERT, section 4.4)."""
+    text, start, *endings = (files.column(record, name, where)
+                             for name in ("sent1", "sent2", *(f"ending{label}" for label in labels)))  # fmt: skip
+    label = files.number_of(record["label"], labels, where) if "label" in record else -1
+    yield Choice(text, tuple(f"{start} {ending}".strip() for ending in endings), label)
+
+
+def _swag_lines(path, split):
+    for where, record in files.csv_file(path):
+        if split != "test":
+            files.column(record, "label", where)
+        yield where, record
+
+
+def _race_lines(path, split):
+    """Of `middle` and `high`, or either: folders of .txt files with JSON of one passage each."""
+    del split
+    paths = sorted(one for one in pathlib.Path(path).rglob("*.txt"))
+    for one in paths:
+        yield str(one), files.json_file(one)
+
+
+def _race(record, where, labels):
+    """The passage, and each question with each answer in the place of its blank, or after it."""
+    passage = files.value(record, "article", str, where)
+    keys = ("questions", "options", "answers")
+    questions, options, answers = (files.value(record, key, list, where) for key in keys)
+    if not len(questions) == len(options) == len(answers):
+        raise UserError(f"{where}: {len(questions)} questions, {len(options)} options and {len(answers)} answers")
+    id_key = "id" if "id" in record else "example_id"
+    for number, (question, choices, answer) in enumerate(zip(questions, options, answers, strict=True)):
+        here = f"{where}, question {number + 1}"
+        if len(choices) != len(labels):
+            raise UserError(f"{here}: {len(choices)} options, and there should be {len(labels)}")
+        blank = "_" in question
+        texts = tuple(question.replace("_", one) if blank else f"{question} {one}" for one in choices)
+        yield Choice(passage, texts, files.number_of(answer, labels, here), f"{record.get(id_key, where)}/{number}")
+
+
+STORY = tuple(f"InputSentence{number}" for number in range(1, 5))
+ENDINGS = ("RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2")
+
+
+def _story_lines(path, split):
+    """As `context`, `endings` and `label`, which is 1 or 2."""
+    del split
+    for where, record in files.csv_file(path):
+        context, endings = ([files.column(record, name, where) for name in names] for names in (STORY, ENDINGS))
+        label = files.column(record, "AnswerRightEnding", where)
+        yield where, {"context": " ".join(context), "endings": endings, "label": label}
+
+
+def _story(record, where, labels):
+    # TensorFlow Datasets has numbers, and -1 where nobody tells.
+    label = -1 if record["label"] == -1 else files.number_of(str(record["label"]), labels, where)
+    yield Choice(record["context"], tuple(record["endings"]), label)
+
+
+def _levels(split):
+    return "+".join(f"race/{level}:{split}" for level in ("middle", "high"))
+
+
+SETS = {
+    "swag": Set("choices", SWAG_LABELS, {"train": "train.csv", "heldout": "val.csv", "test": "test.csv"}, _swag_lines,
+                _swag, {}, "https://github.com/rowanz/swagaf"),
+    "race": Set("choices", ("A", "B", "C", "D"), {"train": "train", "heldout": "dev", "test": "test"}, _race_lines,
+                _race, {"train": _levels("train"), "heldout": _levels("dev"), "test": _levels("test")},
+                "https://www.cs.cmu.edu/~glai1/data/race/"),
+    # Its validation set is what is trained on: the training stories have no wrong endings (GPT-1, section 4.2).
+    "rocstories": Set("choices", ("1", "2"), {"train": "cloze_test_val__spring2016.csv",
+                                              "heldout": "cloze_test_test__spring2016.csv"}, _story_lines, _story,
+                      {"train": "story_cloze/2016:validation", "heldout": "story_cloze/2016:test"},
+                      "https://cs.rochester.edu/nlp/rocstories/"),
+}  # fmt: skip

@@ -1,0 +1,46 @@
+"""CoNLL-2003's named entities (Tjong Kim Sang and De Meulder 2003): its columns, or `conll2003` of TensorFlow Datasets.
+
+Labels are read as they are, IOB1 in the shared task's own files, IOB2 in later ones.
+"""
+
+from ssl_jax.data.tasks import files
+from ssl_jax.data.tasks.examples import Words
+from ssl_jax.data.tasks.sets import Set
+from ssl_jax.errors import UserError
+
+LABELS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC")
+
+
+def _lines(path, split):
+    """A record for each sentence: lines of word, part of speech, chunk and entity, up to an empty one."""
+    del split
+    words, labels, where = [], [], None
+    for number, line in files.lines_of(path):
+        cells = line.split()
+        if not cells or cells[0] == "-DOCSTART-":
+            if words:
+                yield where, {"tokens": words, "ner": labels}
+            words, labels = [], []
+            continue
+        where = f"{path}, line {number}"
+        if len(cells) != 4:
+            raise UserError(f"{where}: {len(cells)} columns, and there should be 4: word, part of speech, chunk, label")
+        words.append(cells[0])
+        labels.append(files.number_of(cells[3], LABELS, where))
+    if words:
+        yield where, {"tokens": words, "ner": labels}
+
+
+def _sentence(record, where, labels):
+    del where, labels
+    yield Words(tuple(record["tokens"]), tuple(record["ner"]))
+
+
+SETS = {
+    "conll2003": Set(
+        "token_labels", LABELS, {"train": ("eng.train", "train.txt"), "heldout": ("eng.testa", "valid.txt"),
+                                 "test": ("eng.testb", "test.txt")}, _lines, _sentence,
+        {"train": "conll2003:train", "heldout": "conll2003:dev", "test": "conll2003:test"},
+        "https://www.clips.uantwerpen.be/conll2003/ner/",
+    ),
+}  # fmt: skip

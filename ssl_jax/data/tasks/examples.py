@@ -1,0 +1,56 @@
+"""What an example of a task is, by kind; `label` is the number of a class or choice, -1 where nobody tells it."""
+
+from typing import NamedTuple
+
+
+class Example(NamedTuple):
+    """One text, or a pair of them, and the number of its label; of a regression its score, NaN where it is not told."""
+
+    text: str
+    text2: str | None
+    label: int | float
+    id: str = ""  # what the set calls it, where that is not its place in the file
+
+
+class Choice(NamedTuple):
+    """A text, what may follow it, and the number of what does."""
+
+    text: str
+    choices: tuple[str, ...]
+    label: int
+    id: str = ""
+
+
+class Question(NamedTuple):
+    """A question on a context.
+
+    `start` and `end` are the first answer's characters, context[start:end]; -1 where there is none. `answers` are the
+    texts of all that are right, () where the context does not tell.
+    """
+
+    question: str
+    context: str
+    start: int
+    end: int
+    id: str
+    answers: tuple[str, ...]
+
+
+class Words(NamedTuple):
+    """The words of a sentence and the number of each one's label."""
+
+    words: tuple[str, ...]
+    labels: tuple[int, ...]
+
+
+class Read(NamedTuple):
+    """A task's examples: `labels` are the names of the classes, `splits` 'train', 'heldout' and what else there is."""
+
+    labels: tuple[str, ...]
+    splits: dict[str, list]
+
+
+# kind -> what its examples are. 'classification' is of one text or of a pair.
+KINDS = {
+    "classification": Example, "regression": Example, "choices": Choice, "spans": Question, "token_labels": Words,
+}  # fmt: skip

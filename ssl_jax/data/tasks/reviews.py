@@ -1,0 +1,48 @@
+"""IMDB's reviews (Maas et al. 2011) and AG's news (Zhang et al. 2015).
+
+Neither has a dev set: the test set is the split 'heldout'.
+"""
+
+import pathlib
+
+from ssl_jax.data.tasks import files
+from ssl_jax.data.tasks.examples import Example
+from ssl_jax.data.tasks.sets import Set
+
+TOPICS = ("World", "Sports", "Business", "Sci/Tech")
+
+
+def _imdb_lines(path, split):
+    """A file for each review, in the folders `neg` and `pos`."""
+    del split
+    for label in ("neg", "pos"):
+        for one in sorted((pathlib.Path(path) / label).glob("*.txt")):
+            yield str(one), {"text": files.text_of(one), "label": label}
+
+
+def _review(record, where, labels):
+    yield Example(record["text"].strip(), None, files.number_of(record["label"], labels, where))
+
+
+def _news_lines(path, split):
+    """Rows of class, from 1, title and description."""
+    del split
+    for where, record in files.csv_file(path, ("class", "title", "description")):
+        number = files.number_of(record["class"], ("1", "2", "3", "4"), where)
+        yield where, record | {"label": TOPICS[number]}
+
+
+def _news(record, where, labels):
+    """The title and the description; backslashes are the line breaks of its source."""
+    text = f"{record['title']} {record['description']}".replace("\\", " ")
+    yield Example(text, None, files.number_of(record["label"], labels, where))
+
+
+SETS = {
+    "imdb": Set("classification", ("neg", "pos"), {"train": "train", "heldout": "test"}, _imdb_lines, _review,
+                {"train": "imdb_reviews:train", "heldout": "imdb_reviews:test"},
+                "https://ai.stanford.edu/~amaas/data/sentiment/"),
+    "ag_news": Set("classification", TOPICS, {"train": "train.csv", "heldout": "test.csv"}, _news_lines, _news,
+                   {"train": "ag_news_subset:train", "heldout": "ag_news_subset:test"},
+                   "http://groups.di.unipi.it/~gulli/AG_corpus_of_news_articles.html"),
+}  # fmt: skip

@@ -1,0 +1,361 @@
+"""A task's split in tokens, and its rows at a length: one store for each kind of example.
+
+`store.rows(vocabulary, length)` is the split as a model sees it: `len(rows)` rows; `rows(numbers)` of int64 [B] is a
+dict of arrays (batches.py names them); `rows.cut` says how many lost tokens for want of room.
+
+GPT-1 (section 3.3) puts a start token before a text, a delimiter between two and an extract token at the end, whose
+vector is read. [CLS] and both [SEP] are these three: a causal trunk reads the last real token, which is the last [SEP].
+"""
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+
+import numpy as np
+
+from ssl_jax.data.pairs import excess_tokens
+from ssl_jax.data.rows import gather
+from ssl_jax.errors import UserError
+from ssl_jax.tokenizers import Vocabulary
+
+BLOCK = 4096  # texts at a time: encodings are many times as large as ids
+
+
+def _dtype(tokenizer):
+    return np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
+
+
+def encode(texts, tokenizer):
+    """Tokens of all `texts` without special ones, uint16 or uint32 [tokens]; edges, int64 [N + 1], of each text."""
+    made, lengths = [np.zeros(0, _dtype(tokenizer))], [np.zeros(1, np.int64)]
+    for first in range(0, len(texts), BLOCK):
+        ids = [e.ids for e in tokenizer.encode_batch_fast(texts[first : first + BLOCK], add_special_tokens=False)]
+        made.append(np.fromiter(itertools.chain.from_iterable(ids), made[0].dtype))
+        lengths.append(np.fromiter(map(len, ids), np.int64))
+    return np.concatenate(made), np.cumsum(np.concatenate(lengths))
+
+
+def encode_with_offsets(texts, tokenizer):
+    """As `encode`, and int32 [tokens, 2]: which characters of its text each token is."""
+    made, offsets, lengths = [np.zeros(0, _dtype(tokenizer))], [np.zeros((0, 2), np.int32)], [np.zeros(1, np.int64)]
+    for first in range(0, len(texts), BLOCK):
+        encodings = tokenizer.encode_batch(texts[first : first + BLOCK], add_special_tokens=False)
+        made += [np.array(encoding.ids, made[0].dtype) for encoding in encodings]
+        offsets += [np.array(encoding.offsets, np.int32).reshape(-1, 2) for encoding in encodings]
+        lengths.append(np.array([len(encoding.ids) for encoding in encodings], np.int64))
+    return np.concatenate(made), np.cumsum(np.concatenate(lengths)), np.concatenate(offsets)
+
+
+class _Hashed:
+    """What is one with its arrays: the attributes that `arrays` names."""
+
+    arrays: tuple[str, ...]
+    chance = None  # the accuracy of always giving the most frequent label, where an example has one
+
+    @functools.cached_property
+    def content_hash(self):
+        """SHA-256 of the arrays, hexadecimal."""
+        content = hashlib.sha256()
+        for name in self.arrays:
+            content.update(np.ascontiguousarray(getattr(self, name)).data)
+        return content.hexdigest()
+
+
+class _Labelled(_Hashed):
+    @property
+    def chance(self):
+        if self.labels.dtype.kind != "i" or self.labels.min() < 0:
+            return None
+        return np.bincount(self.labels).max() / len(self)
+
+
+class TaskStore(_Labelled):
+    """One split of single texts or pairs in tokens, with classes or scores.
+
+    Attributes:
+      tokens: uint16 or uint32 [tokens], of all texts, no special tokens.
+      edges: int64 [2 N + 1]; example n is tokens[edges[2 n]:edges[2 n + 1]] and, from there to
+        edges[2 n + 2], its second text, empty where there is none.
+      labels: int32 [N], of a regression float32.
+    """
+
+    arrays = ("tokens", "edges", "labels")
+
+    def __init__(self, examples, tokenizer, label_dtype=np.int32):
+        """Tokenises a list of Examples."""
+        self.tokens, self.edges = encode([text or "" for example in examples for text in example[:2]], tokenizer)
+        self.labels = np.array([example.label for example in examples], label_dtype)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def rows(self, vocabulary, length):
+        return TextRows(self, vocabulary, length)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TextRows:
+    """[CLS] text [SEP], cut at its end; or [CLS] text [SEP] second text [SEP], where tokens are taken one by one
+    from the end of the longer text (BERT's run_classifier.py)."""
+
+    store: TaskStore
+    vocabulary: Vocabulary
+    length: int
+
+    def __len__(self):
+        return len(self.store)
+
+    @functools.cached_property
+    def cut(self):
+        """How many examples are longer than the length."""
+        edges = self.store.edges
+        first, second = edges[1::2] - edges[:-1:2], edges[2::2] - edges[1::2]
+        return int((first + second > _room(second, self.length)).sum())
+
+    def __call__(self, numbers):
+        edges = self.store.edges
+        first, second, end = (edges[2 * numbers + place] for place in range(3))
+        spans = _cut_pairs(first, second, second, end, self.length)
+        return gather(self.store.tokens, spans, self.vocabulary, self.length) | {"label": self.store.labels[numbers]}
+
+
+def _room(second_length, length):
+    """What special tokens leave."""
+    return length - np.where(second_length > 0, 3, 2)
+
+
+def _cut_pairs(first, first_end, second, second_end, length):
+    """Spans [N, 4] for `gather`: two texts, from and to, as run_classifier.py cuts them."""
+    sizes = first_end - first, second_end - second
+    first_cut, second_cut = excess_tokens(*sizes, _room(sizes[1], length))
+    return np.stack([first, first_end - first_cut, second, second_end - second_cut], axis=1)
+
+
+class ChoiceStore(_Labelled):
+    """One split of choices in tokens.
+
+    Attributes:
+      tokens: as TaskStore's.
+      edges: int64 [N (C + 1) + 1]: of each example its text and its C choices, one after the other.
+      labels: int32 [N].
+    """
+
+    arrays = ("tokens", "edges", "labels")
+
+    def __init__(self, examples, tokenizer, choices):
+        """Tokenises a list of Choices, each with so many."""
+        self.choices = choices
+        texts = [text for example in examples for text in (example.text, *example.choices)]
+        self.tokens, self.edges = encode(texts, tokenizer)
+        self.labels = np.array([example.label for example in examples], np.int32)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def rows(self, vocabulary, length):
+        return ChoiceRows(self, vocabulary, length)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ChoiceRows:
+    """[CLS] text [SEP] choice [SEP] for each choice (BERT, section 4.4), cut as pairs are: [B, C, L]."""
+
+    store: ChoiceStore
+    vocabulary: Vocabulary
+    length: int
+
+    def __len__(self):
+        return len(self.store)
+
+    @functools.cached_property
+    def cut(self):
+        """How many examples have a choice that is longer than the length."""
+        first, text_end, second, end = self._edges(np.arange(len(self)))
+        return int((text_end - first + end - second > _room(end - second, self.length)).any(-1).sum())
+
+    def _edges(self, numbers):
+        """Where text and choice begin and end, each [B, C]."""
+        edges, choices = self.store.edges, self.store.choices
+        text = (numbers * (choices + 1))[:, None] + np.zeros(choices, np.int64)
+        choice = text + 1 + np.arange(choices)
+        return edges[text], edges[text + 1], edges[choice], edges[choice + 1]
+
+    def __call__(self, numbers):
+        spans = _cut_pairs(*(x.reshape(-1) for x in self._edges(numbers)), self.length)
+        made = gather(self.store.tokens, spans, self.vocabulary, self.length)
+        made = {name: x.reshape(len(numbers), -1, self.length) for name, x in made.items()}
+        return made | {"label": self.store.labels[numbers]}
+
+
+class SpanStore(_Hashed):
+    """One split of questions on contexts in tokens; a context that several questions are about is there once.
+
+    Attributes:
+      questions, question_edges: tokens of all questions; int64 [N + 1].
+      contexts, context_edges, offsets: tokens of all contexts; int64 [M + 1]; int32 [tokens, 2], the characters of
+        its context that each token is.
+      context: int64 [N]: the context of each question.
+      answers: int64 [N, 2]: the answer's first and last token in its context; -1 where there is none.
+      ids, texts: each question's id; each context's text.
+    """
+
+    arrays = ("questions", "question_edges", "contexts", "context_edges", "context", "answers")
+
+    def __init__(self, examples, tokenizer, stride, max_question):
+        """Tokenises a list of Questions; stride and max_question: see SpanRows."""
+        self.stride, self.max_question = stride, max_question
+        number = {}
+        self.context = np.array([number.setdefault(one.context, len(number)) for one in examples], np.int64)
+        self.ids, self.texts = [one.id for one in examples], list(number)
+        self.questions, self.question_edges = encode([one.question.strip() for one in examples], tokenizer)
+        self.contexts, self.context_edges, self.offsets = encode_with_offsets(self.texts, tokenizer)
+        self.answers = np.full((len(examples), 2), -1, np.int64)
+        for n, one in enumerate(examples):
+            if one.start < 0:
+                continue
+            span = slice(*self.context_edges[self.context[n] :][:2])
+            starts, ends = self.offsets[span].T
+            inside = np.flatnonzero((ends > one.start) & (starts < one.end))
+            if not len(inside):
+                raise UserError(f"question {one.id!r}: the tokenizer makes no token of its answer")
+            self.answers[n] = inside[0], inside[-1]
+
+    def __len__(self):
+        return len(self.ids)
+
+    def rows(self, vocabulary, length):
+        return SpanRows(self, vocabulary, length)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SpanRows:
+    """[CLS] question [SEP] window of the context [SEP] (BERT, section 4.2; run_squad.py).
+
+    The question is cut at `max_question` tokens. A context that does not fit is as many windows, the next one `stride`
+    tokens after the last. `span` is where the answer is, 0 (at [CLS]) both where the window has not all of it and
+    where there is none (section 4.3).
+    """
+
+    store: SpanStore
+    vocabulary: Vocabulary
+    length: int
+
+    def __post_init__(self):
+        if self.length < self.store.max_question + 4:
+            raise UserError(
+                f"phases.lengths has {self.length}: questions of task.max_question={self.store.max_question} tokens "
+                "leave no room for a context"
+            )
+        self.windows
+
+    @functools.cached_property
+    def windows(self):
+        """int64 [W, 4]: of each window its question, that question's tokens, its first token and the one after its last
+        in the context. Those of a question stand together."""
+        store = self.store
+        question = np.minimum(np.diff(store.question_edges), store.max_question)
+        tokens = np.diff(store.context_edges)[store.context]
+        room = self.length - 3 - question
+        step = np.minimum(store.stride, room)
+        count = 1 + np.maximum(-(-(tokens - room) // step), 0)
+        number = np.repeat(np.arange(len(store)), count)
+        start = (np.arange(len(number)) - np.repeat(np.cumsum(count) - count, count)) * step[number]
+        end = np.minimum(start + room[number], tokens[number])
+        return np.stack([number, question[number], start, end], axis=1)
+
+    def __len__(self):
+        return len(self.windows)
+
+    @property
+    def cut(self):
+        """How many questions are longer than `max_question`."""
+        return int((np.diff(self.store.question_edges) > self.store.max_question).sum())
+
+    def __call__(self, numbers):
+        store = self.store
+        question, size, start, end = self.windows[numbers].T
+        column = np.arange(self.length)
+        in_question = (column > 0) & (column <= size[:, None])
+        place = column - (size[:, None] + 2)  # in the window
+        in_context = (place >= 0) & (place < (end - start)[:, None])
+        asked = _at(store.questions, store.question_edges[question][:, None] + column - 1)
+        first = store.context_edges[store.context[question]] + start
+        read = _at(store.contexts, first[:, None] + place)
+        last = (size + 2 + end - start)[:, None]
+        tokens = np.where(in_question, asked, np.where(in_context, read, self.vocabulary.pad)).astype(np.int32)
+        tokens[(column == size[:, None] + 1) | (column == last)] = self.vocabulary.separator
+        tokens[:, 0] = self.vocabulary.start
+        mask = column <= last
+        segments = (mask & (place >= 0)).astype(np.int32)
+        answer = store.answers[question]
+        whole = (answer[:, 0] >= start) & (answer[:, 1] < end)
+        span = np.where(whole[:, None], answer - start[:, None] + size[:, None] + 2, 0).astype(np.int32)
+        return dict(tokens=tokens, mask=mask, segments=segments, span=span)
+
+
+def _at(tokens, places):
+    """What an array has at these places, anything at those out of bounds."""
+    return np.take(tokens, places, mode="clip") if len(tokens) else np.zeros(places.shape, tokens.dtype)
+
+
+class WordStore(_Hashed):
+    """One split of sentences with a label for each word, in tokens.
+
+    Words are joined by spaces, so that their tokens are those of running text.
+
+    Attributes:
+      tokens: as TaskStore's.
+      edges: int64 [N + 1].
+      labels: int32 [tokens]: a word's label at its first token, -1 at its others (BERT, section 5.3).
+      lost: words of which the tokenizer makes no token.
+    """
+
+    arrays = ("tokens", "edges", "labels")
+
+    def __init__(self, examples, tokenizer):
+        """Tokenises a list of Words."""
+        texts = [" ".join(example.words) for example in examples]
+        self.tokens, self.edges, offsets = encode_with_offsets(texts, tokenizer)
+        self.labels = np.full(len(self.tokens), -1, np.int32)
+        self.lost = 0
+        for n, example in enumerate(examples):
+            span = slice(*self.edges[n : n + 2])
+            ends = np.cumsum([len(word) + 1 for word in example.words]) - 1
+            # The word that a token's last character is in; a space before it belongs to some tokens.
+            word = np.searchsorted(ends, offsets[span, 1])
+            words, first = np.unique(word, return_index=True)
+            self.labels[span.start + first] = np.array(example.labels, np.int32)[words]
+            self.lost += len(example.words) - len(words)
+
+    def __len__(self):
+        return len(self.edges) - 1
+
+    def rows(self, vocabulary, length):
+        return WordRows(self, vocabulary, length)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WordRows:
+    """[CLS] words [SEP], cut at the end, with `token_label`."""
+
+    store: WordStore
+    vocabulary: Vocabulary
+    length: int
+
+    def __len__(self):
+        return len(self.store)
+
+    @property
+    def cut(self):
+        """How many sentences are longer than the length."""
+        return int((np.diff(self.store.edges) > self.length - 2).sum())
+
+    def __call__(self, numbers):
+        start = self.store.edges[numbers]
+        end = np.minimum(self.store.edges[numbers + 1], start + self.length - 2)
+        made = gather(self.store.tokens, np.stack([start, end, end, end], axis=1), self.vocabulary, self.length)
+        place = np.arange(self.length) - 1
+        labels = _at(self.store.labels, start[:, None] + place)
+        inside = (place >= 0) & (place < (end - start)[:, None])
+        return made | {"token_label": np.where(inside, labels, -1).astype(np.int32)}

@@ -1,0 +1,330 @@
+"""The published sets are read as they are published, and what is malformed is told in one line."""
+
+import json
+import math
+
+import pytest
+import tensorflow_datasets as tfds
+
+from ssl_jax.data import tasks
+from ssl_jax.data.tasks import Choice, Example, Question, Words
+from ssl_jax.errors import UserError
+
+
+@pytest.fixture
+def reading(tmp_path, smoke_config):
+    """`reading(name, files)`: the Read of a task whose files, path -> text or bytes, are written first."""
+
+    def read(name, files):
+        for path, content in files.items():
+            path = tmp_path / path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        changes = {"data.examples": "task", "task.name": name, "task.folder": str(tmp_path)}
+        return tasks.read(smoke_config(*changes.items()))
+
+    return read
+
+
+def table(*rows):
+    return "".join("\t".join(row.split("|")) + "\n" for row in rows)
+
+
+def json_lines(*records):
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def question(number, answers, **more):
+    return {"id": f"q{number}", "question": "Who?", "answers": answers} | more
+
+
+def squad(*questions, context="Anna “A” Ōta met Bob."):
+    return json.dumps({"version": "1.1", "data": [{"title": "T", "paragraphs": [{"context": context, "qas": questions}]}]})
+
+
+def passage(number, **changes):
+    record = {"id": f"high{number}.txt", "article": "One. Two.", "questions": ["It is _ .", "What is it?"],
+              "options": [["a", "b", "c", "d"], ["e", "f", "g", "h"]], "answers": ["B", "D"]}  # fmt: skip
+    return json.dumps(record | changes)
+
+
+def multirc(labels):
+    answers = [{"text": f"answer {n}", "idx": n} | ({} if label is None else {"label": label})
+               for n, label in enumerate(labels)]  # fmt: skip
+    return {"idx": 3, "passage": {"text": "Text.", "questions": [{"question": "Why?", "idx": 5, "answers": answers}]}}
+
+
+MNLI_HEADER = "index|promptID|sentence1|sentence2|label1|gold_label"
+STS_HEADER = "index|genre|filename|year|old_index|source1|source2|sentence1|sentence2|score"
+STORY_HEADER = ",".join(["InputStoryid", *(f"InputSentence{n}" for n in range(1, 5)), "RandomFifthSentenceQuiz1",
+                         "RandomFifthSentenceQuiz2", "AnswerRightEnding"])  # fmt: skip
+CONLL = "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\nBonn NNP B-NP I-LOC\n"
+
+# task -> its files; the labels; what its splits hold.
+SETS = {
+    "cola": (
+        {"train.tsv": table('gj04|1||"A quote.', "gj04|0|*|Them sail."), "dev.tsv": table("l|1||Fine."),
+         "test.tsv": table("index|sentence", "0|Who?")},
+        ("unacceptable", "acceptable"),
+        {"train": [Example('"A quote.', None, 1), Example("Them sail.", None, 0)], "heldout": [Example("Fine.", None, 1)],
+         "test": [Example("Who?", None, -1)]},
+    ),
+    "sst2": (
+        {"train.tsv": table("sentence|label", "a fine film |1"), "dev.tsv": table("sentence|label", "dull|0")},
+        ("negative", "positive"),
+        {"train": [Example("a fine film ", None, 1)], "heldout": [Example("dull", None, 0)]},
+    ),
+    "mrpc": (
+        {"train.tsv": b"\xef\xbb\xbf" + table("Quality|#1 ID|#2 ID|#1 String|#2 String", "1|7|8|A.|B.").encode(),
+         "dev.tsv": table("Quality|#1 ID|#2 ID|#1 String|#2 String", "0|7|8|C.|D."),
+         "test.tsv": table("index|#1 ID|#2 ID|#1 String|#2 String", "0|7|8|E.|F.")},
+        ("not_equivalent", "equivalent"),
+        {"train": [Example("A.", "B.", 1)], "heldout": [Example("C.", "D.", 0)], "test": [Example("E.", "F.", -1)]},
+    ),
+    "stsb": (
+        {"train.tsv": table(STS_HEADER, "0|g|f|2012|1|n|n|A.|B.|5.000"),
+         "dev.tsv": table(STS_HEADER, "0|g|f|2012|1|n|n|A.|B.|2.75")},
+        (),
+        {"train": [Example("A.", "B.", 5.0)], "heldout": [Example("A.", "B.", 2.75)]},
+    ),
+    "qqp": (
+        {f"{name}.tsv": table("id|qid1|qid2|question1|question2|is_duplicate", "9|1|2|A?|B?|1") for name in ("train", "dev")},
+        ("not_duplicate", "duplicate"),
+        {"train": [Example("A?", "B?", 1)], "heldout": [Example("A?", "B?", 1)]},
+    ),
+    "mnli": (
+        {"train.tsv": table(MNLI_HEADER, "0|p|A.|B.|neutral|neutral", "1|p|A.|B.|neutral|contradiction"),
+         "dev_matched.tsv": table(MNLI_HEADER, "0|p|C.|D.|neutral|entailment"),
+         "dev_mismatched.tsv": table(MNLI_HEADER, "0|p|E.|F.|neutral|neutral"),
+         "test_mismatched.tsv": table("index|promptID|sentence1|sentence2", "0|p|G.|H."),
+         "diagnostic.tsv": table("index|sentence1|sentence2", "0|I.|J.")},
+        ("entailment", "neutral", "contradiction"),
+        {"train": [Example("A.", "B.", 1), Example("A.", "B.", 2)], "heldout": [Example("C.", "D.", 0)],
+         "heldout_mismatched": [Example("E.", "F.", 1)], "test_mismatched": [Example("G.", "H.", -1)],
+         "ax": [Example("I.", "J.", -1)]},
+    ),
+    "qnli": (
+        {f"{name}.tsv": table("index|question|sentence|label", "0|A?|B.|not_entailment") for name in ("train", "dev")},
+        ("entailment", "not_entailment"),
+        {"train": [Example("A?", "B.", 1)], "heldout": [Example("A?", "B.", 1)]},
+    ),
+    "wnli": (
+        {f"{name}.tsv": table("index|sentence1|sentence2|label", "0|A.|B.|1") for name in ("train", "dev")},
+        ("not_entailment", "entailment"),
+        {"train": [Example("A.", "B.", 1)], "heldout": [Example("A.", "B.", 1)]},
+    ),
+    "boolq": (
+        {"train.jsonl": json_lines({"question": "is it", "passage": "It is.", "idx": 0, "label": True}),
+         "val.jsonl": json_lines({"question": "is it", "passage": "No.", "idx": 4, "label": False}),
+         "test.jsonl": json_lines({"question": "is it", "passage": "No.", "idx": 0})},
+        ("False", "True"),
+        {"train": [Example("is it", "It is.", 1, "0")], "heldout": [Example("is it", "No.", 0, "4")],
+         "test": [Example("is it", "No.", -1, "0")]},
+    ),
+    "cb": (
+        {f"{name}.jsonl": json_lines({"premise": "A", "hypothesis": "B", "label": "neutral", "idx": 0})
+         for name in ("train", "val")},
+        ("entailment", "contradiction", "neutral"),
+        {"train": [Example("A", "B", 2, "0")], "heldout": [Example("A", "B", 2, "0")]},
+    ),
+    "copa": (
+        {"train.jsonl": json_lines({"premise": "It fell.", "choice1": "A.", "choice2": "B.", "question": "cause",
+                                    "label": 1, "idx": 0}),
+         "val.jsonl": json_lines({"premise": "It fell.", "choice1": "A.", "choice2": "B.", "question": "effect",
+                                  "label": 0, "idx": 1})},
+        ("choice1", "choice2"),
+        {"train": [Choice("It fell. What was the cause?", ("A.", "B."), 1, "0")],
+         "heldout": [Choice("It fell. What happened as a result?", ("A.", "B."), 0, "1")]},
+    ),
+    "multirc": (
+        {"train.jsonl": json_lines(multirc([0, 1])), "val.jsonl": json_lines(multirc([1])),
+         "test.jsonl": json_lines(multirc([None]))},
+        ("False", "True"),
+        {"train": [Example("Text.", "Why? answer 0", 0, "3/5/0"), Example("Text.", "Why? answer 1", 1, "3/5/1")],
+         "heldout": [Example("Text.", "Why? answer 0", 1, "3/5/0")], "test": [Example("Text.", "Why? answer 0", -1, "3/5/0")]},
+    ),
+    "wic": (
+        {f"{name}.jsonl": json_lines({"word": "bank", "sentence1": "A bank.", "sentence2": "The bank.", "label": True})
+         for name in ("train", "val")},
+        ("False", "True"),
+        {split: [Example("bank: A bank.", "The bank.", 1)] for split in ("train", "heldout")},
+    ),
+    "wsc": (
+        {f"{name}.jsonl": json_lines({"text": "Mark told Pete lies, and he knew.", "idx": 2, "label": False, "target": {
+            "span1_text": "Mark", "span1_index": 0, "span2_text": "he", "span2_index": 5}}) for name in ("train", "val")},
+        ("False", "True"),
+        {split: [Example("Mark told Pete lies, and *he* knew.", "Mark", 0, "2")] for split in ("train", "heldout")},
+    ),
+    "squad": (
+        {"train-v1.1.json": squad(question(1, [{"text": "Ōta", "answer_start": 9}, {"text": "Bob", "answer_start": 17}])),
+         "dev-v1.1.json": squad(question(2, [{"text": "Bob", "answer_start": 17}]))},
+        (),
+        {"train": [Question("Who?", "Anna “A” Ōta met Bob.", 9, 12, "q1", ("Ōta", "Bob"))],
+         "heldout": [Question("Who?", "Anna “A” Ōta met Bob.", 17, 20, "q2", ("Bob",))]},
+    ),
+    "squad2": (
+        {"train-v2.0.json": squad(question(1, [{"text": "Anna", "answer_start": 0}], is_impossible=False)),
+         "dev-v2.0.json": squad(question(2, [], is_impossible=True, plausible_answers=[]))},
+        (),
+        {"train": [Question("Who?", "Anna “A” Ōta met Bob.", 0, 4, "q1", ("Anna",))],
+         "heldout": [Question("Who?", "Anna “A” Ōta met Bob.", -1, -1, "q2", ())]},
+    ),
+    "swag": (
+        {"train.csv": ',video-id,sent1,sent2,ending0,ending1,ending2,ending3,label\n0,v,"He sits, calm.",He,a,b,c,"d ""e""",3\n',
+         "val.csv": ",video-id,sent1,sent2,ending0,ending1,ending2,ending3,label\n0,v,A.,He,a,b,c,d,0\n",
+         "test.csv": ",video-id,sent1,sent2,ending0,ending1,ending2,ending3\n0,v,A.,He,a,b,c,d\n"},
+        ("0", "1", "2", "3"),
+        {"train": [Choice("He sits, calm.", ("He a", "He b", "He c", 'He d "e"'), 3)],
+         "heldout": [Choice("A.", ("He a", "He b", "He c", "He d"), 0)],
+         "test": [Choice("A.", ("He a", "He b", "He c", "He d"), -1)]},
+    ),
+    "race": (
+        {"train/high/2.txt": passage(2), "train/middle/1.txt": passage(1, id="middle1.txt", questions=["Q?"],
+                                                                        options=[["a", "b", "c", "d"]], answers=["A"]),
+         "dev/high/3.txt": passage(3, questions=["Q?"], options=[["a", "b", "c", "d"]], answers=["C"])},
+        ("A", "B", "C", "D"),
+        {"train": [Choice("One. Two.", ("It is a .", "It is b .", "It is c .", "It is d ."), 1, "high2.txt/0"),
+                   Choice("One. Two.", tuple(f"What is it? {x}" for x in "efgh"), 3, "high2.txt/1"),
+                   Choice("One. Two.", tuple(f"Q? {x}" for x in "abcd"), 0, "middle1.txt/0")],
+         "heldout": [Choice("One. Two.", tuple(f"Q? {x}" for x in "abcd"), 2, "high3.txt/0")]},
+    ),
+    "rocstories": (
+        {f"cloze_test_{name}__spring2016.csv": f'{STORY_HEADER}\ni,A.,B.,"C, c.",D.,E.,F.,2\n' for name in ("val", "test")},
+        ("1", "2"),
+        {split: [Choice("A. B. C, c. D.", ("E.", "F."), 1)] for split in ("train", "heldout")},
+    ),
+    "conll2003": (
+        {"eng.train": CONLL, "valid.txt": CONLL[:40], "eng.testb": CONLL},
+        ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"),
+        {"train": [Words(("EU", "rejects"), (3, 0)), Words(("Bonn",), (6,))], "heldout": [Words(("EU",), (3,))],
+         "test": [Words(("EU", "rejects"), (3, 0)), Words(("Bonn",), (6,))]},
+    ),
+    "imdb": (
+        {"train/pos/0_9.txt": "Fine.<br />Yes.\n", "train/neg/0_1.txt": "Dull.", "test/neg/1_2.txt": "No."},
+        ("neg", "pos"),
+        {"train": [Example("Dull.", None, 0), Example("Fine.<br />Yes.", None, 1)], "heldout": [Example("No.", None, 0)]},
+    ),
+    "ag_news": (
+        {"train.csv": '"3","Title","Wall St.\\Two, ""three"""\n"1","A","B\nC"\n', "test.csv": '"4","A","B"\n'},
+        ("World", "Sports", "Business", "Sci/Tech"),
+        {"train": [Example('Title Wall St. Two, "three"', None, 2), Example("A B\nC", None, 0)],
+         "heldout": [Example("A B", None, 3)]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_published_files_are_read(name, reading):
+    files, labels, splits = SETS[name]
+    assert reading(name, files) == (labels, splits)
+
+
+def bad(name, path, content):
+    """A task's files with another content of one."""
+    return name, SETS[name][0] | {path: content}
+
+
+FAULTS = {
+    "too few columns": (*bad("cola", "train.tsv", table("gj|1||Fine.", "gj|1|Fine.")), "train.tsv, line 2: 3 columns"),
+    "a tab too many": (*bad("sst2", "dev.tsv", table("sentence|label", "a|b|1")), "dev.tsv, line 2: 3 columns"),
+    "no label column": (*bad("qnli", "train.tsv", table("index|question|sentence", "0|A|B")),
+                        "train.tsv, line 2: no column 'label'"),
+    "unknown class": (*bad("mnli", "dev_matched.tsv", table(MNLI_HEADER, "0|p|A.|B.|-|-")),
+                      "dev_matched.tsv, line 2: unknown label '-'; there are: entailment, neutral, contradiction"),
+    "unknown number": (*bad("qqp", "train.tsv", table("id|qid1|qid2|question1|question2|is_duplicate", "9|1|2|A?|B?|2")),
+                       "train.tsv, line 2: unknown label '2'; there are: 0, 1"),
+    "no number": (*bad("stsb", "train.tsv", table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|x")), "line 2: the score 'x' is no number"),
+    "score out of range": (*bad("stsb", "dev.tsv", table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|-1")), "'-1' is not between 0 and 5"),
+    "empty file": (*bad("sst2", "dev.tsv", ""), "dev.tsv, line 1: the file is empty"),
+    "Latin-1": (*bad("sst2", "train.tsv", b"sentence\tlabel\ncaf\xe9\t1\n"), "train.tsv, line 2, byte 18: not UTF-8"),
+    "a quote that never ends": (*bad("ag_news", "train.csv", '"1","A","B"\n"2","C","D\n'),
+                                "train.csv, line 2: unexpected end of data (up to line 2): mend its quotes"),
+    "text after a quote": (*bad("ag_news", "train.csv", '"2","C"x,"D"\n'), "train.csv, line 1: "),
+    "no JSON": (*bad("boolq", "val.jsonl", "question\n"), "val.jsonl, line 1: not JSON"),
+    "no label": (*bad("boolq", "val.jsonl", json_lines({"question": "", "passage": ""})), "line 1: no key 'label'"),
+    "a label of another type": (*bad("wic", "val.jsonl", json_lines({"word": "", "sentence1": "", "sentence2": "", "label": 2})),
+                                "line 1: unknown label 2; there are: False, True"),
+    "a pronoun beyond the text": (*bad("wsc", "val.jsonl", json_lines({"text": "a", "label": True, "target": {
+        "span1_text": "a", "span2_index": 1, "span2_text": "he"}})), "line 1: span2_index is 1, and the text has 1 words"),
+    "a passage without questions": (*bad("multirc", "val.jsonl", json_lines({"passage": {"text": ""}})), "no key 'questions'"),
+    "an answer that is elsewhere": (*bad("squad", "dev-v1.1.json", squad(question(2, [{"text": "Bob", "answer_start": 16}]))),
+                                    "dev-v1.1.json, question q2: the answer 'Bob' is not at character 16"),
+    "an empty answer": (*bad("squad", "dev-v1.1.json", squad(question(2, [{"text": "", "answer_start": 1}]))),
+                        "question q2: the answer '' is not at character 1"),
+    "no answer in 1.1": (*bad("squad", "dev-v1.1.json", squad(question(2, []))), "question q2: 0 answers"),
+    "an answer to what is impossible": (
+        *bad("squad2", "train-v2.0.json", squad(question(1, [{"text": "Anna", "answer_start": 0}], is_impossible=True))),
+        "question q1: 1 answers, where is_impossible is True"),
+    "JSON cut off": (*bad("squad", "dev-v1.1.json", squad()[:-9]), "dev-v1.1.json, line 1: not JSON"),
+    "five options": (*bad("race", "dev/high/3.txt", passage(3, options=[list("abcd"), list("abcde")])),
+                     "3.txt, question 2: 5 options, and there should be 4"),
+    "an answer for each question": (*bad("race", "dev/high/3.txt", passage(3, answers=["A"])), "3.txt: 2 questions, 2 options and 1"),
+    "three columns": (*bad("conll2003", "eng.train", "EU NNP O\n"), "eng.train, line 1: 3 columns, and there should be 4"),
+    "unknown entity": (*bad("conll2003", "eng.train", "EU NNP B-NP B-GPE\n"), "eng.train, line 1: unknown label 'B-GPE'"),
+    "a third ending": (*bad("rocstories", "cloze_test_val__spring2016.csv", f"{STORY_HEADER}\ni,A.,B.,C.,D.,E.,F.,3\n"),
+                       "line 2: unknown label '3'; there are: 1, 2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_malformed_is_one_line_with_its_place(fault, reading):
+    name, files, message = FAULTS[fault]
+    with pytest.raises(UserError) as told:
+        reading(name, files)
+    assert message in str(told.value) and "\n" not in str(told.value)
+
+
+def test_what_is_not_there_is_told_with_how_to_get_it(reading, smoke_config, tmp_path):
+    with pytest.raises(UserError, match=r"there is no \S+dev.tsv; get the files from https://gluebench"):
+        reading("rte", {"train.tsv": "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n"})
+    config = smoke_config(("task.name", "mrpc"), ("data.root", str(tmp_path / "data")))
+    with pytest.raises(UserError, match="glue/mrpc is not in .*run: tfds build glue/mrpc --data_dir="):
+        tasks.read(config)
+    config.task.name = "swag"
+    with pytest.raises(UserError, match="'swag' is read from files: set task.folder; get them from https"):
+        tasks.read(config)
+    with pytest.raises(UserError, match="task.augmented is for classification, and task 'stsb' is regression"):
+        config.task.update(name="stsb", folder=str(tmp_path), augmented="more.jsonl")
+        files = {f"{name}.tsv": table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|1") for name in ("train", "dev")}
+        for path, content in files.items():
+            (tmp_path / path).write_text(content)
+        tasks.read(config)
+
+
+@pytest.mark.parametrize("name", ["cola", "stsb", "mnli", "squad2", "conll2003", "race", "ag_news"])
+def test_tensorflow_datasets_are_read_by_name(name, smoke_config, monkeypatch):
+    """Records of the right types and random content, as `tfds.testing` makes them."""
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", lambda builder: True)
+    if name in ("cola", "squad2", "race"):  # random answers are in no context, random letters are no options
+        monkeypatch.setattr(tasks.sets, "_plain", lambda record, plain=tasks.sets._plain: mend(plain(record)))
+    config = smoke_config(("task.name", name))
+    with tfds.testing.mock_data(num_examples=8):
+        task = tasks.read(config)
+    if name == "race":  # three questions to each of 2 x 8 passages
+        assert all(len(examples) == 48 for examples in task.splits.values())
+    else:
+        assert all(len(examples) == 8 for examples in task.splits.values())
+    assert {type(one) for examples in task.splits.values() for one in examples} == {tasks.KINDS[tasks.TASKS[name].kind]}
+    if name == "cola":
+        assert {one.label for one in task.splits["test"]} == {-1}
+    if name == "mnli":
+        assert list(task.splits) == ["train", "heldout", "heldout_mismatched", "test", "test_mismatched", "ax"]
+        assert {one.label for one in task.splits["train"]} <= {0, 1, 2}
+
+
+def mend(record):
+    """A mocked record made whole, if it is one of SQuAD or RACE; of CoLA, with a label that nobody tells."""
+    if not isinstance(record, dict):
+        return record
+    if "sentence" in record:
+        record["label"] = -1
+    if "plausible_answers" in record:
+        record |= {"is_impossible": False, "answers": {"text": [record["context"][:3]], "answer_start": [0]}}
+    if "options" in record:
+        record |= {"questions": ["Q?"] * 3, "options": [list("abcd")] * 3, "answers": list("ABC")}
+    return record
+
+
+def test_scores_that_nobody_tells_are_nan():
+    (one,) = tasks.TASKS["stsb"].read.args[1].examples({"sentence1": "a", "sentence2": "b", "label": -1.0}, "", ())
+    assert math.isnan(one.label)
