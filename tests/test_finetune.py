@@ -43,8 +43,11 @@ def test_alberts_recipes_are_those_of_its_table(task):
     model = config.model
     assert (config.steps, config.batch_size, config.task.epochs) == (steps, batch_size, 0)
     assert (model.dropout, model.attention_dropout) == (dropout, dropout)
-    assert build_model(config).dropout == classifier_dropout
-    assert config.phases.lengths == (length,) and config.task.name == task and model.pooler == "tanh"
+    assert config.task.dropout == classifier_dropout
+    spans = task.startswith("squad")
+    assert build_model(config).dropout == (0 if spans else classifier_dropout)  # the head of spans has none
+    assert config.phases.lengths == (length,) and config.task.name == task
+    assert model.pooler == ("none" if spans else "tanh")
     rate = schedule(config.optimizer, step_clock(config.steps))
     # Within the warm-up the rate grows by a step's share of the peak; at its end the decay takes over.
     assert float(rate(warmup - 1)) == pytest.approx(learning_rate * (warmup - 1) / warmup)
@@ -54,7 +57,8 @@ def test_alberts_recipes_are_those_of_its_table(task):
 def recipe(variant):
     config = finetune.get_config(variant)
     made = config.optimizer
-    shape = (made.name, made.schedule, made.warmup, made.epsilon, made.weight_decay, config.model.pooler)
+    pooler = None if config.losses.span else config.model.pooler
+    shape = (made.name, made.schedule, made.warmup, made.epsilon, made.weight_decay, pooler)
     return (made.learning_rate, config.batch_size, config.task.epochs, *config.phases.lengths), shape, config
 
 
@@ -81,15 +85,21 @@ RECIPES = {
 }
 
 
+# Of tasks whose examples are no texts with a class.
+LOSSES = {"squad": "span", "swag": "choose", "stsb": "regress"}
+
+
 @pytest.mark.parametrize("variant", RECIPES)
 def test_the_other_papers_recipes(variant):
     numbers, shape, layer_decay, gap = RECIPES[variant]
     made, made_shape, config = recipe(variant)
-    assert (made, made_shape) == (numbers, shape)
+    loss = next((loss for task, loss in LOSSES.items() if task in variant), "classify")
+    assert (made, made_shape) == (numbers, (*shape[:-1], None) if loss == "span" else shape)
     assert (config.optimizer.layer_decay, config.optimizer.layer_decay_gap) == (layer_decay, gap)
     assert (config.model.dropout, config.model.attention_dropout) == (0.1, 0.1)
-    assert build_model(config).dropout == 0.1 and config.optimizer.clip == 1
-    assert config.losses.classify == 1 and config.losses.clm == (0.5 if config.model.causal else 0)
+    assert build_model(config).dropout == (0 if loss == "span" else 0.1) and config.optimizer.clip == 1
+    assert config.losses[loss] == 1 and config.losses.clm == (0.5 if config.model.causal else 0)
+    assert sum(map(bool, config.losses.values())) == 1 + config.model.causal
     assert ("clm" in config.init_drop) != bool(config.losses.clm)
     assert ("pooler" in config.init_anew) == variant.startswith("distilbert")
 
