@@ -12,7 +12,8 @@ on the pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 
 one, `--config.optimizer.learning_rate` sets another); SQuAD and SWAG, sections 4.2 to 4.4, are rows of BERT. A.3:
 everything else, dropout among it, as in pre-training. Left open there and from run_classifier.py and run_squad.py
 (google-research/bert, eedf5716): warm-up over the first 10 %, decay to 0, lengths of 128 and 384, nothing masked.
-Dropout is the paper's own, 0.1 in BERT.
+Dropout is the paper's own, 0.1 in BERT. Of several seeds BERT reports the best on the development set (section 4.1),
+ALBERT (section 4.2.2), ELECTRA (section 3.1) and DistilBERT (section 3) the median.
 
 ALBERT (Lan et al. 2019, Table 14): a row for each task, with the trunk's dropout and the classifier's. The form of Adam
 and of its decay is BERT's (google-research/albert, optimization.py). `v2` changes no row.
@@ -178,7 +179,8 @@ def read_kind(config, kind):
         return
     head = {"choices": "choice", "spans": "span", "token_labels": "token_classes"}[kind]
     pooled = kind == "choices"
-    config.init_drop = ("classifier", *(() if pooled else ("pooler",)), *(name for name in HEADS if name != head))
+    kept = {head} | ({"pooler"} if pooled else set()) | ({"clm"} if config.losses.clm else set())
+    config.init_drop = tuple(name for name in ("classifier", "pooler", *HEADS) if name not in kept)
     config.init_anew = (head, *(name for name in config.init_anew if name == "pooler" and pooled))
     if not pooled:
         config.model.pooler = "none"
@@ -212,7 +214,7 @@ def get_config(variant="bert-base,topics"):
             losses={tasks.LOSSES[kind]: 1.0},
             corruption=dict(rate=0.0),
             data=dict(examples="task", borders=False),
-            task=dict(name=task),
+            task=dict(name=task, statistic="best" if paper == "bert" else "median"),
             optimizer=dict(clock="steps", decay_until=1.0, floor=0.0, b1=0.9, b2=0.999, clip=1.0),
             # Spans, words' labels and MultiRC's questions are decided over several rows or logits: not in the loop yet.
             evals=dict(heldout=dict(module="task" if decided(task, kind) else "mean")),
