@@ -1,5 +1,6 @@
 """What a teacher said once is what it would say again; a cache of anything else is refused."""
 
+import functools
 import json
 import runpy
 import shutil
@@ -25,6 +26,13 @@ EVERYTHING = ("encoded", "scores", "states", "token_logits")
 LOSSES = ("soft_targets", "cosine", "embedding", "hidden", "attention")
 
 
+@functools.cache
+def script(root):
+    """scripts/cache_teacher.py; a process defines its flags once, however often the tests' world is made."""
+    return runpy.run_path(str(root / "scripts/cache_teacher.py"))
+
+
+
 def write_run(workdir, config, change=lambda x: 5 * x):
     """A run that ended at once; its initial parameters are changed: larger, for opinions that differ."""
     config = tasks.resolve(config)
@@ -48,7 +56,7 @@ class World:
 
     def __init__(self, root, data_root, folder):
         self.data_root, self.folder = data_root, folder
-        self.cache = runpy.run_path(str(root / "scripts/cache_teacher.py"))["cache"]
+        self.cache = script(root)["cache"]
         self.teacher = write_run(folder / "teacher", self.config(bert.get_config("tiny,smoke")))
         self.whole, self.short = str(folder / "whole"), str(folder / "short")
         self.cache(self.student(), self.whole, 0, "float32")
