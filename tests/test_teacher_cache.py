@@ -32,7 +32,6 @@ def script(root):
     return runpy.run_path(str(root / "scripts/cache_teacher.py"))
 
 
-
 def write_run(workdir, config, change=lambda x: 5 * x):
     """A run that ended at once; its initial parameters are changed: larger, for opinions that differ."""
     config = tasks.resolve(config)
