@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.errors import UserError
+from ssl_jax.parallel import Replicated
 
 RESAMPLES = 10_000  # of the bootstrap
 
@@ -23,7 +24,7 @@ class Seeds:
         """
         self.parallel, self.seeds = parallel, range(first, first + count)
         self.several = count > 1
-        if self.several and not hasattr(parallel, "devices"):
+        if self.several and not isinstance(parallel, Replicated):
             raise UserError(f"seeds={count} train together by parallel.mode=pmap; over a mesh run them one by one")
 
     def examples(self, make):
