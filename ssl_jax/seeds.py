@@ -127,7 +127,7 @@ def table(made):
     """Lines that show a `summary`: a row for each metric, the paper's own statistic marked with *."""
     statistic = made["statistic"]
     heads = [name + "*" * (name == statistic) for name in ("mean", "sd", "median", "best")]
-    lines = [f"{'':24}" + "".join(f"{head:>10}" for head in [*heads, "95% of the mean"])]
+    lines = [f"{'':24}" + "".join(f"{head:>10}" for head in heads) + "   95 % of the mean"]
     for name, values in made.items():
         if isinstance(values, dict):
             low, high = values["interval"]
