@@ -4,6 +4,8 @@ A seed decides the initial values, the order of the examples and the dropout. Wi
 of seeds and the step is mapped over it (`vmap`): each is the run that it would be alone.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,9 +71,13 @@ class Seeds:
         if not self.several:
             yield state["params"]
             return
-        take = self.parallel.compile(lambda params, i, **_: jax.tree.map(lambda x: x[i], params))
         for i in range(len(self.seeds)):
-            yield take(state["params"], self.parallel.adopt(np.int32(i)))
+            yield self._take(state["params"], self.parallel.adopt(np.int32(i)))
+
+    @functools.cached_property
+    def _take(self):
+        # Once for a run: every evaluation asks for each seed's.
+        return self.parallel.compile(lambda params, i, **_: jax.tree.map(lambda x: x[i], params))
 
     def states(self, plain):
         """Each seed's plain state."""

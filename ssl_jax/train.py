@@ -561,7 +561,7 @@ def _train(config, workdir):
     state = parallel.create(create) if restored is None else parallel.adopt(restored)
     origin = []
     if restored is None and config.init_from:
-        state, origin = start_state(config, model, state, prepared, seeds)
+        state, origin = start_state(config, model, state, tokenizer, seeds)
         origin.append(start.learning_rates(schedule(config.optimizer, make_clock(config, phases)), config.steps))
     first_step = int(seeds.read(state["step"])[0])
     describe_run(config, workdir, prepared)
@@ -646,7 +646,7 @@ def write_runs(config, workdir, prepared, decided, seeds, states):
         checkpoints.close()
 
 
-def start_state(config, model, state, prepared, seeds):
+def start_state(config, model, state, tokenizer, seeds):
     """Step 0 with the parameters of `init_from` in place of the initial ones, and lines that say which.
 
     Raises:
@@ -655,8 +655,8 @@ def start_state(config, model, state, prepared, seeds):
     parallel = seeds.parallel
     run = runs.load_run(config.init_from, parallel)
     if "vocabulary" in config.init_grow:
-        start.check_pieces(run, tokenizers.load(prepared / "tokenizer.json"))
-    elif run.tokenizer_hash != tokenizers.identity(tokenizers.load(prepared / "tokenizer.json")):
+        start.check_pieces(run, tokenizer)
+    elif run.tokenizer_hash != tokenizers.identity(tokenizer):
         raise UserError(
             f"init_from: {run.workdir} has another vocabulary; set data.tokenizer.path={runs.tokenizer_path(run.workdir)}"
         )
