@@ -269,6 +269,11 @@ def _distilbert_layer():
     return _dense(names) + norms
 
 
+def _mlm(dense, norm, bias, kind="linear"):
+    """The head for masked tokens, by the names of its parts."""
+    return [Row(dense, "mlm/dense", kind), Row(norm, "mlm/norm", "norm"), Row(bias, "mlm/bias", "vector")]
+
+
 # The trunk of each `model_type` of `transformers`, without the prefix that models with heads put before it.
 TRUNKS = {
     "bert": [*_bert_trunk(".", "linear"), Row("pooler.dense", "pooler/dense", "linear")],
@@ -308,29 +313,17 @@ FIT = {"one": [Row("fit_dense", "fit", "linear")], "each": [Row("fit_denses.{}",
 # The heads of each model type. A head with a layer of its own before the classes has it as our pooler.
 HEADS = {
     "bert": {
-        "mlm": [
-            Row("cls.predictions.transform.dense", "mlm/dense", "linear"),
-            Row("cls.predictions.transform.LayerNorm", "mlm/norm", "norm"),
-            Row("cls.predictions.bias", "mlm/bias", "vector"),
-        ],
+        "mlm": _mlm("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"),
         "pair": [Row("cls.seq_relationship", "pair/dense", "linear")],
         **_CLASSIFIERS,
     },
     "albert": {
-        "mlm": [
-            Row("predictions.dense", "mlm/dense", "linear"),
-            Row("predictions.LayerNorm", "mlm/norm", "norm"),
-            Row("predictions.bias", "mlm/bias", "vector"),
-        ],
+        "mlm": _mlm("predictions.dense", "predictions.LayerNorm", "predictions.bias"),
         "pair": [Row("sop_classifier.classifier", "pair/dense", "linear")],
         **_CLASSIFIERS,
     },
     "electra": {
-        "mlm": [
-            Row("generator_predictions.dense", "mlm/dense", "linear"),
-            Row("generator_predictions.LayerNorm", "mlm/norm", "norm"),
-            Row("generator_lm_head.bias", "mlm/bias", "vector"),
-        ],
+        "mlm": _mlm("generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head.bias"),
         "replaced": [
             Row("discriminator_predictions.dense", "replaced/dense", "linear"),
             Row("discriminator_predictions.dense_prediction", "replaced/logit", "linear"),
@@ -343,11 +336,7 @@ HEADS = {
         "choice": [Row("sequence_summary.summary", "pooler/dense", "linear"), *_CLASSIFIERS["choice"]],
     },
     "distilbert": {
-        "mlm": [
-            Row("vocab_transform", "mlm/dense", "linear"),
-            Row("vocab_layer_norm", "mlm/norm", "norm"),
-            Row("vocab_projector.bias", "mlm/bias", "vector"),
-        ],
+        "mlm": _mlm("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
         **_CLASSIFIERS,
         "classes": [Row("pre_classifier", "pooler/dense", "linear"), *_CLASSIFIERS["classes"]],
         "choice": [Row("pre_classifier", "pooler/dense", "linear"), *_CLASSIFIERS["choice"]],
@@ -400,11 +389,8 @@ def _google_logits(scope, ours):
 
 # run_pretraining.py, run_classifier.py and run_squad.py.
 _GOOGLE_HEADS = {
-    "mlm": [
-        Row("cls/predictions/transform/dense", "mlm/dense", "conv"),
-        Row("cls/predictions/transform/LayerNorm", "mlm/norm", "norm"),
-        Row("cls/predictions/output_bias", "mlm/bias", "vector"),
-    ],
+    "mlm": _mlm("cls/predictions/transform/dense", "cls/predictions/transform/LayerNorm",
+                "cls/predictions/output_bias", "conv"),
     "pair": _google_logits("cls/seq_relationship/", "pair/dense"),
     "classes": _google_logits("", "classifier/dense"),
     "span": _google_logits("cls/squad/", "span/dense"),
@@ -413,11 +399,8 @@ GOOGLE_HEADS = {
     "bert": _GOOGLE_HEADS,
     "albert": _GOOGLE_HEADS,
     "electra": {
-        "mlm": [
-            Row("generator_predictions/dense", "mlm/dense", "conv"),
-            Row("generator_predictions/LayerNorm", "mlm/norm", "norm"),
-            Row("generator_predictions/output_bias", "mlm/bias", "vector"),
-        ],
+        "mlm": _mlm("generator_predictions/dense", "generator_predictions/LayerNorm",
+                    "generator_predictions/output_bias", "conv"),
         "replaced": [
             Row("discriminator_predictions/dense", "replaced/dense", "conv"),
             Row("discriminator_predictions/dense_1", "replaced/logit", "conv"),

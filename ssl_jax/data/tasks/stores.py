@@ -62,6 +62,18 @@ class _Hashed:
         return content.hexdigest()
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Rows:
+    """A store as rows of a length: one for each example, where a kind has no more."""
+
+    store: _Hashed
+    vocabulary: Vocabulary
+    length: int
+
+    def __len__(self):
+        return len(self.store)
+
+
 class _Labelled(_Hashed):
     @property
     def chance(self):
@@ -94,17 +106,9 @@ class TaskStore(_Labelled):
         return TextRows(self, vocabulary, length)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class TextRows:
+class TextRows(_Rows):
     """[CLS] text [SEP], cut at its end; or [CLS] text [SEP] second text [SEP], where tokens are taken one by one
     from the end of the longer text (BERT's run_classifier.py)."""
-
-    store: TaskStore
-    vocabulary: Vocabulary
-    length: int
-
-    def __len__(self):
-        return len(self.store)
 
     @functools.cached_property
     def cut(self):
@@ -157,16 +161,8 @@ class ChoiceStore(_Labelled):
         return ChoiceRows(self, vocabulary, length)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ChoiceRows:
+class ChoiceRows(_Rows):
     """[CLS] text [SEP] choice [SEP] for each choice (BERT, section 4.4), cut as pairs are: [B, C, L]."""
-
-    store: ChoiceStore
-    vocabulary: Vocabulary
-    length: int
-
-    def __len__(self):
-        return len(self.store)
 
     @functools.cached_property
     def cut(self):
@@ -228,18 +224,14 @@ class SpanStore(_Hashed):
         return SpanRows(self, vocabulary, length)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class SpanRows:
+@dataclasses.dataclass(frozen=True, eq=False)  # anew, for its __post_init__
+class SpanRows(_Rows):
     """[CLS] question [SEP] window of the context [SEP] (BERT, section 4.2; run_squad.py).
 
     The question is cut at `max_question` tokens. A context that does not fit is as many windows, the next one `stride`
     tokens after the last. `span` is where the answer is, 0 (at [CLS]) both where the window has not all of it and
     where there is none (section 4.3).
     """
-
-    store: SpanStore
-    vocabulary: Vocabulary
-    length: int
 
     def __post_init__(self):
         if self.length < self.store.max_question + 4:
@@ -335,16 +327,8 @@ class WordStore(_Hashed):
         return WordRows(self, vocabulary, length)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class WordRows:
+class WordRows(_Rows):
     """[CLS] words [SEP], cut at the end, with `token_label`."""
-
-    store: WordStore
-    vocabulary: Vocabulary
-    length: int
-
-    def __len__(self):
-        return len(self.store)
 
     @property
     def cut(self):
