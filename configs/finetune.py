@@ -2,10 +2,12 @@
 
     .venv/bin/python scripts/train.py --config configs/finetune.py:bert-base,topics --workdir runs/topics
     ... --config configs/finetune.py:bert-base,jsonl --config.task.folder=FOLDER    # or mnli, squad, race, ...
-    ... --config configs/finetune.py:electra-small,rte --config.init_from=runs/electra-small    # 'none': from scratch
+    ... --config configs/finetune.py:electra-small,rte --config.init_from=runs/electra    # 'none': from scratch
 
 A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/data/tasks; suffixes after
-them are the paper's, such as `smoke`. What a recipe has no row for is BERT's.
+them are the paper's, such as `smoke`. It starts from runs/PAPER-SIZE unless `init_from` says otherwise, the demo from
+what `make demo` trains, runs/demo-PAPER. On topics, PAPER-tiny is the demo, for every paper: nothing else that small is
+trained on that corpus. What a recipe has no row for is BERT's.
 
 BERT (Devlin et al. 2018, sections 4 and A.3), and DistilBERT and TinyBERT, which follow it. Section 4.1: a dense layer
 on the pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 as the learning rate (here the last
@@ -160,8 +162,9 @@ RECIPES = {"albert": albert, "electra": electra, "gpt1": gpt, "gpt2": gpt, "gpt3
 
 
 def smoke(config, name):
-    """What the paper's `smoke` shrinks is shrunk already; the number of steps is fixed, too."""
+    """What the paper's `smoke` shrinks is shrunk already; the number of steps is fixed, too, and the start is random."""
     del name
+    config.init_from = ""
     config.steps = 20
     config.batch_size = 8
     config.task.epochs = 0.0
@@ -193,6 +196,8 @@ def get_config(variant="bert-base,topics"):
     check_choice(paper, PAPERS, "paper")
     check_choice(task, tasks.TASKS, "task")
     kind = tasks.TASKS[task].kind
+    if (size, task) == ("tiny", "topics"):
+        size = "demo"
     config = importlib.import_module(f"configs.{paper}").get_config(",".join([size, *suffixes]))
     recipe = bert(size, task, False)
     if paper in RECIPES:
@@ -206,7 +211,7 @@ def get_config(variant="bert-base,topics"):
             ramp=dict(start=0),
             generator=dict(kind="none", first_stage=0.0),
             teacher=dict(runs=()),
-            init_from="",  # a student's start is not its fine-tuning's
+            init_from=f"runs/demo-{paper}" if size == "demo" else f"runs/{model}",
             init_layers=(),
             # The head of a language model that is trained on is no part to leave out.
             init_drop=tuple(name for name in HEADS if name != "clm" or not recipe.get("losses.clm")),

@@ -1,11 +1,13 @@
 """How every script starts: flags in, one clear line and a non-zero exit code when something is wrong."""
 
+import logging
 import os
 import sys
 import threading
 import warnings
 
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from ssl_jax.errors import UserError
@@ -23,13 +25,14 @@ def run(main, usage=None):
 
     With `usage`, lines that say what there is, main gets the words that are no flags: `main(*words)`.
     """
-    logging.set_verbosity(logging.FATAL)
+    absl_logging.set_verbosity(absl_logging.FATAL)
     # XLA reports at length, as errors, that a cached CPU program was tuned for this very machine.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # A full disk is told once, by what could not be saved: not for every cached program, nor with the
-    # tracebacks of the threads that were writing.
+    # tracebacks of the threads and tasks that were writing.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     threading.excepthook = sys.unraisablehook = lambda arguments: None
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     _require_config()
     app.define_help_flags()
     try:

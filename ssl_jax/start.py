@@ -57,6 +57,11 @@ def resolve(config, workdir=None):
     for key in LISTS:
         # On a command line several names arrive as one string: 'mlm,pair'.
         config[key] = tuple(name for entry in config[key] for name in entry.split(",") if name)
+    if config.init_from and not any(is_there(folder) for folder in (config.init_from, workdir) if folder):
+        raise UserError(
+            f"init_from: {config.init_from} holds no run; train it first, name another one with --config.init_from=RUN, "
+            "or start from scratch with --config.init_from=none"
+        )
     for name in config.init_grow:
         check_choice(name, GROWING, "table in init_grow")
     for entry in config.init_rename:
