@@ -1,4 +1,4 @@
-"""Questions to a finished run (runs.py): what fills a blank, what was replaced, which texts are alike."""
+"""Questions to a finished run (runs.py): what fills a blank, what was replaced, which texts are alike, what is looked at."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +10,11 @@ from ml_collections import ConfigDict
 
 from ssl_jax import teacher_cache, train
 from ssl_jax.data import tokens as stored
+from ssl_jax.data.rows import gather
+from ssl_jax.data.tasks.stores import encode
 from ssl_jax.errors import UserError
 from ssl_jax.evaluators import Setting, mean
+from ssl_jax.models.transformer import visible
 from ssl_jax.parallel import Replicated
 
 
@@ -93,6 +96,35 @@ def sentence_embeddings(run, texts, batch_size=32):
     batches = [dict(tokens=tokens[part], mask=mask[part], segments=0 * tokens[part]) for part in parts]
     made = [np.asarray(embed(run.params, batch), np.float32) for batch in batches]
     return np.concatenate(made)[: len(texts)] if made else np.zeros((0, run.model.config.hidden_size), np.float32)
+
+
+def attention(run, text, text2=""):
+    """Where each head of each layer looks in a text, or a pair, as a task's examples are read (`data/rows.py`).
+
+    Returns:
+      The tokens, a list of S str; weights float32 [L, A, S, S], a NumPy array: row i is what token i looks at, which
+      sums to 1.
+
+    Raises:
+      UserError: the text is too long for the model, or the tokenizer has no tokens to put around it.
+    """
+    vocabulary, config = run.vocabulary, run.model.config
+    if vocabulary.start is None or vocabulary.separator is None:
+        raise UserError(f"the tokenizer of {run.workdir} has no start and separator tokens, which a task's examples have")
+    ids, edges = encode([text, text2], run.tokenizer)
+    length = len(ids) + 2 + bool(text2)
+    if length > config.positions:
+        raise UserError(f"the text has {length} tokens, and the model {config.positions} positions")
+    batch = gather(ids, np.array([[0, edges[1], edges[1], edges[2]]]), vocabulary, length)
+
+    @jax.jit
+    def look(params, batch):
+        scores = run.model.apply({"params": params}, batch)["layers"]["scores"][:, 0]
+        kinds = visible(config, batch)[:, 0]
+        allowed = kinds[jnp.arange(config.layers) % len(kinds)]
+        return jax.nn.softmax(jnp.where(allowed, scores, -jnp.inf))
+
+    return [run.tokenizer.id_to_token(int(i)) for i in batch["tokens"][0]], np.asarray(look(run.params, batch))
 
 
 class MarkedToken(NamedTuple):
