@@ -138,7 +138,10 @@ _WORDS = _GENERATE._replace(
     separator="\n", description="Please unscramble the letters into a word, and write that word:\n"
 )
 
-TASKS = {name: Task(functools.partial(_read_arithmetic, file=file, digits=digits, sign=sign), {"gpt3": _GENERATE}, HOMEPAGE)
-         for name, (file, digits, sign) in ARITHMETIC.items()}  # fmt: skip
-TASKS |= {name: Task(functools.partial(_read_scrambled, file=file, scramble=scramble), {"gpt3": _WORDS}, HOMEPAGE)
-          for name, (file, scramble) in SCRAMBLES.items()}  # fmt: skip
+TASKS = {
+    name: Task(functools.partial(_read_arithmetic, file=file, digits=digits, sign=sign), {"gpt3": _GENERATE}, HOMEPAGE)
+    for name, (file, digits, sign) in ARITHMETIC.items()
+} | {
+    name: Task(functools.partial(_read_scrambled, file=file, scramble=scramble), {"gpt3": _WORDS}, HOMEPAGE)
+    for name, (file, scramble) in SCRAMBLES.items()
+}
