@@ -33,8 +33,8 @@ from ssl_jax.data.tasks.stores import ChoiceStore, SpanStore, TaskStore, WordSto
 from ssl_jax.errors import UserError, check_choice
 
 __all__ = ["KINDS", "LOSSES", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read", "SpanStore", "Task",
-           "TaskStore", "WordStore", "Words", "open_stores", "read", "read_examples", "report", "resolve",
-           "write_examples"]  # fmt: skip
+           "TaskStore", "WordStore", "Words", "open_stores", "read", "read_articles", "read_examples", "report",
+           "resolve", "write_examples"]  # fmt: skip
 
 # kind -> the loss that trains it.
 LOSSES = {
@@ -50,16 +50,31 @@ class Task(NamedTuple):
     read: Callable
 
 
-def _read_topics(config):
-    corpus = corpora.open_corpus("demo", config.data.root)
-    documents = [corpus[number] for number in range(min(len(corpus), config.data.max_documents or len(corpus)))]
+def read_articles(root, heldout, max_documents):
+    """The articles of the demo corpus on the side where pre-training has them.
+
+    Args:
+      root, heldout, max_documents: a config's `data` has them.
+
+    Returns:
+      The names of the topics, and 'train' and 'heldout' -> list of dict with `text`, `title`, `description` and
+      `topic`, the number of a name; without empty articles, and each text once.
+    """
+    corpus = corpora.open_corpus("demo", root)
+    documents = [corpus[number] for number in range(min(len(corpus), max_documents or len(corpus)))]
     hashes = np.stack([tokens.content_hash(document["text"]) for document in documents])
-    duplicate, heldout = tokens.find_duplicates(hashes), tokens.is_heldout(hashes, config.data.heldout)
+    duplicate, held_out = tokens.find_duplicates(hashes), tokens.is_heldout(hashes, heldout)
     splits = {split: [] for split in tokens.SPLITS}
-    for document, again, held in zip(documents, duplicate, heldout, strict=True):
+    for document, again, held in zip(documents, duplicate, held_out, strict=True):
         if document["text"].strip() and not again:
-            splits["heldout" if held else "train"].append(Example(document["text"], None, document["topic"]))
-    return Read(tuple(corpus.features["topic"].names), splits)
+            splits["heldout" if held else "train"].append(document)
+    return tuple(corpus.features["topic"].names), splits
+
+
+def _read_topics(config):
+    topics, splits = read_articles(config.data.root, config.data.heldout, config.data.max_documents)
+    examples = {split: [Example(one["text"], None, one["topic"]) for one in found] for split, found in splits.items()}
+    return Read(topics, examples)
 
 
 def _read_jsonl(config):

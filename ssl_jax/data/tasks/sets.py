@@ -39,16 +39,19 @@ class Set(NamedTuple):
 
 
 def read(name, row, config):
-    """The Read of a set: of the files in `task.folder`, or, where that is empty, of ROOT/tfds.
+    """The Read of a set: of the files in `task.folder`, or, where that is empty, of ROOT/tfds. Errors: `read_splits`."""
+    return Read(row.labels, read_splits(name, row, config.task.folder, config.data.root))
+
+
+def read_splits(name, row, folder, root):
+    """A set's examples: split -> list; from the files in `folder`, or, where that is empty, from ROOT/tfds.
 
     Raises:
       UserError: it is not there, with how to get it; a line is malformed.
     """
-    if config.task.folder:
-        splits = _read_folder(name, row, pathlib.Path(config.task.folder))
-    else:
-        splits = _read_catalogue(name, row, pathlib.Path(config.data.root) / "tfds")
-    return Read(row.labels, splits)
+    if folder:
+        return _read_folder(name, row, pathlib.Path(folder))
+    return _read_catalogue(name, row, pathlib.Path(root) / "tfds")
 
 
 def _read_folder(name, row, folder):

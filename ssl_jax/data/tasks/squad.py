@@ -18,7 +18,7 @@ def _lines(path, split):
                 answers = files.value(question, "answers", list, where)
                 types = {"text": str, "answer_start": int}
                 told = {key: [files.value(one, key, kind, where) for one in answers] for key, kind in types.items()}
-                yield where, question | {"context": context, "answers": told}
+                yield where, question | {"title": article.get("title", ""), "context": context, "answers": told}
 
 
 def _question(record, where, labels):

@@ -1,0 +1,47 @@
+"""Published sets for evaluation: rows of data/tasks/sets.py whose examples are records for protocols.
+
+Split 'heldout' is what is asked; 'examples', which a folder need not have for zero-shot evaluation, is what solved
+examples are drawn from.
+"""
+
+import functools
+
+from ssl_jax.data.tasks import files, sets
+
+
+def reader(name, paths, lines, records, catalogue, homepage):
+    """A Task's `read`.
+
+    Args:
+      name: of the task, for messages.
+      paths, lines, catalogue, homepage: see sets.Set.
+      records: (record, where) -> yields the records that protocols read.
+    """
+
+    def examples(record, where, labels):
+        del labels
+        return records(record, where)
+
+    row = sets.Set("choices", (), paths, lines, examples, catalogue, homepage)
+    return functools.partial(_read, name=name, row=row)
+
+
+def of_row(name, row):
+    """A Task's `read`: the examples of a set that is fine-tuned on, too."""
+    return functools.partial(_read, name=name, row=row)
+
+
+def _read(source, name, row):
+    splits = sets.read_splits(name, row, source.folder, source.root)
+    return {"train": splits.get("examples", splits.get("train", [])), "test": splits["heldout"]}
+
+
+def jsonl_lines(path, split):
+    """Of a file of JSON lines."""
+    del split
+    return files.jsonl(path)
+
+
+def checked(record, where, **kinds):
+    """{key: record[key]}, each of its kind. Raises UserError, telling `where`: one is missing or of another kind."""
+    return {key: files.value(record, key, kind, where) for key, kind in kinds.items()}

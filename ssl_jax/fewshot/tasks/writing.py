@@ -1,0 +1,107 @@
+"""Translation and summaries.
+
+    gpt2             'SENTENCE = TRANSLATION' in lines, greedy, the first sentence counts (section 3.7); articles with
+                     'TL;DR:', 100 tokens of the 2 likeliest, the first 3 sentences (section 3.6)
+    gpt2_no_hint     summaries without 'TL;DR:' (Table 4)
+    gpt3             the same lines, by beam search (appendix G); GPT-3's format of one- and few-shot
+    gpt3_zero_shot   'Q: What is the French translation of SENTENCE A:' (figure G.36)
+
+A folder has two parallel files of a split, train.en and train.fr, test.en and test.fr.
+"""
+
+import functools
+
+from ssl_jax.data.tasks import files
+from ssl_jax.errors import UserError
+from ssl_jax.fewshot import scores
+from ssl_jax.fewshot.items import Item, Protocol, Task
+from ssl_jax.fewshot.tasks.published import checked, reader
+
+LANGUAGES = {"en": "English", "fr": "French", "de": "German", "ro": "Romanian"}
+# pair -> TensorFlow Datasets' name, and the test set that GPT-3 reports.
+SETS = {"fr": "wmt14_translate/fr-en", "de": "wmt16_translate/de-en", "ro": "wmt16_translate/ro-en"}
+_WMT, _STORIES = "https://www.statmt.org/", "https://github.com/abisee/cnn-dailymail"
+
+
+def _parallel_lines(path, split, source, target):
+    """`path` is the source's file; the target's has its own ending."""
+    del split
+    other = path.with_suffix(f".{target}")
+    if not other.is_file():
+        raise UserError(f"there is no file {other} with the translations of {path}")
+    sources, targets = ([line for _, line in files.lines_of(one)] for one in (path, other))
+    if len(sources) != len(targets):
+        last = min(len(sources), len(targets))
+        raise UserError(f"{path}, line {last + 1}: {len(sources)} lines, and {other} has {len(targets)}")
+    for number, lines in enumerate(zip(sources, targets, strict=True), 1):
+        yield f"{path}, line {number}", dict(zip((source, target), lines, strict=True))
+
+
+def _translation(record, where, source, target):
+    made = {key: files.value(record, key, str, where).strip() for key in (source, target)}
+    if not all(made.values()):
+        raise UserError(f"{where}: a sentence or its translation is empty")
+    yield {"source": made[source], "target": made[target]}
+
+
+def _line(record):
+    return Item(f"{record['source']} =", (f" {record['target']}",), answers=(record["target"],))
+
+
+def _asked(record, language):
+    return Item(f"Q: What is the {language} translation of {record['source']} A:", (f" {record['target']}",),
+                answers=(record["target"],))  # fmt: skip
+
+
+def _translation_task(source, target):
+    name, language = f"{source}_{target}", LANGUAGES[target]
+    set_name = SETS[target if source == "en" else source]
+    both = {"source": source, "target": target}
+    read = reader(
+        name, {"examples": f"train.{source}", "heldout": f"test.{source}"}, functools.partial(_parallel_lines, **both),
+        functools.partial(_translation, **both), {"examples": f"{set_name}:validation", "heldout": f"{set_name}:test"},
+        _WMT,
+    )  # fmt: skip
+    greedy = Protocol("generate", _line, ("bleu",), separator="\n", max_tokens=128,
+                      finish=functools.partial(scores.first_sentences, count=1))  # fmt: skip
+    beams = greedy._replace(finish=str.strip, beams=4, length_penalty=0.6)
+    zero_shot = beams._replace(item=functools.partial(_asked, language=language))
+    return Task(read, {"gpt2": greedy, "gpt3": beams, "gpt3_zero_shot": zero_shot}, _WMT)
+
+
+def _story_lines(path, split):
+    """Of a folder of .story files: paragraphs, then each highlight after a line '@highlight'."""
+    del split
+    for one in sorted(path.rglob("*.story")):
+        article, *highlights = files.text_of(one).split("@highlight")
+        yield str(one), {"article": " ".join(article.split()),
+                         "highlights": "\n".join(" ".join(part.split()) for part in highlights)}  # fmt: skip
+
+
+def _summary(record, where):
+    made = checked(record, where, article=str, highlights=str)
+    for key, text in made.items():
+        if not text.strip():
+            raise UserError(f"{where}: no {key}")
+    yield made
+
+
+def _tldr(record, hint):
+    return Item(f"{record['article']}{hint}", (f" {record['highlights']}",), answers=(record["highlights"],))
+
+
+def _summary_protocol(hint):
+    return Protocol("generate", functools.partial(_tldr, hint=hint), ("rouge",), max_tokens=100, top_k=2, stop=(),
+                    finish=functools.partial(scores.first_sentences, count=3))  # fmt: skip
+
+
+TASKS = {
+    f"{source}_{target}": _translation_task(source, target)
+    for other in ("fr", "de", "ro")
+    for source, target in (("en", other), (other, "en"))
+} | {
+    "cnn_dailymail": Task(
+        reader("cnn_dailymail", {"heldout": "test"}, _story_lines, _summary, {"heldout": "cnn_dailymail:test"},
+               _STORIES),
+        {"gpt2": _summary_protocol("\nTL;DR:"), "gpt2_no_hint": _summary_protocol("")}, _STORIES),
+}  # fmt: skip
