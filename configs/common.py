@@ -20,8 +20,8 @@ def parse(variant, sizes, suffixes):
 
 
 def finish(config, name, demo, changes):
-    """Applies the demo's values, if `name` is that, and then the suffixes' changes, in order."""
-    if name == "demo":
+    """Applies the demo's values, if `name` is one ('few' is GPT-3's second), and then the suffixes' changes, in order."""
+    if name in ("demo", "few"):
         config.update_from_flattened_dict(demo)
     for change in changes:
         change(config, name)

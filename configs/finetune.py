@@ -50,7 +50,7 @@ from ssl_jax import metrics
 from ssl_jax.data import tasks
 from ssl_jax.errors import check_choice
 
-PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in ("common", "finetune")]
+PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in ("common", "fewshot", "finetune")]
 
 # What belongs to no trunk, of any run to start from; generators and a student's projection among it.
 HEADS = (

@@ -20,7 +20,9 @@ then 3072 wide in `xl` (1,517,123,584 parameters) and 5120 in `13b` (12,936,488,
 Parameters, exact: small 125,226,240 (paper: 125M), medium 355,871,744 (350M), large 760,300,032 (760M), 2.7b
 2,651,553,280, 6.7b 6,658,404,352, 175b 174,604,259,328. 2.7b and up scan over their layers.
 
-The demo is a recipe of our own, about five minutes on two CPU cores, see configs/gpt2.py.
+The demo is a recipe of our own, about five minutes on two CPU cores, see configs/gpt2.py. `few` is the demo with a
+context of 256 tokens, for examples to be shown in (docs/few-shot.md); --config.model.hidden_size=64 and others make
+its other sizes.
 """
 
 from configs import common
@@ -36,6 +38,7 @@ SIZES = {
     "13b": dict(layers=40, hidden_size=5120, heads=40),
     "175b": dict(layers=96, hidden_size=12288, heads=96),
     "demo": dict(layers=2, hidden_size=128, heads=4),
+    "few": dict(layers=2, hidden_size=128, heads=4),
 }
 PRINTED = {"xl": dict(heads=24, head_size=128), "13b": dict(hidden_size=5140, head_size=128)}
 # Batch in sequences, learning rate, and the tokens over which the batch grows.
@@ -49,6 +52,7 @@ RECIPES = {
     "13b": (1024, 1e-4, 12e9),
     "175b": (1568, 6e-5, 12e9),  # 3.2M tokens are 1,562.5 sequences: the next multiple of 16
     "demo": (16, 2e-3, 4e9),
+    "few": (8, 2e-3, 4e9),
 }
 TOKENS = 300e9
 CONTEXT = 2048
@@ -63,6 +67,8 @@ DEMO = common.DEMO | {
     "model.band": 16,
     "optimizer.warmup": 0.02,
 }
+# In `few`, whose context has room for examples.
+FEW = DEMO | {"steps": 2000, "batch_size": 8, "phases.lengths": (256,), "model.positions": 256, "model.band": 64}
 
 
 def printed(config, name):
@@ -123,4 +129,4 @@ def get_config(variant="small"):
             ),
         )
     )
-    return common.finish(config, name, DEMO, changes)
+    return common.finish(config, name, FEW if name == "few" else DEMO, changes)

@@ -154,6 +154,8 @@ def _per_unit(log_likelihoods, items):
 METRICS = {"accuracy": accuracy, "macro_f1": macro_f1, "match": match, "exact": exact, "f1": f1, "trivia": trivia,
            "squad2": squad2, "coqa": coqa, "referent": referent, "bleu": bleu, "rouge": rouge,
            "perplexity": perplexity, "bits": bits}  # fmt: skip
+# Those that are functions of log-likelihoods, also where a protocol has predictions besides.
+OF_LOG_LIKELIHOODS = {"perplexity", "bits"}
 
 
 def first_sentences(text, count):
