@@ -41,7 +41,7 @@ def generate(run, prompts, **options):
 
 
 def stream(
-    run, prompts, *, max_tokens, temperature=1.0, top_k=0, top_p=1.0, seed=0, rows=None, use_cache=True
+    run, prompts, *, max_tokens, temperature=1.0, top_k=0, top_p=1.0, seed=0, rows=None, ends=None, use_cache=True
 ):
     """Yields (index of the prompt, token id) for each new token as soon as there is one.
 
@@ -62,6 +62,8 @@ def stream(
       seed: of the random choices.
       rows: a number for each prompt that keys its choices; None: 0, 1, 2, ... For cutting many prompts into
         batches without changing what comes out.
+      ends: f(index of the prompt, its new token ids) -> bool: whether its text is over with the last of them,
+        which is still yielded; asked after that. None: the end-of-text token alone ends a text.
       use_cache: False runs the whole text for each token: the same tokens, slower, no memory for a cache.
 
     Raises:
@@ -91,7 +93,9 @@ def stream(
             if end is not None:
                 going &= chosen != end
             tokens[:, column] = chosen
-            yield from ((int(row), int(chosen[row])) for row in np.flatnonzero(going))
+            for row in np.flatnonzero(going).tolist():
+                yield row, int(chosen[row])
+                going[row] = not (ends and ends(row, tokens[row, width : column + 1].tolist()))
             if not going.any():
                 return
 
@@ -105,7 +109,7 @@ class Hypothesis(NamedTuple):
     score: float
 
 
-def beam_search(run, prompts, *, max_tokens, beams=4, length_penalty=0.6):
+def beam_search(run, prompts, *, max_tokens, beams=4, length_penalty=0.6, ends=None):
     """The continuations of each prompt that score highest, found among the likeliest `beams` at every step.
 
     The score is GNMT's (Wu et al. 2016, arXiv 1609.08144, equation 14 without the coverage):
@@ -121,6 +125,8 @@ def beam_search(run, prompts, *, max_tokens, beams=4, length_penalty=0.6):
       run, prompts, max_tokens: as for `stream`.
       beams: K, how many continuations are followed at once.
       length_penalty: 0 scores by log p alone, which favours short texts; the larger, the longer.
+      ends: as for `stream`; the last token is part of the hypothesis. A prompt whose best 2 K candidates end
+        nearly all goes on with fewer than K beams.
 
     Returns:
       For each prompt up to K `Hypothesis`, the best first.
@@ -140,15 +146,23 @@ def beam_search(run, prompts, *, max_tokens, beams=4, length_penalty=0.6):
     totals = np.tile(np.where(np.arange(beams) == 0, 0, -np.inf).astype(np.float32), (len(prompts), 1))
     finished = [[] for _ in prompts]
 
-    def hypothesis(log_p, row, column, length):
-        return Hypothesis(tokens[row, width:column].tolist(), length_score(log_p, length, length_penalty))
+    def hypothesis(log_p, text, length):
+        return Hypothesis(text, length_score(log_p, length, length_penalty))
 
     for column in range(width, width + max_tokens):
+        before = tokens[:, width:column].tolist()
+
+        def over(row, token, before=before):
+            return token == end or bool(ends) and ends(row // beams, [*before[row], token])
+
         ranked = zip(*(np.asarray(x).tolist() for x in candidates(logits, totals)))
-        parted = [select(*lists, end, beams) for lists in ranked]
+        parted = [select(*lists, over, beams) for lists in ranked]
         for hypotheses, (ending, _) in zip(finished, parted):
             if len(hypotheses) < beams:
-                hypotheses += [hypothesis(log_p, row, column, column - width + 1) for log_p, row, _ in ending]
+                hypotheses += [
+                    hypothesis(log_p, before[row] + [token] * (token != end), column - width + 1)
+                    for log_p, row, token in ending
+                ]
         if all(len(hypotheses) >= beams for hypotheses in finished):
             break
         totals, order, chosen = (np.array(x) for x in zip(*(one for _, going in parted for one in going)))
@@ -162,7 +176,7 @@ def beam_search(run, prompts, *, max_tokens, beams=4, length_penalty=0.6):
     for number, hypotheses in enumerate(finished):
         if len(hypotheses) < beams:
             hypotheses += [
-                hypothesis(log_p, number * beams + beam, width + max_tokens, max_tokens)
+                hypothesis(log_p, tokens[number * beams + beam, width:].tolist(), max_tokens)
                 for beam, log_p in enumerate(totals[number].tolist())
                 if log_p > -np.inf
             ]
@@ -175,15 +189,21 @@ def length_score(log_p, length, penalty):
     return log_p / ((5 + length) / 6) ** penalty
 
 
-def select(log_p, rows, tokens, end, beams):
+def select(log_p, rows, tokens, over, beams):
     """Parts one prompt's candidates, the best first, into those that end the text and those that go on.
 
+    Args:
+      log_p, rows, tokens: lists, see `candidates`.
+      over: f(row, token) -> bool: whether the text ends with this token.
+
     Returns:
-      Two lists of (log p, row, token): the endings among the best `beams`, and the best `beams` others.
+      Two lists of (log p, row, token): the endings among the best `beams`, and the best `beams` others. Where there
+      are fewer, dead beams follow: of log p -inf.
     """
-    ranked = list(zip(log_p, rows, tokens))
-    ending = [one for one in ranked[:beams] if one[2] == end and one[0] > -np.inf]
-    return ending, [one for one in ranked if one[2] != end][:beams]
+    ranked = [(one, over(*one[1:])) for one in zip(log_p, rows, tokens)]
+    ending = [one for one, ends in ranked[:beams] if ends and one[0] > -np.inf]
+    going = [one for one, ends in ranked if not ends][:beams]
+    return ending, going + [(-np.inf, rows[0], tokens[0])] * (beams - len(going))
 
 
 @jax.jit

@@ -1,0 +1,346 @@
+"""Scores of continuations and texts are what transformers says of each alone; texts end at stop strings."""
+
+import functools
+import importlib
+
+import jax
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from ssl_jax import generate, tokenizers
+from ssl_jax.errors import UserError
+from ssl_jax.fewshot import models
+from ssl_jax.interop import check, huggingface
+
+POSITIONS = 24
+TEXT = "the quick brown fox jumps over the lazy dog while the five boxing wizards jump quickly; Zoë's café. "
+PAPERS = {
+    "gpt1": ("gpt1", "base", "gpt1_bpe", 60, {}),
+    "gpt2": ("gpt2", "small", "byte_bpe", 300, {}),
+    "gpt3": ("gpt3", "small", "byte_bpe", 300, {"model.band": 3, "model.layers": 3}),
+}
+REQUESTS = [
+    ("the quick brown", " fox"),
+    ("the quick brown", " wizards jump"),
+    ("the lazy dog ", "while the fox"),  # its blank is the continuation's
+    ("", "the fox jumps"),
+    (" \n", "the fox jumps"),  # nothing but blanks
+    (TEXT * 2, " over the lazy dog"),  # longer than the model
+    ("Zo", "ë's café"),  # letters of two bytes
+    ("the", " quick brown fox jumps over"),
+]
+
+
+@functools.cache
+def run_of(paper):
+    """A run of random parameters."""
+    file, variant, kind, size, changes = PAPERS[paper]
+    config = importlib.import_module(f"configs.{file}").get_config(variant)
+    sizes = dict(vocab_size=size, layers=2, hidden_size=32, heads=2, head_size=0, ffn_size=0, positions=POSITIONS)
+    config.model.update(sizes, scan=True)
+    config.update_from_flattened_dict(changes)
+    return check.random_run(config, tokenizers.train_tokenizer(kind, [TEXT] * 3, size, lowercase=kind == "gpt1_bpe"))
+
+
+
+
+@pytest.fixture(scope="module")
+def logits_of(tmp_path_factory):
+    """`logits_of(paper)(ids)`: the logits [n, V] after each token, of one text at a time.
+
+    Of transformers on the same weights; of GPT-3, whose bands it has no class for, of a plain run of our model.
+    """
+
+    @functools.cache
+    def get(paper):
+        run = run_of(paper)
+        if paper == "gpt3":
+            forward = jax.jit(lambda batch: run.model.apply({"params": run.params}, batch)["clm_logits"][0])
+
+            def logits(ids):
+                tokens, number = np.zeros((1, POSITIONS), int), len(ids)
+                tokens[0, :number] = ids
+                return np.asarray(forward(dict(tokens=tokens, mask=np.arange(POSITIONS)[None] < number))[:number])
+
+            return logits
+        folder = tmp_path_factory.mktemp("theirs") / paper
+        huggingface.save(run, folder)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+
+        def logits(ids):
+            with torch.no_grad():
+                return model(torch.tensor([ids])).logits[0].numpy()
+
+        return logits
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """`encoder(label)`: a folder of check.FOLDERS as a run."""
+
+    @functools.cache
+    def get(label):
+        folder = tmp_path_factory.mktemp("encoders") / label
+        check.FOLDERS[label](folder)
+        return huggingface.load(folder), folder
+
+    return get
+
+
+def log_softmax(x):
+    x = np.asarray(x, np.float64)
+    return x - x.max(-1, keepdims=True) - np.log(np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True))
+
+
+def next_tokens(logits, context, continuation):
+    """log p of each token of a continuation, and whether all are the likeliest, from all logits of one text."""
+    log_p = log_softmax(logits(context + continuation))[len(context) - 1 : -1]
+    return log_p[np.arange(len(continuation)), continuation], (log_p.argmax(-1) == continuation).all()
+
+
+def start(run, ids):
+    """A text's tokens after what it is conditioned on: the end of text; of GPT-1 its own first token."""
+    end = run.vocabulary.end_of_text
+    return ([end], ids) if end is not None else (ids[:1], ids[1:])
+
+
+def assert_is(found, log_p, greedy):
+    np.testing.assert_allclose(found.per_token, log_p, atol=1e-4, rtol=0)
+    assert found.total == pytest.approx(sum(found.per_token), abs=1e-9)
+    assert found.tokens == len(found.per_token) and found.greedy == greedy
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_log_likelihoods_are_those_of_each_text_alone(paper, logits_of):
+    run, logits = run_of(paper), logits_of(paper)
+    found = models.log_likelihoods(run, REQUESTS, batch_size=3)
+    for (context, continuation), one in zip(REQUESTS, found, strict=True):
+        blanks = len(context) - len(context.rstrip())
+        context, continuation = context[: len(context) - blanks], context[len(context) - blanks :] + continuation
+        ids = models.encode(run, context)
+        rest = models.encode(run, context + continuation)[len(ids) :]
+        ids, rest = (ids, rest) if ids else start(run, rest)
+        ids = ids[-(POSITIONS + 1 - len(rest)) :]
+        # Logits of what the last token is not read for: their classes have no more positions than ours.
+        log_p = log_softmax(logits((ids + rest)[:-1]))[len(ids) - 1 :]
+        assert_is(one, log_p[np.arange(len(rest)), rest], (log_p.argmax(-1) == rest).all())
+    assert len({one.tokens for one in found}) > 3
+    for size in (1, 5, 64):
+        again = models.log_likelihoods(run, REQUESTS[::-1], batch_size=size)[::-1]
+        for one, other in zip(found, again, strict=True):
+            np.testing.assert_allclose(one.per_token, other.per_token, atol=2e-5, rtol=0)
+
+
+def test_the_likeliest_continuation_is_greedy_and_ties_are_equal():
+    run = run_of("gpt2")
+    context = models.encode(run, "the lazy")
+    best = generate.generate(run, [context], max_tokens=3, temperature=0)[0]
+    worse = [*best[:2], (best[2] + 1) % 256]
+    found = models.token_log_likelihoods(run, [(context, best), (context, worse), (context, best[:1]), (context, best)])
+    assert [one.greedy for one in found] == [True, False, True, True]
+    assert found[0] == found[3] and found[0].per_token[:2] == pytest.approx(found[1].per_token[:2], abs=1e-5)
+    # Two tokens with one row in the table are equally likely: the first alone would be generated.
+    table = np.array(run.params["embeddings"]["token"])
+    table[[7, 9]] = table[best[0]]
+    table[best[0]] = -table[7]
+    tied = run._replace(params=run.params | {"embeddings": run.params["embeddings"] | {"token": table}})
+    one, other = models.token_log_likelihoods(tied, [(context, [7]), (context, [9])])
+    assert one.total == other.total
+    greedy = generate.generate(tied, [context], max_tokens=1, temperature=0)[0]
+    assert not other.greedy and one.greedy == (greedy == [7])
+
+
+def test_choices_of_one_token_share_a_forward_pass(monkeypatch):
+    run, shapes, read = run_of("gpt2"), [], models.read
+
+    def spy(model, params, **batch):
+        shapes.append({name: x.shape for name, x in batch.items() if name != "head"})
+        return read(model, params, **batch)
+
+    monkeypatch.setattr(models, "read", spy)
+    together = models.token_log_likelihoods(run, [([1, 2, 3], [token]) for token in (5, 6, 7, 5)] + [([1, 2], [3, 8])])
+    assert shapes == [
+        dict(tokens=(1, 4), lengths=(1,), positions=(1, 2), which=(1, 8), targets=(1, 8)),
+    ]
+    alone = [models.token_log_likelihoods(run, [([1, 2, 3], [token])])[0].total for token in (5, 6, 7)]
+    assert [one.total for one in together[:3]] == pytest.approx(alone, abs=1e-5)
+    assert together[0] == together[3]
+    assert together[4].per_token[1] == pytest.approx(models.token_log_likelihoods(run, [([1, 2, 3], [8])])[0].total)
+
+
+@pytest.mark.parametrize("paper", ["gpt1", "gpt2"])
+def test_rolling_scores_every_token_once_with_its_context(paper, logits_of):
+    run, logits = run_of(paper), logits_of(paper)
+    texts = [TEXT[:60], "the fox", "", TEXT]
+    for window, stride in ((12, 1), (12, 5), (12, 12), (None, None)):
+        found = models.rolling(run, texts, window, stride, batch_size=4)
+        size, step = window or POSITIONS, stride or POSITIONS
+        for text, one in zip(texts, found, strict=True):
+            before, ids = start(run, models.encode(run, text))
+            whole, log_p, greedy = before + ids, [], True
+            for place in range(len(before), len(whole)):
+                # The window that this token is in ends so many tokens after the first one.
+                end = size if place <= size else min(len(whole) - 1, size + -(-(place - size) // step) * step)
+                values, right = next_tokens(logits, whole[max(0, end - size) : place], whole[place : place + 1])
+                log_p, greedy = [*log_p, *values], greedy and right
+            assert one.tokens == len(ids)
+            assert_is(one, log_p, greedy)
+    short = [models.rolling(run, ["the fox"])[0], models.log_likelihoods(run, [("", "the fox")])[0]]
+    assert short[0].total == pytest.approx(short[1].total, abs=1e-5)
+
+
+def written(run, prompt, count, **options):
+    """All `count` tokens after a prompt."""
+    return generate.generate(run, [prompt], max_tokens=count, temperature=0, **options)[0]
+
+
+def test_texts_end_before_the_first_stop_string(monkeypatch):
+    run, count = run_of("gpt2"), 8
+    contexts = ["the quick", "over the lazy dog while", "jump", "Zo"]
+    whole = models.generate_until(run, contexts, max_tokens=count)
+    ids = [models.encode(run, context) for context in contexts]
+    tokens = [written(run, prompt, count) for prompt in ids]
+    assert whole == [run.tokenizer.decode(text) for text in tokens]
+    assert [len(text) for text in tokens] == [count] * len(contexts)
+    # Letters of one text, from the end of a token to the beginning of the next.
+    pieces = [run.tokenizer.decode([token]) for token in tokens[1]]
+    place = len("".join(pieces[:3]))
+    stop = (whole[1][place - 1 : place + 1], "nowhere")
+    columns, read = [], generate.read
+
+    def spy(*arguments):
+        columns.append(arguments[4])
+        return read(*arguments)
+
+    monkeypatch.setattr(generate, "read", spy)
+    for size in (1, 3, 8):
+        found = models.generate_until(run, contexts, max_tokens=count, stop=stop, batch_size=size)
+        assert found == [text.split(stop[0])[0] for text in whole]
+    columns.clear()
+    assert models.generate_until(run, contexts[1:2], max_tokens=count, stop=stop) == [whole[1].split(stop[0])[0]]
+    assert len(columns) <= 4
+    # A stop string in the context ends nothing, the earliest of several does.
+    assert models.generate_until(run, ["the quick"], max_tokens=count, stop=("the",)) == [whole[0].split("the")[0]]
+    both = (whole[1][5:7], whole[1][2:4])
+    assert models.generate_until(run, contexts[1:2], max_tokens=count, stop=both) == [
+        min((whole[1].split(one)[0] for one in both), key=len)
+    ]
+
+
+def test_samples_do_not_depend_on_the_batch():
+    run, options = run_of("gpt2"), dict(max_tokens=5, temperature=1.5, top_k=9, seed=3)
+    contexts = ["the quick", "over the lazy dog while", "jump"]
+    together = models.generate_until(run, contexts, **options)
+    assert together == models.generate_until(run, contexts, batch_size=2, **options)
+    assert together != models.generate_until(run, contexts, **options | dict(seed=4))
+
+
+def test_beams_end_at_stop_strings():
+    run = run_of("gpt2")
+    prompt = models.encode(run, "the quick")
+    best, second = generate.beam_search(run, [prompt], max_tokens=5, beams=2)[0]
+    assert models.generate_until(run, ["the quick"], max_tokens=5, beams=2) == [run.tokenizer.decode(best.tokens)]
+
+    def ends(number, tokens):
+        assert number == 0
+        return tokens[-1] == best.tokens[1]
+
+    stopped = generate.beam_search(run, [prompt], max_tokens=5, beams=2, ends=ends)[0]
+    assert any(one.tokens == best.tokens[:2] for one in stopped)
+    for one in stopped:
+        found = models.token_log_likelihoods(run, [(prompt, one.tokens)])[0]
+        assert one.score == pytest.approx(generate.length_score(found.total, len(one.tokens), 0.6), abs=1e-4)
+        assert best.tokens[1] not in one.tokens[:-1]
+    # Where everything ends the text the best are single tokens.
+    over = generate.beam_search(run, [prompt, [1]], max_tokens=5, beams=2, ends=lambda number, tokens: True)
+    assert [[len(one.tokens) for one in found] for found in over] == [[1, 1], [1, 1]]
+
+
+ENCODERS = {"BertForPreTraining": "BertForMaskedLM", "AlbertForMaskedLM": "AlbertForMaskedLM"}
+ENCODED = [("a b c", " d e"), ("", "x y z"), ("a " * 30, "b c"), ("abc", " def")]
+
+
+def test_masked_models_predict_each_token_from_all_others(encoder):
+    for label, name in ENCODERS.items():
+        run, folder = encoder(label)
+        model = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32).eval()
+        found = models.pseudo_log_likelihoods(run, ENCODED, batch_size=5)
+        for (context, continuation), one in zip(ENCODED, found, strict=True):
+            whole = models.encode(run, context.rstrip() + " " + continuation)
+            count = len(whole) - len(models.encode(run, context))
+            whole = [run.vocabulary.start, *whole[-(POSITIONS - 2) :], run.vocabulary.separator]
+            log_p, greedy = [], True
+            for place in range(len(whole) - 1 - count, len(whole) - 1):
+                masked = torch.tensor([whole[:place] + [run.vocabulary.mask] + whole[place + 1 :]])
+                with torch.no_grad():
+                    values = log_softmax(model(masked).logits[0, place].numpy())
+                log_p.append(values[whole[place]])
+                greedy &= values.argmax() == whole[place]
+            assert_is(one, log_p, greedy)
+        assert models.scorer(run) is models.pseudo_log_likelihoods
+
+
+def test_discriminators_say_how_original_tokens_are(encoder):
+    run, folder = encoder("Electra-halves")
+    model = transformers.ElectraForPreTraining.from_pretrained(folder / "discriminator").eval()
+    found = models.discriminator_log_likelihoods(run, ENCODED, batch_size=3)
+    for (context, continuation), one in zip(ENCODED, found, strict=True):
+        whole = models.encode(run, context.rstrip() + " " + continuation)
+        count = len(whole) - len(models.encode(run, context))
+        whole = [run.vocabulary.start, *whole[-(POSITIONS - 2) :], run.vocabulary.separator]
+        with torch.no_grad():
+            logit = model(torch.tensor([whole])).logits[0].numpy().astype(float)[-1 - count : -1]
+        assert_is(one, -np.log1p(np.exp(logit)), (logit <= 0).all())
+    assert models.scorer(run) is models.discriminator_log_likelihoods
+    # Beside it the generator is a masked language model.
+    generator = encoder("ElectraForMaskedLM")[0]
+    assert models.scorer(generator) is models.pseudo_log_likelihoods
+    half = transformers.ElectraForMaskedLM.from_pretrained(folder / "generator").eval()
+    whole = [run.vocabulary.start, *models.encode(run, "a b"), run.vocabulary.separator]
+    with torch.no_grad():
+        masked = torch.tensor([[*whole[:2], run.vocabulary.mask, whole[3]]])
+        expected = log_softmax(half(masked).logits[0, 2].numpy())[whole[2]]
+    assert models.pseudo_log_likelihoods(run, [("a", " b")])[0].total == pytest.approx(expected, abs=1e-4)
+
+
+REFUSED = {
+    "too-long": (lambda: models.log_likelihoods(run_of("gpt2"), [("a", TEXT * 2)]), "more than the 24 that fit"),
+    "nothing-to-score": (lambda: models.log_likelihoods(run_of("gpt2"), [("a", "b"), ("a", "")]), "request 1 has nothing"),
+    "first-token-alone": (lambda: models.log_likelihoods(run_of("gpt1"), [("", "the")]), "nothing to score"),
+    "window": (lambda: models.rolling(run_of("gpt2"), ["a"], window=25), "window=25: from 1 to"),
+    "stride": (lambda: models.rolling(run_of("gpt2"), ["a"], window=8, stride=9), "stride=9: from 1 to"),
+    "budget": (
+        lambda: models.continue_until(run_of("gpt2"), [[1], [1] * 20], max_tokens=7),
+        "context 1 has 20 tokens, with max_tokens=7 3 more than model.positions=24",
+    ),
+    "stop": (lambda: models.generate_until(run_of("gpt2"), ["a"], max_tokens=2, stop="."), "a list of strings"),
+    "beams": (lambda: models.generate_until(run_of("gpt2"), ["a"], max_tokens=2, beams=2, temperature=1.0), "search"),
+    "no-masks": (lambda: models.pseudo_log_likelihoods(run_of("gpt2"), [("a", "b")]), "heads for clm"),
+    "no-discriminator": (lambda: models.discriminator_log_likelihoods(run_of("gpt2"), [("a", "b")]), "heads for clm"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_asked_is_refused_with_one_line(case):
+    call, message = REFUSED[case]
+    with pytest.raises(UserError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_encoders_have_no_perplexity_and_generate_nothing(encoder):
+    run = encoder("BertForPreTraining")[0]
+    for call in (
+        lambda: models.rolling(run, ["a b"]),
+        lambda: models.log_likelihoods(run, [("a", "b")]),
+        lambda: models.generate_until(run, ["a"], max_tokens=2),
+    ):
+        with pytest.raises(UserError, match="not a causal language model"):
+            call()
+    with pytest.raises(UserError, match="cannot score text: it has heads for classes"):
+        models.scorer(encoder("BertForSequenceClassification")[0])
+    assert models.scorer(run_of("gpt1")) is models.log_likelihoods
