@@ -12,7 +12,7 @@ from ssl_jax.data.tasks import choices, files, superglue
 from ssl_jax.errors import UserError
 from ssl_jax.fewshot.items import Item, Protocol, Task
 from ssl_jax.fewshot.tasks import published
-from ssl_jax.fewshot.tasks.published import checked, jsonl_lines, reader
+from ssl_jax.fewshot.tasks.published import checked, reader
 
 SCHEMAS = 273
 
