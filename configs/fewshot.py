@@ -44,6 +44,7 @@ def get_config(variant="demo"):
             seed=0,
             folder="",  # the sets' own files, in a folder for each task; what is not there comes from the run's data.root
             limit=0,  # only the first so many items; 0: all
+            too_long="refuse",  # a prompt that does not fit without examples, too; 'leave_out': go on without the item
             batch_size=16,
             window=0,  # of perplexity: tokens that are read at once; 0: the run's positions
             stride=0,  # of perplexity: new tokens of each window; 0: all of it

@@ -34,11 +34,11 @@ REQUESTS = [
 
 
 @functools.cache
-def run_of(paper):
+def run_of(paper, positions=POSITIONS):
     """A run of random parameters."""
     file, variant, kind, size, changes = PAPERS[paper]
     config = importlib.import_module(f"configs.{file}").get_config(variant)
-    sizes = dict(vocab_size=size, layers=2, hidden_size=32, heads=2, head_size=0, ffn_size=0, positions=POSITIONS)
+    sizes = dict(vocab_size=size, layers=2, hidden_size=32, heads=2, head_size=0, ffn_size=0, positions=positions)
     config.model.update(sizes, scan=True)
     config.update_from_flattened_dict(changes)
     return check.random_run(config, tokenizers.train_tokenizer(kind, [TEXT] * 3, size, lowercase=kind == "gpt1_bpe"))

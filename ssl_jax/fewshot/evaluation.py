@@ -42,7 +42,7 @@ class Answered(NamedTuple):
     log_likelihoods: list
 
 
-def compose(run, protocol, splits, *, shots=0, seed=0, limit=0):
+def compose(run, protocol, splits, *, shots=0, seed=0, limit=0, too_long="refuse"):
     """A task's items with the examples before them.
 
     Args:
@@ -52,12 +52,13 @@ def compose(run, protocol, splits, *, shots=0, seed=0, limit=0):
       shots: examples before each item, FIT as many as there is room for; fewer where so many do not fit.
       seed: which examples are drawn, together with the item's number.
       limit: only the first so many items; 0: all.
+      too_long: 'leave_out' items whose prompt does not fit without any example, too, or 'refuse' them.
 
     Returns:
       A list of Asked.
 
     Raises:
-      UserError: a prompt does not fit without any example, too, and by how much; there are too few examples.
+      UserError: a prompt does not fit, and by how much; there are too few examples.
     """
     if protocol.kind == "perplexity" and shots:
         raise UserError(f"shots={shots}: whole texts are scored, with nothing before them; set shots to 0")
@@ -78,7 +79,9 @@ def compose(run, protocol, splits, *, shots=0, seed=0, limit=0):
         try:
             shown = prompts.fit(text, lambda text: len(models.encode(run, text)), room(run, protocol), drawn)
         except UserError as error:
-            raise UserError(f"item {number}: {error}") from error
+            if too_long == "leave_out":
+                continue
+            raise UserError(f"item {number}: {error}, or set too_long=leave_out") from error
         pairs = tuple((prompts.compose(protocol, shown, context), target) for context, target in item.pairs)
         made.append(Asked(item, pairs, len(shown)))
     return made

@@ -68,6 +68,6 @@ def fit(compose_text, count_tokens, room, shots):
         length = count_tokens(compose_text([]))
         raise UserError(
             f"a prompt has {length} tokens without any example, and there is room for {room}: {length - room} too "
-            "many; leave the item out, or take a model of more positions"
+            "many; take a model of more positions"
         )
     return shots[dropped:]

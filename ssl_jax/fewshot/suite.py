@@ -46,6 +46,7 @@ def check(config):
     for name, least in (("seeds", 1), ("seed", 0), ("limit", 0), ("batch_size", 1), ("window", 0), ("stride", 0)):
         if config[name] < least:
             raise UserError(f"{name}={config[name]}: at least {least}")
+    check_choice(config.too_long, ("refuse", "leave_out"), "too_long")
 
 
 def source(config, task, data):
@@ -65,7 +66,8 @@ def prompts(config, count):
     for task, name in chosen(config):
         protocol, splits = TASKS[task].protocols[name], TASKS[task].read(source(config, task, run.config.data))
         for shots in _shots(config, protocol):
-            asked = evaluation.compose(run, protocol, splits, shots=shots, seed=config.seed, limit=count)
+            options = dict(shots=shots, seed=config.seed, limit=count, too_long=config.too_long)
+            asked = evaluation.compose(run, protocol, splits, **options)
             for number, one in enumerate(asked):
                 title = f"{task} ({name}), item {number}, {one.shown} examples"
                 for context, targets in _by_context(one.pairs).items():
@@ -130,13 +132,14 @@ def _evaluate_run(config, run, pairs, folder, say):
         if task not in read:
             read[task] = TASKS[task].read(source(config, task, run.config.data))
         splits = read[task]
-        items = [protocol.item(record) for record in splits["test"][: config.limit or None]]
-        dirty = _dirty(config, run, items)
+        overlaps = _overlaps(config, run, [protocol.item(record) for record in splits["test"][: config.limit or None]])
         for shots in _shots(config, protocol):
             # Without examples there is nothing to draw.
             for seed in range(config.seed, config.seed + (config.seeds if shots else 1)):
-                options = dict(shots=shots, seed=seed, limit=config.limit)
+                options = dict(shots=shots, seed=seed, limit=config.limit, too_long=config.too_long)
                 asked = evaluation.compose(run, protocol, splits, **options)
+                if not asked:
+                    raise UserError(f"no item of {task} fits the {run.model.config.positions} positions of {run.workdir}")
                 answered = evaluation.answer(
                     run, protocol, asked, batch_size=config.batch_size, window=config.window, stride=config.stride,
                     seed=seed,
@@ -144,25 +147,30 @@ def _evaluate_run(config, run, pairs, folder, say):
                 file = f"{Path(run.workdir).name}-{task}-{name}-{shots}-{seed}.jsonl"
                 _write_answers(folder / file, asked, answered)
                 shown = float(np.mean([one.shown for one in asked]))
-                values = evaluation.measure(protocol, answered)
-                clean = {} if dirty is None else evaluation.measure(protocol, answered, ~dirty)
+                values, share, clean = evaluation.measure(protocol, answered), None, {}
+                if overlaps is not None:
+                    dirty = np.array([overlaps[solved(item)] for item in answered.items])
+                    share, clean = float(dirty.mean()), evaluation.measure(protocol, answered, ~dirty)
                 told = "  ".join(f"{metric} {value:.4g}" for metric, value in values.items())
-                said = f"{run.workdir}  {task} ({name})  {shown:.3g} examples, draw {seed}  {len(asked)} items  {told}"
-                say(said + ("" if dirty is None else f"  (overlap with the training text: {dirty.mean():.1%})"))
+                left = min(len(splits["test"]), config.limit or len(splits["test"])) - len(asked)
+                count = f"{len(asked)} items" + f", {left} too long" * bool(left)
+                said = f"{run.workdir}  {task} ({name})  {shown:.3g} examples, draw {seed}  {count}  {told}"
+                say(said + ("" if share is None else f"  (overlap with the training text: {share:.1%})"))
                 for metric, value in values.items():
                     yield {
                         "run": str(run.workdir), "parameters": parameters, "task": task, "protocol": name,
                         "shots": shots, "shown": shown, "seed": seed, "items": len(asked), "metric": metric,
-                        "value": value, "chance": _chance(protocol, items),
-                        "overlap": None if dirty is None else float(dirty.mean()), "clean_value": clean.get(metric),
+                        "value": value, "chance": _chance(protocol, answered.items),
+                        "overlap": share, "clean_value": clean.get(metric),
                     }  # fmt: skip
 
 
-def _dirty(config, run, items):
-    """Which items are in the run's training text; None where nobody asks, or it is not known which that was."""
+def _overlaps(config, run, items):
+    """Whether each solved item is in the run's training text, by its text; None where nobody asks, or that is not known."""
     if not config.overlap or runs.is_converted(run.workdir):
         return None
-    return overlap.dirty([solved(item) for item in items], overlap.training_texts(run.config.data))
+    texts = list(dict.fromkeys(map(solved, items)))
+    return dict(zip(texts, overlap.dirty(texts, overlap.training_texts(run.config.data)), strict=True))
 
 
 def _chance(protocol, items):

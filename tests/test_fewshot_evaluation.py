@@ -1,0 +1,219 @@
+"""A task's items, a protocol and a run make the scores that the papers define; files and figures say so."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from configs import fewshot
+from ssl_jax import generate, runs
+from ssl_jax.errors import UserError
+from ssl_jax.fewshot import evaluation, figures, models, overlap, scores, suite
+from ssl_jax.fewshot.items import Item, Protocol
+from tests.test_fewshot_models import POSITIONS, run_of
+
+CHOICES = (" fox", " lazy dog", " wizards jump quickly")
+RECORDS = [("the quick brown", 0), ("over the", 1), ("while the five", 2), ("the lazy", 1)]
+TRAIN = [("jumps", 0), ("brown fox", 1), ("the", 2), ("dog", 1), ("five", 0)]
+
+
+def item(record):
+    return Item(record[0], CHOICES, record[1], answers=(CHOICES[record[1]].strip(),), units=2)
+
+
+def ask(protocol, shots=0, records=RECORDS, run=None, **options):
+    run = run or run_of("gpt2")
+    asked = evaluation.compose(run, protocol, {"train": TRAIN, "test": records}, shots=shots, **options)
+    return asked, evaluation.answer(run, protocol, asked, batch_size=3)
+
+
+def of(context, target):
+    (one,) = models.log_likelihoods(run_of("gpt2"), [(context, target)])
+    return one
+
+
+NORMALISED = {
+    "sum": lambda context, target: of(context, target).total,
+    "tokens": lambda context, target: np.mean(of(context, target).per_token),
+    "characters": lambda context, target: of(context, target).total / len(target[1:]),
+    "unconditional": lambda context, target: of(context, target).total - of("A:", target).total,
+}
+
+
+@pytest.mark.parametrize("normalise", NORMALISED)
+def test_the_chosen_one_has_the_highest_normalised_score(normalise):
+    protocol = Protocol("choices", item, ("accuracy",), normalise=normalise, answer_context="A:")
+    asked, answered = ask(protocol)
+    scored = [[NORMALISED[normalise](context, target) for target in CHOICES] for context, _ in RECORDS]
+    assert answered.predictions == np.argmax(scored, axis=1).tolist()
+    right = [prediction == gold for prediction, (_, gold) in zip(answered.predictions, RECORDS, strict=True)]
+    assert evaluation.measure(protocol, answered) == {"accuracy": np.mean(right)}
+    kept = evaluation.measure(protocol, answered, np.array([True, False, False, True]))
+    assert kept == {"accuracy": np.mean([right[0], right[3]])}
+    assert evaluation.measure(protocol, answered, np.zeros(4, bool)) == {}
+
+
+def test_normalisations_differ_on_these_weights():
+    chosen = {name: ask(Protocol("choices", item, (), normalise=name, answer_context="A:"))[1].predictions
+              for name in NORMALISED}  # fmt: skip
+    assert len({tuple(one) for one in chosen.values()}) > 1
+
+
+def test_a_choice_in_the_context_shares_its_continuation():
+    def partial(record):
+        return Item("", (" quick",), record[1], contexts=("the fox was", "the dog was"))
+
+    _, answered = ask(Protocol("choices", partial, ("accuracy",)), records=[("", 0), ("", 1)])
+    wanted = int(of("the fox was", " quick").total < of("the dog was", " quick").total)
+    assert answered.predictions == [wanted, wanted]
+
+
+def test_as_many_examples_are_shown_as_fit_and_no_more():
+    run, protocol = run_of("gpt2"), Protocol("choices", item, ("accuracy",), separator="\n")
+    asked, _ = ask(protocol, evaluation.FIT)
+    everything, _ = ask(protocol, len(TRAIN) - 1, records=RECORDS[:1])
+    assert {one.shown for one in asked} - {0, len(TRAIN) - 1}
+    for one in asked:
+        lengths = [len(models.encode(run, context + target)) for context, target in one.pairs]
+        assert max(lengths) <= POSITIONS
+        assert len({context for context, _ in one.pairs}) == 1
+        assert one.pairs[0][0].count("\n") == one.shown
+    # One more of the same draw would not fit.
+    context, first = asked[0].pairs[0][0], everything[0]
+    assert first.shown == asked[0].shown and first.pairs[0][0] == context
+
+
+def test_a_prompt_that_does_not_fit_is_refused_with_the_number_or_left_out():
+    records = [("the fox " * 30, 0), *RECORDS]
+    protocol = Protocol("choices", item, ("accuracy",))
+    with pytest.raises(UserError, match=rf"item 0: a prompt has \d+ tokens .* room for {POSITIONS}: \d+ too many.*too_long"):
+        ask(protocol, records=records)
+    asked, _ = ask(protocol, records=records, too_long="leave_out")
+    assert [one.item for one in asked] == [item(record) for record in RECORDS]
+
+
+def test_cloze_counts_all_tokens_or_the_last():
+    for last in (False, True):
+        protocol = Protocol("cloze", item, ("accuracy", "perplexity"), last_token=last)
+        _, answered = ask(protocol)
+        whole = [of(context, CHOICES[0]) for context, _ in RECORDS]
+        totals = [one.per_token[-1] if last else one.total for one in whole]
+        np.testing.assert_allclose(answered.log_likelihoods, totals, atol=1e-4)
+        values = evaluation.measure(protocol, answered)
+        # Two original units for each item.
+        assert values["perplexity"] == pytest.approx(np.exp(-np.sum(totals) / (2 * len(totals))), rel=1e-4)
+
+
+def test_texts_are_read_through_and_take_no_examples():
+    protocol = Protocol("perplexity", lambda record: Item("", (record,), units=3), ("perplexity",))
+    texts = ["the quick brown fox " * 8, "lazy dog"]
+    _, answered = ask(protocol, records=texts)
+    (one, two) = models.rolling(run_of("gpt2"), texts)
+    assert evaluation.measure(protocol, answered)["perplexity"] == pytest.approx(np.exp(-(one.total + two.total) / 6))
+    with pytest.raises(UserError, match="shots=1: whole texts"):
+        evaluation.compose(run_of("gpt2"), protocol, {"test": texts}, shots=1)
+
+
+def test_answers_are_written_finished_and_stop_words_passed_over():
+    run, protocol = run_of("gpt2"), Protocol("generate", item, ("match",), max_tokens=4, stop=(" ",), finish=str.upper)
+    _, answered = ask(protocol)
+    texts = models.generate_until(run, [context for context, _ in RECORDS], stop=(" ",), max_tokens=4)
+    assert answered.predictions == [text.upper() for text in texts]
+    (found,) = generate.beam_search(run, [models.encode(run, "over the")], max_tokens=4, beams=6, length_penalty=0.0)
+    words = [scores.first_word(run.tokenizer.decode(one.tokens)) for one in found]
+    likeliest = next(word for word in words if word)
+    passed = Protocol("generate", item, ("match",), max_tokens=4, beams=6, finish=scores.first_word,
+                      stop_words=frozenset({likeliest.lower()}))  # fmt: skip
+    _, answered = ask(passed, records=[("over the", 1)])
+    assert answered.predictions == [scores.first_content_word(words, passed.stop_words)]
+    assert answered.predictions != [likeliest]
+
+
+def test_overlap_is_an_n_gram_in_common():
+    words = [f"w{number}" for number in range(40)]
+    texts = [" ".join(words[:20]), "Something else, " + ", ".join(words[25:33]) + "! and more"]
+    items = {
+        " ".join(words[5:18]).upper(): True,  # 13 of them
+        " ".join([*words[5:17], "other"]): False,  # 12
+        " ".join(words[25:33]): True,  # shorter, the whole of it
+        " ".join(words[25:32]): False,  # too short to tell
+        " ".join(words[:10] + words[10:13] + ["x"]): True,
+        "": False,
+    }
+    assert overlap.dirty(list(items), texts).tolist() == list(items.values())
+    assert overlap.dirty(list(items), []).tolist() == [False] * len(items)
+
+
+def test_means_over_draws_have_their_interval():
+    row = dict(run="a", parameters=10, task="t", protocol="p", metric="accuracy", chance=0.25)
+    rows = [row | dict(shots=0, shown=0.0, seed=0, value=0.5)]
+    rows += [row | dict(shots=2, shown=2.0, seed=seed, value=value) for seed, value in enumerate((0.2, 0.4, 0.6))]
+    zero, few = figures.summarise(rows)
+    assert (zero["value"], zero["low"], zero["high"], zero["seeds"]) == (0.5, 0.5, 0.5, 1)
+    assert few["value"] == pytest.approx(0.4) and few["seeds"] == 3
+    assert few["low"] == pytest.approx(0.2) and few["high"] == pytest.approx(0.6)
+    assert [figures.setting(shots) for shots in (0, 1, 5, -1)] == ["zero", "one", "few", "few"]
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, data_root):
+    """Two runs on a task of the demo corpus."""
+    root, folders = tmp_path_factory.mktemp("evaluated"), []
+    for paper in ("gpt2", "gpt3"):
+        run = run_of(paper, 256)
+        run.config.data.update(root=data_root, max_documents=300, heldout=0.1)
+        folders.append(str(root / paper))
+        runs.save_run(run, folders[-1], "nowhere")
+    config = fewshot.get_config("title")
+    config.update(dict(runs=tuple(folders), shots=(0, -1), seeds=2, limit=3, too_long="leave_out"))
+    said = []
+    return config, root / "out", suite.evaluate(config, root / "out", said.append), said
+
+
+def test_an_evaluation_leaves_rows_answers_and_figures(evaluated):
+    config, folder, entries, said = evaluated
+    rows = json.loads((folder / "results.json").read_text())["rows"]
+    # Two runs, two protocols; without examples one draw, else two.
+    assert len(rows) == 2 * 2 * (1 + 2) and len(entries) == 2 * 2 * 2 and len(said) == 2 * 2 * 3 + 2
+    with open(folder / "results.csv") as file:
+        table = list(csv.DictReader(file))
+    assert [float(row["value"]) for row in table] == [row["value"] for row in rows]
+    assert all((folder / name).stat().st_size > 10_000 for name in ("shots.png", "parameters.png"))
+    for row in rows:
+        name = f"{row['run'].rsplit('/')[-1]}-title-{row['protocol']}-{row['shots']}-{row['seed']}.jsonl"
+        lines = [json.loads(line) for line in (folder / "answers" / name).read_text().splitlines()]
+        assert np.mean([line["prediction"] == line["gold"] for line in lines]) == row["value"]
+        assert row["overlap"] is None and row["chance"] == 0.25  # weights from elsewhere: whose text is not known
+
+
+def test_what_is_shown_is_what_was_asked(evaluated):
+    config, folder, _, _ = evaluated
+    shown = {(title, prompt) for title, prompt, _ in suite.prompts(config, 1)}
+    for shots in (0, -1):
+        (line, *_) = (folder / "answers" / f"gpt2-title-title-{shots}-0.jsonl").read_text().splitlines()
+        assert any(prompt == json.loads(line)["prompt"] for title, prompt in shown if title.startswith("title (title)"))
+
+
+REFUSED = {
+    "no-run": (dict(runs=()), "runs is empty"),
+    "task": (dict(tasks=("titel",)), "'titel'.*did you mean 'title'"),
+    "protocol": (dict(tasks=("title:txt",)), "'txt'.*did you mean 'text'"),
+    "shots": (dict(shots=(-2,)), "shots="),
+    "head": (dict(tasks=("2D+",)), "is not a causal language model"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_evaluated_is_one_line(name, tmp_path):
+    changes, message = REFUSED[name]
+    config = fewshot.get_config("title")
+    folder = tmp_path / "bert"
+    if name == "head":
+        from ssl_jax.interop import check
+
+        check.FOLDERS["BertForMaskedLM"](folder)
+    config.update(dict(runs=(str(folder),)) | changes)
+    with pytest.raises(UserError, match=message):
+        suite.evaluate(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
