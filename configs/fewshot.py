@@ -29,7 +29,7 @@ def of(*papers):
 SUITES = {
     "gpt2": (of("gpt2"), (0,)),
     "gpt3": (of("gpt3"), (0, 1, -1)),
-    "demo": (("topic", "title"), (0, 1, 2, 4, -1)),
+    "demo": (("topic:unconditional", "title:title"), (0, 1, 2, 4, -1)),
 }
 
 
