@@ -39,7 +39,8 @@ COPA = {"premise": "It fell.", "choice1": "It was high.", "choice2": "He let go.
 SQUAD = {"data": [{"title": "The_Blitz", "paragraphs": [{"context": "Anna met Bob.", "qas": [
     {"id": "1", "question": "Who?", "answers": [{"text": "Anna", "answer_start": 0}], "is_impossible": False},
     {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
-    {"id": "3", "question": "Whom?", "answers": [{"text": "Bob", "answer_start": 9}], "is_impossible": False}]}]}]}
+    {"id": "3", "question": "Whom?", "answers": [{"text": "Bob", "answer_start": 9}], "is_impossible": False}]},
+    {"context": "It ended.", "qas": [{"id": "4", "question": "What?", "answers": [], "is_impossible": True}]}]}]}
 COQA = {"data": [{"id": "s1", "story": "Anna met Bob.",
                   "questions": [{"input_text": "Who?"}, {"input_text": "Whom?"}],
                   "answers": [{"input_text": "Anna"}, {"input_text": "Bob"}],
@@ -91,7 +92,7 @@ ASKED = {
             "Grace traded me her sweater for my jacket. She thinks the sweater",
             "Grace traded me her sweater for my jacket. She thinks the jacket"))),
     ("hellaswag", "gpt3"): (
-        {"hellaswag_val.jsonl": json_lines({"ctx": "A girl [step] makes it. They", "activity_label": "Making a cake",
+        {"hellaswag_val.jsonl": json_lines({"ctx": "A girl [step] makes it. they", "activity_label": "Making a cake",
                                             "endings": ["bake.", "run [title] it."], "label": 1})},
         Item("Making a cake: A girl makes it. They", (" bake.", " run. it."), 1)),
     ("storycloze", "gpt3"): (
@@ -210,9 +211,11 @@ def test_what_comes_before_in_a_passage_is_shown_with_its_answers(reading):
     assert TASKS["race_middle"].protocols["gpt3"].item(race[1]).context == (
         "Article:\nOne.\n\nQ: It is _ .\n\nA: b\n\nQ: Why?\n\nA:"
     )
-    squad = [TASKS["squad2"].protocols["gpt3"].item(one) for one in reading("squad2", {"dev-v2.0.json": json.dumps(SQUAD)})["test"]]
+    records = reading("squad2", {"dev-v2.0.json": json.dumps(SQUAD)})["test"]
+    squad = [TASKS["squad2"].protocols["gpt3"].item(record) for record in records]
     assert squad[1].context == UNANSWERED and squad[1].answers == () and squad[1].targets == (" unanswerable",)
     assert squad[2].context == f"{UNANSWERED} unanswerable\n\nQ: Whom?\n\nA:"
+    assert squad[3].context == "Title: The Blitz\n\nBackground: It ended.\n\nQ: What?\n\nA:"
     coqa = reading("coqa", {"coqa-dev-v1.0.json": json.dumps(COQA)})["test"][1]
     item = TASKS["coqa"].protocols["gpt3"].item(coqa)
     assert (item.context, item.answers) == ("Anna met Bob.\n\nQ: Who?\n\nA: Anna\n\nQ: Whom?\n\nA:", ("Bob", "him"))

@@ -93,9 +93,10 @@ def _hellaswag_lines(path, split):
 
 
 def _hellaswag(record, where):
-    """Without WikiHow's marks of titles and steps, in [ ]."""
+    """Without WikiHow's marks of titles and steps, in [ ]; the sentence to end begins with a capital (figure G.9)."""
     context, endings = _unmarked(record["context"]), [_unmarked(ending) for ending in record["endings"]]
-    yield {"context": f"{record['activity_label']}: {context}", "choices": endings,
+    before, stop, start = context.rpartition(". ")
+    yield {"context": f"{record['activity_label']}: {before}{stop}{start[:1].upper()}{start[1:]}", "choices": endings,
            "gold": _gold(record["label"], len(endings), where)}  # fmt: skip
 
 
