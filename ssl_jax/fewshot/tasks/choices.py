@@ -105,9 +105,9 @@ def _unmarked(text):
 
 
 def _endings(record, template="{context}"):
-    """A context, and each choice after it."""
-    context = template.format(**record)
-    return Item(context, tuple(f" {choice}" for choice in record["choices"]), record["gold"])
+    """A context, and each choice after it, without the blanks that a set may have at their ends."""
+    context = template.format(**record).rstrip()
+    return Item(context, tuple(f" {choice.strip()}" for choice in record["choices"]), record["gold"])
 
 
 def _piqa_lines(path, split):
@@ -209,7 +209,7 @@ def labelled(row):
 
 
 def _story(choice):
-    return Item(choice.text, tuple(f" {ending}" for ending in choice.choices), choice.label)
+    return _endings({"context": choice.text, "choices": choice.choices, "gold": choice.label})
 
 
 def _arc_task(name, set_name):
