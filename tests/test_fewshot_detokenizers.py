@@ -19,15 +19,17 @@ LINES = [
     ("WIKITEXT", " a @-@ b-c ", "a  @-@  b-c"),
     ("WIKITEXT", "no frame", "no frame "),
     ("PTB", " no it was n't ms. haag 's N <unk> ", "no it wasn't ms. haag's N <unk>"),
-    ("ONE_BILLION_WORDS", '" I \'m not sure , " he said in the U.S. on Monday .', '"I\'m not sure," he said in the U.S. on Monday.'),
+    ("ONE_BILLION_WORDS", '" I \'m not sure , " he said in the U.S. on Monday .',
+     '"I\'m not sure," he said in the U.S. on Monday.'),
     ("ONE_BILLION_WORDS", "The players ' union -- they did n't ( yet ) .", "The players' union -- they didn't (yet)."),
     ("LAMBADA", "`` i do n't know , '' he said . `` why ? ''", '"i don\'t know," he said. "why?"'),
-    ("CBT", "`` Well , '' -LRB- she was n't sure -RRB- `` it 's a XXXXX ! ''", '"Well," (she wasn\'t sure) "it\'s a XXXXX!"'),
+    ("CBT", "`` Well , '' -LRB- she was n't sure -RRB- `` it 's a XXXXX ! ''",
+     '"Well," (she wasn\'t sure) "it\'s a XXXXX!"'),
     ("CBT", "a ( b", "a  ( b"),
 ]  # fmt: skip
 NAMES = ["WIKITEXT", "PTB", "ONE_BILLION_WORDS", "LAMBADA", "CBT"]
-WORDS = ["a", "b-c", "@-@", "@,@", "1", "2.5", '"', "``", "''", "'s", "n't", "'", "don't", "(", ")", "(a", "-LRB-", "", ".", ",",
-         "U.S.", "end.", "mr.", "=", "==", "$5", "%", "<unk>", 'a"', '"b', "-", "--", "é"]  # fmt: skip
+WORDS = ["a", "b-c", "@-@", "@,@", "1", "2.5", '"', "``", "''", "'s", "n't", "'", "don't", "(", ")", "(a", "-LRB-", "",
+         ".", ",", "U.S.", "end.", "mr.", "=", "==", "$5", "%", "<unk>", 'a"', '"b', "-", "--", "é"]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "line", "written"), LINES, ids=[f"{name}-{n}" for n, (name, *_) in enumerate(LINES)])

@@ -1,12 +1,12 @@
 """Each task's files are read as they are published, and asked in the words of the papers."""
 
-import itertools
 import json
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from ssl_jax.data import tasks, tokens
 from ssl_jax.data.tasks import sets
 from ssl_jax.errors import UserError
 from ssl_jax.fewshot import prompts, scores
@@ -39,7 +39,8 @@ COPA = {"premise": "It fell.", "choice1": "It was high.", "choice2": "He let go.
 SQUAD = {"data": [{"title": "The_Blitz", "paragraphs": [{"context": "Anna met Bob.", "qas": [
     {"id": "1", "question": "Who?", "answers": [{"text": "Anna", "answer_start": 0}], "is_impossible": False},
     {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
-    {"id": "3", "question": "Whom?", "answers": [{"text": "Bob", "answer_start": 9}], "is_impossible": False}]}]}]}
+    {"id": "3", "question": "Whom?", "answers": [{"text": "Bob", "answer_start": 9}], "is_impossible": False}]},
+    {"context": "It ended.", "qas": [{"id": "4", "question": "What?", "answers": [], "is_impossible": True}]}]}]}
 COQA = {"data": [{"id": "s1", "story": "Anna met Bob.",
                   "questions": [{"input_text": "Who?"}, {"input_text": "Whom?"}],
                   "answers": [{"input_text": "Anna"}, {"input_text": "Bob"}],
@@ -91,14 +92,16 @@ ASKED = {
             "Grace traded me her sweater for my jacket. She thinks the sweater",
             "Grace traded me her sweater for my jacket. She thinks the jacket"))),
     ("hellaswag", "gpt3"): (
-        {"hellaswag_val.jsonl": json_lines({"ctx": "A girl [step] makes it. They", "activity_label": "Making a cake",
+        {"hellaswag_val.jsonl": json_lines({"ctx": "A girl [step] makes it. they", "activity_label": "Making a cake",
                                             "endings": ["bake.", "run [title] it."], "label": 1})},
         Item("Making a cake: A girl makes it. They", (" bake.", " run. it."), 1)),
     ("storycloze", "gpt3"): (
-        {f"cloze_test_{name}__spring2016.csv": f'{STORY_HEADER}\ni,A.,B.,"C, c.",D.,E.,F.,2\n' for name in ("val", "test")},
+        {f"cloze_test_{name}__spring2016.csv": f'{STORY_HEADER}\ni,A.,B.,"C, c.",D.,E.,F.,2\n'
+         for name in ("val", "test")},
         Item("A. B. C, c. D.", (" E.", " F."), 1)),
     ("piqa", "gpt3"): (
-        {"valid.jsonl": json_lines({"goal": "Seal wood.", "sol1": "Brush.", "sol2": "Drip."}), "valid-labels.lst": "1\n"},
+        {"valid.jsonl": json_lines({"goal": "Seal wood. ", "sol1": " Brush.", "sol2": "Drip."}),
+         "valid-labels.lst": "1\n"},
         Item("Seal wood.", (" Brush.", " Drip."), 1)),
     ("piqa", "lm_eval"): (
         {"dev.jsonl": json_lines({"goal": "Seal wood.", "sol1": "Brush.", "sol2": "Drip."}), "dev-labels.lst": "0\n"},
@@ -109,9 +112,11 @@ ASKED = {
         {"ARC-Challenge-Test.jsonl": json_lines(ARC)}, Item("Question: Which?\nAnswer:", (" a", " b c", " d"), 1)),
     ("openbookqa", "gpt3"): ({"test.jsonl": json_lines(ARC)}, Item("Which?", (" a", " b c", " d"), 1)),
     ("race_middle", "gpt3"): (
-        {"test/middle/1.txt": json.dumps(RACE)}, Item("Article:\nOne.\n\nQ: It is _ .\n\nA:", (" a", " b", " c", " d"), 1)),
+        {"test/middle/1.txt": json.dumps(RACE)},
+        Item("Article:\nOne.\n\nQ: It is _ .\n\nA:", (" a", " b", " c", " d"), 1)),
     ("race_high", "tokens"): (
-        {"test/high/1.txt": json.dumps(RACE)}, Item("Article:\nOne.\n\nQ: It is _ .\n\nA:", (" a", " b", " c", " d"), 1)),
+        {"test/high/1.txt": json.dumps(RACE)},
+        Item("Article:\nOne.\n\nQ: It is _ .\n\nA:", (" a", " b", " c", " d"), 1)),
     ("copa", "gpt3"): (
         {f"{name}.jsonl": json_lines(COPA) for name in ("train", "val")},
         Item("It fell because", (" it was high.", " he let go."), 1)),
@@ -122,16 +127,17 @@ ASKED = {
         {f"{name}.jsonl": json_lines(CB) for name in ("train", "val")},
         Item("It is.\nquestion: it is. true, false, or neither?\nanswer:", (" true", " false", " neither"), 2)),
     ("rte", "gpt3"): (
-        {f"{name}.tsv": "index\tsentence1\tsentence2\tlabel\n0\tIt is.\tIs it.\tnot_entailment\n" for name in ("train", "dev")},
+        {f"{name}.tsv": "index\tsentence1\tsentence2\tlabel\n0\tIt is.\tIs it.\tnot_entailment\n"
+         for name in ("train", "dev")},
         Item("It is.\nquestion: Is it. True or False?\nanswer:", (" True", " False"), 1)),
     ("wic", "gpt3"): (
         {f"{name}.jsonl": json_lines(WIC) for name in ("train", "val")},
-        Item("A bank.\nThe bank.\nquestion: Is the word 'bank' used in the same way in the two sentences above?\nanswer:",
-             (" no", " yes"))),
+        Item("A bank.\nThe bank.\nquestion: Is the word 'bank' used in the same way in the two sentences above?\n"
+             "answer:", (" no", " yes"))),
     ("wsc", "gpt3"): (
         {f"{name}.jsonl": json_lines(WSC) for name in ("train", "val")},
-        Item("Final Exam with Answer Key\nInstructions: Please carefully read the following passages. For each passage, "
-             "you must identify which noun the pronoun marked in *bold* refers to.\n=====\n"
+        Item("Final Exam with Answer Key\nInstructions: Please carefully read the following passages. For each "
+             "passage, you must identify which noun the pronoun marked in *bold* refers to.\n=====\n"
              "Passage: Mark told Pete, and *he* knew.\nQuestion: In the passage above, what does the pronoun \"*he*\" "
              "refer to?\nAnswer:", (" mark",), 1, answers=("mark",))),
     ("squad2", "gpt3"): (
@@ -166,7 +172,8 @@ ASKED = {
        for name, (file, *_) in generated.ARITHMETIC.items()},
     **{(name, "gpt3"): (
         {f"{file}.jsonl": json_lines({"context": "asinoc =", "completion": " casino"})},
-        Item("Please unscramble the letters into a word, and write that word:\nasinoc =", (" casino",), answers=("casino",)))
+        Item("Please unscramble the letters into a word, and write that word:\nasinoc =", (" casino",),
+             answers=("casino",)))
        for name, (file, _) in generated.SCRAMBLES.items()},
 }  # fmt: skip
 NO_FILES = ("topic", "title")
@@ -210,9 +217,11 @@ def test_what_comes_before_in_a_passage_is_shown_with_its_answers(reading):
     assert TASKS["race_middle"].protocols["gpt3"].item(race[1]).context == (
         "Article:\nOne.\n\nQ: It is _ .\n\nA: b\n\nQ: Why?\n\nA:"
     )
-    squad = [TASKS["squad2"].protocols["gpt3"].item(one) for one in reading("squad2", {"dev-v2.0.json": json.dumps(SQUAD)})["test"]]
+    records = reading("squad2", {"dev-v2.0.json": json.dumps(SQUAD)})["test"]
+    squad = [TASKS["squad2"].protocols["gpt3"].item(record) for record in records]
     assert squad[1].context == UNANSWERED and squad[1].answers == () and squad[1].targets == (" unanswerable",)
     assert squad[2].context == f"{UNANSWERED} unanswerable\n\nQ: Whom?\n\nA:"
+    assert squad[3].context == "Title: The Blitz\n\nBackground: It ended.\n\nQ: What?\n\nA:"
     coqa = reading("coqa", {"coqa-dev-v1.0.json": json.dumps(COQA)})["test"][1]
     item = TASKS["coqa"].protocols["gpt3"].item(coqa)
     assert (item.context, item.answers) == ("Anna met Bob.\n\nQ: Who?\n\nA: Anna\n\nQ: Whom?\n\nA:", ("Bob", "him"))
@@ -244,9 +253,12 @@ FAULTS = {
                                                                "label": 1})}, ["line 1", "label is 1", "from 0 to 0"]),
     "piqa-labels": ("piqa", {"valid.jsonl": json_lines({"goal": "", "sol1": "", "sol2": ""})}, ["valid-labels.lst"]),
     "piqa-count": ("piqa", {"valid.jsonl": "{}\n", "valid-labels.lst": "0\n1\n"}, ["2 labels for 1 lines"]),
-    "arc-key": ("arc_easy", {"ARC-Easy-Test.jsonl": json_lines(ARC | {"answerKey": "E"})}, ["line 1", "'E'", "1, 2, 3"]),
-    "race-count": ("race_high", {"test/high/1.txt": json.dumps(RACE | {"answers": ["A"]})}, ["2 questions", "1 answers"]),
-    "wic-label": ("wic", {"train.jsonl": json_lines(WIC | {"label": "no"}), "val.jsonl": ""}, ["train.jsonl, line 1", "'no'"]),
+    "arc-key": ("arc_easy", {"ARC-Easy-Test.jsonl": json_lines(ARC | {"answerKey": "E"})},
+                ["line 1", "'E'", "1, 2, 3"]),
+    "race-count": ("race_high", {"test/high/1.txt": json.dumps(RACE | {"answers": ["A"]})},
+                   ["2 questions", "1 answers"]),
+    "wic-label": ("wic", {"train.jsonl": json_lines(WIC | {"label": "no"}), "val.jsonl": ""},
+                  ["train.jsonl, line 1", "'no'"]),
     "coqa-count": ("coqa", {"coqa-dev-v1.0.json": json.dumps({"data": [COQA["data"][0] | {"answers": []}]})},
                    ["story s1", "2 questions, and 0, 2 answers"]),
     "web-none": ("webqs", {"webquestions.examples.test.json": json.dumps([WEB[0] | {"targetValue": "(list)"}])},
@@ -365,15 +377,14 @@ def articles(data_root):
 
 
 def test_articles_that_are_asked_are_held_out_of_training(articles, smoke_config):
-    from ssl_jax.data import tasks, tokens
-
     config = smoke_config(("task.name", "topics"), ("data.heldout", 0.1), ("data.max_documents", 300))
     expected = tasks.read(config)
     for split, ours in (("train", "train"), ("heldout", "test")):
-        examples = expected.splits[split]
-        assert [record["topic"] for record in articles["topic"][ours]] == [expected.labels[one.label] for one in examples]
-        assert all(tokens.split_sentences(one.text)[0] == record["text"]
-                   for one, record in itertools.islice(zip(examples, articles["topic"][ours], strict=True), 20))  # fmt: skip
+        examples, records = expected.splits[split], articles["topic"][ours]
+        assert [record["topic"] for record in records] == [expected.labels[one.label] for one in examples]
+        assert [record["text"] for record in records[:20]] == [
+            tokens.split_sentences(one.text)[0] for one in examples[:20]
+        ]
 
 
 def test_articles_are_asked_for_their_topic_and_title(articles):

@@ -39,7 +39,7 @@ class Set(NamedTuple):
 
 
 def read(name, row, config):
-    """The Read of a set: of the files in `task.folder`, or, where that is empty, of ROOT/tfds. Errors: `read_splits`."""
+    """The Read of a set: `read_splits` of a config's `task.folder` and `data.root`."""
     return Read(row.labels, read_splits(name, row, config.task.folder, config.data.root))
 
 

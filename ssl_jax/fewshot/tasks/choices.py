@@ -93,9 +93,10 @@ def _hellaswag_lines(path, split):
 
 
 def _hellaswag(record, where):
-    """Without WikiHow's marks of titles and steps, in [ ]."""
+    """Without WikiHow's marks of titles and steps, in [ ]; the sentence to end begins with a capital (figure G.9)."""
     context, endings = _unmarked(record["context"]), [_unmarked(ending) for ending in record["endings"]]
-    yield {"context": f"{record['activity_label']}: {context}", "choices": endings,
+    before, stop, start = context.rpartition(". ")
+    yield {"context": f"{record['activity_label']}: {before}{stop}{start[:1].upper()}{start[1:]}", "choices": endings,
            "gold": _gold(record["label"], len(endings), where)}  # fmt: skip
 
 
@@ -104,9 +105,9 @@ def _unmarked(text):
 
 
 def _endings(record, template="{context}"):
-    """A context, and each choice after it."""
-    context = template.format(**record)
-    return Item(context, tuple(f" {choice}" for choice in record["choices"]), record["gold"])
+    """A context, and each choice after it, without the blanks that a set may have at their ends."""
+    context = template.format(**record).rstrip()
+    return Item(context, tuple(f" {choice.strip()}" for choice in record["choices"]), record["gold"])
 
 
 def _piqa_lines(path, split):
@@ -208,7 +209,7 @@ def labelled(row):
 
 
 def _story(choice):
-    return Item(choice.text, tuple(f" {ending}" for ending in choice.choices), choice.label)
+    return _endings({"context": choice.text, "choices": choice.choices, "gold": choice.label})
 
 
 def _arc_task(name, set_name):
