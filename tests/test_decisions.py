@@ -31,12 +31,15 @@ def test_one_logit_is_a_score_and_several_are_a_choice():
 NLI = ("entailment", "neutral", "contradiction")
 
 
-@pytest.mark.parametrize("split, metric", [("heldout", "accuracy"), ("heldout_mismatched", "accuracy"), ("ax", "matthews")])
-def test_the_diagnostic_set_has_its_own_metric(split, metric):
+MEASURED = {"heldout": "accuracy", "heldout_mismatched": "accuracy", "ax": "matthews"}
+
+
+@pytest.mark.parametrize("split", MEASURED)
+def test_the_diagnostic_set_has_its_own_metric(split):
     task, logits = SimpleNamespace(name="mnli", labels=NLI), np.eye(3)[[0, 1, 2, 2]]
     rows = SimpleNamespace(store=SimpleNamespace(labels=np.array([0, 1, 2, 1])))
     values, files = decisions.decide(task, split, rows, logits)
-    assert list(values) == [metric, "score"] and 0 < values["score"] < 1
+    assert list(values) == [MEASURED[split], "score"] and 0 < values["score"] < 1
     assert list(files) == ["AX.tsv" if split == "ax" else f"predictions-{split}.tsv"]
     rows.store.labels[3] = -1
     assert decisions.decide(task, split, rows, logits) == (None, files)
@@ -90,15 +93,14 @@ def test_words_that_are_not_read_count_as_outside():
     rows = WordStore(examples, Halves()).rows(VOCABULARY, 6)  # four tokens: An gela of Bo
     logits = np.zeros((2, 6, 3))
     logits[:, :, 1] = 1  # all are B-PER
-    values, files = decisions.decide(SimpleNamespace(name="conll2003", labels=labels), "test", rows, logits.reshape(2, -1))
+    task = SimpleNamespace(name="conll2003", labels=labels)
+    values, files = decisions.decide(task, "test", rows, logits.reshape(2, -1))
     expected = "Angela B-PER B-PER\n- I-PER O\nof O B-PER\nBonn B-PER B-PER\n\nx B-PER B-PER\n\n"
     assert files == {"predictions-test.txt": expected}
     # Right: Bonn and x; Angela's entity is longer, 'of' is none.
     assert values == pytest.approx({"ner_f1": 2 * 2 / (4 + 3), "score": 2 * 2 / (4 + 3)})
-    _, files = decisions.decide(
-        SimpleNamespace(name="conll2003", labels=labels), "test",
-        WordStore(examples, Halves()).rows(VOCABULARY, 5), logits[:, :5].reshape(2, -1),
-    )  # fmt: skip
+    short = WordStore(examples, Halves()).rows(VOCABULARY, 5)
+    _, files = decisions.decide(task, "test", short, logits[:, :5].reshape(2, -1))
     assert "Bonn B-PER O\n" in files["predictions-test.txt"]
 
 
@@ -116,10 +118,6 @@ def configured(task, folder, data_root, files, **changes):
     return config
 
 
-def metric_lines(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
 CONTEXTS = (
     "London is the Capital of England.  The city — on the River Thames — has 9 million people, and the river is long.",
     "In 1905 the “old” university of the north was built on a hill, where a small church had been for many years!",
@@ -135,15 +133,16 @@ def squad_files():
             if place == number:
                 golds = [answer, context[context.index(answer) :].split()[0]] if answer else []
                 answers = [{"text": gold, "answer_start": context.index(answer)} for gold in golds]
-                questions.append({"id": f"q{n}", "question": f"{context[n:]}?", "answers": answers, "is_impossible": not answer})
+                asked = {"id": f"q{n}", "question": f"{context[n:]}?", "answers": answers, "is_impossible": not answer}
+                questions.append(asked)
         paragraphs.append({"context": context, "qas": questions})
     text = json.dumps({"version": "v2.0", "data": [{"title": "T", "paragraphs": paragraphs}]})
     return {"train-v2.0.json": text, "dev-v2.0.json": text}
 
 
 def test_a_run_answers_questions_on_windows_over_a_mesh(tmp_path, data_root):
-    changes = {"task.max_question": 4, "task.stride": 3, "task.max_answer": 5, "parallel.devices": 4, "parallel.mode": "mesh",
-               "parallel.fsdp": 2, "optimizer.learning_rate": 1e-3, "evaluate_every": 12}  # fmt: skip
+    changes = {"task.max_question": 4, "task.stride": 3, "task.max_answer": 5, "optimizer.learning_rate": 1e-3,
+               "parallel.devices": 4, "parallel.mode": "mesh", "parallel.fsdp": 2, "evaluate_every": 12}  # fmt: skip
     config = configured("squad2", tmp_path / "files", data_root, squad_files(), **changes)
     result = train.train(config, tmp_path / "run")
     answers, na_probs = (
@@ -173,7 +172,7 @@ def test_a_run_answers_questions_on_windows_over_a_mesh(tmp_path, data_root):
     assert values == pytest.approx({name: result[name] for name in values}, rel=1e-4)
 
 
-TAGS = {"london": "I-LOC", "england": "B-LOC", "john": "B-PER", "smith": "I-PER"}
+TAGS = {"london": "I-LOC", "england": "B-LOC", "john": "B-PER", "smith": "I-PER", "\u200b": "I-LOC"}
 SENTENCES = [
     "John Smith was born in London and England is where he was and London is long of John Smith",
     "in \u200b London",
@@ -184,31 +183,35 @@ SENTENCES = [
 
 
 def conll_text(sentences):
-    tag = lambda word: TAGS.get(word.lower(), "I-LOC" if word == "\u200b" else "O")  # noqa: E731
-    return "\n\n".join("\n".join(f"{word} X X {tag(word)}" for word in one.split()) for one in sentences) + "\n"
+    tagged = [[f"{word} X X {TAGS.get(word.lower(), 'O')}" for word in one.split()] for one in sentences]
+    return "\n\n".join(map("\n".join, tagged)) + "\n"
+
+
+def cells(text, split=None):
+    """Sentences of lines of cells."""
+    return [[line.split(split) for line in sentence.splitlines()] for sentence in text.strip("\n").split("\n\n")]
 
 
 def test_two_seeds_find_entities_and_a_labelled_test_set_is_in_the_result(tmp_path, data_root):
-    files = {"eng.train": conll_text(SENTENCES * 2), "eng.testa": conll_text(SENTENCES), "eng.testb": conll_text(SENTENCES[:3])}
-    result = train.train(configured("conll2003", tmp_path / "files", data_root, files, seeds=2, evaluate_every=12), tmp_path / "run")
+    sources = {"heldout": conll_text(SENTENCES), "test": conll_text(SENTENCES[:3])}
+    files = {"eng.train": conll_text(SENTENCES * 2), "eng.testa": sources["heldout"], "eng.testb": sources["test"]}
+    config = configured("conll2003", tmp_path / "files", data_root, files, seeds=2, evaluate_every=12)
+    result = train.train(config, tmp_path / "run")
     for seed in (0, 1):
         folder = tmp_path / f"run/seed-{seed}"
-        lines = metric_lines(folder)
-        assert [(x["step"], x["split"]) for x in lines if x["split"] != "train"] == [(12, "heldout"), (12, "test")]
         own = json.loads((folder / "result.json").read_text())
-        assert own["test/score"] == own["test/ner_f1"] == lines[-1]["ner_f1"] == result["test/ner_f1"]["values"][seed]
-        for split, source, measured in (("heldout", "eng.testa", own["ner_f1"]), ("test", "eng.testb", own["test/ner_f1"])):
-            sentences = (folder / f"predictions-{split}.txt").read_text().removesuffix("\n\n").split("\n\n")
-            told = [[line.split(" ") for line in one.splitlines()] for one in sentences]
-            given = [[line.split(" ") for line in one.splitlines()] for one in files[source].removesuffix("\n").split("\n\n")]
-            assert [[line[:2] for line in one] for one in told] == [[[line[0], line[3]] for line in one] for one in given]
+        for prefix, (split, source) in zip(("", "test/"), sources.items()):
+            told, given = cells((folder / f"predictions-{split}.txt").read_text(), " "), cells(source)
+            assert [[line[:2] for line in one] for one in told] == [[line[::3] for line in one] for one in given]
             gold, predicted = (
-                {(n, *chunk) for n, one in enumerate(told) for chunk in chunks([line[place] for line in one])} for place in (1, 2)
+                {(n, *chunk) for n, one in enumerate(told) for chunk in chunks([line[place] for line in one])}
+                for place in (1, 2)
             )
-            assert measured == pytest.approx(2 * len(gold & predicted) / (len(gold) + len(predicted)))
-            assert 0 < measured < 1
+            f1 = 2 * len(gold & predicted) / (len(gold) + len(predicted))
+            assert own[f"{prefix}ner_f1"] == own[f"{prefix}score"] == pytest.approx(f1) and 0 < f1 < 1
+            assert result[f"{prefix}ner_f1"]["values"][seed] == own[f"{prefix}ner_f1"]
             # Cut off, or no token at all.
-            assert {line[2] for line in told[0][16:]} == {told[1][1][2]} == {"O"} and told[0][16:]
+            assert {line[2] for line in told[0][14:]} == {told[1][1][2]} == {"O"} and told[0][14:]
 
 
 def multirc_lines(labelled):
@@ -226,15 +229,15 @@ def multirc_lines(labelled):
 
 
 def test_a_run_judges_multircs_answers_by_question(tmp_path, data_root, monkeypatch):
-    saved = []
-    save = submissions.save
+    saved, save = [], submissions.save
     monkeypatch.setattr(submissions, "save", lambda folder, files: (saved.append(list(files)), save(folder, files)))
-    files = {"train.jsonl": multirc_lines(True), "val.jsonl": multirc_lines(True), "test.jsonl": multirc_lines(False)}
+    files = {f"{name}.jsonl": multirc_lines(name != "test") for name in ("train", "val", "test")}
     config = configured("multirc", tmp_path / "files", data_root, files)
     result = train.train(config, tmp_path / "run")
     assert saved == [["predictions-heldout.tsv"], ["predictions-heldout.tsv"], ["MultiRC.jsonl"]]
     assert not any(name.startswith("test/") for name in result)
-    guesses = [line.split("\t")[1] == "True" for line in (tmp_path / "run/predictions-heldout.tsv").read_text().splitlines()[1:]]
+    _, *lines = (tmp_path / "run/predictions-heldout.tsv").read_text().splitlines()
+    guesses = [line.split("\t")[1] == "True" for line in lines]
     labels = [n > 0 or question == 9 for question in (4, 5, 9) for n in range(3)]
     both = sum(a and b for a, b in zip(guesses, labels, strict=True))
     assert result["f1a"] == pytest.approx(2 * both / (sum(guesses) + sum(labels))) and both
@@ -246,7 +249,7 @@ def test_a_run_judges_multircs_answers_by_question(tmp_path, data_root, monkeypa
         (paragraph["idx"], question["idx"], answer["idx"], answer["label"])
         for paragraph in told for question in paragraph["passage"]["questions"] for answer in question["answers"]
     ]  # fmt: skip
-    places = [(paragraph, question, 10 * question + n) for paragraph, question in ((7, 4), (7, 5), (2, 9)) for n in range(3)]
+    places = [(*place, 10 * place[1] + n) for place in ((7, 4), (7, 5), (2, 9)) for n in range(3)]
     assert found == [(*place, int(guess)) for place, guess in zip(places, guesses, strict=True)]
 
 

@@ -32,8 +32,8 @@ def postprocess(starts, ends, rows, n_best=20, max_answer=30):
       n_best, max_answer: int > 0.
 
     Returns:
-      dict, id -> Answer, of the questions all of whose windows are there, in their order. Texts are pieces of the contexts, characters as they are there, without white space around
-      them; '' with 1.0 where no span is possible.
+      dict, id -> Answer, of the questions all of whose windows are there, in their order. Texts are pieces of the
+      contexts, characters as they are there, without white space around them; '' with 1.0 where no span is possible.
     """
     store, length = rows.store, np.asarray(starts).shape[1]
     best, null = {}, np.full(len(store), np.inf)
