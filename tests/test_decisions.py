@@ -50,6 +50,8 @@ def test_answers_are_those_of_all_windows_and_measured_as_the_official_scripts_d
     questions, plain = make_questions()
     if name == "squad":
         questions, plain = zip(*(pair for pair in zip(questions, plain) if pair[0].answers), strict=True)
+    # The last word of an answer is right, too.
+    questions = [one._replace(answers=one.answers + tuple(x.split()[-1] for x in one.answers)) for one in questions]
     rows = SpanStore(questions, SpanNumbers(), 3, max_question=6).rows(VOCABULARY, 14)
     logits = 3 * RANDOM.normal(size=(len(rows), 14, 2))
     span = rows(np.arange(len(rows)))["span"]
