@@ -160,6 +160,8 @@ def base():
                 labels=(),  # their names; filled in by the run
                 stride=128,  # tokens from one window of a context to the next (spans)
                 max_question=64,  # tokens of a question, which is cut there (spans)
+                n_best=20,  # the likeliest first and last tokens of a window that are combined (spans)
+                max_answer=30,  # tokens of an answer (spans)
                 activation="none",  # of the pooled vector, before the classes are read from it; 'relu' and so on
                 bias=True,  # added to the classes
                 statistic="median",  # of several seeds, which one the paper reports: 'mean', 'median' or 'best'

@@ -46,7 +46,6 @@ import pkgutil
 
 import configs
 from configs import common
-from ssl_jax import metrics
 from ssl_jax.data import tasks
 from ssl_jax.errors import check_choice
 
@@ -171,11 +170,6 @@ def smoke(config, name):
     config.optimizer.learning_rate = 1e-3
 
 
-def decided(task, kind):
-    """Whether each row's logits are one prediction that the task's metrics count."""
-    return kind not in ("spans", "token_labels") and set(metrics.METRICS[task]) <= metrics.FUNCTIONS.keys()
-
-
 def read_kind(config, kind):
     """The kind's head, new, in the place of the classes; spans and token labels are read without a pooler."""
     if kind in ("classification", "regression"):
@@ -221,8 +215,7 @@ def get_config(variant="bert-base,topics"):
             data=dict(examples="task", borders=False),
             task=dict(name=task, statistic="best" if paper == "bert" else "median"),
             optimizer=dict(clock="steps", decay_until=1.0, floor=0.0, b1=0.9, b2=0.999, clip=1.0),
-            # Spans, words' labels and MultiRC's questions are decided over several rows or logits: not in the loop yet.
-            evals=dict(heldout=dict(module="task" if decided(task, kind) else "mean")),
+            evals=dict(heldout=dict(module="task")),
         )
     )
     config.update_from_flattened_dict(recipe)

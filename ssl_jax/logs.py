@@ -96,7 +96,8 @@ class Log:
             self.bar.set_postfix_str(speed)
 
     def result(self, statistic, chance):
-        """Writes the last held-out line as result.json and returns it, without the split.
+        """Writes the last held-out line as result.json and returns it, without the split; what other evaluations found
+        at that step is there as SPLIT/NAME.
 
         Of several seeds also a `seeds.summary` of theirs, with `statistic` and `chance`, which is printed and returned.
         """
@@ -159,10 +160,14 @@ def _shown(name, values):
 
 
 def _result(folder):
-    lines = [line for line in read_lines(folder / "metrics.jsonl") if line["split"] == "heldout"]
-    if not lines:
+    lines = read_lines(folder / "metrics.jsonl")
+    heldout = [line for line in lines if line["split"] == "heldout"]
+    if not heldout:
         raise UserError(f"{folder}/metrics.jsonl has no held-out line: remove the folder and run anew")
-    values = {name: value for name, value in lines[-1].items() if name != "split"}
+    values = {name: value for name, value in heldout[-1].items() if name != "split"}
+    for line in lines:
+        if line["step"] == values["step"] and line["split"] not in ("train", "heldout"):
+            values |= {f"{line['split']}/{name}": x for name, x in line.items() if name not in ("step", "split")}
     write_json(folder / "result.json", values)
     return values
 

@@ -20,12 +20,12 @@ METRICS = {
     "wnli": ("accuracy",), "ax": ("matthews",),
     "boolq": ("accuracy",), "cb": ("macro_f1", "accuracy"), "copa": ("accuracy",), "multirc": ("f1a", "exact"),
     "wic": ("accuracy",), "wsc": ("accuracy",),
-    "squad": ("exact", "f1"), "squad2": ("exact", "f1"), "conll2003": ("ner_f1",),
+    "squad": ("exact", "f1"), "squad2": ("exact", "f1", "best_f1"), "conll2003": ("ner_f1",),
     "swag": ("accuracy",), "race": ("accuracy",), "rocstories": ("accuracy",), "imdb": ("accuracy",),
     "ag_news": ("accuracy",), "topics": ("accuracy", "macro_f1"), "jsonl": ("accuracy", "macro_f1"),
 }  # fmt: skip
 # Where the score is not the mean of all of a task's metrics, as it is in GLUE and SuperGLUE.
-SCORES = {"squad": ("f1",), "squad2": ("f1",), "topics": ("accuracy",), "jsonl": ("accuracy",)}
+SCORES = {"squad": ("f1",), "squad2": ("best_f1",), "topics": ("accuracy",), "jsonl": ("accuracy",)}
 
 
 def evaluate(task, predictions, labels):
@@ -156,7 +156,8 @@ def squad2(answers, golds, na_probs=None, threshold=1.0):
     Returns:
       `exact` and `f1`; of the questions with and without an answer alone, where there are such, `has_answer_exact`,
       `has_answer_f1`, `no_answer_exact`, `no_answer_f1`; with `na_probs` `best_exact`, `best_exact_threshold`,
-      `best_f1`, `best_f1_threshold`: the best that a threshold would give, and that threshold; `score`.
+      `best_f1`, `best_f1_threshold`: the best that a threshold would give, and that threshold; `score`, `best_f1`
+      (BERT, section 4.3), without `na_probs` `f1`.
     """
     raw = {"exact": {}, "f1": {}}
     for name, texts in golds.items():
@@ -180,7 +181,7 @@ def squad2(answers, golds, na_probs=None, threshold=1.0):
         if na_probs:
             best, where = _best_threshold(scores, answers, golds, na_probs)
             values |= {f"best_{metric}": best, f"best_{metric}_threshold": where}
-    return values | {"score": score("squad2", values)}
+    return values | {"score": score("squad2", {"best_f1": values["f1"]} | values)}
 
 
 def _exact(answer, gold):

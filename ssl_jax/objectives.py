@@ -401,6 +401,9 @@ TAUGHT = {
 # The keys of `config.teacher` that an objective is told.
 OPTIONS = {name: ("temperature",) for name in ("soft_targets", "soft_predictions", "soft_labels")}
 # The logits that say what is predicted of a task's example, by the losses that train them.
-PREDICTS = {"classify": "class_logits", "soft_labels": "class_logits", "regress": "class_logits", "choose": "choice_logit"}
+PREDICTS = {
+    "classify": "class_logits", "soft_labels": "class_logits", "regress": "class_logits", "choose": "choice_logit",
+    "span": "span_logits", "classify_tokens": "token_class_logits",
+}  # fmt: skip
 NEED_REPLACEMENTS = {"rtd", "rtd_masked", "replaced_mlm", "adversarial"}
 NEED_MASKS = {"mlm", "all_tokens"} | NEED_REPLACEMENTS

@@ -133,11 +133,12 @@ def table(made):
     """Lines that show a `summary`: a row for each metric, the paper's own statistic marked with *."""
     statistic = made["statistic"]
     heads = [name + "*" * (name == statistic) for name in ("mean", "sd", "median", "best")]
-    lines = [f"{'':24}" + "".join(f"{head:>10}" for head in heads) + "   95 % of the mean"]
+    width = max(24, *(len(name) for name in made))  # those of further splits are long
+    lines = [f"{'':{width}}" + "".join(f"{head:>10}" for head in heads) + "   95 % of the mean"]
     for name, values in made.items():
         if isinstance(values, dict):
             low, high = values["interval"]
             row = "".join(f"{values[head.rstrip('*')]:>10.4g}" for head in heads)
-            lines.append(f"{name:24}{row}   {low:.4g} to {high:.4g}")
+            lines.append(f"{name:{width}}{row}   {low:.4g} to {high:.4g}")
     failed = ", ".join(map(str, made["failed"])) or "none"
     return [*lines, f"seeds {made['seeds'][0]} to {made['seeds'][-1]}; failed: {failed}"]

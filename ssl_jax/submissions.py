@@ -1,4 +1,4 @@
-"""Predictions as files, in the formats that the benchmarks' servers take; each appears whole or not at all."""
+"""Predictions as texts, in the formats that the benchmarks' servers and scripts take, and as files."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ SERVED = {
     ("qqp", "test"): Served("QQP.tsv", NUMBERS),
     ("rte", "test"): Served("RTE.tsv"),
     ("wnli", "test"): Served("WNLI.tsv", NUMBERS),
-    ("ax", "test"): Served("AX.tsv"),
+    ("mnli", "ax"): Served("AX.tsv"),
     ("boolq", "test"): Served("BoolQ.jsonl", WORDS),
     ("cb", "test"): Served("CB.jsonl"),
     ("copa", "test"): Served("COPA.jsonl", NUMBERS),
@@ -39,50 +39,51 @@ SERVED = {
 }
 
 
-def write(folder, task, split, predictions, labels):
-    """Writes the predictions of a split as its server takes them, of any other split as predictions-SPLIT.tsv.
+def save(folder, files):
+    """Writes files, name -> text; each appears whole or not at all."""
+    for name, text in files.items():
+        with replacing(Path(folder) / name) as file:
+            file.write(text.encode())
+
+
+def classes(task, split, predictions, labels):
+    """The predictions of a split as its server takes them, of any other split as predictions-SPLIT.tsv.
 
     Args:
-      folder: where.
       task, split: names.
       predictions: [N], in the split's order: numbers of classes, or float32 scores.
       labels: the names of the classes, in the set's order; () where there are none: choices, scores.
 
     Returns:
-      The file's Path.
+      dict, the file's name -> its text.
     """
     served = SERVED.get((task, split), Served(f"predictions-{split}.tsv"))
-    path = Path(folder) / served.file
     if (task, split) == ("stsb", "test"):
         predictions = np.clip(predictions, 0, 5)  # what the annotators could say
     names = served.labels or labels
     if names:
         predictions = [names[number] for number in predictions]
-    (write_jsonl if path.suffix == ".jsonl" else write_tsv)(path, predictions)
-    return path
+    return {served.file: (jsonl if served.file.endswith(".jsonl") else tsv)(predictions)}
 
 
-def write_tsv(path, predictions):
+def tsv(predictions):
     """A header, index and prediction, and a line for each: GLUE's format. Predictions are str, int or float."""
-    with replacing(path) as file:
-        file.write(b"index\tprediction\n")
-        for index, prediction in enumerate(predictions):
-            shown = f"{prediction:.6g}" if isinstance(prediction, (float, np.floating)) else prediction
-            file.write(f"{index}\t{shown}\n".encode())
+    lines = ["index\tprediction\n"]
+    for index, prediction in enumerate(predictions):
+        shown = f"{prediction:.6g}" if isinstance(prediction, (float, np.floating)) else prediction
+        lines.append(f"{index}\t{shown}\n")
+    return "".join(lines)
 
 
-def write_jsonl(path, predictions):
+def jsonl(predictions):
     """A line {"idx": 0, "label": ...} for each: SuperGLUE's format. Predictions are str or int."""
-    with replacing(path) as file:
-        for index, prediction in enumerate(predictions):
-            file.write(json.dumps({"idx": index, "label": prediction}).encode() + b"\n")
+    return "".join(json.dumps({"idx": index, "label": one}) + "\n" for index, one in enumerate(predictions))
 
 
-def write_multirc(path, predictions, places):
+def multirc(predictions, places):
     """MultiRC's own .jsonl for SuperGLUE's server: a line for each paragraph.
 
     Args:
-      path: of the file.
       predictions: [N], 1 for a right answer.
       places: [N, 3], the numbers of paragraph, question and answer (`idx` in the set's files).
     """
@@ -90,13 +91,23 @@ def write_multirc(path, predictions, places):
     for (paragraph, question, answer), label in zip(places, predictions, strict=True):
         answers = paragraphs.setdefault(int(paragraph), {}).setdefault(int(question), [])
         answers.append({"idx": int(answer), "label": int(label)})
-    with replacing(path) as file:
-        for paragraph, questions in paragraphs.items():
-            made = [{"idx": question, "answers": answers} for question, answers in questions.items()]
-            file.write(json.dumps({"idx": paragraph, "passage": {"questions": made}}).encode() + b"\n")
+    lines = []
+    for paragraph, questions in paragraphs.items():
+        made = [{"idx": question, "answers": answers} for question, answers in questions.items()]
+        lines.append(json.dumps({"idx": paragraph, "passage": {"questions": made}}) + "\n")
+    return "".join(lines)
 
 
-def write_squad(path, answers):
-    """SQuAD's predictions: one JSON object, question -> text, '' for no answer."""
-    with replacing(path) as file:
-        file.write(json.dumps(answers, ensure_ascii=False).encode() + b"\n")
+def squad(values):
+    """SQuAD's predictions: one JSON object, question -> text, '' for no answer; or -> the probability of none."""
+    return json.dumps(values, ensure_ascii=False) + "\n"
+
+
+def conll(words, gold, predicted):
+    """What CoNLL's script conlleval reads: a line `word gold predicted` for each word, an empty one after a sentence.
+
+    Args:
+      words, gold, predicted: sentences, lists of str: the words, and their tags on both sides.
+    """
+    sentences = (zip(*sentence, strict=True) for sentence in zip(words, gold, predicted, strict=True))
+    return "".join("".join(f"{' '.join(word)}\n" for word in sentence) + "\n" for sentence in sentences)

@@ -158,7 +158,7 @@ NEED_TASKS = {
 AT_LEAST = {
     1: ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "checkpoint_every",
         "keep_checkpoints", "seeds", "model.layers", "model.heads", "model.positions", "data.passes",
-        "corruption.max_ngram", "task.stride", "task.max_question"),
+        "corruption.max_ngram", "task.stride", "task.max_question", "task.n_best", "task.max_answer"),
     0: ("seed", "data.max_documents", "corruption.max_predictions", "optimizer.weight_decay", "ramp.start",
         "model.band", "task.epochs", "corruption.smoothing", "optimizer.layer_decay_gap"),
 }  # fmt: skip
@@ -599,6 +599,8 @@ def _train(config, workdir):
                 log.training(done, values, meter.values())
             if last or done % config.evaluate_every == 0:
                 for name, evaluator in watched.items():
+                    if evaluator.at_end and not last:
+                        continue
                     pairs = zip(seeds.params(state), log.folders, strict=True)
                     found = [dict(evaluator.run(params, phase.length, folder)) for params, folder in pairs]
                     if not any(all(map(math.isfinite, values.values())) for values in found):

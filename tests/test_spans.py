@@ -130,6 +130,9 @@ def test_the_best_span_of_all_windows_is_the_answer(max_answer):
     for name, ((score, text), null) in expected.items():
         assert made[name].text == text
         assert made[name].na_prob == pytest.approx(1 / (1 + np.exp(score - null)))
+    # Of the first windows alone: the questions that have theirs among them.
+    last = int(np.flatnonzero(rows.windows[:, 0] == 4)[1])
+    assert list(postprocess(starts[:last], ends[:last], rows, max_answer=max_answer).items()) == list(made.items())[:4]
     fewer = postprocess(starts, ends, rows, n_best=1, max_answer=max_answer)
     assert "" in {answer.text for answer in fewer.values()}  # the best start is after the best end
     assert all(answer.na_prob == 1 for answer in fewer.values() if not answer.text)

@@ -1,6 +1,4 @@
-"""A task's metrics are those of the logits of all its examples, and its predictions are files as servers take them."""
-
-import json
+"""A task's metrics are those of the logits of all its examples, however they are cut over batches and devices."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +7,7 @@ import pytest
 import sklearn.metrics
 
 from configs import finetune
-from ssl_jax import submissions, train
+from ssl_jax import train
 from ssl_jax.data import batches
 from ssl_jax.data.tasks import Example, TaskStore
 from ssl_jax.evaluators import Setting, mean, task
@@ -109,62 +107,3 @@ def test_rows_keep_their_places_on_every_device():
         rows = devices.compile(lambda state, batch, total, shard: train.every_row(batch + state, total, shard))
         found = rows(devices.adopt(jnp.ones(())), devices.put_batch(x))
         assert all((np.asarray(shard.data).reshape(8, 3) == x + 1).all() for shard in found.addressable_shards)
-
-
-def test_one_logit_is_a_score_and_several_are_a_choice():
-    np.testing.assert_array_equal(task.decide(np.array([[0.5], [-2.0]])), [0.5, -2.0])
-    np.testing.assert_array_equal(task.decide(np.array([[0.5, 1.0], [3.0, -2.0]])), [1, 0])
-
-
-NLI = ("entailment", "neutral", "contradiction")
-FILES = {
-    "cola": ("cola", "test", [1, 0], ("unacceptable", "acceptable"), "CoLA.tsv", "0\t1\n1\t0\n"),
-    "sst2": ("sst2", "test", [1, 0], ("negative", "positive"), "SST-2.tsv", "0\t1\n1\t0\n"),
-    "mrpc": ("mrpc", "test", [1], ("not_equivalent", "equivalent"), "MRPC.tsv", "0\t1\n"),
-    "qqp": ("qqp", "test", [1], ("not_duplicate", "duplicate"), "QQP.tsv", "0\t1\n"),
-    "wnli": ("wnli", "test", [0], ("not_entailment", "entailment"), "WNLI.tsv", "0\t0\n"),
-    "stsb": ("stsb", "test", np.float32([3.25, -0.5, 5.5]), (), "STS-B.tsv", "0\t3.25\n1\t0\n2\t5\n"),
-    "mnli": ("mnli", "test", [2, 0], NLI, "MNLI-m.tsv", "0\tcontradiction\n1\tentailment\n"),
-    "mnli-mm": ("mnli", "test_mismatched", [1], NLI, "MNLI-mm.tsv", "0\tneutral\n"),
-    "ax": ("ax", "test", [1], NLI, "AX.tsv", "0\tneutral\n"),
-    "qnli": ("qnli", "test", [0], ("entailment", "not_entailment"), "QNLI.tsv", "0\tentailment\n"),
-    "rte": ("rte", "test", [1], ("entailment", "not_entailment"), "RTE.tsv", "0\tnot_entailment\n"),
-    "heldout": ("cola", "heldout", [1], ("unacceptable", "acceptable"), "predictions-heldout.tsv", "0\tacceptable\n"),
-    "heldout-scores": ("stsb", "heldout", np.float32([-0.5]), (), "predictions-heldout.tsv", "0\t-0.5\n"),
-    "choices": ("swag", "heldout", np.array([3, 0]), (), "predictions-heldout.tsv", "0\t3\n1\t0\n"),
-    "unicode": ("jsonl", "test", [0], ("größer",), "predictions-test.tsv", "0\tgrößer\n"),
-    "boolq": ("boolq", "test", [1, 0], ("False", "True"), "BoolQ.jsonl", ["true", "false"]),
-    "wic": ("wic", "test", [0], ("False", "True"), "WiC.jsonl", ["false"]),
-    "wsc": ("wsc", "test", [0, 1], ("False", "True"), "WSC.jsonl", ["False", "True"]),
-    "cb": ("cb", "test", [1], ("entailment", "contradiction", "neutral"), "CB.jsonl", ["contradiction"]),
-    "copa": ("copa", "test", np.array([1, 0]), (), "COPA.jsonl", [1, 0]),
-}
-
-
-@pytest.mark.parametrize("case", FILES)
-def test_files_are_as_the_servers_take_them(case, tmp_path):
-    *given, file, expected = FILES[case]
-    assert submissions.write(tmp_path, *given) == tmp_path / file
-    if file.endswith(".tsv"):
-        expected = "index\tprediction\n" + expected
-    else:
-        expected = "".join(json.dumps({"idx": n, "label": label}) + "\n" for n, label in enumerate(expected))
-    assert (tmp_path / file).read_bytes() == expected.encode()
-    assert [path.name for path in tmp_path.iterdir()] == [file]
-
-
-def test_multirc_has_a_line_for_each_paragraph(tmp_path):
-    places = [(0, 0, 0), (0, 0, 1), (0, 1, 2), (4, 9, 30)]
-    submissions.write_multirc(tmp_path / "MultiRC.jsonl", np.array([1, 0, 1, 1]), np.array(places))
-    assert (tmp_path / "MultiRC.jsonl").read_text() == (
-        '{"idx": 0, "passage": {"questions": [{"idx": 0, "answers": [{"idx": 0, "label": 1}, {"idx": 1, "label": 0}]}, '
-        '{"idx": 1, "answers": [{"idx": 2, "label": 1}]}]}}\n'
-        '{"idx": 4, "passage": {"questions": [{"idx": 9, "answers": [{"idx": 30, "label": 1}]}]}}\n'
-    )
-
-
-def test_squads_file_is_its_answers(tmp_path):
-    answers = {"5733be28": "Ärzte", "56ddde6b": ""}
-    submissions.write_squad(tmp_path / "answers.json", answers)
-    text = (tmp_path / "answers.json").read_text(encoding="utf-8")
-    assert json.loads(text) == answers and "Ärzte" in text

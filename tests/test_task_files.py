@@ -247,6 +247,8 @@ FAULTS = {
     "a pronoun beyond the text": (*bad("wsc", "val.jsonl", json_lines({"text": "a", "label": True, "target": {
         "span1_text": "a", "span2_index": 1, "span2_text": "he"}})), "line 1: span2_index is 1, and the text has 1 words"),
     "a passage without questions": (*bad("multirc", "val.jsonl", json_lines({"passage": {"text": ""}})), "no key 'questions'"),
+    "a passage without a number": (*bad("multirc", "test.jsonl", json_lines(multirc([None]) | {"idx": None})),
+                                   "test.jsonl, line 1: 'idx' is None, and should be of type int"),
     "an answer that is elsewhere": (*bad("squad", "dev-v1.1.json", squad(question(2, [{"text": "Bob", "answer_start": 16}]))),
                                     "dev-v1.1.json, question q2: the answer 'Bob' is not at character 16"),
     "an empty answer": (*bad("squad", "dev-v1.1.json", squad(question(2, [{"text": "", "answer_start": 1}]))),

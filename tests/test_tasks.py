@@ -309,7 +309,7 @@ class Halves(Numbers):
 def test_a_words_first_token_has_its_label():
     examples = [Words(("Angela", "-", "of", "Bonn"), (1, 2, 0, 3)), Words(("x",), (4,))]
     store = tasks.WordStore(examples, Halves())
-    assert store.lost == 1 and len(store) == 2
+    assert store.lost == 1 and len(store) == 2 and [first.tolist() for first in store.first] == [[0, -1, 2, 3], [0]]
     batch = batches.TaskEvaluation(store, VOCABULARY, 8, 3)(0)
     assert batch["tokens"][:2].tolist() == [
         [START, 7, 9, 7, 7, 7, SEPARATOR, PAD], [START, 6, SEPARATOR, *[PAD] * 5],
@@ -334,6 +334,8 @@ def test_a_words_first_token_has_its_label():
         ("copa", {"corruption.rate": 0.15, "losses.mlm": 1.0}, "choose reads several texts .* set corruption.rate=0"),
         ("copa", {"teacher.cache": "x"}, "teacher.cache keeps .* choices have several"),
         ("squad", {"task.stride": 0}, "task.stride=0: at least 1"),
+        ("squad", {"task.max_answer": 0}, "task.max_answer=0: at least 1"),
+        ("squad", {"task.n_best": 0}, "task.n_best=0: at least 1"),
     ],
 )  # fmt: skip
 def test_a_loss_asks_for_its_kind_of_task(task, changes, message):

@@ -1,6 +1,7 @@
 """What watches a run: a module each, whose `Evaluator(setting, **options).run(params, length, folder)` yields metrics.
 
-It may write files in `folder`, the run's, or that of one of its seeds.
+It may write files in `folder`, the run's, or that of one of its seeds. One that is `at_end` is run after the last step
+alone.
 """
 
 from typing import Any, Callable, NamedTuple

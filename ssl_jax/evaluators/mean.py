@@ -10,12 +10,13 @@ from ssl_jax.objectives import quotient
 class Evaluator:
     """Walks over a split in order, each example once, masked alike every time."""
 
-    def __init__(self, setting, *, split, max_batches):
+    def __init__(self, setting, *, split, max_batches, at_end=False):
         """
         Args:
           setting: a `Setting`.
-          split: one of `setting.stores`: 'heldout' or 'train'.
+          split: one of `setting.stores`: 'heldout', 'train', of a task also what else its set has.
           max_batches: stop after so many batches; 0: the whole split.
+          at_end: whether it is run after the last step alone.
 
         Raises:
           UserError: no such split, or the split has too little text.
@@ -26,7 +27,7 @@ class Evaluator:
         self.losses = {name: weight for name, weight in config.losses.items() if weight}
         self.parallel = setting.parallel
         self.rows = self.parallel.rows(config.batch_size)
-        self.max_batches = max_batches
+        self.max_batches, self.at_end = max_batches, at_end
         self.attach = functools.partial(setting.attach, f"eval_{split}")
         self.examples = {
             length: batches.evaluation_batches(

@@ -7,7 +7,8 @@
 
 All others are published sets, read from their own files in task.folder, or, without a folder, from data.root/tfds,
 where TensorFlow Datasets put them. Their dev set is the split 'heldout' (MNLI's second one
-'heldout_mismatched'); 'test' is there where it was published.
+'heldout_mismatched'); 'test' is there where it was published. What there is besides 'train' and 'heldout' is decided
+when the run ends.
 
     glue.py        cola sst2 mrpc stsb qqp mnli qnli rte wnli; ax is a split of mnli
     superglue.py   boolq cb copa multirc wic wsc
@@ -119,8 +120,10 @@ def read(config):
 
 
 def resolve(config):
-    """The config with what only the task's examples tell: `task.classes`, of a regression 1, `task.labels`, and `steps`
-    where `task.epochs` is given. An epoch of spans is as many rows as there are questions, not windows (run_squad.py).
+    """The config with what only the task's examples tell: `task.classes`, of a regression 1, `task.labels`, `steps`
+    where `task.epochs` is given, and, where held-out examples are decided, an evaluation after the last step of each
+    split besides them and those trained on, by its name. An epoch of spans is as many rows as there are questions, not
+    windows (run_squad.py).
 
     Returns:
       A copy; `config` itself where data.examples is not 'task'.
@@ -136,6 +139,11 @@ def resolve(config):
     config.task.update(classes=classes, labels=task.labels)
     if config.task.epochs > 0:
         config.steps = max(1, round(config.task.epochs * len(task.splits["train"]) / config.batch_size))
+    if any(options.module == "task" for options in config.evals.values()):
+        further = [split for split in task.splits if split not in (*tokens.SPLITS, *config.evals)]
+        with config.unlocked():
+            for split in further:
+                config.evals[split] = dict(module="task", split=split, max_batches=0, at_end=True)
     return config
 
 

@@ -27,17 +27,17 @@ def postprocess(starts, ends, rows, n_best=20, max_answer=30):
     window that shows most around it alone.
 
     Args:
-      starts, ends: float [W, L], the logits of all `rows`, in order.
+      starts, ends: float [W, L], the logits of `rows`, in order; of the first W if there are more.
       rows: the split's SpanRows.
       n_best, max_answer: int > 0.
 
     Returns:
-      dict, id -> Answer. Texts are pieces of the contexts, characters as they are there, without white space around
-      them; '' with 1.0 where no span is possible.
+      dict, id -> Answer, of the questions all of whose windows are there, in their order. Texts are pieces of the
+      contexts, characters as they are there, without white space around them; '' with 1.0 where no span is possible.
     """
     store, length = rows.store, np.asarray(starts).shape[1]
     best, null = {}, np.full(len(store), np.inf)
-    for window, (question, size, first, stop) in enumerate(rows.windows.tolist()):
+    for window, (question, size, first, stop) in enumerate(rows.windows[: len(starts)].tolist()):
         start, end = (np.asarray(x[window], np.float64) for x in (starts, ends))
         null[question] = min(null[question], start[0] + end[0])
         context = np.arange(size + 2, min(size + 2 + stop - first, length))
@@ -51,7 +51,8 @@ def postprocess(starts, ends, rows, n_best=20, max_answer=30):
         if question not in best or scores[i, j] > best[question][0]:
             shift = first - size - 2  # from a position to a token of the context
             best[question] = scores[i, j], s[i] + shift, e[j] + shift
-    return {name: _answer(store, n, best.get(n), null[n]) for n, name in enumerate(store.ids)}
+    whole = rows.windows[len(starts), 0] if len(starts) < len(rows) else len(store)
+    return {name: _answer(store, n, best.get(n), null[n]) for n, name in enumerate(store.ids[:whole])}
 
 
 def _answer(store, question, best, null):

@@ -90,6 +90,7 @@ class TaskStore(_Labelled):
       edges: int64 [2 N + 1]; example n is tokens[edges[2 n]:edges[2 n + 1]] and, from there to
         edges[2 n + 2], its second text, empty where there is none.
       labels: int32 [N], of a regression float32.
+      ids: what the set calls each example.
     """
 
     arrays = ("tokens", "edges", "labels")
@@ -98,6 +99,7 @@ class TaskStore(_Labelled):
         """Tokenises a list of Examples."""
         self.tokens, self.edges = encode([text or "" for example in examples for text in example[:2]], tokenizer)
         self.labels = np.array([example.label for example in examples], label_dtype)
+        self.ids = [example.id for example in examples]
 
     def __len__(self):
         return len(self.labels)
@@ -193,7 +195,7 @@ class SpanStore(_Hashed):
         its context that each token is.
       context: int64 [N]: the context of each question.
       answers: int64 [N, 2]: the answer's first and last token in its context; -1 where there is none.
-      ids, texts: each question's id; each context's text.
+      ids, golds, texts: each question's id, and the texts of all its answers; each context's text.
     """
 
     arrays = ("questions", "question_edges", "contexts", "context_edges", "context", "answers")
@@ -203,7 +205,7 @@ class SpanStore(_Hashed):
         self.stride, self.max_question = stride, max_question
         number = {}
         self.context = np.array([number.setdefault(one.context, len(number)) for one in examples], np.int64)
-        self.ids, self.texts = [one.id for one in examples], list(number)
+        self.ids, self.golds, self.texts = [one.id for one in examples], [one.answers for one in examples], list(number)
         self.questions, self.question_edges = encode([one.question.strip() for one in examples], tokenizer)
         self.contexts, self.context_edges, self.offsets = encode_with_offsets(self.texts, tokenizer)
         self.answers = np.full((len(examples), 2), -1, np.int64)
@@ -300,6 +302,8 @@ class WordStore(_Hashed):
       tokens: as TaskStore's.
       edges: int64 [N + 1].
       labels: int32 [tokens]: a word's label at its first token, -1 at its others (BERT, section 5.3).
+      words, golds: of each sentence its words, and the number of each one's label.
+      first: of each sentence int64 [words], which of its tokens is a word's first one; -1 where it has none.
       lost: words of which the tokenizer makes no token.
     """
 
@@ -310,7 +314,8 @@ class WordStore(_Hashed):
         texts = [" ".join(example.words) for example in examples]
         self.tokens, self.edges, offsets = encode_with_offsets(texts, tokenizer)
         self.labels = np.full(len(self.tokens), -1, np.int32)
-        self.lost = 0
+        self.words, self.golds = [example.words for example in examples], [example.labels for example in examples]
+        self.first = [np.full(len(example.words), -1) for example in examples]
         for n, example in enumerate(examples):
             span = slice(*self.edges[n : n + 2])
             ends = np.cumsum([len(word) + 1 for word in example.words]) - 1
@@ -318,7 +323,8 @@ class WordStore(_Hashed):
             word = np.searchsorted(ends, offsets[span, 1])
             words, first = np.unique(word, return_index=True)
             self.labels[span.start + first] = np.array(example.labels, np.int32)[words]
-            self.lost += len(example.words) - len(words)
+            self.first[n][words] = first
+        self.lost = sum(int((first < 0).sum()) for first in self.first)
 
     def __len__(self):
         return len(self.edges) - 1

@@ -34,7 +34,10 @@ def _answers(record, where):
                 "paragraph": files.value(passage, "text", str, where),
                 "question": files.value(question, "question", str, where),
                 "answer": files.value(answer, "text", str, where),
-                "idx": {"paragraph": record.get("idx"), "question": question.get("idx"), "answer": answer.get("idx")},
+                "idx": {
+                    name: files.value(one, "idx", int, where)
+                    for name, one in (("paragraph", record), ("question", question), ("answer", answer))
+                },
             }
             yield made | ({"label": answer["label"]} if "label" in answer else {})
 
