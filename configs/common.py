@@ -107,6 +107,7 @@ def base():
                 hidden=0.0,
                 attention=0.0,
                 soft_labels=0.0,
+                soft_span=0.0,
             ),
             heads=(),  # of models.model.HEADS, besides those that the losses read
             teacher=dict(  # what the losses of distillation compare with; see distill.py
@@ -166,6 +167,9 @@ def base():
                 bias=True,  # added to the classes
                 statistic="median",  # of several seeds, which one the paper reports: 'mean', 'median' or 'best'
                 dropout=-1.0,  # before the classes; below 0: model.dropout
+                features="",  # what heads read of each token, one of heads.FEATURES; '': the trunk's output
+                lstm=0,  # bidirectional LSTMs between that and the heads
+                lstm_size=768,  # their width, in each direction
             ),
             optimizer=dict(
                 name="bert_adam",  # 'gpt1_adam', 'adamw', 'lamb'
@@ -227,7 +231,8 @@ def alone(config, name):
     """The same student without a teacher: what is left are the losses on the text or labels themselves."""
     del name
     tokens = "clm" if config.model.causal else "mlm"
-    for soft, hard in (("soft_targets", tokens), ("soft_predictions", tokens), ("soft_labels", "classify")):
+    for soft, hard in (("soft_targets", tokens), ("soft_predictions", tokens), ("soft_labels", "classify"),
+                       ("soft_span", "span")):  # fmt: skip
         if config.losses[soft] and not config.losses[hard]:
             config.losses[hard] = 1.0
     config.update(dict(init_from="", init_layers=(), teacher=dict(runs=())))
@@ -249,6 +254,7 @@ def smoke(config, name):
     model.band = min(model.band, 8)
     model.neighbours = ()
     config.init_layers = config.init_layers and (0, 1)
+    config.task.update(lstm_size=16, stride=16, max_question=16)
     config.data.tokenizer.vocab_size = 512
     config.data.max_documents = 300
     config.data.heldout = 0.1

@@ -18,6 +18,17 @@ the paper's Table 4 are flags:
     other layers         --config.init_layers=0,1,2,3,4,5
     uniform masking      --config.corruption.smoothing=0
 
+Suffix `squad`: the second step of distillation that "DistilBERT (D)" has in Table 2, from a BERT that was fine-tuned on
+SQuAD, whose span logits are soft targets beside the answers themselves:
+
+    TRAIN=".venv/bin/python scripts/train.py"
+    $TRAIN --config configs/finetune.py:bert-base,squad --config.init_from=runs/bert-base --workdir runs/teacher
+    $TRAIN --config configs/distilbert.py:base,squad --config.init_from=runs/distilbert \
+        --config.teacher.runs=runs/teacher --workdir runs/distilbert-squad
+
+Its settings are the defaults of run_squad_w_distillation.py (huggingface/transformers, 1001bb00), batches of 8 for one
+device; padding is left out of the soft targets (`objectives.soft_span`).
+
 Suffix `alone`: the same student without any teacher, for comparison. gpt2 is DistilGPT-2, of which the
 repository tells the shape (training_configs/distilgpt2.json) but no command: causal, on windows of text, with `clm` in
 the place of `mlm`.
@@ -51,8 +62,30 @@ DEMO = bert.DEMO | {
 }
 
 
+def squad(config, name):
+    """Task distillation on SQuAD: half soft targets, half the answers, 3 epochs (run_squad_w_distillation.py)."""
+    del name
+    config.losses.update({loss: 0.0 for loss in config.losses})
+    config.update(
+        dict(
+            batch_size=8,
+            phases=dict(lengths=(min(384, config.model.positions),)),
+            losses=dict(soft_span=0.5, span=0.5),
+            init_from="",  # the student, not its teacher
+            init_layers=(),
+            init_drop=("mlm",),
+            init_anew=("span",),
+            corruption=dict(rate=0.0, smoothing=0.0),
+            data=dict(examples="task"),
+            task=dict(name="squad", epochs=3.0),
+            evals=dict(heldout=dict(module="task")),
+            optimizer=dict(learning_rate=5e-5, warmup=0.0, b2=0.999, epsilon=1e-8, clip=1.0),
+        )
+    )
+
+
 def get_config(variant="base"):
-    name, changes = common.parse(variant, SIZES, dict(alone=common.alone, smoke=common.smoke))
+    name, changes = common.parse(variant, SIZES, dict(squad=squad, alone=common.alone, smoke=common.smoke))
     causal = name == "gpt2"
     config = gpt2.get_config("small") if causal else common.base()
     if not causal:

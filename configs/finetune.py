@@ -5,9 +5,16 @@
     ... --config configs/finetune.py:electra-small,rte --config.init_from=runs/electra    # 'none': from scratch
 
 A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/data/tasks; suffixes after
-them are the paper's, such as `smoke`. It starts from runs/PAPER-SIZE unless `init_from` says otherwise, the demo from
-what `make demo` trains, runs/demo-PAPER. On topics, PAPER-tiny is the demo, for every paper: nothing else that small is
-trained on that corpus. What a recipe has no row for is BERT's.
+them are the paper's, such as `smoke`, or one of the two below. It starts from runs/PAPER-SIZE unless `init_from` says
+otherwise, the demo from what `make demo` trains, runs/demo-PAPER. On topics, PAPER-tiny is the demo, for every paper:
+nothing else that small is trained on that corpus. What a recipe has no row for is BERT's.
+
+`features` is BERT's feature-based approach (section 5.3, Table 7), for any model: the trunk stays as it is, bit for bit,
+and without dropout; two BiLSTMs of 768 in each direction read its last four layers side by side, and the head reads
+them. Other rows of Table 7 are --config.task.features=embeddings, last, second_to_last, weighted_sum_last_four and
+weighted_sum_all (`heads.Features`). BERT tells neither rate nor epochs of this: the rate of 1e-3 is ours, all else as in
+fine-tuning. `bilstm` puts the two BiLSTMs on a trunk that is fine-tuned, as Table 5's last row has it, there with
+--config.model.causal=True; the depth and width, not told there, are section 5.3's.
 
 BERT (Devlin et al. 2018, sections 4 and A.3), and DistilBERT and TinyBERT, which follow it. Section 4.1: a dense layer
 on the pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 as the learning rate (here the last
@@ -53,7 +60,7 @@ PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not i
 
 # What belongs to no trunk, of any run to start from; generators and a student's projection among it.
 HEADS = (
-    "mlm", "clm", "pair", "replaced", "restored", "copied", "fit", "choice", "token_classes", "span",
+    "mlm", "clm", "pair", "replaced", "restored", "copied", "fit", "choice", "token_classes", "span", "features",
     "generator_embeddings", "generator_encoder", "generator_mlm", "generator_baseline",
 )  # fmt: skip
 
@@ -160,6 +167,29 @@ def gpt(size, task, release):
 RECIPES = {"albert": albert, "electra": electra, "gpt1": gpt, "gpt2": gpt, "gpt3": gpt}
 
 
+def bilstm(config, name):
+    """BERT, Table 5: two BiLSTMs between trunk and head; of a whole text their last states are read."""
+    del name
+    config.task.lstm = 2
+    if config.model.pooler != "none":
+        config.model.pooler = "plain"
+        config.init_drop = (*config.init_drop, "pooler")
+
+
+def features(config, name):
+    """BERT, section 5.3: the same on the last four layers of a frozen trunk."""
+    bilstm(config, name)
+    if config.task.dropout < 0:
+        config.task.dropout = config.model.dropout  # before the classes it stays
+    config.task.features = "concat_last_four"
+    config.model.update(dropout=0.0, attention_dropout=0.0)
+    config.optimizer.update(frozen="^(embeddings|encoder)/", learning_rate=1e-3)
+    config.losses.clm = 0.0  # a frozen trunk has nothing to learn from it
+
+
+TOPS = {"bilstm": bilstm, "features": features}
+
+
 def smoke(config, name):
     """What the paper's `smoke` shrinks is shrunk already; the number of steps is fixed, too, and the start is random."""
     del name
@@ -178,7 +208,7 @@ def read_kind(config, kind):
     pooled = kind == "choices"
     kept = {head} | ({"pooler"} if pooled else set()) | ({"clm"} if config.losses.clm else set())
     config.init_drop = tuple(name for name in ("classifier", "pooler", *HEADS) if name not in kept)
-    config.init_anew = (head, *(name for name in config.init_anew if name == "pooler" and pooled))
+    config.init_anew = (head, "features", *(name for name in config.init_anew if name == "pooler" and pooled))
     if not pooled:
         config.model.pooler = "none"
 
@@ -192,7 +222,8 @@ def get_config(variant="bert-base,topics"):
     kind = tasks.TASKS[task].kind
     if (size, task) == ("tiny", "topics"):
         size = "demo"
-    config = importlib.import_module(f"configs.{paper}").get_config(",".join([size, *suffixes]))
+    papers = [suffix for suffix in suffixes if suffix not in TOPS]
+    config = importlib.import_module(f"configs.{paper}").get_config(",".join([size, *papers]))
     recipe = bert(size, task, False)
     if paper in RECIPES:
         recipe |= RECIPES[paper](size, task, "release" in suffixes)
@@ -209,7 +240,7 @@ def get_config(variant="bert-base,topics"):
             init_layers=(),
             # The head of a language model that is trained on is no part to leave out.
             init_drop=tuple(name for name in HEADS if name != "clm" or not recipe.get("losses.clm")),
-            init_anew=("classifier",) if pooled else ("classifier", "pooler"),
+            init_anew=("classifier", "features") if pooled else ("classifier", "features", "pooler"),
             losses={tasks.LOSSES[kind]: 1.0},
             corruption=dict(rate=0.0),
             data=dict(examples="task", borders=False),
@@ -220,5 +251,5 @@ def get_config(variant="bert-base,topics"):
     )
     config.update_from_flattened_dict(recipe)
     read_kind(config, kind)
-    changes = [smoke] if "smoke" in suffixes else []
+    changes = [TOPS[suffix] for suffix in suffixes if suffix in TOPS] + [smoke] * ("smoke" in suffixes)
     return common.finish(config, size, DEMO, changes)

@@ -12,6 +12,11 @@ Section 3 has the losses and the two stages, section 4.2 the settings. A stage i
     $TRAIN --config configs/tinybert.py:4-312,prediction --config.teacher.runs=runs/teacher \
         --config.init_from=runs/intermediate --config.task.augmented=runs/augmented.jsonl --workdir runs/tinybert
 
+After a stage comes, if it is one of the paper's, the task's name, which sets its length and epochs and what it learns
+from: `4-312,intermediate,mnli`, `4-312,prediction,squad`. The prediction stage takes a teacher's classes
+(`soft_labels`), of SQuAD its span logits (`soft_span`; appendix B, on the original data). Of STS-B it takes the gold
+scores, as the released code does, and no teacher: equation 10's cross-entropy of one logit is 0 whatever it is.
+
 The ablations of Tables 2 to 4 leave a stage out or are flags of each stage:
 
     w/o GD               --config.init_from=""       (of the intermediate stage)
@@ -27,8 +32,8 @@ prediction stage 10 % of warm-up (task_distill.py).
 
 `release` is what that code does and the paper does not: one projection with a bias for embeddings and layers; a rate of
 5e-5 with 10 % of warm-up and the gradient clipped tensor by tensor in general distillation; class logits from
-ReLU(pooled). Not followed: its teacher keeps its dropout (nobody calls eval()), its means count padding, its
-prediction loss is divided by the number of classes (losses.soft_labels=0.5 for two), and it takes STS-B's gold labels.
+ReLU(pooled). Not followed: its teacher keeps its dropout (nobody calls eval()), its means count padding, and its
+prediction loss is divided by the number of classes (losses.soft_labels=0.5 for two).
 
 `mlm` is a stage of our own, for students that shall fill blanks: after the general stage, equation 10's loss on the
 predictions of the masked-LM head. `alone` leaves the teacher out of any stage: hard targets take the place of soft ones.
@@ -43,12 +48,30 @@ MLM loss 5.04. Soft targets at all tokens, not at the predicted ones alone, leav
 alone (5.91 after 1,000 and 1,000 steps): most of them are tokens that it sees.
 """
 
+import functools
+
 from configs import bert, common
+from ssl_jax.data import tasks
+from ssl_jax.errors import UserError
 
 SIZES = {
     "4-312": dict(layers=4, hidden_size=312, heads=12, ffn_size=1200),
     "6-768": dict(layers=6, hidden_size=768, heads=12, ffn_size=3072),
     "demo": dict(layers=1, hidden_size=64, heads=4, ffn_size=256),
+}
+
+# Section 4.2 by task: epochs of the intermediate stage, and the length. It tells neither of SQuAD: the length is BERT's.
+TASKS = {
+    "cola": (50.0, 64),
+    "sst2": (20.0, 64),
+    "mrpc": (20.0, 128),
+    "stsb": (20.0, 128),
+    "qqp": (10.0, 128),
+    "mnli": (10.0, 128),
+    "qnli": (10.0, 128),
+    "rte": (20.0, 128),
+    "squad": (20.0, 384),
+    "squad2": (20.0, 384),
 }
 
 # What differs in the demo: all that its teacher does.
@@ -63,11 +86,11 @@ DEMO = bert.DEMO | {
 
 
 def intermediate(config, name):
-    """Task distillation, first step (section 4.2): 20 epochs; 10 for MNLI, QQP and QNLI, 50 for CoLA."""
+    """Task distillation, first step (section 4.2): 20 epochs, and of some tasks as in TASKS."""
     config.update(
         dict(
             batch_size=32,
-            phases=dict(lengths=(64,)),  # 128 for pairs
+            phases=dict(lengths=(64,)),  # of single sentences
             data=dict(examples="task"),
             task=dict(epochs=20.0),
             optimizer=dict(learning_rate=5e-5, schedule="constant", warmup=0.0),
@@ -87,6 +110,29 @@ def prediction(config, name):
     )
     if name == "demo":
         config.optimizer.learning_rate = 5e-4
+
+
+def on_task(config, name, *, task):
+    """What a stage before it has of its own on a task of the paper's."""
+    del name
+    if config.data.examples != "task":
+        raise UserError(f"a task follows its stage: 4-312,intermediate,{task} or 4-312,prediction,{task}")
+    epochs, length = TASKS[task]
+    kind = tasks.TASKS[task].kind
+    config.task.name = task
+    config.phases.lengths = (min(length, config.model.positions),)
+    if not config.losses.soft_labels:
+        config.task.epochs = epochs
+        return
+    config.evals.heldout.module = "task"
+    if kind == "spans":
+        config.losses.update(soft_labels=0.0, soft_span=1.0)
+        config.model.pooler = "none"
+        config.update(dict(init_drop=("fit", "pooler"), init_anew=("span",)))
+        return
+    if kind == "regression":
+        config.losses.update(soft_labels=0.0, regress=1.0)
+        config.teacher.runs = ()
 
 
 def mlm(config, name):
@@ -110,6 +156,7 @@ def get_config(variant="4-312"):
     suffixes = dict(
         intermediate=intermediate, prediction=prediction, mlm=mlm, release=release,
         alone=common.alone, smoke=common.smoke,
+        **{task: functools.partial(on_task, task=task) for task in TASKS},
     )
     name, changes = common.parse(variant, SIZES, suffixes)
     config = common.base()

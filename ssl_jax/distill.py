@@ -11,6 +11,7 @@ losses read of it (objectives.TAUGHT):
     states        [M + 1, B, S, T]  its embeddings, and its layers that teach the student's M
     scores        [M, B, A, S, S]   attention before mask and softmax, of the same layers
     class_logits  [B, C]            of a task
+    span_logits   [B, S, 2]         of a task of spans: first, last
 
 Of several teachers it is the mean: of logits, that is the geometric mean of their distributions (Hinton et al.
 2015, section 1, has both kinds).
@@ -26,7 +27,8 @@ from ssl_jax.models.model import named_heads
 from ssl_jax.runs import load_run, read_config, tokenizer_path
 
 # The heads that make the logits that are compared, as in objectives.HEADS.
-LOGITS = {"token_logits": ("language", "tokens"), "predicted_logits": ("language",), "class_logits": ("classes",)}
+LOGITS = {"token_logits": ("language", "tokens"), "predicted_logits": ("language",), "class_logits": ("classes",),
+          "span_logits": ("span",)}  # fmt: skip
 
 
 def taught(config):
@@ -208,7 +210,7 @@ def own_outputs(out, batch, params):
     """The student as its own teacher: what `teach` gives in shape, where there is no teacher to ask."""
     del batch, params
     made = {"scores": out["layers"]["scores"], "encoded": out["encoded"]}
-    made |= {name: out[name] for name in ("token_logits", "class_logits") if name in out}
+    made |= {name: out[name] for name in ("token_logits", "class_logits", "span_logits") if name in out}
     made |= {"predicted_logits": out[name] for name in ("mlm_logits", "clm_logits") if name in out}
     if "fitted" in out:
         made["states"] = out["fitted"]

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.models.heads import feature_size
+
 # Dense bf16 peaks in FLOP/s, from the makers' data sheets. An unknown device, a CPU for one, is measured.
 PEAKS = {
     "NVIDIA H100 80GB HBM3": 989e12,
@@ -38,24 +40,32 @@ def flops_per_token(model, length, predictions):
     """
     config, chosen = model.config, predictions / length
     trunks = [config] if model.generator is None else [config, model.generator.trunk]
-    hidden = config.hidden_size
+    hidden, features = config.hidden_size, feature_size(config, *model.reading)
+    pooled = features if config.pooler == "plain" else hidden
     heads = {
         "mlm": _decoder(trunks[-1], dense=True) * chosen,
         "restored": _decoder(config, dense=True) * chosen,
         "copied": _decoder(config, dense=True) + hidden,
         "clm": _decoder(config, dense=config.embedding_size != hidden),
         "replaced": hidden**2 + hidden,
-        "pair": 2 * hidden / length,
-        "classes": model.classes[0] * hidden / length,
-        "choice": hidden / length,
-        "token_classes": model.classes[0] * hidden,
-        "span": 2 * hidden,
+        "pair": 2 * pooled / length,
+        "classes": model.classes[0] * pooled / length,
+        "choice": pooled / length,
+        "token_classes": model.classes[0] * features,
+        "span": 2 * features,
         "baseline": trunks[-1].hidden_size * chosen,
         "tokens": _decoder(config, dense=not config.causal or config.embedding_size != hidden),
         "fit": 0 if model.projection[0] == "none" else (config.layers + 1) * hidden * model.projection[1],
     }
-    pooler = 0 if config.pooler in ("none", "plain") else hidden**2 / length
-    return sum(map(_trunk, trunks, [length] * len(trunks))) + 6 * (pooler + sum(heads[name] for name in model.heads))
+    pooler = 0 if config.pooler in ("none", "plain") else features * hidden / length
+    tops = pooler + _lstm(config, *model.reading) + sum(heads[name] for name in model.heads)
+    return sum(map(_trunk, trunks, [length] * len(trunks))) + 6 * tops
+
+
+def _lstm(config, kind, layers, size):
+    """The weights of all bidirectional LSTMs: four gates of each direction, from the input and from the last state."""
+    widths = [feature_size(config, kind, 0, 0), *[2 * size] * (layers - 1)][:layers]
+    return sum(2 * 4 * size * (width + size) for width in widths)
 
 
 def _trunk(config, length):

@@ -377,12 +377,24 @@ def soft_labels(out, batch, *, temperature):
     return Term((entropy * weights).sum(), weights.sum(), metrics)
 
 
+def soft_span(out, batch, *, temperature):
+    """The teacher's distributions over where an answer begins and ends: the mean of two KL(teacher || student) at a
+    temperature T, times T^2 (DistilBERT, section 3, "DistilBERT (D)" in Table 2; run_squad_w_distillation.py).
+
+    Over the real positions alone; the original has those of padding, too. Reads `out['span_logits']` and
+    `out['teacher']['span_logits']` [B, S, 2], `batch['mask']` [B, S]. Rows without a real token do not count.
+    """
+    real = (batch["mask"] != 0)[:, None]
+    ours, theirs = (jnp.where(real, x["span_logits"].swapaxes(1, 2), -1e9) for x in (out, out["teacher"]))
+    return _soften(ours, {"logits": theirs}, jnp.broadcast_to(real.any(-1), ours.shape[:2]), temperature)
+
+
 OBJECTIVES = {
     "mlm": mlm, "clm": clm, "nsp": pair, "sop": pair, "rtd": rtd, "rtd_masked": rtd_masked,
     "replaced_mlm": replaced_mlm, "all_tokens": all_tokens, "adversarial": adversarial,
     "classify": classify, "regress": regress, "choose": choose, "span": span, "classify_tokens": classify_tokens,
     "soft_targets": soft_targets, "soft_predictions": soft_predictions, "cosine": cosine, "embedding": embedding,
-    "hidden": hidden, "attention": attention, "soft_labels": soft_labels,
+    "hidden": hidden, "attention": attention, "soft_labels": soft_labels, "soft_span": soft_span,
 }  # fmt: skip
 # The heads that each objective reads; 'language' is the trunk's own, 'clm' if it is causal, else 'mlm'.
 HEADS = {
@@ -391,19 +403,20 @@ HEADS = {
     "adversarial": ("mlm", "replaced", "baseline"), "classify": ("classes",), "regress": ("classes",),
     "choose": ("choice",), "span": ("span",), "classify_tokens": ("token_classes",),
     "soft_targets": ("language", "tokens"), "soft_predictions": ("language",), "cosine": (), "embedding": ("fit",),
-    "hidden": ("fit",), "attention": (), "soft_labels": ("classes",),
+    "hidden": ("fit",), "attention": (), "soft_labels": ("classes",), "soft_span": ("span",),
 }  # fmt: skip
 # What each objective of distillation reads of `out['teacher']`.
 TAUGHT = {
     "soft_targets": "token_logits", "soft_predictions": "predicted_logits", "cosine": "encoded",
     "embedding": "states", "hidden": "states", "attention": "scores", "soft_labels": "class_logits",
+    "soft_span": "span_logits",
 }  # fmt: skip
 # The keys of `config.teacher` that an objective is told.
-OPTIONS = {name: ("temperature",) for name in ("soft_targets", "soft_predictions", "soft_labels")}
+OPTIONS = {name: ("temperature",) for name in ("soft_targets", "soft_predictions", "soft_labels", "soft_span")}
 # The logits that say what is predicted of a task's example, by the losses that train them.
 PREDICTS = {
     "classify": "class_logits", "soft_labels": "class_logits", "regress": "class_logits", "choose": "choice_logit",
-    "span": "span_logits", "classify_tokens": "token_class_logits",
+    "span": "span_logits", "soft_span": "span_logits", "classify_tokens": "token_class_logits",
 }  # fmt: skip
 NEED_REPLACEMENTS = {"rtd", "rtd_masked", "replaced_mlm", "adversarial"}
 NEED_MASKS = {"mlm", "all_tokens"} | NEED_REPLACEMENTS

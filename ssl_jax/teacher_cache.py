@@ -13,6 +13,7 @@ never change: students of a sweep share them, and teacher and student need not f
         states.npy            [N, M + 1, S, T]
         scores.npy            [N, M, A, S, S]
         class_logits.npy      [N, C]
+        span_logits.npy       [N, S, 2]
 
 of which there is what the student's losses read; see distill.py. Work is done in FOLDER.partial; what was interrupted
 goes on with the rows that are there.

@@ -152,15 +152,16 @@ NEED_TASKS = {
     "regress": ("regression", "the scores"),
     "choose": ("choices", "the choices"),
     "span": ("spans", "the spans"),
+    "soft_span": ("spans", "the spans"),
     "classify_tokens": ("token_labels", "the labelled words"),
 }
 
 AT_LEAST = {
     1: ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "checkpoint_every",
         "keep_checkpoints", "seeds", "model.layers", "model.heads", "model.positions", "data.passes",
-        "corruption.max_ngram", "task.stride", "task.max_question", "task.n_best", "task.max_answer"),
+        "corruption.max_ngram", "task.stride", "task.max_question", "task.n_best", "task.max_answer", "task.lstm_size"),
     0: ("seed", "data.max_documents", "corruption.max_predictions", "optimizer.weight_decay", "ramp.start",
-        "model.band", "task.epochs", "corruption.smoothing", "optimizer.layer_decay_gap"),
+        "model.band", "task.epochs", "task.lstm", "corruption.smoothing", "optimizer.layer_decay_gap"),
 }  # fmt: skip
 SHARES = ("model.dropout", "model.attention_dropout", "corruption.rate", "corruption.mask", "corruption.random",
           "data.short", "data.heldout", "optimizer.warmup", "optimizer.floor", "optimizer.decay_until",

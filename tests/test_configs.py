@@ -87,6 +87,43 @@ def test_tinyberts_stages_are_tasks(stage):
     assert (config.batch_size, config.task.epochs, made.schedule, made.warmup) == expected
 
 
+# Section 4.2: epochs of the first step, 3 of the second; 64 tokens of one sentence, 128 of pairs.
+TASKS = {
+    "cola": (50, 64, "soft_labels"), "sst2": (20, 64, "soft_labels"), "mrpc": (20, 128, "soft_labels"),
+    "stsb": (20, 128, "regress"), "qqp": (10, 128, "soft_labels"), "mnli": (10, 128, "soft_labels"),
+    "qnli": (10, 128, "soft_labels"), "rte": (20, 128, "soft_labels"), "squad2": (20, 384, "soft_span"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_tinyberts_stages_take_a_task(task):
+    epochs, length, loss = TASKS[task]
+    for stage, passes, losses in (("intermediate", epochs, STAGES["intermediate"][0]), ("prediction", 3, {loss})):
+        config = tinybert.get_config(f"4-312,{stage},{task}")
+        assert {name for name, weight in config.losses.items() if weight} == losses
+        assert (config.task.name, config.task.epochs, config.phases.lengths) == (task, passes, (length,))
+        assert train.example_kind(config) == "task"
+        hard = tinybert.get_config(f"4-312,{stage},{task},alone")
+        assert distill.taught(hard) == []
+    assert ("pooler" in config.init_drop) == (config.model.pooler == "none") == (loss == "soft_span")
+    with pytest.raises(UserError, match=f"a task follows its stage: 4-312,intermediate,{task}"):
+        tinybert.get_config(f"4-312,{task}")
+
+
+def test_distilberts_second_step_is_on_squad():
+    config = distilbert.get_config("base,squad")
+    assert {name: weight for name, weight in config.losses.items() if weight} == {"soft_span": 0.5, "span": 0.5}
+    assert (config.teacher.temperature, config.init_from, config.init_layers) == (2.0, "", ())
+    assert train.example_kind(config) == "task" and not train.masks(config)
+    assert train.token_counts(config, None, None) is None
+    made = config.optimizer
+    assert (config.batch_size, config.phases.lengths, config.task.epochs) == (8, (384,), 3)
+    assert (made.learning_rate, made.warmup, made.b2, made.epsilon, made.clip) == (5e-5, 0, 0.999, 1e-8, 1)
+    config.task.name, config.losses.span = "mnli", 0.0
+    with pytest.raises(UserError, match="losses.soft_span needs the spans, and task.name=mnli is of classification"):
+        train.example_kind(config)
+
+
 @pytest.mark.parametrize("paper", STUDENTS)
 def test_a_student_alone_needs_no_teacher(paper):
     config = STUDENTS[paper].get_config("demo,alone")

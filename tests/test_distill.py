@@ -28,6 +28,7 @@ def random_outputs(rows=3, length=6, size=11, width=8, layers=2, seed=0):
     shapes = {
         "token_logits": (rows, length, size), "encoded": (rows, length, width), "class_logits": (rows, 5),
         "states": (layers + 1, rows, length, width), "scores": (layers, rows, 4, length, length),
+        "span_logits": (rows, length, 2),
     }  # fmt: skip
     ours, theirs = (
         {name: (3 * random.normal(size=shape)).astype(np.float32) for name, shape in shapes.items()} for _ in range(2)
@@ -86,6 +87,39 @@ def test_terms_are_those_of_the_originals_in_torch():
     metrics = term("soft_labels", out, batch, temperature=1.0).metrics
     assert float(metrics["agreement"][0]) == (s.argmax(-1) == t.argmax(-1)).sum()
     assert float(metrics["accuracy"][0]) == (s.argmax(-1).numpy() == batch["label"]).sum()
+
+
+def test_soft_spans_are_the_originals_in_torch_on_what_is_real():
+    """run_squad_w_distillation.py: where nothing is padding, and else each row cut to its real tokens."""
+    out, batch = random_outputs()
+    softmax = torch.nn.functional.log_softmax
+
+    def original(rows, lengths, temperature):
+        ours, theirs = (torch.tensor(x["span_logits"]) / temperature for x in (out, out["teacher"]))
+        both = [
+            torch.nn.functional.kl_div(softmax(s, -1), softmax(t, -1), log_target=True, reduction="sum")
+            for row, length in zip(rows, lengths, strict=True)
+            for s, t in zip(ours[row, :length].T, theirs[row, :length].T, strict=True)
+        ]
+        return temperature**2 * float(sum(both)) / len(both)
+
+    for lengths in ([6, 4, 0], [6, 6, 6]):
+        batch["mask"] = np.arange(6) < np.array(lengths)[:, None]
+        rows = [row for row, length in enumerate(lengths) if length]
+        for temperature in (1.0, 2.0):
+            made = term("soft_span", out, batch, temperature)
+            expected = original(rows, [lengths[row] for row in rows], temperature)
+            assert float(made.sum / made.weight) == pytest.approx(expected, rel=1e-5) and made.weight == 2 * len(rows)
+    s, t = (made["span_logits"].argmax(1) for made in (out, out["teacher"]))
+    assert made.metrics["agreement"][0] == (s == t).sum() and made.metrics["agreement"][1] == 6
+
+    def mean(logits):
+        made = term("soft_span", out | {"span_logits": logits}, batch)
+        return made.sum / made.weight
+
+    batch["mask"] = np.arange(6) < np.array([[6], [4], [0]])
+    gradient = np.asarray(jax.grad(mean)(out["span_logits"]))
+    assert gradient[batch["mask"]].all() and not gradient[~batch["mask"]].any()
 
 
 def test_all_of_a_teachers_tokens_in_any_order_are_its_whole_distribution():
@@ -153,7 +187,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn_and_padding_nothing_
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), made, same)
     tokens = batch["mask"].sum(1).astype(float)
     weights = {name: tokens.sum() for name in LOSSES} | {"attention": (tokens**2).sum(), "soft_labels": 4}
-    weights["soft_predictions"] = 20
+    weights |= {"soft_predictions": 20, "soft_span": 8}
     assert {name: float(term.weight) for name, term in made.items()} == weights
 
 
@@ -274,6 +308,7 @@ MISFITS = {
     "no head": (DISTIL, {}, TEACHER, TOPICS, "has no head for token_logits"),
     "generator's head": (DISTIL, {}, (electra, "small,smoke"), {}, "has no head for token_logits"),
     "no classes": (TASK, {"task.classes": 12}, TEACHER, {}, "has no head for class_logits"),
+    "no spans": ((distilbert, "base,squad,smoke"), {}, TEACHER, TOPICS, "has no head for span_logits"),
     "classes": (TASK, {"task.classes": 4}, TEACHER, TOPICS, "knows the 12 classes of topics, .* topics has 4"),
 }
 
@@ -327,6 +362,7 @@ def shrink(config, data_root, **changes):
 def leave_run(config, workdir):
     """What training leaves in a folder, with parameters that nothing has trained."""
     config = tasks.resolve(config)
+    workdir.mkdir(exist_ok=True)
     logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json())})
     shutil.copy(Path(tokens.prepare(config.data)) / "tokenizer.json", workdir)
     checkpoints = Checkpoints(workdir, {}, 1)
@@ -338,10 +374,10 @@ def leave_run(config, workdir):
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    """What a config says of a task of eight texts."""
+    """What a config says of a task of eight pairs of texts."""
     folder = tmp_path_factory.mktemp("task")
     texts = [(f"it is {word} .", label) for label in ("a", "b", "c") for word in ("one", "two", "six")]
-    lines = [json.dumps({"text": text, "label": label}) for text, label in texts]
+    lines = [json.dumps({"text": text, "text2": "is it ?", "label": label}) for text, label in texts]
     for split in ("train", "heldout"):
         (folder / f"{split}.jsonl").write_text("\n".join(lines[:8]))
     return {"task.name": "jsonl", "task.folder": str(folder), "task.epochs": 0.0}
@@ -414,3 +450,55 @@ def test_distilgpt2_learns_from_gpt2(teachers, data_root, tmp_path):
     assert result["loss"] == pytest.approx(sum(parts))
     made, teacher = params_of(tmp_path), params_of(teachers["gpt2"])
     assert_equal(made["encoder"]["final_norm"], teacher["encoder"]["final_norm"])
+
+
+def write_task(name, folder):
+    """A made-up set in the published form."""
+    folder.mkdir()
+    context = "the city of london lies on the river ."
+    answers = {word: [{"text": word, "answer_start": context.index(word)}] for word in ("city", "london", "river")}
+    questions = [{"id": word, "question": "what is it ?", "answers": answer} for word, answer in answers.items()]
+    squad = {"version": "1.1", "data": [{"title": "T", "paragraphs": [{"context": context, "qas": questions}]}]}
+    rows = ["sentence1\tsentence2\tscore", *(f"it is {word} .\tis it {word} ?\t{n}.5" for n, word in enumerate(answers))]
+    for split in ("train", "dev"):
+        if name == "squad":
+            (folder / f"{split}-v1.1.json").write_text(json.dumps(squad))
+        else:
+            (folder / f"{split}.tsv").write_text("\n".join(rows))
+
+
+# A task and a student, whose losses teach it, and what its result says.
+STUDENTS = {
+    "squad": (tinybert, "4-312,prediction,squad,smoke", {"soft_span": 1.0}, {"soft_span_agreement", "exact", "f1"}),
+    "squad, DistilBERT": (
+        distilbert, "base,squad,smoke", {"soft_span": 0.5, "span": 0.5}, {"soft_span_agreement", "span_accuracy", "f1"},
+    ),
+    "stsb": (tinybert, "4-312,prediction,stsb,smoke", {"regress": 1.0}, {"pearson", "spearman", "score"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STUDENTS)
+def test_students_learn_tasks_of_other_kinds(case, data_root, tmp_path):
+    """From a finished first stage; of spans from a teacher that was fine-tuned on them."""
+    paper, variant, losses, metrics = STUDENTS[case]
+    task = case.split(",")[0]
+    write_task(task, tmp_path / task)
+    small = {"task.folder": str(tmp_path / task), "task.epochs": 0.0, "phases.lengths": (32,), "parallel.devices": 1,
+             "log_every": 2, "batch_size": 4}  # fmt: skip
+    general = shrink(paper.get_config(variant.split(",")[0] + ",smoke"), data_root)
+    if paper is tinybert:
+        general.teacher.hidden_size = 32
+    changes = {"init_from": leave_run(general, tmp_path / "before")}
+    if "soft_span" in losses:
+        teacher = shrink(finetune.get_config("bert-tiny,squad,smoke"), data_root, **small | {"model.layers": 2})
+        changes["teacher.runs"] = (leave_run(teacher, tmp_path / "teacher"),)
+    train.train(shrink(paper.get_config(variant), data_root, **small | changes), tmp_path / "student")
+    result = json.loads((tmp_path / "student/result.json").read_text())
+    assert {name for name in result if name.endswith("_loss")} == {f"{name}_loss" for name in losses}
+    assert result["loss"] == pytest.approx(sum(weight * result[f"{name}_loss"] for name, weight in losses.items()))
+    assert result["loss"] > 0 and metrics <= set(result)
+    begun, made = (params_of(tmp_path / name) for name in ("before", "student"))
+    head = "classifier" if task == "stsb" else "span"
+    assert set(made) == {"embeddings", "encoder", head} | ({"pooler"} if task == "stsb" else set())
+    # It began where the stage before had ended: two steps at a small rate are not far.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=0.02), made["encoder"], begun["encoder"])

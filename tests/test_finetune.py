@@ -1,5 +1,6 @@
 """The papers' recipes for fine-tuning: the numbers they print, and that each of them trains."""
 
+import functools
 import re
 import shutil
 
@@ -15,6 +16,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import path_name, schedule, step_clock
 from tests.test_batches import VOCABULARY
+from tests.test_distill import leave_run
 from tests.test_systems import take_steps
 from tests.test_tasks import make_store, write_lines
 
@@ -179,3 +181,76 @@ def test_parts_wait_and_stay_through_the_real_entry_point(jsonl, tmp_path):
         for path, flag in jax.tree_util.tree_leaves_with_path(moved):
             assert flag == bool(re.search(moving, path_name(path))), (step, path_name(path))
         shutil.rmtree(tmp_path / f"run/checkpoints/{step}")
+
+
+@pytest.mark.parametrize("variant", ["bert-base,conll2003", "albert-base,mnli", "gpt1-base,stsb", "electra-small,squad"])
+def test_the_feature_based_approach_has_a_frozen_trunk_and_two_bilstms(variant):
+    plain, config = finetune.get_config(variant), finetune.get_config(f"{variant},features")
+    task, model = config.task, config.model
+    assert (task.features, task.lstm, task.lstm_size) == ("concat_last_four", 2, 768)
+    assert (model.dropout, model.attention_dropout) == (0, 0) and config.losses.clm == 0
+    assert build_model(config).dropout == build_model(plain).dropout  # before the classes it stays
+    assert model.pooler == ("none" if plain.model.pooler == "none" else "plain") and "pooler" in config.init_drop
+    assert config.optimizer.frozen == "^(embeddings|encoder)/" and "features" in config.init_anew
+    on_top = finetune.get_config(f"{variant},bilstm")
+    assert (on_top.task.features, on_top.task.lstm, on_top.optimizer.frozen) == ("", 2, "")
+    assert on_top.model.dropout == plain.model.dropout and on_top.losses == plain.losses
+    small = finetune.get_config(f"{variant},features,smoke")
+    assert small.task.lstm_size == 16 and small.task.lstm == 2
+
+
+TREE = "-DOCSTART- -X- -X- O\n\nlondon NNP B-NP B-LOC\nis VBZ B-VP O\n\nthe DT B-NP O\nriver NN I-NP B-ORG\n"
+
+
+def test_features_of_another_run_stay_bit_for_bit_while_a_tagger_learns(data_root, tmp_path):
+    """Through the entry point, from a run that has a tagger of its own: its trunk alone is taken."""
+    for name in ("eng.train", "eng.testa"):
+        (tmp_path / name).write_text(TREE)
+    config = finetune.get_config("bert-tiny,conll2003,features,smoke")
+    small = {"task.folder": str(tmp_path), "batch_size": 4, "phases.lengths": (16,), "steps": 2, "log_every": 2,
+             "evaluate_every": 2, "optimizer.warmup": 0.0, "parallel.devices": 1, "data.root": data_root,
+             "model.layers": 1, "task.epochs": 0.0}  # fmt: skip
+    config.update_from_flattened_dict(small)
+    config.init_from = leave_run(config, tmp_path / "first")
+    result = loop.train(config, tmp_path / "second")
+    assert result["loss"] == result["classify_tokens_loss"] < 2 * np.log(9)
+    first, second = (runs.load_run(tmp_path / name) for name in ("first", "second"))
+    start = jax.jit(lambda: loop.initial_params(second.config, second.model))()
+    assert set(start) == {"embeddings", "encoder", "features", "token_classes"}
+    for path, x in jax.tree_util.tree_leaves_with_path(second.params):
+        name = path_name(path)
+        begun, before = (functools.reduce(lambda t, k: t[k.key], path, tree) for tree in (start, first.params))
+        if name.startswith(("embeddings", "encoder")):
+            np.testing.assert_array_equal(x, before, err_msg=name)
+        else:
+            assert 0 < np.abs(x - begun).max() < 0.01 < np.abs(x - before).max(), name
+
+
+def test_rte_starts_from_a_run_on_mnli(data_root, tmp_path):
+    """ALBERT, Table 14: trunk and pooler are the run's, the classes are new."""
+    mnli = "index\tsentence1\tsentence2\tgold_label\n" + "".join(
+        f"{n}\tit is {word} .\tit is not .\t{label}\n"
+        for n, (word, label) in enumerate([("one", "entailment"), ("two", "neutral"), ("six", "contradiction")])
+    )
+    rte = "index\tsentence1\tsentence2\tlabel\n0\tit is one .\tit is .\tentailment\n1\tno .\tit is .\tnot_entailment\n"
+    for name in ("train", "dev_matched", "dev_mismatched"):
+        (tmp_path / "MNLI").mkdir(exist_ok=True)
+        (tmp_path / f"MNLI/{name}.tsv").write_text(mnli)
+    for name in ("train", "dev"):
+        (tmp_path / "RTE").mkdir(exist_ok=True)
+        (tmp_path / f"RTE/{name}.tsv").write_text(rte)
+    small = {"data.root": data_root, "batch_size": 4, "phases.lengths": (16,), "steps": 1, "log_every": 1,
+             "model.layers": 1, "parallel.devices": 1, "optimizer.warmup": 1.0}  # fmt: skip
+    begun = finetune.get_config("albert-base,mnli,smoke")
+    begun.update_from_flattened_dict(small | {"task.folder": str(tmp_path / "MNLI")})
+    config = finetune.get_config("albert-base,rte,smoke")
+    # The first step of a warm-up has a rate of 0: what was taken can be seen.
+    start = {"task.folder": str(tmp_path / "RTE"), "init_from": leave_run(begun, tmp_path / "mnli")}
+    config.update_from_flattened_dict(small | start)
+    result = loop.train(config, tmp_path / "rte")
+    assert {"accuracy", "score"} <= set(result)
+    mnli, rte = (runs.load_run(tmp_path / name).params for name in ("mnli", "rte"))
+    classes = [params["classifier"]["dense"]["kernel"].shape[1] for params in (mnli, rte)]
+    assert classes == [3, 2] and set(mnli) == set(rte) == {"embeddings", "encoder", "pooler", "classifier"}
+    for part in ("embeddings", "encoder", "pooler"):
+        jax.tree.map(np.testing.assert_array_equal, rte[part], mnli[part])

@@ -239,6 +239,16 @@ FLOWS = {
     "TinyBERT, intermediate": ((tinybert, "demo,release", {}), (tinybert, "demo,intermediate,release", {})),
     "TinyBERT, prediction": ((tinybert, "demo,intermediate", {}), (tinybert, "demo,prediction", {})),
     "TinyBERT, no task distillation": ((tinybert, "demo", {}), (finetune, "tinybert-demo,topics", {})),
+    # Intermediate tasks: three classes become two, or a tagger with BiLSTMs, or it another with a text's classes.
+    "BERT, MNLI and RTE": ((finetune, "bert-demo,mnli", {"task.classes": 3}), (finetune, "bert-demo,rte", {})),
+    "ALBERT, MNLI and RTE": ((finetune, "albert-demo,mnli", {"task.classes": 3}), (finetune, "albert-demo,rte", {})),
+    "features": ((finetune, "bert-demo,mnli", {"task.classes": 3}), (finetune, "bert-demo,conll2003,features", {})),
+    "features again": (
+        (finetune, "bert-demo,conll2003,features,smoke", {"task.classes": 9, "model.embedding_size": 0}),
+        (finetune, "bert-demo,stsb,bilstm,smoke", {"model.embedding_size": 0}),
+    ),
+    "TinyBERT, SQuAD": ((tinybert, "demo,intermediate", {}), (tinybert, "demo,prediction,squad", {})),
+    "DistilBERT, SQuAD": ((distilbert, "demo", {}), (distilbert, "demo,squad", {})),
     "TinyBERT, alone": ((tinybert, "demo,mlm,alone", {}), (finetune, "tinybert-demo,topics", {})),
 }
 
@@ -253,7 +263,8 @@ def test_the_recipes_list_what_they_need(flow):
         if part == "embeddings":
             assert_equal(made[part], {table: source.params[part][table] for table in made[part]})
         else:
-            anew = {"classifier": True, "mlm": flow == "TinyBERT, mlm", "pooler": "pooler" not in source.params}
+            heads = dict.fromkeys(("classifier", "token_classes", "span", "features"), True)
+            anew = heads | {"mlm": flow == "TinyBERT, mlm", "pooler": "pooler" not in source.params}
             assert_equal(made[part], (params if anew.get(part) else source.params)[part])
 
 

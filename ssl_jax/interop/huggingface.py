@@ -430,6 +430,9 @@ def _save(run, trunk, params, heads, family, folder):
     _check_activation(family, heads, trunk.activation)
     if heads & {"classes", "choice"} and run.model.classes[1] != "none":
         raise UserError(f"transformers' {name} has no {run.model.classes[1]} before its classes (task.activation)")
+    features, lstm, _ = run.model.reading
+    if features or lstm:
+        raise UserError(f"transformers' {name} has no task.features={features!r} and task.lstm={lstm} below its head")
     theirs = _their_config(run, trunk, heads, family, name)
     _check_same(trunk, theirs, pooled, family)
     fit = {leaf: x for leaf, x in params.items() if leaf.startswith("fit/")}

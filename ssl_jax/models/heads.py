@@ -33,23 +33,99 @@ def _decode_backward(saved, gradient):
 decode.defvjp(lambda x, table: (decode(x, table), (x, table)), _decode_backward)
 
 
+# What `Features` gives; '' is the usual input of heads, the trunk's output.
+FEATURES = ("", "embeddings", "last", "second_to_last", "sum_last_four", "weighted_sum_last_four", "concat_last_four",
+            "weighted_sum_all")  # fmt: skip
+
+
+class Features(nn.Module):
+    """What the heads of tasks read of every token, in place of the trunk's output: [B, S, F] of the trunk's dict.
+
+    BERT, Table 7, has the kinds: the embeddings, as the first layer is given them (where tables are narrower, behind
+    the projection to H); the last or the second to last layer; the last four, or all without the embeddings, summed
+    or side by side (of fewer layers than four all there are). Layers are read as they end: normed in a post-norm
+    trunk, and not in a pre-norm one, whose final norm 'last' does not have either. How a sum is weighted BERT does not
+    say; here as ELMo's (Peters et al. 2018, equation 1), by a softmax over a scalar for each layer, and a gain.
+
+    On top are so many bidirectional LSTMs of a width in each direction (BERT, section 5.3, and Table 5's "+ BiLSTM"),
+    without dropout between them. They read as many tokens as are real, which come first; at padding they give 0.
+    """
+
+    config: TransformerConfig
+    kind: str  # of FEATURES
+    lstm: int
+    lstm_size: int
+
+    @nn.compact
+    def __call__(self, out, mask):
+        """
+        Args:
+          out: the trunk's dict, see `Transformer`.
+          mask: bool or int [B, S], true for real tokens.
+
+        Returns:
+          [B, S, F], F as `feature_size` says.
+        """
+        x = self.read(out)
+        lengths = mask.astype(jnp.int32).sum(1)
+        for number in range(self.lstm):
+            directions = (
+                nn.RNN(nn.OptimizedLSTMCell(self.lstm_size, dtype=self.config.dtype, name=f"{direction}_{number}"))
+                for direction in ("forward", "backward")
+            )
+            x = nn.Bidirectional(*directions)(x, seq_lengths=lengths)
+        return jnp.where(mask[..., None] != 0, x, 0).astype(self.config.dtype) if self.lstm else x
+
+    def read(self, out):
+        layers, last_four = out["layers"]["hidden"], out["layers"]["hidden"][-4:]
+        if self.kind == "":
+            return out["encoded"]
+        if self.kind == "embeddings":
+            return out["embedded"]
+        if self.kind == "last":
+            return layers[-1]
+        if self.kind == "second_to_last":
+            return layers[-2]
+        if self.kind == "sum_last_four":
+            return last_four.sum(0)
+        if self.kind == "concat_last_four":
+            return jnp.concatenate(list(last_four), axis=-1)
+        summed = layers if self.kind == "weighted_sum_all" else last_four
+        weights = jax.nn.softmax(self.param("weights", nn.initializers.zeros, (len(summed),)))
+        weights *= self.param("gain", nn.initializers.ones, ())
+        return jnp.einsum("l,lbsh->bsh", weights.astype(summed.dtype), summed)
+
+
+def feature_size(config, kind, lstm, lstm_size):
+    """F, how many numbers `Features` gives of a token."""
+    if lstm:
+        return 2 * lstm_size
+    return config.hidden_size * (min(4, config.layers) if kind == "concat_last_four" else 1)
+
+
 class Pooler(nn.Module):
-    """What heads on a whole text read, from one position: [B, S, H] to [B, H].
+    """What heads on a whole text read, from one position: [B, S, F] to [B, H], or of 'plain' to [B, F].
 
     The first position (BERT, modeling.py); in a causal trunk, where that one has seen nothing, the last real
     one, as in GPT-1's fine-tuning (section 3.2). `config.pooler` 'tanh' is BERT's dense layer and tanh, 'relu' and
     'gelu' are what `transformers` has before the classes of DistilBERT and ELECTRA, 'plain' is the vector itself
     (GPT-1; ELECTRA, section 2).
+
+    Of bidirectional LSTMs it is each direction's last state, after it has read the whole text: the first half of the
+    features at the last real position, the second half at the first one. BERT does not say how Table 5's are read.
     """
 
     config: TransformerConfig
+    bidirectional: bool = False
 
     @nn.compact
-    def __call__(self, encoded, mask):
-        x = encoded[:, 0]
-        if self.config.causal:
+    def __call__(self, features, mask):
+        x = features[:, 0]
+        if self.config.causal or self.bidirectional:
             last = jnp.argmax(jnp.arange(mask.shape[1]) * mask, axis=1)
-            x = jnp.take_along_axis(encoded, last[:, None, None], axis=1)[:, 0]
+            end = jnp.take_along_axis(features, last[:, None, None], axis=1)[:, 0]
+            half = x.shape[-1] // 2
+            x = jnp.concatenate([end[:, :half], x[:, half:]], axis=-1) if self.bidirectional else end
         if self.config.pooler == "plain":
             return x
         return ACTIVATIONS[self.config.pooler](self.config.dense(self.config.hidden_size, "dense")(x))
@@ -109,7 +185,7 @@ class PairHead(nn.Module):
 
 
 class ClassHead(nn.Module):
-    """The classes of a task from the pooled vector, after dropout: [B, H] to [B, C], float32 (run_classifier.py).
+    """The classes of a task from the pooled vector, after dropout: [B, F] to [B, C], float32 (run_classifier.py).
 
     TinyBERT's release reads them from ReLU(pooled), without dropout (transformer/modeling.py). One class makes a
     score: of a regression, or of one of several choices. ALBERT's rate of dropout here is not the trunk's (Table 14).
@@ -130,26 +206,26 @@ class ClassHead(nn.Module):
 
 
 class TokenClassHead(nn.Module):
-    """The class of every token, after dropout: [B, S, H] to [B, S, C], float32 (BERT, section 5.3)."""
+    """The class of every token, after dropout: [B, S, F] to [B, S, C], float32 (BERT, section 5.3)."""
 
     config: TransformerConfig
     classes: int
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, encoded):
-        x = Dropout(self.dropout)(encoded)
+    def __call__(self, features):
+        x = Dropout(self.dropout)(features)
         return self.config.dense(self.classes, "dense")(x).astype(jnp.float32)
 
 
 class SpanHead(nn.Module):
-    """Is this token the first, is it the last of the answer? [B, S, H] to [B, S, 2], float32 (BERT, section 4.2)."""
+    """Is this token the first, is it the last of the answer? [B, S, F] to [B, S, 2], float32 (BERT, section 4.2)."""
 
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, encoded):
-        return self.config.dense(2, "dense")(encoded).astype(jnp.float32)
+    def __call__(self, features):
+        return self.config.dense(2, "dense")(features).astype(jnp.float32)
 
 
 class ReplacedHead(nn.Module):

@@ -37,6 +37,7 @@ class Model(nn.Module):
     classes: tuple[int, str, bool] = (0, "none", True)
     projection: tuple[str, int] = ("none", 0)  # kind and width of 'fit', see `heads.Projection`
     dropout: float = 0.0  # before a task's classes
+    reading: tuple[str, int, int] = ("", 0, 0)  # what the heads of tasks read, see `heads.Features`
 
     def setup(self):
         config, generator = self.config, self.generator
@@ -49,8 +50,9 @@ class Model(nn.Module):
             tied_tables, tied_trunk = generator.tying != "none", generator.tying == "all"
             self.generator_embeddings = self.embeddings if tied_tables else Embeddings(masked_config)
             self.generator_encoder = self.encoder if tied_trunk else Transformer(masked_config)
+        self.features = heads.Features(config, *self.reading)
         if config.pooler != "none":
-            self.pooler = heads.Pooler(config)
+            self.pooler = heads.Pooler(config, bidirectional=self.reading[1] > 0)
         if "mlm" in self.heads:
             self.mlm = heads.MaskedLanguageHead(masked_config)
         if "clm" in self.heads:
@@ -84,7 +86,7 @@ class Model(nn.Module):
           cache: see `Transformer`.
 
         Returns:
-          The trunk's dict and, by head, `pooled` [B, H], `pair_logits` [B, 2], `class_logits` [B, C], `choice_logit` [B],
+          The trunk's dict and, by head, `pooled` [B, H] (or [B, F], see `heads.Pooler`), `pair_logits` [B, 2], `class_logits` [B, C], `choice_logit` [B],
           `token_class_logits` [B, S, C], `span_logits` [B, S, 2] (first, last), `mlm_logits`, `clm_logits` and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
           `replaced_logit` [B, S], `token_logits` [B, S, V] (masked or causal), `fitted` [L + 1, B, S, T], the embeddings
           and all layers' states at a teacher's width. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]
@@ -106,9 +108,9 @@ class Model(nn.Module):
 
         embedded, table = self.embeddings(batch)
         out = self.encoder(embedded, batch, cache) | made
-        encoded = out["encoded"]
+        encoded, features = out["encoded"], self.features(out, batch["mask"])
         if self.config.pooler != "none":
-            out["pooled"] = self.pooler(encoded, batch["mask"])
+            out["pooled"] = self.pooler(features, batch["mask"])
         if "pair" in self.heads:
             out["pair_logits"] = self.pair(out["pooled"])
         if "classes" in self.heads:
@@ -116,9 +118,9 @@ class Model(nn.Module):
         if "choice" in self.heads:
             out["choice_logit"] = self.choice(out["pooled"])[:, 0]
         if "token_classes" in self.heads:
-            out["token_class_logits"] = self.token_classes(encoded)
+            out["token_class_logits"] = self.token_classes(features)
         if "span" in self.heads:
-            out["span_logits"] = self.span(encoded)
+            out["span_logits"] = self.span(features)
         if "mlm" in self.heads and self.generator is None:
             out["mlm_logits"] = self.mlm(at_positions(encoded, batch), table)
         if "clm" in self.heads:
@@ -211,11 +213,17 @@ def build_model(config):
         classes = (config.task.classes, config.task.activation, config.task.bias)
         dropout = trunk.dropout if config.task.dropout < 0 else config.task.dropout
         check_choice(classes[1], ACTIVATIONS, "task.activation")
+    reading = ("", 0, 0)
+    if needed & {"classes", "choice", "token_classes", "span"}:
+        reading = (config.task.features, config.task.lstm, config.task.lstm_size)
+        check_choice(reading[0], heads.FEATURES, "task.features")
+        if reading[0] == "second_to_last" and trunk.layers < 2:
+            raise UserError("task.features=second_to_last needs two layers, and model.layers=1")
     projection = ("none", 0)
     if "fit" in needed:
         projection = (config.teacher.projection, config.teacher.hidden_size)
         check_choice(projection[0], ("two", "one", "each", "none"), "teacher.projection")
-    return Model(trunk, tuple(sorted(needed)), generator, classes, projection, dropout)
+    return Model(trunk, tuple(sorted(needed)), generator, classes, projection, dropout, reading)
 
 
 def build_generator(config, trunk, losses):

@@ -1,0 +1,173 @@
+"""What the heads of tasks read of the trunk: Table 7's kinds, and the BiLSTMs on top as torch has them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from configs import finetune
+from ssl_jax import flops
+from ssl_jax.errors import UserError
+from ssl_jax.models import heads
+from ssl_jax.models.model import build_model
+
+LAYERS, ROWS, LENGTH, WIDTH = 5, 4, 7, 32
+LENGTHS = np.array([7, 4, 1, 3])
+MASK = np.arange(LENGTH) < LENGTHS[:, None]
+
+
+def trunk(**changes):
+    config = finetune.get_config("bert-tiny,conll2003,smoke")
+    config.model.update(layers=LAYERS, **changes)
+    return build_model(config).config
+
+
+def made_by_trunk(seed=0):
+    random = np.random.default_rng(seed)
+    layers = random.normal(size=(LAYERS, ROWS, LENGTH, WIDTH)).astype(np.float32)
+    embedded, encoded = random.normal(size=(2, *layers.shape[1:])).astype(np.float32)
+    return {"embedded": embedded, "encoded": encoded, "layers": {"hidden": layers}}
+
+
+def numbers_like(shapes, seed=1):
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32), shapes)
+
+
+def in_torch(params, layers, size):
+    """torch's LSTMs with the same weights."""
+    theirs = torch.nn.LSTM(WIDTH, size, layers, bidirectional=True, batch_first=True)
+    for layer in range(layers):
+        for direction, suffix in (("forward", ""), ("backward", "_reverse")):
+            gates = params[f"{direction}_{layer}"]
+            stacked = {
+                "weight_ih": [gates[f"i{gate}"]["kernel"].T for gate in "ifgo"],
+                "weight_hh": [gates[f"h{gate}"]["kernel"].T for gate in "ifgo"],
+                "bias_ih": [gates[f"h{gate}"]["bias"] for gate in "ifgo"],
+                "bias_hh": [np.zeros(size, np.float32)] * 4,
+            }
+            for name, parts in stacked.items():
+                getattr(theirs, f"{name}_l{layer}{suffix}").data = torch.tensor(np.concatenate(parts))
+    return theirs
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_bilstms_are_torchs_on_packed_sequences(layers):
+    size, config, out = 6, trunk(), made_by_trunk()
+    module = heads.Features(config, "", layers, size)
+    params = numbers_like(jax.eval_shape(module.init, jax.random.key(0), out, MASK)["params"])
+    weights = np.random.default_rng(2).normal(size=(ROWS, LENGTH, 2 * size)).astype(np.float32)
+    pooler = heads.Pooler(trunk(pooler="plain"), bidirectional=True)
+
+    @jax.jit
+    def ours(params, x):
+        made = module.apply({"params": params}, out | {"encoded": x}, MASK)
+        last = pooler.apply({}, made, MASK)
+        return (made * weights).sum() + last.sum(), (made, last)
+
+    (_, (made, last)), (gradients, of_x) = jax.value_and_grad(ours, (0, 1), has_aux=True)(params, out["encoded"])
+
+    theirs, x = in_torch(params, layers, size), torch.tensor(out["encoded"], requires_grad=True)
+    lengths = torch.tensor(LENGTHS)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    expected, (state, _) = theirs(packed)
+    expected, _ = torch.nn.utils.rnn.pad_packed_sequence(expected, batch_first=True)
+    state = torch.cat([state[-2], state[-1]], dim=-1)
+    ((expected * torch.tensor(weights)).sum() + state.sum()).backward()
+    for a, b in ((made, expected), (last, state), (of_x, x.grad)):
+        np.testing.assert_allclose(a, b.detach().numpy(), atol=1e-5)
+    assert not np.asarray(made)[~MASK].any() and not np.asarray(of_x)[~MASK].any()
+    for direction, suffix in (("forward", ""), ("backward", "_reverse")):
+        gradient = getattr(theirs, f"weight_hh_l{layers - 1}{suffix}").grad.chunk(4)
+        for gate, expected in zip("ifgo", gradient):
+            kernel = gradients[f"{direction}_{layers - 1}"][f"h{gate}"]["kernel"]
+            np.testing.assert_allclose(kernel, expected.T, rtol=1e-4, atol=1e-4)
+
+
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum()
+
+
+KINDS = {
+    "": lambda out, _: out["encoded"],
+    "embeddings": lambda out, _: out["embedded"],
+    "last": lambda out, _: out["layers"]["hidden"][4],
+    "second_to_last": lambda out, _: out["layers"]["hidden"][3],
+    "sum_last_four": lambda out, _: sum(out["layers"]["hidden"][n] for n in (1, 2, 3, 4)),
+    "concat_last_four": lambda out, _: np.concatenate([out["layers"]["hidden"][n] for n in (1, 2, 3, 4)], -1),
+    "weighted_sum_last_four": lambda out, learned: learned["gain"] * sum(
+        w * out["layers"]["hidden"][n] for w, n in zip(softmax(learned["weights"]), (1, 2, 3, 4), strict=True)
+    ),
+    "weighted_sum_all": lambda out, learned: learned["gain"] * sum(
+        w * x for w, x in zip(softmax(learned["weights"]), out["layers"]["hidden"], strict=True)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", heads.FEATURES, ids=lambda kind: kind or "encoded")
+def test_kinds_are_those_of_table_7(kind):
+    out, module = made_by_trunk(), heads.Features(trunk(), kind, 0, 0)
+    initial = module.init(jax.random.key(0), out, MASK).get("params", {})
+    assert set(initial) == ({"weights", "gain"} if "weighted" in kind else set())
+    if initial:  # at the start a mean
+        assert not initial["weights"].any() and initial["gain"] == 1
+    params = numbers_like(initial)
+    made = module.apply({"params": params}, out, MASK)
+    np.testing.assert_allclose(made, KINDS[kind](out, params), rtol=1e-5, atol=1e-5)
+    assert made.shape[-1] == heads.feature_size(trunk(), kind, 0, 0)
+
+
+def test_padding_changes_nothing_that_a_head_says_of_real_tokens():
+    """All heads at once, classes from the last states, tables narrower than the trunk; and bfloat16 is near float32."""
+    config = finetune.get_config("albert-base,conll2003,features,smoke")
+    config.update(dict(heads=("classes", "span"), task=dict(classes=3, features="weighted_sum_last_four")))
+    config.model.update(pooler="plain", layers=2, vocab_size=20, scan=True)
+    random = np.random.default_rng(0)
+    tokens = random.integers(5, 20, (ROWS + 1, LENGTH), dtype=np.int32)
+    mask = np.concatenate([MASK, np.zeros((1, LENGTH), bool)])  # a row that fills a batch up
+    batch = dict(tokens=tokens, mask=mask, segments=np.zeros_like(tokens))
+    wider = {name: np.pad(x, [(0, 0), (0, 5)]) for name, x in batch.items()}
+    wider["tokens"] = np.where(wider["mask"], wider["tokens"], 19)
+    model = build_model(config)
+    assert model.reading == ("weighted_sum_last_four", 2, 16)
+    params = numbers_like(jax.eval_shape(model.init, jax.random.key(0), batch)["params"])
+    params = jax.tree.map(lambda x: x / 4, params)
+
+    def logits(batch, dtype="float32"):
+        config.model.dtype = dtype
+        out = jax.jit(build_model(config).apply)({"params": params}, batch)
+        names = {"token_class_logits": mask, "span_logits": mask, "class_logits": mask.any(-1)}
+        return {name: np.asarray(out[name][:, :LENGTH])[real] for name, real in names.items()}
+
+    made, same, rough = logits(batch), logits(wider), logits(batch, "bfloat16")
+    for name, x in made.items():
+        assert np.isfinite(x).all() and x.std() > 0.01
+        np.testing.assert_allclose(x, same[name], atol=1e-5)
+        np.testing.assert_allclose(x, rough[name], atol=0.1)
+
+
+def test_what_there_is_not_is_refused():
+    config = finetune.get_config("bert-tiny,conll2003,smoke")
+    config.task.features = "concat_last_for"
+    with pytest.raises(UserError, match="unknown task.features 'concat_last_for'; did you mean 'concat_last_four'"):
+        build_model(config)
+    config.update(dict(task=dict(features="second_to_last"), model=dict(layers=1)))
+    with pytest.raises(UserError, match="second_to_last needs two layers, and model.layers=1"):
+        build_model(config)
+    config.losses.update(classify_tokens=0.0, mlm=1.0)  # no head of a task reads it
+    assert build_model(config).reading == ("", 0, 0)
+
+
+def test_flops_count_the_lstms():
+    config = finetune.get_config("bert-base,conll2003,features")
+    config.task.classes = 9
+    count = flops.flops_per_token(build_model(config), 128, 0)
+    config.task.update(features="", lstm=0)
+    # By hand: four gates of two directions, of 4 x 768 numbers and a state of 768, then of 2 x 768; 9 classes.
+    lstms = 8 * 768 * (4 * 768 + 768) + 8 * 768 * (2 * 768 + 768)
+    assert count - flops.flops_per_token(build_model(config), 128, 0) == pytest.approx(6 * (lstms + 9 * 768))
+    shapes = jax.eval_shape(build_model(config).init, jax.random.key(0), {
+        name: jnp.zeros((1, 8), jnp.int32) for name in ("tokens", "mask", "segments")
+    })  # fmt: skip
+    assert "features" not in shapes["params"]
