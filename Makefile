@@ -1,6 +1,7 @@
 # Everything runs from a bare clone with python3 (3.11 or later) and make.
 #   make demo [PAPER=bert]   trains on real English text for about five minutes and shows what was learned;
 #                            SEEDS=5 trains a student, and the same student alone, from five seeds
+#   make few-shot            trains GPT-3 of three sizes and asks them with 0, 1, ... examples: half an hour
 #   make test                the whole test suite
 #   make bench               our training step beside transformers on torch
 PYTHON ?= python3
@@ -9,12 +10,20 @@ SEEDS ?= 1
 RUN := .venv/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test bench clean
+.PHONY: demo few-shot test bench clean
 .NOTPARALLEL:  # two pips in one .venv would get in each other's way
 
 # Big temporaries in huge pages: fewer page faults in a training step on a CPU.
 demo: .venv/demo
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(RUN) scripts/demo.py --config configs/$(PAPER).py:demo --workdir runs/demo-$(PAPER) --seeds $(SEEDS)
+
+few-shot: .venv/demo
+	for width in 64 128 256; do \
+		GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(RUN) scripts/train.py --config configs/gpt3.py:few \
+			--config.model.hidden_size=$$width --workdir runs/few-$$width || exit 1; \
+	done
+	$(RUN) scripts/evaluate.py --config configs/fewshot.py:demo --config.runs=runs/few-64,runs/few-128,runs/few-256 \
+		--config.limit=150 --config.seeds=3 --config.too_long=leave_out --workdir runs/few-shot
 
 test: .venv/test
 	$(RUN) -m pytest --numprocesses 2 --dist worksteal
