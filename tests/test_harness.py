@@ -109,7 +109,9 @@ def requests(kind, *arguments):
 
 
 def test_generation_asks_for_what_the_task_says(folders):
-    model = harness.HarnessModel(str(folders / "theirs"), batch_size="4", max_gen_toks=3)
+    # As the command makes it.
+    made = dict(workdir=str(folders / "theirs"), max_gen_toks=3)
+    model = harness.HarnessModel.create_from_arg_obj(made, dict(batch_size="4", max_batch_size=None, device="cuda:0"))
     prompts = ["the quick b", "lazy dog", "over the"]
     sampled = dict(do_sample=True, temperature=2.0, max_gen_toks=5)
     searched = dict(num_beams=2, length_penalty=1.0)

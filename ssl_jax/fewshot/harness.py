@@ -35,9 +35,14 @@ class HarnessModel(LM):
       workdir: the run's folder, or one of transformers.
       batch_size: texts that run together.
       max_gen_toks: how many tokens to generate where the task does not say; 256 is that of the harness's own models.
+      device: torch's name of one, which the command gives to every model; JAX has its own choice (JAX_PLATFORMS).
+
+    Raises:
+      UserError: as `runs.load_run`; batch_size is no number.
     """
 
-    def __init__(self, workdir, batch_size=16, max_gen_toks=256):
+    def __init__(self, workdir, batch_size=16, max_gen_toks=256, device=None):
+        del device
         super().__init__()
         self.run = runs.load_run(workdir)
         if not str(batch_size).isdecimal():
