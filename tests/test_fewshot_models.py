@@ -17,7 +17,7 @@ from ssl_jax.interop import check, huggingface
 POSITIONS = 24
 TEXT = "the quick brown fox jumps over the lazy dog while the five boxing wizards jump quickly; Zoë's café. "
 PAPERS = {
-    "gpt1": ("gpt1", "base", "gpt1_bpe", 60, {}),
+    "gpt1": ("gpt1", "base", "gpt1_bpe", 60, {"model.predict_positions": True}),
     "gpt2": ("gpt2", "small", "byte_bpe", 300, {}),
     "gpt3": ("gpt3", "small", "byte_bpe", 300, {"model.band": 3, "model.layers": 3}),
 }
@@ -217,6 +217,8 @@ def test_texts_end_before_the_first_stop_string(monkeypatch):
     assert found == [whole[0].split("Z'")[0], whole[1].split("[")[0], *whole[2:]]
     # Two texts until both have ended, two to the end: "wizards", which is in a context, ends nothing.
     assert columns == [3, 4, 5, 6, *range(3, 11)]
+    # One token may hold two of them.
+    assert models.generate_until(run, CONTEXTS[:2], stop=("s", "'"), **SAMPLED)[0] == whole[0].split("'")[0]
     greedy = models.generate_until(run, CONTEXTS[:2], max_tokens=8)
     assert models.generate_until(run, CONTEXTS[:2], max_tokens=8, stop=(greedy[0][:2],))[0] == ""
 

@@ -306,9 +306,10 @@ def test_a_text_may_end_where_it_is_asked_to():
             assert [without(hypothesis.tokens) for hypothesis in got] == [hypothesis.tokens for hypothesis in expected]
             assert [hypothesis.score for hypothesis in got] == [hypothesis.score for hypothesis in expected]
     assert len(plain) > 5
-    # All candidates end: no beam goes on.
-    found = beam_search(free, prompts, beams=3, ends=lambda number, tokens: len(tokens) == 2, **options)
-    assert [[len(hypothesis.tokens) for hypothesis in hypotheses] for hypotheses in found] == [[2] * 3] * 3
+    # All candidates of one prompt end, none of the others: no beam of its goes on.
+    found = beam_search(free, prompts, beams=3, ends=lambda number, tokens: number == 1, **options)
+    lengths = [[len(hypothesis.tokens) for hypothesis in hypotheses] for hypotheses in found]
+    assert lengths == [[NEW] * 3, [1] * 3, [NEW] * 3]
 
 
 def test_one_beam_is_greedy():
