@@ -1,4 +1,4 @@
-"""lm-evaluation-harness with a run as its model: our own calls' numbers, and those of its own model on the same weights."""
+"""The harness with a run as its model: the numbers of our own calls, and of its own model on the same weights."""
 
 import json
 import runpy

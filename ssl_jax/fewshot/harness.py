@@ -1,8 +1,8 @@
 """A run as a model of EleutherAI's lm-evaluation-harness, under the name `ssl_jax`.
 
-`import ssl_jax.fewshot.harness` registers it, for `lm_eval.simple_evaluate(model="ssl_jax", model_args="workdir=W")`. The
-command `lm_eval` itself imports no models but its own (0.4.13 has no entry points for them): `scripts/harness.py` is that
-command with this import before it. Needs the extra `harness`, neither torch nor transformers.
+`import ssl_jax.fewshot.harness` registers it, for `lm_eval.simple_evaluate(model="ssl_jax", model_args="workdir=W")`.
+The command `lm_eval` itself imports no models but its own (0.4.13 has no entry points for them): `scripts/harness.py`
+is that command with this import before it. Needs the extra `harness`, neither torch nor transformers.
 """
 
 from lm_eval.api.model import LM
@@ -78,8 +78,8 @@ class HarnessModel(LM):
             if room < 1:
                 raise UserError(
                     f"max_gen_toks={options['max_tokens']} leaves no room for a context in the model's "
-                    f"{self.run.model.config.positions} positions: set --gen_kwargs max_gen_toks=..., or the model's in "
-                    "--model_args"
+                    f"{self.run.model.config.positions} positions: set --gen_kwargs max_gen_toks=... or "
+                    "--model_args ...,max_gen_toks=..."
                 )
             prompts = [models.encode(self.run, requests[number].args[0])[-room:] for number in numbers]
             made = models.continue_until(self.run, prompts, batch_size=self.batch_size, **options)

@@ -100,9 +100,8 @@ def rolling(run, texts, window=None, stride=None, batch_size=8):
 
     The first `window` tokens are one pass, conditioned on the end-of-text token (see `token_log_likelihoods`, also for
     tokenizers without one). Each further pass scores the next `stride` tokens and reads `window`: the first of them
-    has `window - stride + 1` tokens of context. So a stride of 1 gives each token all the context that there can be, at a
-    pass for each, and a stride of `window`, the least work, is that of EleutherAI's harness; GPT-2's figures are
-    "a sliding window" of its own, of a stride that is not told.
+    has `window - stride + 1` tokens of context. So a stride of 1 gives each token all the context that there can be, at
+    a pass for each, and a stride of `window`, the least work, is that of EleutherAI's harness.
 
     Args:
       run: `runs.Run` with a clm head.
@@ -308,7 +307,7 @@ def scorer(run):
 
 
 def framed(run, requests):
-    """Yields ([CLS] context continuation [SEP], range of the continuation's places) for each of an encoder's requests."""
+    """Yields [CLS] context continuation [SEP] and the continuation's places there, for each of an encoder's requests."""
     vocabulary, room = run.vocabulary, run.model.config.positions - 2
     for number, request in enumerate(requests):
         context, continuation = encode_pair(run, *request)
