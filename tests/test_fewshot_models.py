@@ -17,7 +17,7 @@ from ssl_jax.interop import check, huggingface
 POSITIONS = 24
 TEXT = "the quick brown fox jumps over the lazy dog while the five boxing wizards jump quickly; Zoë's café. "
 PAPERS = {
-    "gpt1": ("gpt1", "base", "gpt1_bpe", 60, {}),
+    "gpt1": ("gpt1", "base", "gpt1_bpe", 60, {"model.predict_positions": True}),
     "gpt2": ("gpt2", "small", "byte_bpe", 300, {}),
     "gpt3": ("gpt3", "small", "byte_bpe", 300, {"model.band": 3, "model.layers": 3}),
 }
@@ -97,8 +97,11 @@ def log_softmax(x):
 
 
 def next_tokens(logits, context, continuation):
-    """log p of each token of a continuation, and whether all are the likeliest, from all logits of one text."""
-    log_p = log_softmax(logits(context + continuation))[len(context) - 1 : -1]
+    """log p of each token of a continuation, and whether all are the likeliest, from all logits of one text.
+
+    What the last token is not read for: their classes have no more positions than ours.
+    """
+    log_p = log_softmax(logits((context + continuation)[:-1]))[len(context) - 1 :]
     return log_p[np.arange(len(continuation)), continuation], (log_p.argmax(-1) == continuation).all()
 
 
@@ -117,7 +120,7 @@ def assert_is(found, log_p, greedy):
 @pytest.mark.parametrize("paper", PAPERS)
 def test_log_likelihoods_are_those_of_each_text_alone(paper, logits_of):
     run, logits = run_of(paper), logits_of(paper)
-    found = models.log_likelihoods(run, REQUESTS, batch_size=3)
+    found = models.log_likelihoods(run, REQUESTS, batch_size=4)
     for (context, continuation), one in zip(REQUESTS, found, strict=True):
         blanks = len(context) - len(context.rstrip())
         context, continuation = context[: len(context) - blanks], context[len(context) - blanks :] + continuation
@@ -125,14 +128,11 @@ def test_log_likelihoods_are_those_of_each_text_alone(paper, logits_of):
         rest = models.encode(run, context + continuation)[len(ids) :]
         ids, rest = (ids, rest) if ids else start(run, rest)
         ids = ids[-(POSITIONS + 1 - len(rest)) :]
-        # Logits of what the last token is not read for: their classes have no more positions than ours.
-        log_p = log_softmax(logits((ids + rest)[:-1]))[len(ids) - 1 :]
-        assert_is(one, log_p[np.arange(len(rest)), rest], (log_p.argmax(-1) == rest).all())
+        assert_is(one, *next_tokens(logits, ids, rest))
     assert len({one.tokens for one in found}) > 3
-    for size in (1, 5, 64):
-        again = models.log_likelihoods(run, REQUESTS[::-1], batch_size=size)[::-1]
-        for one, other in zip(found, again, strict=True):
-            np.testing.assert_allclose(one.per_token, other.per_token, atol=2e-5, rtol=0)
+    again = models.log_likelihoods(run, REQUESTS[::-1])[::-1]
+    for one, other in zip(found, again, strict=True):
+        np.testing.assert_allclose(one.per_token, other.per_token, atol=2e-5, rtol=0)
 
 
 def test_the_likeliest_continuation_is_greedy_and_ties_are_equal():
@@ -163,9 +163,7 @@ def test_choices_of_one_token_share_a_forward_pass(monkeypatch):
 
     monkeypatch.setattr(models, "read", spy)
     together = models.token_log_likelihoods(run, [([1, 2, 3], [token]) for token in (5, 6, 7, 5)] + [([1, 2], [3, 8])])
-    assert shapes == [
-        dict(tokens=(1, 4), lengths=(1,), positions=(1, 2), which=(1, 8), targets=(1, 8)),
-    ]
+    assert shapes == [dict(tokens=(1, 16), lengths=(1,), positions=(1, 8), which=(1, 8), targets=(1, 8))]
     alone = [models.token_log_likelihoods(run, [([1, 2, 3], [token])])[0].total for token in (5, 6, 7)]
     assert [one.total for one in together[:3]] == pytest.approx(alone, abs=1e-5)
     assert together[0] == together[3]
@@ -193,71 +191,54 @@ def test_rolling_scores_every_token_once_with_its_context(paper, logits_of):
     assert short[0].total == pytest.approx(short[1].total, abs=1e-5)
 
 
-def written(run, prompt, count, **options):
-    """All `count` tokens after a prompt."""
-    return generate.generate(run, [prompt], max_tokens=count, temperature=0, **options)[0]
+# Of three or four tokens each: few shapes are compiled.
+CONTEXTS = ["the quick b", "lazy dog", "wizards", "over the"]
+SAMPLED = dict(max_tokens=8, temperature=2.0, seed=0)
 
 
 def test_texts_end_before_the_first_stop_string(monkeypatch):
-    run, count = run_of("gpt2"), 8
-    contexts = ["the quick", "over the lazy dog while", "jump", "Zo"]
-    whole = models.generate_until(run, contexts, max_tokens=count)
-    ids = [models.encode(run, context) for context in contexts]
-    tokens = [written(run, prompt, count) for prompt in ids]
+    run = run_of("gpt2")
+    whole = models.generate_until(run, CONTEXTS, batch_size=2, **SAMPLED)
+    tokens = generate.generate(run, [models.encode(run, context) for context in CONTEXTS], **SAMPLED)
     assert whole == [run.tokenizer.decode(text) for text in tokens]
-    assert [len(text) for text in tokens] == [count] * len(contexts)
-    # Letters of one text, from the end of a token to the beginning of the next.
-    pieces = [run.tokenizer.decode([token]) for token in tokens[1]]
-    place = len("".join(pieces[:3]))
-    stop = (whole[1][place - 1 : place + 1], "nowhere")
+    assert [len(text) for text in tokens] == [8] * 4
     columns, read = [], generate.read
 
     def spy(*arguments):
-        columns.append(arguments[4])
+        columns.append(int(arguments[4]))
         return read(*arguments)
 
     monkeypatch.setattr(generate, "read", spy)
-    for size in (1, 3, 8):
-        found = models.generate_until(run, contexts, max_tokens=count, stop=stop, batch_size=size)
-        assert found == [text.split(stop[0])[0] for text in whole]
-    columns.clear()
-    assert models.generate_until(run, contexts[1:2], max_tokens=count, stop=stop) == [whole[1].split(stop[0])[0]]
-    assert len(columns) <= 4
-    # A stop string in the context ends nothing, the earliest of several does.
-    assert models.generate_until(run, ["the quick"], max_tokens=count, stop=("the",)) == [whole[0].split("the")[0]]
-    both = (whole[1][5:7], whole[1][2:4])
-    assert models.generate_until(run, contexts[1:2], max_tokens=count, stop=both) == [
-        min((whole[1].split(one)[0] for one in both), key=len)
-    ]
+    # The end of the first text's third token and the beginning of its fourth; the second token of the second text.
+    assert [run.tokenizer.decode([token]) for token in tokens[0][2:4]] == ["Z", "'s"]
+    assert run.tokenizer.decode(tokens[1][1:2]) == "["
+    stop = ("s Zo", "[", "Z'", "wizards")
+    found = models.generate_until(run, CONTEXTS, stop=stop, batch_size=2, **SAMPLED)
+    assert found == [whole[0].split("Z'")[0], whole[1].split("[")[0], *whole[2:]]
+    # Two texts until both have ended, two to the end: "wizards", which is in a context, ends nothing.
+    assert columns == [3, 4, 5, 6, *range(3, 11)]
+    # One token may hold two of them.
+    assert models.generate_until(run, CONTEXTS[:2], stop=("s", "'"), **SAMPLED)[0] == whole[0].split("'")[0]
+    greedy = models.generate_until(run, CONTEXTS[:2], max_tokens=8)
+    assert models.generate_until(run, CONTEXTS[:2], max_tokens=8, stop=(greedy[0][:2],))[0] == ""
 
 
 def test_samples_do_not_depend_on_the_batch():
-    run, options = run_of("gpt2"), dict(max_tokens=5, temperature=1.5, top_k=9, seed=3)
-    contexts = ["the quick", "over the lazy dog while", "jump"]
-    together = models.generate_until(run, contexts, **options)
-    assert together == models.generate_until(run, contexts, batch_size=2, **options)
-    assert together != models.generate_until(run, contexts, **options | dict(seed=4))
-
-
-def test_beams_end_at_stop_strings():
     run = run_of("gpt2")
-    prompt = models.encode(run, "the quick")
-    best, second = generate.beam_search(run, [prompt], max_tokens=5, beams=2)[0]
-    assert models.generate_until(run, ["the quick"], max_tokens=5, beams=2) == [run.tokenizer.decode(best.tokens)]
+    together = models.generate_until(run, CONTEXTS, **SAMPLED)
+    assert together == models.generate_until(run, CONTEXTS, batch_size=2, **SAMPLED)
+    assert together != models.generate_until(run, CONTEXTS, **SAMPLED | dict(seed=1))
 
-    def ends(number, tokens):
-        assert number == 0
-        return tokens[-1] == best.tokens[1]
 
-    stopped = generate.beam_search(run, [prompt], max_tokens=5, beams=2, ends=ends)[0]
-    assert any(one.tokens == best.tokens[:2] for one in stopped)
-    for one in stopped:
-        found = models.token_log_likelihoods(run, [(prompt, one.tokens)])[0]
-        assert one.score == pytest.approx(generate.length_score(found.total, len(one.tokens), 0.6), abs=1e-4)
-        assert best.tokens[1] not in one.tokens[:-1]
-    # Where everything ends the text the best are single tokens.
-    over = generate.beam_search(run, [prompt, [1]], max_tokens=5, beams=2, ends=lambda number, tokens: True)
-    assert [[len(one.tokens) for one in found] for found in over] == [[1, 1], [1, 1]]
+def test_the_best_beam_is_cut_at_a_stop_string():
+    run = run_of("gpt2")
+    prompts = [models.encode(run, context) for context in CONTEXTS[:2]]
+    best = [found[0].tokens for found in generate.beam_search(run, prompts, max_tokens=4, beams=2, length_penalty=2.0)]
+    options = dict(max_tokens=4, beams=2, length_penalty=2.0)
+    assert models.generate_until(run, CONTEXTS[:2], **options) == [run.tokenizer.decode(tokens) for tokens in best]
+    stop = [chr(code) for code in range(32, 127)]
+    for text in models.generate_until(run, CONTEXTS[:2], stop=stop, **options):
+        assert not set(text) & set(stop)
 
 
 ENCODERS = {"BertForPreTraining": "BertForMaskedLM", "AlbertForMaskedLM": "AlbertForMaskedLM"}

@@ -284,6 +284,34 @@ def test_a_narrow_beam_is_a_plain_one_for_each_prompt(penalty):
     assert lengths >= {0, 2, NEW}
 
 
+def test_a_text_may_end_where_it_is_asked_to():
+    prompts, options = [[0], [4] * 7, [3, 1]], dict(max_tokens=NEW)
+    free, plain = ending(run(vocab_size=5), None), set()
+    for end in range(5):
+        one = ending(free, end)
+
+        def ends(number, tokens, end=end):
+            assert number in range(3) and end not in tokens[:-1]
+            return tokens[-1] == end
+
+        def without(tokens, end=end):
+            return tokens[:-1] if tokens[-1] == end else tokens
+
+        # As if its last token were the end of text, which is not part of the text.
+        for temperature in (0, 3.0):
+            texts = generate(free, prompts, temperature=temperature, ends=ends, **options)
+            plain |= {tuple(text) for text in texts if text[-1] == end}
+            assert [without(text) for text in texts] == generate(one, prompts, temperature=temperature, **options)
+        for expected, got in zip(beam_search(one, prompts, **options), beam_search(free, prompts, ends=ends, **options)):
+            assert [without(hypothesis.tokens) for hypothesis in got] == [hypothesis.tokens for hypothesis in expected]
+            assert [hypothesis.score for hypothesis in got] == [hypothesis.score for hypothesis in expected]
+    assert len(plain) > 5
+    # All candidates of one prompt end, none of the others: no beam of its goes on.
+    found = beam_search(free, prompts, beams=3, ends=lambda number, tokens: number == 1, **options)
+    lengths = [[len(hypothesis.tokens) for hypothesis in hypotheses] for hypotheses in found]
+    assert lengths == [[NEW] * 3, [1] * 3, [NEW] * 3]
+
+
 def test_one_beam_is_greedy():
     greedy = generate(run(), PROMPTS, max_tokens=NEW, temperature=0)
     for end in (None, greedy[1][2]):

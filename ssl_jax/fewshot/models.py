@@ -10,7 +10,7 @@ Nothing here knows of tasks. Each of the calls takes a `runs.Run`, ours or a fol
 
 `scorer` says which of those that score continuations is a run's own.
 
-Shapes: B rows, S positions, P of them whose logits are made, A questions asked of a row, V vocabulary.
+Shapes: B rows, S positions, P of them whose logits are made, and as many questions asked of a row, V vocabulary.
 """
 
 import functools
@@ -100,9 +100,8 @@ def rolling(run, texts, window=None, stride=None, batch_size=8):
 
     The first `window` tokens are one pass, conditioned on the end-of-text token (see `token_log_likelihoods`, also for
     tokenizers without one). Each further pass scores the next `stride` tokens and reads `window`: the first of them
-    has `window - stride + 1` tokens of context. So a stride of 1 gives each token all the context that there can be, at a
-    pass for each, and a stride of `window`, the least work, is that of EleutherAI's harness; GPT-2's figures are
-    "a sliding window" of its own, of a stride that is not told.
+    has `window - stride + 1` tokens of context. So a stride of 1 gives each token all the context that there can be, at
+    a pass for each, and a stride of `window`, the least work, is that of EleutherAI's harness.
 
     Args:
       run: `runs.Run` with a clm head.
@@ -308,7 +307,7 @@ def scorer(run):
 
 
 def framed(run, requests):
-    """Yields ([CLS] context continuation [SEP], range of the continuation's places) for each of an encoder's requests."""
+    """Yields [CLS] context continuation [SEP] and the continuation's places there, for each of an encoder's requests."""
     vocabulary, room = run.vocabulary, run.model.config.positions - 2
     for number, request in enumerate(requests):
         context, continuation = encode_pair(run, *request)
@@ -374,7 +373,8 @@ def ask(run, head, rows, batch_size):
     answers, order = {}, sorted(asked, key=lambda text: (len(text), len(asked[text])))
     for start in range(0, len(order), batch_size):
         texts = order[start : start + batch_size]
-        batch = lay_out(texts, [asked[text] for text in texts], min(batch_size, padded(len(order))), run.model.config)
+        count = min(batch_size, padded(len(order)))
+        batch = lay_out(texts, [asked[text] for text in texts], count, run.model.config.positions)
         log_p, first = (np.asarray(x).tolist() for x in read(run.model, run.params, head=head, **batch))
         answers |= {text: list(zip(*made)) for text, *made in zip(texts, log_p, first)}
     made = []
@@ -384,25 +384,25 @@ def ask(run, head, rows, batch_size):
     return made
 
 
-def padded(length):
-    """The next power of two up to 64, then the next multiple of 64."""
-    return 1 << (length - 1).bit_length() if length <= 64 else -(-length // 64) * 64
+def padded(length, least=1):
+    """The next power of two, from `least` to 64, then the next multiple of 64."""
+    return max(least, 1 << (length - 1).bit_length()) if length <= 64 else -(-length // 64) * 64
 
 
-def lay_out(texts, asked, count, config):
+def lay_out(texts, asked, count, longest):
     """Arguments of `read`, int32: `texts`, bytes of token ids, and their questions, in `count` rows."""
     texts = [np.frombuffer(text, np.int32) for text in texts]
-    places = [sorted({place for place, _ in questions}) for questions in asked]
-    length = min(padded(max(map(len, texts))), config.positions)
+    length = min(padded(max(map(len, texts)), least=16), longest)
+    most = padded(max(map(len, asked)), least=8)  # there are no more places than questions
     tokens, lengths = np.zeros((count, length), np.int32), np.ones(count, np.int32)
-    positions = np.zeros((count, padded(max(map(len, places)))), np.int32)
-    questions = np.zeros((2, count, padded(max(map(len, asked)))), np.int32)
-    for row, text in enumerate(texts):
+    positions, which, targets = np.zeros((3, count, most), np.int32)
+    for row, (text, questions) in enumerate(zip(texts, asked, strict=True)):
         tokens[row, : len(text)], lengths[row] = text, len(text)
-        positions[row, : len(places[row])] = places[row]
-        where = {place: number for number, place in enumerate(places[row])}
-        questions[:, row, : len(asked[row])] = np.array([(where[place], token) for place, token in asked[row]]).T
-    return dict(tokens=tokens, lengths=lengths, positions=positions, which=questions[0], targets=questions[1])
+        places = {place: number for number, place in enumerate(sorted({place for place, _ in questions}))}
+        positions[row, : len(places)] = list(places)
+        which[row, : len(questions)] = [places[place] for place, _ in questions]
+        targets[row, : len(questions)] = [token for _, token in questions]
+    return dict(tokens=tokens, lengths=lengths, positions=positions, which=which, targets=targets)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "head"))
@@ -415,11 +415,11 @@ def read(model, params, tokens, lengths, positions, which, targets, head):
       tokens: int32 [B, S], padded on the right.
       lengths: int32 [B], of the rows.
       positions: int32 [B, P], of the logits.
-      which, targets: int32 [B, A]: which of the P positions, and a token there.
+      which, targets: int32 [B, P]: questions: which of the positions, and a token there.
       head: as for `ask`.
 
     Returns:
-      log p of the targets, float32 [B, A]; whether each is the first among the likeliest, bool [B, A].
+      log p of the targets, float32 [B, P]; whether each is the first among the likeliest, bool [B, P].
     """
     batch = {
         "tokens": tokens,

@@ -1,0 +1,103 @@
+"""A run as a model of EleutherAI's lm-evaluation-harness, under the name `ssl_jax`.
+
+`import ssl_jax.fewshot.harness` registers it, for `lm_eval.simple_evaluate(model="ssl_jax", model_args="workdir=W")`.
+The command `lm_eval` itself imports no models but its own (0.4.13 has no entry points for them): `scripts/harness.py`
+is that command with this import before it. Needs the extra `harness`, neither torch nor transformers.
+"""
+
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
+from lm_eval.models.utils import normalize_gen_kwargs
+
+from ssl_jax import runs
+from ssl_jax.errors import UserError, check_choice
+from ssl_jax.fewshot import models
+
+# What a task's `generation_kwargs` may ask for, and what `models.continue_until` calls it.
+OPTIONS = {
+    "until": "stop",
+    "max_gen_toks": "max_tokens",
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "num_beams": "beams",
+    "length_penalty": "length_penalty",
+}
+
+
+@register_model("ssl_jax")
+class HarnessModel(LM):
+    """The harness's three questions, asked of a run.
+
+    Encoders answer the first alone, with the scores of `models.scorer`.
+
+    Args:
+      workdir: the run's folder, or one of transformers.
+      batch_size: texts that run together.
+      max_gen_toks: how many tokens to generate where the task does not say; 256 is that of the harness's own models.
+      device: torch's name of one, which the command gives to every model; JAX has its own choice (JAX_PLATFORMS).
+
+    Raises:
+      UserError: as `runs.load_run`; batch_size is no number.
+    """
+
+    def __init__(self, workdir, batch_size=16, max_gen_toks=256, device=None):
+        del device
+        super().__init__()
+        self.run = runs.load_run(workdir)
+        if not str(batch_size).isdecimal():
+            raise UserError(f"batch_size={batch_size}: a number; the largest that fits is not looked for")
+        self.batch_size, self.max_gen_toks = int(batch_size), max_gen_toks
+
+    def loglikelihood(self, requests):
+        """`models.log_likelihoods` of an encoder's own kind; list of (nats, greedy)."""
+        pairs = [request.args for request in requests]
+        found = models.scorer(self.run)(self.run, pairs, batch_size=self.batch_size)
+        return [(one.total, one.greedy) for one in found]
+
+    def loglikelihood_rolling(self, requests):
+        """`models.rolling` over windows of all positions, as the harness cuts them; list of nats."""
+        texts = [text for (text,) in (request.args for request in requests)]
+        return [one.total for one in models.rolling(self.run, texts, batch_size=self.batch_size)]
+
+    def generate_until(self, requests):
+        """`models.continue_until`, greedy unless the task samples; list of str.
+
+        A context that does not fit beside what is to be generated loses its beginning, as in the harness's own models.
+
+        Raises:
+          UserError: the task asks for what there is not; there is no room for a context.
+        """
+        together = {}  # by what is asked for: which requests
+        for number, request in enumerate(requests):
+            together.setdefault(str(sorted(request.args[1].items())), []).append(number)
+        texts = [None] * len(requests)
+        for numbers in together.values():
+            options = self.options(requests[numbers[0]].args[1])
+            room = self.run.model.config.positions - options["max_tokens"]
+            if room < 1:
+                raise UserError(
+                    f"max_gen_toks={options['max_tokens']} leaves no room for a context in the model's "
+                    f"{self.run.model.config.positions} positions: set --gen_kwargs max_gen_toks=... or "
+                    "--model_args ...,max_gen_toks=..."
+                )
+            prompts = [models.encode(self.run, requests[number].args[0])[-room:] for number in numbers]
+            made = models.continue_until(self.run, prompts, batch_size=self.batch_size, **options)
+            for number, text in zip(numbers, made, strict=True):
+                texts[number] = text
+        return texts
+
+    def options(self, asked):
+        """What `models.continue_until` is to do for a task's `generation_kwargs`."""
+        options = dict(normalize_gen_kwargs(asked, self.max_gen_toks))
+        sampled = options.pop("do_sample")
+        for name in options:
+            check_choice(name, OPTIONS, "generation_kwargs")
+        if sampled:
+            options.setdefault("temperature", 1.0)
+        else:
+            options = {name: value for name, value in options.items() if name not in ("temperature", "top_k", "top_p")}
+        if options.get("num_beams") == 1:  # there that is no search
+            del options["num_beams"]
+        options["until"] = [one for one in options["until"] if one]
+        return {OPTIONS[name]: value for name, value in options.items()}
