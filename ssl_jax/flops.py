@@ -46,7 +46,7 @@ def flops_per_token(model, length, predictions):
         "clm": _decoder(config, dense=config.embedding_size != hidden),
         "replaced": hidden**2 + hidden,
         "pair": 2 * hidden / length,
-        "classes": model.classes[0] * hidden / length,
+        "classes": model.classes[0] * hidden / length / model.orders,
         "choice": hidden / length,
         "token_classes": model.classes[0] * hidden,
         "span": 2 * hidden,

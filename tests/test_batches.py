@@ -15,7 +15,7 @@ from tests.reference.nsp_pairs import document_pairs
 from tests.reference.segments import document_examples
 
 START, SEPARATOR, PAD = 2, 3, 0
-VOCABULARY = Vocabulary(60000, PAD, 1, START, SEPARATOR, 4, np.arange(60000) < 5, np.ones(60000, bool))
+VOCABULARY = Vocabulary(60000, PAD, 1, START, SEPARATOR, 4, np.arange(60000) < 5, np.ones(60000, bool), SEPARATOR)
 
 
 class FakeStore:

@@ -145,7 +145,7 @@ def as_run(folder, config, tensors, rows, style, parallel):
 
 @functools.cache
 def _shapes(model):
-    return jax.eval_shape(model.init, jax.random.key(0), dummy_batch())["params"]
+    return jax.eval_shape(model.init, jax.random.key(0), dummy_batch(model.orders))["params"]
 
 
 def _open(folder, drop):
@@ -430,6 +430,8 @@ def _save(run, trunk, params, heads, family, folder):
     _check_activation(family, heads, trunk.activation)
     if heads & {"classes", "choice"} and run.model.classes[1] != "none":
         raise UserError(f"transformers' {name} has no {run.model.classes[1]} before its classes (task.activation)")
+    if "classes" in heads and run.model.orders > 1:
+        raise UserError(f"transformers' {name} reads a pair in one order, this run in both (task.inputs=gpt1)")
     theirs = _their_config(run, trunk, heads, family, name)
     _check_same(trunk, theirs, pooled, family)
     fit = {leaf: x for leaf, x in params.items() if leaf.startswith("fit/")}
