@@ -86,14 +86,14 @@ def pair(out, batch):
 
 
 def _is_real(batch):
-    """Which examples have a real token: bool [B], from `batch['mask']` [B * C, S], C rows an example, one after the other."""
+    """Which examples have a real token: bool [B], from `batch['mask']` [B * C, S], C rows of each one after the other."""
     return (batch["mask"] != 0).reshape(len(batch["label"]), -1).any(-1)
 
 
 def classify(out, batch):
     """Which class of the task: cross-entropy (BERT, section 4.1; run_classifier.py).
 
-    Reads `out['class_logits']` [B, C], `batch['label']` [B]; `batch['mask']` [B, S], of a pair in both orders [B * 2, S].
+    Reads `out['class_logits']` [B, C], `batch['label']` [B]; `batch['mask']` [B, S], of pairs in both orders [B * 2, S].
     Examples without a real token do not count, nor do those whose label is not told, -1.
     """
     return _classify(out["class_logits"], batch["label"], _is_real(batch) & (batch["label"] >= 0))
@@ -102,9 +102,9 @@ def classify(out, batch):
 def regress(out, batch, *, scale=1.0):
     """Which score: squared error (STS-B; `transformers` with one label).
 
-    What is predicted is the score divided by `scale`: 5 in ELECTRA's release (finetune/classification). Reads
-    `out['class_logits']` [B, 1], `batch['label']` [B] float32 and `batch['mask']` as `classify`. Examples without a real
-    token do not count, nor do those whose score is not told, NaN.
+    What is predicted is the score divided by `scale`: 5 in ELECTRA's release (classification_tasks.py). Reads
+    `out['class_logits']` [B, 1], `batch['label']` [B] float32 and `batch['mask']` as `classify`. Examples without a
+    real token do not count, nor do those whose score is not told, NaN.
     """
     score = batch["label"].astype(jnp.float32) / scale
     counts = _is_real(batch) & ~jnp.isnan(score)

@@ -239,7 +239,7 @@ def check_vocabulary(config, vocabulary):
     if missing:
         raise UserError(
             f"the tokenizer has no token for {', '.join(missing)}, which masking, sentence pairs and tasks need; "
-            "use data.tokenizer.kind=wordpiece or unigram, or for a task data.tokenizer.add, as GPT-1's fine-tuning does"
+            "use data.tokenizer.kind=wordpiece or unigram, or data.tokenizer.add as GPT-1 does (configs/finetune.py)"
         )
 
 

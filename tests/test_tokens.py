@@ -161,8 +161,9 @@ def test_other_choices_make_other_folders(corpus, tmp_path):
     base = config(tmp_path, corpus)
     other_tokenizer = dict(base.tokenizer, vocab_size=201)
     changed = [dict(heldout=0.2), dict(max_documents=250), dict(tokenizer=other_tokenizer)]
+    changed += [dict(tokenizer=dict(other_tokenizer, add=("[A]",)))]
     folders = [tokens.prepare(config(tmp_path, corpus, **change)) for change in [{}, *changed]]
-    assert len(set(folders)) == 4
+    assert len(set(folders)) == 5
     assert tokens.Store(folders[2], "train").passport["documents_read"] == 250
     # What only batches read does not prepare anew.
     assert tokens.prepare(config(tmp_path, corpus, passes=3, short=0.5)) == folders[0]

@@ -230,10 +230,10 @@ def write(tokenizer, folder, positions, segments=True):
 
     tokenizer.json says everything, and tokenizer_config.json names the class that takes it as it is; so whatever
     model type a config.json in the folder has, nothing is rebuilt. Where there are [CLS] and [SEP], they are put
-    around a text (`[CLS] A [SEP]`, `[CLS] A [SEP] B [SEP]`; the last one is the vocabulary's `extract`); else nothing is
-    added. Also written: vocab.txt, or vocab.json and merges.txt, where with tokenizer_config.json they say the same. (`BertTokenizer`, asked for by
-    name, takes words of more than 100 letters for unknown, ours of more than 200.) No spiece.model: SentencePiece's
-    normalisation is not ours, nor that of `transformers`.
+    around a text (`[CLS] A [SEP]`, `[CLS] A [SEP] B [SEP]`; the last one is the vocabulary's `extract`); else nothing
+    is added. Also written: vocab.txt, or vocab.json and merges.txt, where with tokenizer_config.json they say the same.
+    (`BertTokenizer`, asked for by name, takes words of more than 100 letters for unknown, ours of more than 200.) No
+    spiece.model: SentencePiece's normalisation is not ours, nor that of `transformers`.
 
     One difference is left: a '[SEP]' written in a text is text for us and the token for theirs, unless they are
     asked with `split_special_tokens=True`.

@@ -86,7 +86,8 @@ class Model(nn.Module):
           cache: see `Transformer`.
 
         Returns:
-          The trunk's dict and, by head, `pooled` [B, H], `pair_logits` [B, 2], `class_logits` [B / orders, C], `choice_logit` [B],
+          The trunk's dict and, by head, `pooled` [B, H], `pair_logits` [B, 2], `class_logits` [B / orders, C],
+          `choice_logit` [B],
           `token_class_logits` [B, S, C], `span_logits` [B, S, 2] (first, last), `mlm_logits`, `clm_logits` and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
           `replaced_logit` [B, S], `token_logits` [B, S, V] (masked or causal), `fitted` [L + 1, B, S, T], the embeddings
           and all layers' states at a teacher's width. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]

@@ -32,9 +32,9 @@ from ssl_jax.data.tasks.examples import KINDS, Choice, Example, Question, Read, 
 from ssl_jax.data.tasks.stores import ChoiceStore, SpanStore, TaskStore, WordStore
 from ssl_jax.errors import UserError, check_choice
 
-__all__ = ["INPUTS", "KINDS", "LOSSES", "SIMILARITY", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read", "SpanStore", "Task",
-           "TaskStore", "WordStore", "Words", "open_stores", "orders", "read", "read_examples", "report", "resolve",
-           "write_examples"]  # fmt: skip
+__all__ = ["INPUTS", "KINDS", "LOSSES", "SIMILARITY", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read",
+           "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_stores", "orders", "read", "read_examples",
+           "report", "resolve", "write_examples"]  # fmt: skip
 
 # kind -> the loss that trains it.
 LOSSES = {
@@ -124,7 +124,8 @@ def orders(config):
 
 def resolve(config):
     """The config with what only the task tells: `task.classes`, of a regression 1, `task.labels`, `task.orders`, and
-    `steps` where `task.epochs` is given. An epoch of spans is as many rows as there are questions, not windows (run_squad.py).
+    `steps` where `task.epochs` is given. An epoch of spans is as many rows as there are questions, not windows
+    (run_squad.py).
 
     Returns:
       A copy; `config` itself where data.examples is not 'task'.

@@ -157,8 +157,8 @@ def _cut_pairs(first, first_end, second, second_end, length):
 def _cut_contexts(context, context_end, answer, answer_end, length):
     """Spans [N, 4] for `gather`, in which a context loses its beginning: at its end is what is asked.
 
-    An answer of more than half of the room loses its end, as far as both together are too long: in GPT-1's released code
-    (datasets.py, train.py) half is a field's share.
+    An answer of more than half of the room loses its end, as far as both together are too long: in GPT-1's released
+    code (train.py) half is a field's share.
     """
     sizes, room = (context_end - context, answer_end - answer), length - 3
     answer_size = np.minimum(sizes[1], np.maximum(room // 2, room - sizes[0]))
@@ -201,8 +201,8 @@ def _context_and_choices(example, inputs):
 class ChoiceRows(_Rows):
     """[CLS] text [SEP] choice [SEP] for each choice: [B, C, L].
 
-    With 'bert' inputs a question stands with each answer (BERT, section 4.4), and rows are cut as pairs are. With 'gpt1'
-    it stands behind the text (GPT-1, section 3.3), which loses its beginning where there is no room for all of it.
+    With 'bert' inputs a question stands with each answer (BERT, section 4.4), and rows are cut as pairs are. With
+    'gpt1' it stands behind the text (GPT-1, section 3.3), which loses its beginning where there is no room for both.
     """
 
     @functools.cached_property
