@@ -86,14 +86,14 @@ def pair(out, batch):
 
 
 def _is_real(batch):
-    """Which examples have a real token: bool [B], from `batch['mask']` [B * C, S], C rows of each one after the other."""
+    """Which examples have a real token: bool [B], from `batch['mask']` [B * C, S], the C rows of each together."""
     return (batch["mask"] != 0).reshape(len(batch["label"]), -1).any(-1)
 
 
 def classify(out, batch):
     """Which class of the task: cross-entropy (BERT, section 4.1; run_classifier.py).
 
-    Reads `out['class_logits']` [B, C], `batch['label']` [B]; `batch['mask']` [B, S], of pairs in both orders [B * 2, S].
+    Reads `out['class_logits']` [B, C], `batch['label']` [B]; `batch['mask']` [B, S], [B * 2, S] of pairs in both orders.
     Examples without a real token do not count, nor do those whose label is not told, -1.
     """
     return _classify(out["class_logits"], batch["label"], _is_real(batch) & (batch["label"] >= 0))
