@@ -93,7 +93,7 @@ def _is_real(batch):
 def classify(out, batch):
     """Which class of the task: cross-entropy (BERT, section 4.1; run_classifier.py).
 
-    Reads `out['class_logits']` [B, C], `batch['label']` [B]; `batch['mask']` [B, S], [B * 2, S] of pairs in both orders.
+    Reads `out['class_logits']` [B, C], `batch['label']` [B]; `batch['mask']` [B, S], of pairs in both orders [2 B, S].
     Examples without a real token do not count, nor do those whose label is not told, -1.
     """
     return _classify(out["class_logits"], batch["label"], _is_real(batch) & (batch["label"] >= 0))

@@ -355,7 +355,7 @@ def test_gpt1_goes_from_its_texts_to_a_task_and_on_to_another(data_root, tmp_pat
     assert len((tmp_path / "one/seed-0/predictions-heldout.tsv").read_text().splitlines()) == 4
 
     config = finetune.get_config("gpt1-base,topics,smoke")
-    config.update_from_flattened_dict(brief | {"init_from": str(tmp_path / "one/seed-1"), "init_drop": ("classifier",)})
+    config.update_from_flattened_dict(brief | {"init_from": str(tmp_path / "one/seed-1")})
     assert np.isfinite(loop.train(config, tmp_path / "two")["loss"])
     after = runs.load_run(tmp_path / "two")
     assert after.tokenizer_hash == run.tokenizer_hash and after.model.orders == 1
