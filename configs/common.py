@@ -34,6 +34,7 @@ def base():
         dict(
             seed=0,
             seeds=1,  # so many, from `seed` on, are trained together (seeds.py); of tasks alone
+            seeds_together=True,  # False: one after the other, as where they do not fit in memory together
             steps=100_000,
             batch_size=256,
             accumulate=1,  # micro-batches per step: less memory, the same numbers

@@ -41,7 +41,9 @@ INITIALISATION, CORRUPTION, DROPOUT = range(3)
 
 # A checkpoint may go on under other values of these: they do not decide which examples are seen, how they
 # are masked or what is optimised.
-FREE_KEYS = ("accumulate", "parallel", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints")
+FREE_KEYS = (
+    "accumulate", "parallel", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "seeds_together",
+)  # fmt: skip
 
 
 class Phase(NamedTuple):
@@ -516,13 +518,39 @@ def train(config, workdir):
         )
     workdir.mkdir(parents=True, exist_ok=True)
     if jax.process_index() != 0:
-        return _train(config, workdir)
+        return _train_seeds(config, workdir)
     try:
         # The system lets go of it however the process ends.
         with filelock.FileLock(workdir / "lock", timeout=0):
-            return _train(config, workdir)
+            return _train_seeds(config, workdir)
     except filelock.Timeout as error:
         raise UserError(f"another process is training in {workdir}; use another --workdir") from error
+
+
+def _train_seeds(config, workdir):
+    """`_train` of all seeds together; one by one where they are asked for so, or do not fit in the devices' memory."""
+    if config.seeds <= 1 or config.seeds_together:
+        try:
+            return _train(config, workdir)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            if config.seeds <= 1:
+                raise UserError(
+                    "the devices' memory is full: set accumulate=2 or more, model.remat=True, or a smaller batch_size"
+                ) from error
+        logs.say(f"{config.seeds} seeds do not fit in the devices' memory together: one by one")
+    seeds = range(config.seed, config.seed + config.seeds)
+    if jax.process_index() == 0:
+        logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
+    results = []
+    for seed in seeds:
+        alone = config.copy_and_resolve_references()
+        alone.update(dict(seed=seed, seeds=1))
+        results.append(_train(alone, logs.seed_folder(workdir, seed)))
+        if results[-1] is None:
+            return None
+    return logs.write_summary(workdir, results, seeds, config.task.statistic)
 
 
 def _train(config, workdir):
@@ -625,7 +653,8 @@ def _train(config, workdir):
         checkpoints.wait()
         if seeds.several:
             write_runs(config, workdir, prepared, decided, seeds.seeds, seeds.states(parallel.plain(state)))
-        return log.result(config.task.statistic, stores["heldout"].chance if kind == "task" else None)
+        results = log.results(stores["heldout"].chance if kind == "task" else None)
+        return logs.write_summary(workdir, results, seeds.seeds, config.task.statistic) if seeds.several else results[0]
     finally:
         stop.restore()
         log.close()
