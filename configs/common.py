@@ -34,6 +34,7 @@ def base():
         dict(
             seed=0,
             seeds=1,  # so many, from `seed` on, are trained together (seeds.py); of tasks alone
+            seeds_together=True,  # False: one after the other, as where they do not fit in memory together
             steps=100_000,
             batch_size=256,
             accumulate=1,  # micro-batches per step: less memory, the same numbers
@@ -143,6 +144,7 @@ def base():
                     kind="wordpiece",
                     vocab_size=30522,
                     lowercase=True,
+                    add=(),  # special tokens put at its end, which vocab_size counts
                 ),
                 max_documents=0,  # use the first so many documents; 0: all
                 heldout=0.02,  # share of the documents, chosen by a hash of their text, never trained on
@@ -159,6 +161,9 @@ def base():
                 epochs=0.0,  # passes over the examples, which set `steps`; 0: `steps` says how long
                 classes=0,  # how many labels there are, 1 of a regression; filled in by the run
                 labels=(),  # their names; filled in by the run
+                inputs="bert",  # how texts are put together, one of INPUTS: 'gpt1', 'doubled'
+                orders=1,  # how many a pair is read in at once; filled in by the run
+                scale=1.0,  # the loss of a regression divides scores by it; what is reported has their own units
                 stride=128,  # tokens from one window of a context to the next (spans)
                 max_question=64,  # tokens of a question, which is cut there (spans)
                 n_best=20,  # the likeliest first and last tokens of a window that are combined (spans)

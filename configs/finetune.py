@@ -31,8 +31,9 @@ ELECTRA (Clark et al. 2020, Table 7): rates that decay from layer to layer, 10 e
 There is no pooler: the classes are read from [CLS], after dropout (finetune/classification/classification_tasks.py in
 google-research/electra, 8a46635f). `release` is what configure_finetuning.py and model/optimization.py do otherwise: a
 rate of 1e-4 for small, weight decay 0.01, and a level too many between the head and the top layer, which its author
-calls a bug (`optimizers.factors`). Of the release alone, and not here: each pair of MRPC and STS-B in both orders,
-spans whose end is predicted from their start.
+calls a bug (`optimizers.factors`); each training pair of MRPC and STS-B in both orders, as two examples; and scores of
+STS-B divided by 5 in the loss (classification_tasks.py). Of the release alone, and not here: spans whose end is
+predicted from their start.
 
 GPT-1 (Radford et al. 2018, sections 3.2 and 4.1; opt.py and train.py in openai/finetune-transformer-lm, a69b5c43):
 rate 6.25e-5, batch 32, 3 epochs, warm-up over 0.2 %, decay to 0; the classes are read from the last token's vector,
@@ -41,11 +42,18 @@ first; ours is one mean over all tokens of the batch, so that longer texts weigh
 sequences are as long as the longest example, at most 512; ours are 512. GPT-2 and GPT-3 were not fine-tuned: here as
 GPT-1.
 
+GPT-1's texts (section 3.3, Figure 1; train.py, transform_roc): Start, text, Extract; Start, A, Delim, B, Extract; of
+similarity (MRPC, QQP, STS-B) that and Start, B, Delim, A, Extract, whose two vectors at Extract are added before the
+classes; of choices Start, context and question, Delim, answer, Extract for each answer, a context that is too long
+without its beginning (the paper does not say; the released code cuts the end of every field). The three are tokens of
+their own, new rows of the table, put behind the vocabulary of the run to start from, whatever that has: a run that was
+fine-tuned before has them already. There is no [PAD]: padding is id 0, masked, as in the released code.
+
 The demos keep their batch of 16 and their rate, and go through the examples as often. On topics, BERT's demo, held out
 and with 12 classes (the largest has 18 %), one seed each: pre-trained 74.2 % at 5e-4, 72.9 % at 2e-4; with a trunk that
 nothing trained before 59.5 % at 5e-4, 42.5 % at 1e-3.
 
-An encoder reads its first token, a causal model its last one; the tokenizer needs [PAD], [CLS] and [SEP].
+An encoder reads its first token, a causal model its last one; the tokenizer needs [CLS] and [SEP], or what `add` has.
 """
 
 import importlib
@@ -145,6 +153,8 @@ def electra(size, task, release):
         "optimizer.weight_decay": 0.01 if release else 0.0,
         "optimizer.layer_decay": layer_decay,
         "optimizer.layer_decay_gap": int(release),
+        "task.inputs": "doubled" if release and task in ("mrpc", "stsb") else "bert",
+        "task.scale": 5.0 if release and task == "stsb" else 1.0,
     }
 
 
@@ -154,6 +164,9 @@ def gpt(size, task, release):
         "batch_size": 32,
         "length": 512,
         "task.epochs": 3.0,
+        "task.inputs": "gpt1",
+        "data.tokenizer.add": ("_start_", "_delimiter_", "_classify_"),
+        "init_grow": ("vocabulary",),
         "model.pooler": "plain",
         "losses.clm": 0.5,
         "optimizer.name": "gpt1_adam",
@@ -250,6 +263,8 @@ def get_config(variant="bert-base,topics"):
         )
     )
     config.update_from_flattened_dict(recipe)
+    for counted in (config.model, config.data.tokenizer):
+        counted.vocab_size += len(config.data.tokenizer.add)
     read_kind(config, kind)
     changes = [TOPS[suffix] for suffix in suffixes if suffix in TOPS] + [smoke] * ("smoke" in suffixes)
     return common.finish(config, size, DEMO, changes)

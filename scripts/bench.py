@@ -116,7 +116,7 @@ def time_ours(variant, batch_size, length, side):
     size = config.model.vocab_size
     special = np.arange(size) < 5
     vocabulary = Vocabulary(
-        size=size, pad=0, unknown=1, start=2, separator=3, mask=4, special=special, starts_word=~special
+        size=size, pad=0, unknown=1, start=2, separator=3, mask=4, special=special, starts_word=~special, extract=3
     )
     model = build_model(config)
     devices = parallel.build_parallel(config.parallel)

@@ -158,6 +158,11 @@ def check_teacher(config, names, run, tokenizer_hash):
             f"{where} knows the {run.model.classes[0]} classes of {run.config.task.name}, "
             f"and the student's task {config.task.name} has {config.task.classes}"
         )
+    if "class_logits" in names and run.model.orders != config.task.orders:
+        raise UserError(
+            f"{where} reads each example in {run.model.orders} orders and the student in {config.task.orders}: set "
+            f"task.inputs={run.config.task.inputs}"
+        )
 
 
 def _decoder_rows(model):

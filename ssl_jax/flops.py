@@ -49,7 +49,7 @@ def flops_per_token(model, length, predictions):
         "clm": _decoder(config, dense=config.embedding_size != hidden),
         "replaced": hidden**2 + hidden,
         "pair": 2 * pooled / length,
-        "classes": model.classes[0] * pooled / length,
+        "classes": model.classes[0] * pooled / length / model.orders,
         "choice": pooled / length,
         "token_classes": model.classes[0] * features,
         "span": 2 * features,

@@ -95,22 +95,10 @@ class Log:
         if self.writes:
             self.bar.set_postfix_str(speed)
 
-    def result(self, statistic, chance):
-        """Writes the last held-out line as result.json and returns it, without the split; what other evaluations found
-        at that step is there as SPLIT/NAME.
-
-        Of several seeds also a `seeds.summary` of theirs, with `statistic` and `chance`, which is printed and returned.
-        """
-        if not self.writes:
-            return {}
-        made = [_result(folder) for folder in self.folders]
-        if len(made) == 1:
-            return made[0]
-        whole = summary(made, self.seeds, statistic, chance)
-        write_json(self.workdir / "result.json", whole)
-        for line in table(whole):
-            self.say(line)
-        return whole
+    def results(self, chance):
+        """Writes each seed's last held-out line as result.json and returns them, without the split; what other
+        evaluations found at that step is there as SPLIT/NAME, and `chance` where it is not None."""
+        return [_result(folder, chance) if self.writes else {} for folder in self.folders]
 
     def draw_curves(self):
         """Draws every metric so far against the step, training and held-out, as curves.png."""
@@ -123,10 +111,8 @@ class Log:
             self.bar.update()
 
     def say(self, line):
-        """Prints a line above the bar."""
-        if self.writes:
-            tqdm.write(line)
-            sys.stdout.flush()
+        """As `say`."""
+        say(line)
 
     def close(self):
         if self.writes:
@@ -159,7 +145,25 @@ def _shown(name, values):
     return f"{name} {sum(values) / len(values):.4g}{spread}"
 
 
-def _result(folder):
+def say(line):
+    """Prints a line above the bar, on process 0."""
+    if jax.process_index() == 0:
+        tqdm.write(line)
+        sys.stdout.flush()
+
+
+def write_summary(workdir, results, seeds, statistic):
+    """Writes the `seeds.summary` of several seeds' results as result.json, prints and returns it; {} on other processes."""
+    if jax.process_index() != 0:
+        return {}
+    whole = summary(results, seeds, statistic)
+    write_json(Path(workdir) / "result.json", whole)
+    for line in table(whole):
+        say(line)
+    return whole
+
+
+def _result(folder, chance):
     lines = read_lines(folder / "metrics.jsonl")
     heldout = [line for line in lines if line["split"] == "heldout"]
     if not heldout:
@@ -168,6 +172,8 @@ def _result(folder):
     for line in lines:
         if line["step"] == values["step"] and line["split"] not in ("train", "heldout"):
             values |= {f"{line['split']}/{name}": x for name, x in line.items() if name not in ("step", "split")}
+    if chance is not None:
+        values["chance"] = float(chance)
     write_json(folder / "result.json", values)
     return values
 

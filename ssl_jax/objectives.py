@@ -85,23 +85,29 @@ def pair(out, batch):
     return _classify(out["pair_logits"], batch["pair"], batch["mask"].any(-1))
 
 
+def _is_real(batch):
+    """Which examples have a real token: bool [B], from `batch['mask']` [B * C, S], the C rows of each together."""
+    return (batch["mask"] != 0).reshape(len(batch["label"]), -1).any(-1)
+
+
 def classify(out, batch):
     """Which class of the task: cross-entropy (BERT, section 4.1; run_classifier.py).
 
-    Reads `out['class_logits']` [B, C], `batch['label']` [B]. Rows without a real token do not count, nor do those
-    whose label is not told, -1.
+    Reads `out['class_logits']` [B, C], `batch['label']` [B]; `batch['mask']` [B, S], of pairs in both orders [2 B, S].
+    Examples without a real token do not count, nor do those whose label is not told, -1.
     """
-    return _classify(out["class_logits"], batch["label"], batch["mask"].any(-1) & (batch["label"] >= 0))
+    return _classify(out["class_logits"], batch["label"], _is_real(batch) & (batch["label"] >= 0))
 
 
-def regress(out, batch):
+def regress(out, batch, *, scale=1.0):
     """Which score: squared error (STS-B; `transformers` with one label).
 
-    Reads `out['class_logits']` [B, 1], `batch['label']` [B] float32. Rows without a real token do not count, nor do
-    those whose score is not told, NaN.
+    What is predicted is the score divided by `scale`: 5 in ELECTRA's release (classification_tasks.py). Reads
+    `out['class_logits']` [B, 1], `batch['label']` [B] float32 and `batch['mask']` as `classify`. Examples without a
+    real token do not count, nor do those whose score is not told, NaN.
     """
-    score = batch["label"].astype(jnp.float32)
-    counts = batch["mask"].any(-1) & ~jnp.isnan(score)
+    score = batch["label"].astype(jnp.float32) / scale
+    counts = _is_real(batch) & ~jnp.isnan(score)
     # A NaN times a weight of 0 would be one.
     error = jnp.square(out["class_logits"][:, 0] - jnp.where(counts, score, 0.0))
     weights = counts.astype(jnp.float32)
@@ -115,8 +121,7 @@ def choose(out, batch):
     [B * C, S]. Examples without a real token do not count, nor do those whose label is not told, -1.
     """
     label = batch["label"]
-    logits, real = out["choice_logit"].reshape(len(label), -1), batch["mask"].reshape(len(label), -1).any(-1)
-    return _classify(logits, label, real & (label >= 0))
+    return _classify(out["choice_logit"].reshape(len(label), -1), label, _is_real(batch) & (label >= 0))
 
 
 def span(out, batch):
@@ -366,10 +371,10 @@ def soft_labels(out, batch, *, temperature):
 
     The released code (task_distill.py) divides by the number of classes, too: its mean is over all logits.
     Reads `out['class_logits']` and `out['teacher']['class_logits']` [B, C]; `batch['label']` [B] for the accuracy
-    alone. Rows without a real token do not count.
+    alone. Examples without a real token do not count.
     """
     ours, theirs = (x["class_logits"].astype(jnp.float32) / temperature for x in (out, out["teacher"]))
-    weights = (batch["mask"] != 0).any(-1).astype(jnp.float32)
+    weights = _is_real(batch).astype(jnp.float32)
     entropy = -(jax.nn.softmax(theirs) * jax.nn.log_softmax(ours)).sum(-1)
     guess = ours.argmax(-1)
     right = {"agreement": guess == theirs.argmax(-1), "accuracy": guess == batch["label"]}
@@ -411,8 +416,9 @@ TAUGHT = {
     "embedding": "states", "hidden": "states", "attention": "scores", "soft_labels": "class_logits",
     "soft_span": "span_logits",
 }  # fmt: skip
-# The keys of `config.teacher` that an objective is told.
-OPTIONS = {name: ("temperature",) for name in ("soft_targets", "soft_predictions", "soft_labels", "soft_span")}
+# What an objective is told of the config: option -> the block that has it.
+SOFT = ("soft_targets", "soft_predictions", "soft_labels", "soft_span")
+OPTIONS = {name: {"temperature": "teacher"} for name in SOFT} | {"regress": {"scale": "task"}}
 # The logits that say what is predicted of a task's example, by the losses that train them.
 PREDICTS = {
     "classify": "class_logits", "soft_labels": "class_logits", "regress": "class_logits", "choose": "choice_logit",

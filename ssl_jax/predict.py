@@ -46,7 +46,7 @@ def tokens_of_part(tokenizer, part):
 
 def one_example(vocabulary, ids):
     """A batch of one row, [CLS] ids [SEP], as one segment."""
-    tokens = np.array([[vocabulary.start, *ids, vocabulary.separator]])
+    tokens = np.array([[vocabulary.start, *ids, vocabulary.extract]])
     return dict(tokens=tokens, mask=np.ones_like(tokens), segments=np.zeros_like(tokens))
 
 
@@ -78,10 +78,10 @@ def sentence_embeddings(run, texts, batch_size=32):
     """
     most = run.model.config.positions - 2
     rows = [run.tokenizer.encode(text, add_special_tokens=False).ids[:most] for text in texts]
-    rows = [[run.vocabulary.start, *ids, run.vocabulary.separator] for ids in rows]
+    rows = [[run.vocabulary.start, *ids, run.vocabulary.extract] for ids in rows]
     length = max(map(len, rows), default=2)
     length = min(-(-length // 32) * 32, most + 2)  # few lengths, so that little is compiled
-    tokens = np.full((-(-len(rows) // batch_size) * batch_size, length), run.vocabulary.pad)
+    tokens = np.full((-(-len(rows) // batch_size) * batch_size, length), run.vocabulary.filler)
     mask = np.zeros_like(tokens)
     for number, ids in enumerate(rows):
         tokens[number, : len(ids)], mask[number, : len(ids)] = ids, 1

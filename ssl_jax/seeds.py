@@ -86,26 +86,25 @@ class Seeds:
         return [jax.tree.map(lambda x: x[i], plain) for i in range(len(self.seeds))]  # noqa: B023
 
 
-def summary(results, seeds, statistic, chance=None):
+def summary(results, seeds, statistic):
     """What is said of several runs that differ in the seed alone.
 
     Args:
-      results: of each, name -> value.
+      results: of each, name -> value; `chance`, where it is there, the accuracy of always giving the most frequent label.
       seeds: theirs.
       statistic: 'mean', 'median' or 'best': what the paper reports.
-      chance: the accuracy of always giving the most frequent label; None: there is no such thing.
 
     Returns:
       By name, `mean`, `sd` (of a sample, n - 1), `median`, `best` (the largest; of losses the smallest), `interval`, of the
-      mean (95 %, percentiles of a bootstrap over the seeds), `values`, in the seeds' order; of `step` the number itself.
+      mean (95 %, percentiles of a bootstrap over the seeds), `values`, in the seeds' order; of `step` and `chance` the
+      number itself.
       `seeds`; `failed`, those whose loss is not finite or which learned nothing: no better than chance; `statistic`.
       Failed ones count everywhere but where a value is not finite.
     """
     made = {"step": results[0]["step"], "seeds": list(seeds), "statistic": statistic}
-    made["failed"] = [seed for seed, values in zip(seeds, results, strict=True) if _failed(values, chance)]
-    for name in results[0]:
-        if name == "step":
-            continue
+    made |= {"chance": results[0]["chance"]} if "chance" in results[0] else {}
+    made["failed"] = [seed for seed, values in zip(seeds, results, strict=True) if _failed(values)]
+    for name in [name for name in results[0] if name not in ("step", "chance")]:
         values = np.array([values[name] for values in results], float)
         finite = values[np.isfinite(values)]
         if not len(finite):
@@ -122,11 +121,11 @@ def summary(results, seeds, statistic, chance=None):
     return made
 
 
-def _failed(values, chance):
+def _failed(values):
     if not np.isfinite(list(values.values())).all():
         return True
     accuracy = next((values[name] for name in ("accuracy", "classify_accuracy") if name in values), None)
-    return chance is not None and accuracy is not None and accuracy <= chance
+    return accuracy is not None and accuracy <= values.get("chance", -1)
 
 
 def table(made):

@@ -42,7 +42,8 @@ def resolve(config, workdir=None):
 
     The source is `init_from`, or else the first teacher. Where it was trained on the same documents with a tokenizer
     of the same kind, that is the one that this run trains, too: the config stays as it is, and both share a prepared
-    corpus.
+    corpus. `data.tokenizer.add` adds to the source's tokenizer; where nothing is added and `init_grow` has
+    'vocabulary', the larger one is the run's own.
 
     Args:
       config: as `distill.resolve` gives it.
@@ -68,7 +69,8 @@ def resolve(config, workdir=None):
         if entry.count("=") != 1 or not all(entry.split("=")):
             raise UserError(f"init_rename: {entry!r} is not of the form theirs=ours, as in generator_encoder=encoder")
     source = config.init_from or next(iter(config.teacher.runs), "")
-    if not source or config.data.tokenizer.path or "vocabulary" in config.init_grow:
+    larger = "vocabulary" in config.init_grow and not config.data.tokenizer.add
+    if not source or config.data.tokenizer.path or larger:
         return config
     folder = next((folder for folder in (source, workdir) if folder and is_there(folder)), source)
     if is_converted(folder) or _tokenizer_of(read_config(folder).data) != _tokenizer_of(config.data):
@@ -78,7 +80,9 @@ def resolve(config, workdir=None):
 
 def _tokenizer_of(data):
     """What decides the tokenizer that a config's `data` block trains."""
-    return data.corpus, data.max_documents, data.heldout, data.tokenizer.to_dict()
+    # A run's config.json makes a tuple a list; one of before there was `add` has none.
+    options = data.tokenizer.to_dict()
+    return data.corpus, data.max_documents, data.heldout, options | {"add": tuple(options.get("add", ()))}
 
 
 def check_pieces(run, tokenizer):

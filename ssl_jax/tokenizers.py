@@ -7,6 +7,8 @@
     byte_bpe    GPT-2: pieces of bytes, nothing is unknown; <|endoftext|> is the last id
     gpt1_bpe    GPT-1: BERT's word splitter, </w> marks pieces that end a word; <unk> is id 0
 
+GPT-1's fine-tuning adds _start_, _delimiter_ and _classify_ behind its pieces (`add_pieces`).
+
 The same texts give the same bytes. For that, `unigram` is trained by SentencePiece: the library's own
 trainer sums floats over its words in the order of a hash table with random keys, so its pieces near the
 cut differ from run to run.
@@ -74,8 +76,8 @@ def _gpt1_bpe(lowercase):
 KINDS = dict(wordpiece=_wordpiece, unigram=_unigram, byte_bpe=_byte_bpe, gpt1_bpe=_gpt1_bpe)
 
 
-def train_tokenizer(kind, texts, vocab_size, lowercase):
-    """Learns a vocabulary of exactly `vocab_size` pieces, special tokens included.
+def train_tokenizer(kind, texts, vocab_size, lowercase, add=()):
+    """Learns a vocabulary of exactly `vocab_size` pieces, special tokens and those of `add` included.
 
     Args:
       kind: one of KINDS.
@@ -83,30 +85,41 @@ def train_tokenizer(kind, texts, vocab_size, lowercase):
         in memory.
       vocab_size: int.
       lowercase: whether 'A' and 'a' are the same.
+      add: see `add_pieces`.
 
     Raises:
       UserError: unknown kind; the texts have too few words, or too many characters, for the size.
     """
     check_choice(kind, KINDS, "kind of tokenizer")
-    tokenizer = KINDS[kind](lowercase)
+    tokenizer, learned = KINDS[kind](lowercase), vocab_size - len(add)
     if kind == "wordpiece":
         specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-        tokenizer = _train_pairs(trainers.WordPieceTrainer, tokenizer, texts, vocab_size, specials)
+        tokenizer = _train_pairs(trainers.WordPieceTrainer, tokenizer, texts, learned, specials)
     elif kind == "gpt1_bpe":
         trainer = functools.partial(trainers.BpeTrainer, end_of_word_suffix="</w>")
-        tokenizer = _train_pairs(trainer, tokenizer, texts, vocab_size, ["<unk>"])
+        tokenizer = _train_pairs(trainer, tokenizer, texts, learned, ["<unk>"])
     elif kind == "byte_bpe":
         # One less: GPT-2 has <|endoftext|> last.
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size - 1, initial_alphabet=alphabet, show_progress=False
+            vocab_size=learned - 1, initial_alphabet=alphabet, show_progress=False
         )
         tokenizer.train_from_iterator(texts, trainer)
         tokenizer.add_special_tokens(["<|endoftext|>"])
     else:
-        _train_unigram(tokenizer, texts, vocab_size)
+        _train_unigram(tokenizer, texts, vocab_size, len(add))
+    add_pieces(tokenizer, add)
     _require_size(kind, vocab_size, tokenizer.get_vocab_size())
     return for_plain_text(tokenizer)
+
+
+def add_pieces(tokenizer, pieces):
+    """Adds special tokens to a tokenizer, with the ids after its last one, and returns it.
+
+    A piece that it has already keeps its id, so that adding the same ones again changes nothing.
+    """
+    tokenizer.add_special_tokens(list(pieces))
+    return tokenizer
 
 
 def _require_size(kind, asked, size):
@@ -118,8 +131,8 @@ def _require_size(kind, asked, size):
         )
 
 
-def _train_unigram(tokenizer, texts, vocab_size):
-    """Gives the tokenizer SentencePiece's pieces and scores, trained on our words.
+def _train_unigram(tokenizer, texts, vocab_size, added):
+    """Gives the tokenizer SentencePiece's pieces and scores, trained on our words: all but so many of `vocab_size`.
 
     Words come normalised and counted, so that memory holds no text; one thread, so that sums of floats
     have one order.
@@ -135,7 +148,7 @@ def _train_unigram(tokenizer, texts, vocab_size):
             input_format="tsv",
             model_writer=trained,
             model_type="unigram",
-            vocab_size=vocab_size,
+            vocab_size=vocab_size - added,
             hard_vocab_limit=False,  # fewer pieces are our caller's matter
             num_threads=1,
             normalization_rule_name="identity",
@@ -151,7 +164,7 @@ def _train_unigram(tokenizer, texts, vocab_size):
     except RuntimeError as error:
         least = re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(error))
         if least:
-            _require_size("unigram", vocab_size, int(least[1]))
+            _require_size("unigram", vocab_size, int(least[1]) + added)
         raise UserError(f"this corpus gives no unigram vocabulary (too few words?): {error}") from error
     model = sentencepiece.SentencePieceProcessor(model_proto=trained.getvalue())
     pieces = [(model.id_to_piece(number), model.get_score(number)) for number in range(len(model))]
@@ -295,11 +308,13 @@ class Vocabulary(NamedTuple):
     Attributes:
       size: number of ids.
       pad, unknown, start, separator, mask: ids of [PAD], [UNK], [CLS], [SEP], [MASK], whatever they
-        are called here; None where the tokenizer has no such token.
-      special: bool [size]; pad, start, separator, mask and end of text: never chosen for prediction.
+        are called here (GPT-1's _start_ and _delimiter_); None where the tokenizer has no such token.
+      special: bool [size]; pad, start, separator, extract, mask and end of text: never chosen for prediction.
         Unknown words may be chosen, as in BERT's create_pretraining_data.py.
       starts_word: bool [size]; False for pieces that continue a word. All True where single pieces do
         not tell (GPT-1 marks the ends of words).
+      extract: id of what ends a row, whose vector a causal trunk's heads read: GPT-1's _classify_, in other
+        tokenizers the separator.
       end_of_text: id of what ends a document in running text, <|endoftext|> or [SEP]; None where there is
         neither (GPT-1).
     """
@@ -312,7 +327,16 @@ class Vocabulary(NamedTuple):
     mask: int | None
     special: np.ndarray
     starts_word: np.ndarray
+    extract: int | None
     end_of_text: int | None = None
+
+    @property
+    def filler(self):
+        """The id in the place of padding: `pad`, or where there is none 0, as in GPT-1's released code (train.py).
+
+        Padding is masked, so that no real token sees which id it has.
+        """
+        return 0 if self.pad is None else self.pad
 
 
 def vocabulary(tokenizer):
@@ -330,10 +354,13 @@ def vocabulary(tokenizer):
     def first(*names):
         return next((ids[name] for name in names if name in ids), None)
 
-    pad, start, separator = first("[PAD]", "<pad>"), first("[CLS]"), first("[SEP]")
+    pad, start, separator = first("[PAD]", "<pad>"), first("[CLS]", "_start_"), first("[SEP]", "_delimiter_")
     mask, end_of_text = first("[MASK]", "<mask>"), first("<|endoftext|>", "[SEP]")
+    extract = first("_classify_")
+    extract = separator if extract is None else extract
     special = np.zeros(size, bool)
-    special[[number for number in (pad, start, separator, mask, end_of_text) if number is not None]] = True
+    known = (pad, start, separator, extract, mask, end_of_text)
+    special[[number for number in known if number is not None]] = True
     model = tokenizer.model
     if isinstance(model, models.WordPiece):
         starts = [not piece.startswith(model.continuing_subword_prefix) for piece in pieces]
@@ -353,5 +380,6 @@ def vocabulary(tokenizer):
         mask=mask,
         special=special,
         starts_word=np.array(starts) | special,
+        extract=extract,
         end_of_text=end_of_text,
     )

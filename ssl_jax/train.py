@@ -41,7 +41,9 @@ INITIALISATION, CORRUPTION, DROPOUT = range(3)
 
 # A checkpoint may go on under other values of these: they do not decide which examples are seen, how they
 # are masked or what is optimised.
-FREE_KEYS = ("accumulate", "parallel", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints")
+FREE_KEYS = (
+    "accumulate", "parallel", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "seeds_together",
+)  # fmt: skip
 
 
 class Phase(NamedTuple):
@@ -209,10 +211,14 @@ def check(config, phases, parallel):
         masked.append("soft_predictions")
     if masked and not config.corruption.rate:
         raise UserError(f"losses.{masked[0]} asks for hidden tokens: set corruption.rate above 0, or its weight to 0")
-    if config.losses.choose and masks(config):
-        raise UserError("losses.choose reads several texts of an example as they are: set corruption.rate=0")
-    if config.losses.choose and config.teacher.cache:
-        raise UserError("teacher.cache keeps what teachers say of one text of an example: choices have several")
+    if config.task.scale <= 0:
+        raise UserError(f"task.scale={config.task.scale}: above 0")
+    several = "losses.choose" if config.losses.choose else "task.inputs=gpt1" if config.task.orders > 1 else ""
+    if several and masks(config):
+        raise UserError(f"{several} reads several texts of an example as they are: set corruption.rate=0")
+    if several and config.teacher.cache:
+        has = "choices have several" if config.losses.choose else "a pair in both orders is two (task.inputs=gpt1)"
+        raise UserError(f"teacher.cache keeps what teachers say of one text of an example: {has}")
     for name, options in config.evals.items():
         modules = [module.name for module in pkgutil.iter_modules(evaluators.__path__)]
         check_choice(options.module, modules, f"module of evals.{name}")
@@ -231,12 +237,12 @@ def check_vocabulary(config, vocabulary):
         )
     needed = ("mask",) if masks(config) else ()
     if config.data.examples != "windows":
-        needed += ("pad", "start", "separator")
+        needed += ("start", "separator")
     missing = [name for name in needed if getattr(vocabulary, name) is None]
     if missing:
         raise UserError(
             f"the tokenizer has no token for {', '.join(missing)}, which masking, sentence pairs and tasks need; "
-            "use data.tokenizer.kind=wordpiece or unigram"
+            "use data.tokenizer.kind=wordpiece or unigram, or data.tokenizer.add as GPT-1 does (configs/finetune.py)"
         )
 
 
@@ -286,7 +292,7 @@ def make_forward(config, model, teach=None):
     They are a dict by name. `teach(out, batch, teachers)` makes `out['teacher']`, see distill.py; None: none reads it.
     """
     names = [name for name, weight in config.losses.items() if weight]
-    options = {name: {key: config.teacher[key] for key in OPTIONS.get(name, ())} for name in names}
+    options = {name: {key: config[block][key] for key, block in OPTIONS.get(name, {}).items()} for name in names}
 
     def forward(params, batch, rngs, teachers=()):
         # Here alone: batches are cut over devices and micro-batches by examples.
@@ -406,15 +412,16 @@ def task_logits(config):
 def make_predict(config, model, vocabulary, counts=None, teach=None):
     """Returns the pure `predict(params, batch, teachers, total, shard)`: `measure`'s sums, and a task's logits.
 
-    The logits [B, ...] are those of all rows of the global batch, in their order, on every device.
+    The logits [B, ...] are those of all rows of the global batch, in their order, on every device; scores are in the
+    units of the task's labels.
     """
     corrupt, forward = make_corrupt(config, vocabulary, counts), make_forward(config, model, teach)
-    logits = task_logits(config)
+    logits, scale = task_logits(config), config.task.scale if config.losses.regress else 1.0
 
     def predict(params, batch, teachers=(), *, total, shard):
         out, terms = forward(params, corrupt(batch), {}, teachers)
         # Of choices each has a row of its own.
-        made = out[logits].reshape(len(batch["index"]), -1)
+        made = scale * out[logits].reshape(len(batch["index"]), -1)
         return total(sums_of(terms)), every_row(made, total, shard)
 
     return predict
@@ -434,7 +441,7 @@ def stream(seed, use):
 def initial_params(config, model, seed=None):
     """The parameters at step 0, from a seed, by default the config's."""
     seed = config.seed if seed is None else seed
-    params = model.init(stream(seed, INITIALISATION), dummy_batch())["params"]
+    params = model.init(stream(seed, INITIALISATION), dummy_batch(model.orders))["params"]
     if model.config.neighbours:
         params = attend_to_neighbours(params, model.config)
     generator = model.generator
@@ -451,7 +458,7 @@ def initial_state(config, model, vocabulary, seed=None):
     # Names and shapes of the sums do not depend on the teacher.
     counts = jnp.ones(vocabulary.size) if config.corruption.smoothing else None
     measure = make_measure(config, model, vocabulary, counts, distill.own_outputs)
-    sums = jax.eval_shape(lambda: measure(params, dummy_batch(), total=lambda x: x, shard=None))
+    sums = jax.eval_shape(lambda: measure(params, dummy_batch(model.orders), total=lambda x: x, shard=None))
     alone = {name: (jnp.zeros(()), jnp.zeros(())) for name in ("loss", "gradient_norm", "learning_rate")}
     optimizer = build_optimizer(config.optimizer, make_clock(config, plan_phases(config)))
     return {
@@ -511,13 +518,39 @@ def train(config, workdir):
         )
     workdir.mkdir(parents=True, exist_ok=True)
     if jax.process_index() != 0:
-        return _train(config, workdir)
+        return _train_seeds(config, workdir)
     try:
         # The system lets go of it however the process ends.
         with filelock.FileLock(workdir / "lock", timeout=0):
-            return _train(config, workdir)
+            return _train_seeds(config, workdir)
     except filelock.Timeout as error:
         raise UserError(f"another process is training in {workdir}; use another --workdir") from error
+
+
+def _train_seeds(config, workdir):
+    """`_train` of all seeds together; one by one where they are asked for so, or do not fit in the devices' memory."""
+    if config.seeds <= 1 or config.seeds_together:
+        try:
+            return _train(config, workdir)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            if config.seeds <= 1:
+                raise UserError(
+                    "the devices' memory is full: set accumulate=2 or more, model.remat=True, or a smaller batch_size"
+                ) from error
+        logs.say(f"{config.seeds} seeds do not fit in the devices' memory together: one by one")
+    seeds = range(config.seed, config.seed + config.seeds)
+    if jax.process_index() == 0:
+        logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
+    results = []
+    for seed in seeds:
+        alone = config.copy_and_resolve_references()
+        alone.update(dict(seed=seed, seeds=1))
+        results.append(_train(alone, logs.seed_folder(workdir, seed)))
+        if results[-1] is None:
+            return None
+    return logs.write_summary(workdir, results, seeds, config.task.statistic)
 
 
 def _train(config, workdir):
@@ -620,7 +653,8 @@ def _train(config, workdir):
         checkpoints.wait()
         if seeds.several:
             write_runs(config, workdir, prepared, decided, seeds.seeds, seeds.states(parallel.plain(state)))
-        return log.result(config.task.statistic, stores["heldout"].chance if kind == "task" else None)
+        results = log.results(stores["heldout"].chance if kind == "task" else None)
+        return logs.write_summary(workdir, results, seeds.seeds, config.task.statistic) if seeds.several else results[0]
     finally:
         stop.restore()
         log.close()
@@ -774,7 +808,7 @@ class Meter:
         return example
 
     def count(self, phase, texts):
-        """Counts one step, in which an example is so many texts: of several choices, for several seeds."""
+        """Counts one step, in which an example is so many texts: several choices or orders, for several seeds."""
         predictions = predictions_per_sequence(self.config, phase.length)
         made = phase.batch_size * texts * phase.length
         self.tokens += made

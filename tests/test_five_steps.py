@@ -110,7 +110,7 @@ def make_config(module, variant, changes=()):
 def make_vocabulary():
     """Ids 0 to 4 are special; a third of the tokens continue a word."""
     special = np.arange(SIZE) < 5
-    return Vocabulary(SIZE, 0, 1, 2, 3, 4, special, np.arange(SIZE) % 3 != 0)
+    return Vocabulary(SIZE, 0, 1, 2, 3, 4, special, np.arange(SIZE) % 3 != 0, 3)
 
 
 def make_batch(number, rows):

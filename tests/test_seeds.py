@@ -38,20 +38,45 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_each_seed_is_the_run_that_it_would_be_alone(config, together, tmp_path):
+def test_seeds_that_do_not_fit_in_memory_run_alone_and_each_is_the_same(config, together, tmp_path, monkeypatch, capsys):
+    compile_step = seeds.Seeds.compile
+
+    def full(self, step):
+        if self.several:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
+        return compile_step(self, step)
+
+    monkeypatch.setattr(seeds.Seeds, "compile", full)
     config = config.copy_and_resolve_references()
-    config.seed = 4
-    train(config, tmp_path)
-    workdir = together[0] / "seed-4"
-    for mine, alone in zip(lines(workdir), lines(tmp_path), strict=True):
-        assert mine.keys() == alone.keys()
-        values = [[line[name] for name in alone if name != "split"] for line in (mine, alone)]
-        np.testing.assert_allclose(*values, rtol=1e-4)
-    mine, alone = runs.load_run(workdir), runs.load_run(tmp_path)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5), mine.params, alone.params)
-    assert mine.config.to_dict() == alone.config.to_dict() and mine.step == alone.step
-    # The same command, with that seed alone, finds the run finished.
+    config.update(dict(seed=4, seeds=2))
+    made = train(config, tmp_path)
+    assert "2 seeds do not fit in the devices' memory together: one by one" in capsys.readouterr().out
+    assert made == json.loads((tmp_path / "result.json").read_text())
+    assert made["loss"]["values"] == pytest.approx(together[1]["loss"]["values"][1:], rel=1e-4)
+    assert made["chance"] == together[1]["chance"] and made["seeds"] == [4, 5]
+    for name in ("seed-4", "seed-5"):
+        for mine, alone in zip(lines(together[0] / name), lines(tmp_path / name), strict=True):
+            assert mine.keys() == alone.keys()
+            values = [[line[name] for name in alone if name != "split"] for line in (mine, alone)]
+            np.testing.assert_allclose(*values, rtol=1e-4)
+        mine, alone = runs.load_run(together[0] / name), runs.load_run(tmp_path / name)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5), mine.params, alone.params)
+        assert mine.config.to_dict() == alone.config.to_dict() and mine.step == alone.step
+    # Asked for one by one, the same command finds the runs finished; so does one seed's in its folder.
+    config.seeds_together = False
+    assert train(config, tmp_path) == made
+    config.update(dict(seed=5, seeds=1, seeds_together=True))
+    workdir = together[0] / "seed-5"
     assert train(config, workdir) == json.loads((workdir / "result.json").read_text())
+
+
+def test_one_run_that_does_not_fit_in_memory_is_told_what_to_do(config, tmp_path, monkeypatch):
+    def full(self, step):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
+
+    monkeypatch.setattr(seeds.Seeds, "compile", full)
+    with pytest.raises(UserError, match="memory is full: set accumulate=2"):
+        train(config, tmp_path)
 
 
 def test_seeds_differ_and_the_result_holds_all_of_them(together):
@@ -85,10 +110,10 @@ def test_all_seeds_start_from_the_same_run_with_heads_of_their_own(config, toget
 
 
 def test_a_summary_is_arithmetic():
-    results = [dict(step=7, loss=loss, accuracy=accuracy) for loss, accuracy in
+    results = [dict(step=7, loss=loss, accuracy=accuracy, chance=0.25) for loss, accuracy in
                ((1.0, 0.5), (3.0, 0.25), (2.0, 0.75), (np.nan, 0.125))]  # fmt: skip
-    made = seeds.summary(results, range(4), "median", chance=0.25)
-    assert made["step"] == 7 and made["seeds"] == [0, 1, 2, 3] and made["failed"] == [1, 3]
+    made = seeds.summary(results, range(4), "median")
+    assert made["step"] == 7 and made["chance"] == 0.25 and made["seeds"] == [0, 1, 2, 3] and made["failed"] == [1, 3]
     accuracy, loss = made["accuracy"], made["loss"]
     assert (accuracy["mean"], accuracy["median"], accuracy["best"]) == (0.40625, 0.375, 0.75)
     assert accuracy["sd"] == pytest.approx(np.sqrt(np.var([0.5, 0.25, 0.75, 0.125]) * 4 / 3))

@@ -363,7 +363,7 @@ def test_every_kind_has_its_head(task):
 
 def test_a_tokenizer_without_separators_is_refused():
     store, _ = make_store(3)
-    with pytest.raises(UserError, match=r"'task' examples need \[PAD\], \[CLS\] and \[SEP\]"):
+    with pytest.raises(UserError, match=r"'task' examples need \[CLS\] and \[SEP\]"):
         batches.evaluation_batches(None, "task", store, VOCABULARY._replace(separator=None), 16, 2, 0)
 
 

@@ -30,7 +30,7 @@ DOCUMENTS = [document() for _ in range(300)]
 
 
 def config(root, corpus, **options):
-    tokenizer = dict(path="", kind="wordpiece", vocab_size=200, lowercase=True)
+    tokenizer = dict(path="", kind="wordpiece", vocab_size=200, lowercase=True, add=())
     block = dict(corpus=corpus, root=str(root), tokenizer=tokenizer, max_documents=0, heldout=0.1)
     return ConfigDict(block | options)
 
@@ -161,8 +161,9 @@ def test_other_choices_make_other_folders(corpus, tmp_path):
     base = config(tmp_path, corpus)
     other_tokenizer = dict(base.tokenizer, vocab_size=201)
     changed = [dict(heldout=0.2), dict(max_documents=250), dict(tokenizer=other_tokenizer)]
+    changed += [dict(tokenizer=dict(other_tokenizer, add=("[A]",)))]
     folders = [tokens.prepare(config(tmp_path, corpus, **change)) for change in [{}, *changed]]
-    assert len(set(folders)) == 4
+    assert len(set(folders)) == 5
     assert tokens.Store(folders[2], "train").passport["documents_read"] == 250
     # What only batches read does not prepare anew.
     assert tokens.prepare(config(tmp_path, corpus, passes=3, short=0.5)) == folders[0]
@@ -245,7 +246,7 @@ def test_byte_level_gives_documents_back(tmp_path):
     texts = typical + ODD_TEXTS
     path = tmp_path / "b.jsonl"
     path.write_text("".join(json.dumps(dict(text=text)) + "\n" for text in texts))
-    options = dict(path="", kind="byte_bpe", vocab_size=300, lowercase=False)
+    options = dict(path="", kind="byte_bpe", vocab_size=300, lowercase=False, add=())
     folder = tokens.prepare(config(tmp_path, f"text:{path}", tokenizer=options, heldout=0.0))
     store, tokenizer = tokens.Store(folder, "train"), tokenizers.load(f"{folder}/tokenizer.json")
     count = len(store.documents) - 1
@@ -264,7 +265,7 @@ def test_large_vocabularies_need_four_bytes(corpus, tmp_path):
     big["model"]["vocab"].update({f"unused{number}": number for number in range(200, size)})
     path = tmp_path / "big.json"
     path.write_text(json.dumps(big))
-    options = dict(path=str(path), kind="", vocab_size=size, lowercase=True)
+    options = dict(path=str(path), kind="", vocab_size=size, lowercase=True, add=())
     folder = tokens.prepare(config(tmp_path, corpus, tokenizer=options))
     store = tokens.Store(folder, "train")
     assert store.tokens.dtype == np.uint32
@@ -273,13 +274,13 @@ def test_large_vocabularies_need_four_bytes(corpus, tmp_path):
 
 @pytest.mark.parametrize("options, lines, message", [
     ({}, ["", " "], "(vocabulary of 200 is out of reach|leaves nothing to train on)"),
-    (dict(heldout=1.0, tokenizer=dict(path="TOKENIZER", kind="", vocab_size=200, lowercase=True)),
+    (dict(heldout=1.0, tokenizer=dict(path="TOKENIZER", kind="", vocab_size=200, lowercase=True, add=())),
      DOCUMENTS, "leaves nothing to train on: 300 documents"),
-    (dict(tokenizer=dict(path="TOKENIZER", kind="", vocab_size=30522, lowercase=True)),
+    (dict(tokenizer=dict(path="TOKENIZER", kind="", vocab_size=30522, lowercase=True, add=())),
      DOCUMENTS, "has 200 pieces, but the config's vocabulary has 30522"),
-    (dict(tokenizer=dict(path="none.json", kind="", vocab_size=200, lowercase=True)),
+    (dict(tokenizer=dict(path="none.json", kind="", vocab_size=200, lowercase=True, add=())),
      DOCUMENTS, "no tokenizer file none.json"),
-    (dict(tokenizer=dict(path="", kind="wordpiece", vocab_size=10**6, lowercase=True)),
+    (dict(tokenizer=dict(path="", kind="wordpiece", vocab_size=10**6, lowercase=True, add=())),
      DOCUMENTS, "out of reach"),
 ])
 def test_bad_input_is_refused_and_leaves_nothing(corpus, tmp_path, options, lines, message):

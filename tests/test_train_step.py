@@ -24,7 +24,7 @@ def parts():
     config = bert.get_config("tiny,smoke")
     config.model.dropout = config.model.attention_dropout = 0.0
     special = np.arange(SIZE) < 5
-    vocabulary = Vocabulary(SIZE, 0, 1, 2, 3, 4, special, ~special)
+    vocabulary = Vocabulary(SIZE, 0, 1, 2, 3, 4, special, ~special, 3)
     model = build_model(config)
     state = jax.jit(lambda: train.initial_state(config, model, vocabulary))()
     random = np.random.default_rng(0)

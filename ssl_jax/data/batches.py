@@ -11,7 +11,8 @@
     token_label int32 [B, L]  tasks of token labels: each word's class at its first token, -1 at all others
     documents  int32 [B, L]   windows with `borders` only: which of the row's documents, from 0
 
-Where an example of a task is several choices, C, `tokens`, `mask` and `segments` are [B, C, L].
+Where an example of a task is several choices, C, or a pair in both orders, C = 2, `tokens`, `mask` and `segments` are
+[B, C, L]. The last [SEP] is GPT-1's _classify_ where the tokenizer has that.
 
 Nothing is remembered between steps: after a restart the step alone says which examples come next.
 Neither does the order depend on how a batch is cut over devices, hosts or micro-batches. The global
@@ -71,10 +72,10 @@ def evaluation_batches(data, kind, store, vocabulary, length, batch_size, seed):
 
 def _check(kind, vocabulary):
     check_choice(kind, (*PAIRS, "windows", "task"), "kind of examples")
-    if kind != "windows" and None in (vocabulary.pad, vocabulary.start, vocabulary.separator):
+    if kind != "windows" and None in (vocabulary.start, vocabulary.separator):
         raise UserError(
-            f"{kind!r} examples need [PAD], [CLS] and [SEP], and this tokenizer does not have all of them; "
-            "'wordpiece' and 'unigram' tokenizers do"
+            f"{kind!r} examples need [CLS] and [SEP], and this tokenizer does not have both of them; "
+            "'wordpiece' and 'unigram' tokenizers do, to others data.tokenizer.add adds _start_ and _delimiter_"
         )
 
 
@@ -179,7 +180,7 @@ class PairEvaluation:
 def _blank(batches, batch, rows):
     """The batch with padding in these rows, bool [B]."""
     for name in batch.keys() - {"index"}:
-        batch[name][rows] = batches.vocabulary.pad if name == "tokens" else 0
+        batch[name][rows] = batches.vocabulary.filler if name == "tokens" else 0
     return batch
 
 
@@ -390,7 +391,7 @@ def _read(batches, window, index):
     position = window[:, None] * (batches.length - 1) + np.arange(batches.length)
     tokens, documents = batches.stream.read(position)
     mask = (position < len(batches.stream)) & (window < batches.windows)[:, None]
-    tokens[~mask] = batches.vocabulary.pad or 0
+    tokens[~mask] = batches.vocabulary.filler
     batch = dict(
         tokens=tokens,
         mask=mask,

@@ -6,10 +6,12 @@ import numpy as np
 def gather(tokens, spans, vocabulary, length):
     """Rows [CLS] A [SEP] B [SEP], or [CLS] A [SEP] where B is empty, then padding.
 
+    The last [SEP] is the vocabulary's `extract`, which in GPT-1's is another token.
+
     Args:
       tokens: of the split, [tokens].
       spans: int64 [B, 4]: A's start and end, B's start and end in `tokens`.
-      vocabulary: the tokenizer's, with pad, start and separator.
+      vocabulary: the tokenizer's, with start and separator.
       length: L; the spans leave room for the special tokens.
 
     Returns:
@@ -25,6 +27,7 @@ def gather(tokens, spans, vocabulary, length):
     source = np.where(in_b, b_start - first_separator - 1, a_start - 1) + column
     gathered = tokens[np.clip(source, 0, len(tokens) - 1)].astype(np.int32)
     gathered[:, 0] = vocabulary.start
-    gathered[(column == first_separator) | (column == last_separator)] = vocabulary.separator
-    gathered[~mask] = vocabulary.pad
+    gathered[column == first_separator] = vocabulary.separator
+    gathered[column == last_separator] = vocabulary.extract
+    gathered[~mask] = vocabulary.filler
     return dict(tokens=gathered, mask=mask, segments=(in_b & mask).astype(np.int32))

@@ -2,7 +2,7 @@
 
 A prepared folder is named by a hash of everything in the config that decides its bytes:
 
-    tokenizer.json            the tokenizer, trained on the training documents or copied
+    tokenizer.json            the tokenizer, trained on the training documents or copied, and what is added to it
     data.json                 the passport: source, hashes, counts
     train/, heldout/
         tokens.npy            token ids of all sentences, no special tokens; uint16, or uint32 if needed
@@ -97,8 +97,8 @@ def prepare(data, workers=None):
     prepares and the others wait.
 
     Args:
-      data: `corpus`, `root`, `tokenizer` (`path`, `kind`, `vocab_size`, `lowercase`), `max_documents`
-        and `heldout` are read.
+      data: `corpus`, `root`, `tokenizer` (`path`, `kind`, `vocab_size`, `lowercase`, `add`),
+        `max_documents` and `heldout` are read.
       workers: processes; default: one per core. A corpus of one part needs none.
 
     Returns:
@@ -133,14 +133,19 @@ def prepare(data, workers=None):
 
 def _tokenizer_identity(options):
     if not options.path:
-        return [options.kind, options.vocab_size, options.lowercase]
+        return [options.kind, options.vocab_size, options.lowercase, *options.add]
     tokenizer = tokenizers.load(options.path)
-    if tokenizer.get_vocab_size() != options.vocab_size:
+    there = tokenizer.get_vocab_size()
+    size = tokenizers.add_pieces(tokenizer, options.add).get_vocab_size()
+    if size != options.vocab_size:
+        more = f" and data.tokenizer.add puts {size - there} more to them" if size > there else ""
         raise UserError(
-            f"{options.path} has {tokenizer.get_vocab_size()} pieces, but the config's vocabulary has "
-            f"{options.vocab_size}; set --config.data.tokenizer.vocab_size={tokenizer.get_vocab_size()}"
+            f"{options.path} has {there} pieces{more}, but the config's vocabulary has "
+            f"{options.vocab_size}; set --config.data.tokenizer.vocab_size={size}"
         )
-    return tokenizers.identity(tokenizer) if os.path.isdir(options.path) else tokenizers.fingerprint(options.path)
+    if options.add or os.path.isdir(options.path):
+        return tokenizers.identity(tokenizer)
+    return tokenizers.fingerprint(options.path)
 
 
 def _prepare(data, corpus, folder, workers):
@@ -149,8 +154,8 @@ def _prepare(data, corpus, folder, workers):
         size = min(len(corpus), data.max_documents or len(corpus))
         tokenizer_path = work / "tokenizer.json"
         if not tokenizer_path.exists():
-            path = data.tokenizer.path
-            tokenizer = tokenizers.load(path) if path else train_on(corpus, data)
+            path, add = data.tokenizer.path, data.tokenizer.add
+            tokenizer = tokenizers.add_pieces(tokenizers.load(path), add) if path else train_on(corpus, data)
             (work / "parts").mkdir(parents=True, exist_ok=True)
             tokenizers.save(tokenizer, tokenizer_path)
         per_part = max(1, PART_BYTES * len(corpus) // max(1, corpus.bytes))
@@ -185,8 +190,8 @@ def _prepare(data, corpus, folder, workers):
 
 def train_on(corpus, data):
     """A tokenizer trained on the documents that are not held out, as a config's `data` block asks."""
-    kind, size, lowercase = data.tokenizer.kind, data.tokenizer.vocab_size, data.tokenizer.lowercase
-    return tokenizers.train_tokenizer(kind, _TrainingTexts(corpus, data), size, lowercase)
+    options, texts = data.tokenizer, _TrainingTexts(corpus, data)
+    return tokenizers.train_tokenizer(options.kind, texts, options.vocab_size, options.lowercase, options.add)
 
 
 class _TrainingTexts:

@@ -363,7 +363,7 @@ def _write_gpt3(folder):
 def random_run(config, tokenizer):
     """A run of ours that was never trained, all its parameters far from where training starts."""
     model, random = build_model(config), np.random.default_rng(0)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), dummy_batch())["params"]
+    shapes = jax.eval_shape(model.init, jax.random.key(0), dummy_batch(model.orders))["params"]
     params = jax.tree.map(lambda x: random.normal(0, 0.3, x.shape).astype(x.dtype), shapes)
     return Run(Path("random"), config, model, params, tokenizer, tokenizers.vocabulary(tokenizer))
 

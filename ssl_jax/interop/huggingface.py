@@ -145,7 +145,7 @@ def as_run(folder, config, tensors, rows, style, parallel):
 
 @functools.cache
 def _shapes(model):
-    return jax.eval_shape(model.init, jax.random.key(0), dummy_batch())["params"]
+    return jax.eval_shape(model.init, jax.random.key(0), dummy_batch(model.orders))["params"]
 
 
 def _open(folder, drop):
@@ -433,6 +433,8 @@ def _save(run, trunk, params, heads, family, folder):
     features, lstm, _ = run.model.reading
     if features or lstm:
         raise UserError(f"transformers' {name} has no task.features={features!r} and task.lstm={lstm} below its head")
+    if "classes" in heads and run.model.orders > 1:
+        raise UserError(f"transformers' {name} reads a pair in one order, this run in both (task.inputs=gpt1)")
     theirs = _their_config(run, trunk, heads, family, name)
     _check_same(trunk, theirs, pooled, family)
     fit = {leaf: x for leaf, x in params.items() if leaf.startswith("fit/")}

@@ -230,10 +230,10 @@ def write(tokenizer, folder, positions, segments=True):
 
     tokenizer.json says everything, and tokenizer_config.json names the class that takes it as it is; so whatever
     model type a config.json in the folder has, nothing is rebuilt. Where there are [CLS] and [SEP], they are put
-    around a text (`[CLS] A [SEP]`, `[CLS] A [SEP] B [SEP]`); else nothing is added. Also written: vocab.txt, or
-    vocab.json and merges.txt, where with tokenizer_config.json they say the same. (`BertTokenizer`, asked for by
-    name, takes words of more than 100 letters for unknown, ours of more than 200.) No spiece.model: SentencePiece's
-    normalisation is not ours, nor that of `transformers`.
+    around a text (`[CLS] A [SEP]`, `[CLS] A [SEP] B [SEP]`; the last one is the vocabulary's `extract`); else nothing
+    is added. Also written: vocab.txt, or vocab.json and merges.txt, where with tokenizer_config.json they say the same.
+    (`BertTokenizer`, asked for by name, takes words of more than 100 letters for unknown, ours of more than 200.) No
+    spiece.model: SentencePiece's normalisation is not ours, nor that of `transformers`.
 
     One difference is left: a '[SEP]' written in a text is text for us and the token for theirs, unless they are
     asked with `split_special_tokens=True`.
@@ -266,7 +266,7 @@ def write(tokenizer, folder, positions, segments=True):
         clean_up_tokenization_spaces=False,
     )
     files = {
-        "tokenizer.json": _complete(tokenizer, tokens, framed).to_str(pretty=True),
+        "tokenizer.json": _complete(tokenizer, tokens, known.extract if framed else None).to_str(pretty=True),
         "tokenizer_config.json": json.dumps(config, indent=2),
         "special_tokens_map.json": json.dumps(tokens, indent=2),
     }
@@ -291,8 +291,11 @@ def _normalization(description):
     return told
 
 
-def _complete(tokenizer, tokens, framed):
-    """A copy that knows the special tokens and where they go, and neither cuts nor fills."""
+def _complete(tokenizer, tokens, last):
+    """A copy that knows the special tokens and where they go, and neither cuts nor fills.
+
+    `last` is the id of what ends a text; None: nothing is put around it.
+    """
     copy = for_plain_text(tokenizers.Tokenizer.from_str(tokenizer.to_str()))
     # In the order of their ids: a new one would get the next.
     copy.add_special_tokens(sorted(set(tokens.values()), key=copy.token_to_id))
@@ -303,12 +306,12 @@ def _complete(tokenizer, tokens, framed):
             token["lstrip"] = True
     description["post_processor"] = None
     copy = tokenizers.Tokenizer.from_str(json.dumps(description))
-    if framed:
-        start, end = tokens["cls_token"], tokens["sep_token"]
+    if last is not None:
+        start, middle, end = tokens["cls_token"], tokens["sep_token"], copy.id_to_token(last)
         copy.post_processor = processors.TemplateProcessing(
             single=f"{start} $A {end}",
-            pair=f"{start} $A {end} $B:1 {end}:1",
-            special_tokens=[(token, copy.token_to_id(token)) for token in (start, end)],
+            pair=f"{start} $A {middle} $B:1 {end}:1",
+            special_tokens=[(token, copy.token_to_id(token)) for token in sorted({start, middle, end})],
         )
     return copy
 

@@ -37,6 +37,8 @@ class Model(nn.Module):
     classes: tuple[int, str, bool] = (0, "none", True)
     projection: tuple[str, int] = ("none", 0)  # kind and width of 'fit', see `heads.Projection`
     dropout: float = 0.0  # before a task's classes
+    # Rows of an example, one after the other, whose pooled vectors are added up before 'classes' (GPT-1, section 3.3).
+    orders: int = 1
     reading: tuple[str, int, int] = ("", 0, 0)  # what the heads of tasks read, see `heads.Features`
 
     def setup(self):
@@ -86,7 +88,8 @@ class Model(nn.Module):
           cache: see `Transformer`.
 
         Returns:
-          The trunk's dict and, by head, `pooled` [B, H] (or [B, F], see `heads.Pooler`), `pair_logits` [B, 2], `class_logits` [B, C], `choice_logit` [B],
+          The trunk's dict and, by head, `pooled` [B, H] (or [B, F], see `heads.Pooler`), `pair_logits` [B, 2],
+          `class_logits` [B / orders, C], `choice_logit` [B],
           `token_class_logits` [B, S, C], `span_logits` [B, S, 2] (first, last), `mlm_logits`, `clm_logits` and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
           `replaced_logit` [B, S], `token_logits` [B, S, V] (masked or causal), `fitted` [L + 1, B, S, T], the embeddings
           and all layers' states at a teacher's width. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]
@@ -114,7 +117,10 @@ class Model(nn.Module):
         if "pair" in self.heads:
             out["pair_logits"] = self.pair(out["pooled"])
         if "classes" in self.heads:
-            out["class_logits"] = self.classifier(out["pooled"])
+            pooled = out["pooled"]
+            if self.orders > 1:
+                pooled = pooled.reshape(-1, self.orders, pooled.shape[-1]).sum(1)
+            out["class_logits"] = self.classifier(pooled)
         if "choice" in self.heads:
             out["choice_logit"] = self.choice(out["pooled"])[:, 0]
         if "token_classes" in self.heads:
@@ -160,9 +166,9 @@ def at_positions(x, batch):
     return jnp.einsum("bps,bsh->bph", rows, x)
 
 
-def dummy_batch():
-    """The smallest batch that a model can be initialised with."""
-    rows = {name: jnp.zeros((1, 1), jnp.int32) for name in ("tokens", "mask", "segments")}
+def dummy_batch(orders=1):
+    """The smallest batch that a model with so many rows to an example can be initialised with."""
+    rows = {name: jnp.zeros((orders, 1), jnp.int32) for name in ("tokens", "mask", "segments")}
     rows |= {"span": jnp.zeros((1, 2), jnp.int32), "token_label": jnp.zeros((1, 1), jnp.int32)}
     return rows | {name: jnp.zeros(1, jnp.int32) for name in ("pair", "index", "label")}
 
@@ -170,7 +176,8 @@ def dummy_batch():
 def flatten_choices(batch):
     """The batch of the trunk: examples of C choices, [B, C, S], as C rows each, one after the other, [B * C, S].
 
-    What an example has once, [B], stays as it is; so does a batch without choices.
+    A pair in both orders is two rows as well. What an example has once, [B], stays as it is; so does a batch of one row
+    an example.
     """
     if batch["tokens"].ndim == 2:
         return batch
@@ -208,11 +215,12 @@ def build_model(config):
     generator = build_generator(config.generator, trunk, losses)
     if own_language and generator is not None:
         raise UserError("losses.soft_targets and soft_predictions read the trunk's own logits: set generator.kind=none")
-    classes, dropout = (0, "none", True), 0.0
+    classes, dropout, orders = (0, "none", True), 0.0, 1
     if needed & {"classes", "choice", "token_classes"}:
         classes = (config.task.classes, config.task.activation, config.task.bias)
         dropout = trunk.dropout if config.task.dropout < 0 else config.task.dropout
         check_choice(classes[1], ACTIVATIONS, "task.activation")
+        orders = config.task.orders
     reading = ("", 0, 0)
     if needed & {"classes", "choice", "token_classes", "span"}:
         reading = (config.task.features, config.task.lstm, config.task.lstm_size)
@@ -223,7 +231,7 @@ def build_model(config):
     if "fit" in needed:
         projection = (config.teacher.projection, config.teacher.hidden_size)
         check_choice(projection[0], ("two", "one", "each", "none"), "teacher.projection")
-    return Model(trunk, tuple(sorted(needed)), generator, classes, projection, dropout, reading)
+    return Model(trunk, tuple(sorted(needed)), generator, classes, projection, dropout, orders, reading)
 
 
 def build_generator(config, trunk, losses):

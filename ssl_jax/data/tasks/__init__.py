@@ -33,15 +33,22 @@ from ssl_jax.data.tasks.examples import KINDS, Choice, Example, Question, Read, 
 from ssl_jax.data.tasks.stores import ChoiceStore, SpanStore, TaskStore, WordStore
 from ssl_jax.errors import UserError, check_choice
 
-__all__ = ["KINDS", "LOSSES", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read", "SpanStore", "Task",
-           "TaskStore", "WordStore", "Words", "open_stores", "read", "read_articles", "read_examples", "report",
-           "resolve", "write_examples"]  # fmt: skip
+__all__ = ["INPUTS", "KINDS", "LOSSES", "SIMILARITY", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read",
+           "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_stores", "orders", "read", "read_articles",
+           "read_examples", "report", "resolve", "write_examples"]  # fmt: skip
 
 # kind -> the loss that trains it.
 LOSSES = {
     "classification": "classify", "regression": "regress", "choices": "choose", "spans": "span",
     "token_labels": "classify_tokens",
 }  # fmt: skip
+
+# How texts are put together, `task.inputs`: 'bert' [CLS] A [SEP] B [SEP]; 'gpt1' as GPT-1's section 3.3, pairs of
+# SIMILARITY in both orders and questions with their contexts; 'doubled' as 'bert', each pair of the training examples
+# a second time in the other order (`double_unordered` in ELECTRA's release).
+INPUTS = ("bert", "gpt1", "doubled")
+# Whose two texts have no order.
+SIMILARITY = {"mrpc", "stsb", "qqp"}
 
 
 class Task(NamedTuple):
@@ -94,20 +101,27 @@ def read(config):
     """Reads the task that a config's `task` block asks for.
 
     Args:
-      config: of `task`, `name`, `folder` and `augmented` are read; of `data`, what the task asks for.
+      config: of `task`, `name`, `folder`, `augmented` and `inputs` are read; of `data`, what the task asks for.
 
     Raises:
-      UserError: unknown task; a file is missing; a line is malformed (naming file, line and reason); a split has
-        no examples, or all of them one label; there are augmented examples of another kind than classification.
+      UserError: unknown task or inputs; a file is missing; a line is malformed (naming file, line and reason); a split
+        has no examples, or all of them one label; there are augmented examples of another kind than classification;
+        there are no pairs to double.
     """
     options = config.task
     check_choice(options.name, TASKS, "task.name")
+    check_choice(options.inputs, INPUTS, "task.inputs")
     row = TASKS[options.name]
     task = row.read(config)
     if options.augmented:
         if row.kind != "classification":
             raise UserError(f"task.augmented is for classification, and task {options.name!r} is {row.kind}")
         task.splits["train"] = read_examples(options.augmented, task.labels)
+    if options.inputs == "doubled":
+        pairs = [one for one in task.splits["train"] if isinstance(one, Example) and one.text2 is not None]
+        if not pairs:
+            raise UserError(f"task.inputs=doubled swaps the texts of pairs, and task {options.name!r} has none")
+        task.splits["train"] += [one._replace(text=one.text2, text2=one.text) for one in pairs]
     for split, examples in task.splits.items():
         if not examples:
             raise UserError(
@@ -119,8 +133,13 @@ def read(config):
     return task
 
 
+def orders(config):
+    """How many orders a config's task shows an example's texts in: 2, pairs of SIMILARITY as GPT-1 reads them, or 1."""
+    return 2 if config.task.inputs == "gpt1" and config.task.name in SIMILARITY else 1
+
+
 def resolve(config):
-    """The config with what only the task's examples tell: `task.classes`, of a regression 1, `task.labels`, `steps`
+    """The config with what only the task tells: `task.classes`, of a regression 1, `task.labels`, `task.orders`, `steps`
     where `task.epochs` is given, and, where held-out examples are decided, an evaluation after the last step of each
     split besides them and those trained on, by its name. An epoch of spans is as many rows as there are questions, not
     windows (run_squad.py).
@@ -136,7 +155,7 @@ def resolve(config):
     task = read(config)
     config = config.copy_and_resolve_references()
     classes = 1 if TASKS[config.task.name].kind == "regression" else len(task.labels)
-    config.task.update(classes=classes, labels=task.labels)
+    config.task.update(classes=classes, labels=task.labels, orders=orders(config))
     if config.task.epochs > 0:
         config.steps = max(1, round(config.task.epochs * len(task.splits["train"]) / config.batch_size))
     if any(options.module == "task" for options in config.evals.values()):
@@ -192,9 +211,9 @@ def open_stores(config, tokenizer):
     """The splits of a config's task in tokens: 'train', 'heldout', ... -> the store of its kind. Errors: see `read`."""
     task, options, kind = read(config), config.task, TASKS[config.task.name].kind
     make = {
-        "classification": TaskStore,
-        "regression": functools.partial(TaskStore, label_dtype=np.float32),
-        "choices": functools.partial(ChoiceStore, choices=len(task.labels)),
+        "classification": functools.partial(TaskStore, orders=orders(config)),
+        "regression": functools.partial(TaskStore, label_dtype=np.float32, orders=orders(config)),
+        "choices": functools.partial(ChoiceStore, choices=len(task.labels), inputs=options.inputs),
         "spans": functools.partial(SpanStore, stride=options.stride, max_question=options.max_question),
         "token_labels": WordStore,
     }[kind]

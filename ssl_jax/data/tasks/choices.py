@@ -1,7 +1,8 @@
 """Sets of choices: COPA's are in superglue.py.
 
 What is asked stands with each choice, not with the context: a context that is too long loses its end, and must not lose
-the question (ALBERT's race_utils.py does the same; GPT-1, section 3.3, puts the question after the context).
+the question (ALBERT's race_utils.py does the same). GPT-1, section 3.3, puts the question after the context, whose
+beginning is then what is lost: for that it is told beside the answers alone, too.
 """
 
 import pathlib
@@ -19,7 +20,8 @@ def _swag(record, where, labels):
     text, start, *endings = (files.column(record, name, where)
                              for name in ("sent1", "sent2", *(f"ending{label}" for label in labels)))  # fmt: skip
     label = files.number_of(record["label"], labels, where) if "label" in record else -1
-    yield Choice(text, tuple(f"{start} {ending}".strip() for ending in endings), label)
+    choices = tuple(f"{start} {ending}".strip() for ending in endings)
+    yield Choice(text, choices, label, question=start, answers=tuple(endings))
 
 
 def _swag_lines(path, split):
@@ -38,7 +40,10 @@ def _race_lines(path, split):
 
 
 def _race(record, where, labels):
-    """The passage, and each question with each answer in the place of its blank, or after it."""
+    """The passage, and each question with each answer in the place of its blank, or after it.
+
+    Of the question alone the blank stays.
+    """
     passage = files.value(record, "article", str, where)
     keys = ("questions", "options", "answers")
     questions, options, answers = (files.value(record, key, list, where) for key in keys)
@@ -51,7 +56,8 @@ def _race(record, where, labels):
             raise UserError(f"{here}: {len(choices)} options, and there should be {len(labels)}")
         blank = "_" in question
         texts = tuple(question.replace("_", one) if blank else f"{question} {one}" for one in choices)
-        yield Choice(passage, texts, files.number_of(answer, labels, here), f"{record.get(id_key, where)}/{number}")
+        label, id = files.number_of(answer, labels, here), f"{record.get(id_key, where)}/{number}"
+        yield Choice(passage, texts, label, id, question, tuple(choices))
 
 
 STORY = tuple(f"InputSentence{number}" for number in range(1, 5))

@@ -13,12 +13,18 @@ class Example(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A text, what may follow it, and the number of what does."""
+    """A text, what may follow it, and the number of what does.
+
+    Where something is asked on the text, `choices` are the answers with the `question`, each behind it or in its blank,
+    and `answers` the same alone. A row has the one or the other, see `stores.ChoiceRows`.
+    """
 
     text: str
     choices: tuple[str, ...]
     label: int
     id: str = ""
+    question: str = ""
+    answers: tuple[str, ...] = ()
 
 
 class Question(NamedTuple):

@@ -4,7 +4,8 @@
 dict of arrays (batches.py names them); `rows.cut` says how many lost tokens for want of room.
 
 GPT-1 (section 3.3) puts a start token before a text, a delimiter between two and an extract token at the end, whose
-vector is read. [CLS] and both [SEP] are these three: a causal trunk reads the last real token, which is the last [SEP].
+vector is read. [CLS] and both [SEP] are these three, in its own tokenizer _start_, _delimiter_ and _classify_: a causal
+trunk reads the last real token.
 """
 
 import dataclasses
@@ -91,12 +92,14 @@ class TaskStore(_Labelled):
         edges[2 n + 2], its second text, empty where there is none.
       labels: int32 [N], of a regression float32.
       ids: what the set calls each example.
+      orders: 2 where a pair is shown in both orders, else 1.
     """
 
     arrays = ("tokens", "edges", "labels")
 
-    def __init__(self, examples, tokenizer, label_dtype=np.int32):
+    def __init__(self, examples, tokenizer, label_dtype=np.int32, orders=1):
         """Tokenises a list of Examples."""
+        self.orders = orders
         self.tokens, self.edges = encode([text or "" for example in examples for text in example[:2]], tokenizer)
         self.labels = np.array([example.label for example in examples], label_dtype)
         self.ids = [example.id for example in examples]
@@ -110,7 +113,11 @@ class TaskStore(_Labelled):
 
 class TextRows(_Rows):
     """[CLS] text [SEP], cut at its end; or [CLS] text [SEP] second text [SEP], where tokens are taken one by one
-    from the end of the longer text (BERT's run_classifier.py)."""
+    from the end of the longer text (BERT's run_classifier.py).
+
+    With two orders a row of that and, of the same tokens, one of the second text before the first (GPT-1, section 3.3,
+    similarity): [B, 2, L].
+    """
 
     @functools.cached_property
     def cut(self):
@@ -123,7 +130,18 @@ class TextRows(_Rows):
         edges = self.store.edges
         first, second, end = (edges[2 * numbers + place] for place in range(3))
         spans = _cut_pairs(first, second, second, end, self.length)
-        return gather(self.store.tokens, spans, self.vocabulary, self.length) | {"label": self.store.labels[numbers]}
+        if self.store.orders == 1:
+            made = gather(self.store.tokens, spans, self.vocabulary, self.length)
+        else:
+            both = np.stack([spans, spans[:, [2, 3, 0, 1]]], axis=1)
+            made = _gather_several(self.store.tokens, both, self.vocabulary, self.length)
+        return made | {"label": self.store.labels[numbers]}
+
+
+def _gather_several(tokens, spans, vocabulary, length):
+    """As `gather`, of several rows for each example: spans [B, C, 4], arrays [B, C, L]."""
+    made = gather(tokens, spans.reshape(-1, 4), vocabulary, length)
+    return {name: x.reshape(*spans.shape[:2], length) for name, x in made.items()}
 
 
 def _room(second_length, length):
@@ -138,6 +156,18 @@ def _cut_pairs(first, first_end, second, second_end, length):
     return np.stack([first, first_end - first_cut, second, second_end - second_cut], axis=1)
 
 
+def _cut_contexts(context, context_end, answer, answer_end, length):
+    """Spans [N, 4] for `gather`, in which a context loses its beginning: at its end is what is asked.
+
+    An answer of more than half of the room loses its end, as far as both together are too long: in GPT-1's released
+    code (train.py) half is a field's share.
+    """
+    sizes, room = (context_end - context, answer_end - answer), length - 3
+    answer_size = np.minimum(sizes[1], np.maximum(room // 2, room - sizes[0]))
+    context_size = np.minimum(sizes[0], room - answer_size)
+    return np.stack([context_end - context_size, context_end, answer, answer + answer_size], axis=1)
+
+
 class ChoiceStore(_Labelled):
     """One split of choices in tokens.
 
@@ -145,14 +175,15 @@ class ChoiceStore(_Labelled):
       tokens: as TaskStore's.
       edges: int64 [N (C + 1) + 1]: of each example its text and its C choices, one after the other.
       labels: int32 [N].
+      inputs: 'bert': the question is a part of the choices; 'gpt1': it is the end of the text.
     """
 
     arrays = ("tokens", "edges", "labels")
 
-    def __init__(self, examples, tokenizer, choices):
+    def __init__(self, examples, tokenizer, choices, inputs="bert"):
         """Tokenises a list of Choices, each with so many."""
-        self.choices = choices
-        texts = [text for example in examples for text in (example.text, *example.choices)]
+        self.choices, self.inputs = choices, inputs
+        texts = [text for example in examples for text in _context_and_choices(example, inputs)]
         self.tokens, self.edges = encode(texts, tokenizer)
         self.labels = np.array([example.label for example in examples], np.int32)
 
@@ -163,8 +194,18 @@ class ChoiceStore(_Labelled):
         return ChoiceRows(self, vocabulary, length)
 
 
+def _context_and_choices(example, inputs):
+    if inputs != "gpt1" or not example.question:
+        return example.text, *example.choices
+    return f"{example.text} {example.question}", *example.answers
+
+
 class ChoiceRows(_Rows):
-    """[CLS] text [SEP] choice [SEP] for each choice (BERT, section 4.4), cut as pairs are: [B, C, L]."""
+    """[CLS] text [SEP] choice [SEP] for each choice: [B, C, L].
+
+    With 'bert' inputs a question stands with each answer (BERT, section 4.4), and rows are cut as pairs are. With
+    'gpt1' it stands behind the text (GPT-1, section 3.3), which loses its beginning where there is no room for both.
+    """
 
     @functools.cached_property
     def cut(self):
@@ -180,9 +221,10 @@ class ChoiceRows(_Rows):
         return edges[text], edges[text + 1], edges[choice], edges[choice + 1]
 
     def __call__(self, numbers):
-        spans = _cut_pairs(*(x.reshape(-1) for x in self._edges(numbers)), self.length)
-        made = gather(self.store.tokens, spans, self.vocabulary, self.length)
-        made = {name: x.reshape(len(numbers), -1, self.length) for name, x in made.items()}
+        cut = _cut_contexts if self.store.inputs == "gpt1" else _cut_pairs
+        spans = cut(*(x.reshape(-1) for x in self._edges(numbers)), self.length)
+        spans = spans.reshape(len(numbers), -1, 4)
+        made = _gather_several(self.store.tokens, spans, self.vocabulary, self.length)
         return made | {"label": self.store.labels[numbers]}
 
 
@@ -277,7 +319,7 @@ class SpanRows(_Rows):
         first = store.context_edges[store.context[question]] + start
         read = _at(store.contexts, first[:, None] + place)
         last = (size + 2 + end - start)[:, None]
-        tokens = np.where(in_question, asked, np.where(in_context, read, self.vocabulary.pad)).astype(np.int32)
+        tokens = np.where(in_question, asked, np.where(in_context, read, self.vocabulary.filler)).astype(np.int32)
         tokens[(column == size[:, None] + 1) | (column == last)] = self.vocabulary.separator
         tokens[:, 0] = self.vocabulary.start
         mask = column <= last
