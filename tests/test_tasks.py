@@ -320,8 +320,7 @@ def test_a_words_first_token_has_its_label():
     short = batches.TaskEvaluation(store, VOCABULARY, 5, 2)
     assert short(0)["token_label"][0].tolist() == [-1, 1, -1, 0, -1] and short.examples.cut == 1
     assert list(tasks.report({"train": store}, VOCABULARY, {8, 5})) == [
-        "train: 1 of 2 examples are cut to the length of 5",
-        "train: 1 labels are of words that the tokenizer makes no token of",
+        "train: 2 examples, 1 cut to the length of 5, 1 labels of words that the tokenizer makes no token of",
     ]
 
 

@@ -221,11 +221,15 @@ def open_stores(config, tokenizer):
 
 
 def report(stores, vocabulary, lengths):
-    """Yields lines that say what of a task's splits does not fit into rows of these lengths."""
+    """Yields a line for each of a task's splits: its examples, and how many of them do not fit into rows of these lengths."""
     for split, store in stores.items():
+        told = [f"{split}: {len(store):,} examples"]
         for length in sorted(lengths):
             rows = store.rows(vocabulary, length)
+            if len(rows) != len(store):
+                told.append(f"{len(rows):,} windows of {length} tokens")
             if rows.cut:
-                yield f"{split}: {rows.cut:,} of {len(store):,} examples are cut to the length of {length}"
+                told.append(f"{rows.cut:,} cut to the length of {length}")
         if getattr(store, "lost", 0):
-            yield f"{split}: {store.lost:,} labels are of words that the tokenizer makes no token of"
+            told.append(f"{store.lost:,} labels of words that the tokenizer makes no token of")
+        yield ", ".join(told)
