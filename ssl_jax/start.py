@@ -9,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.models.transformer import group_of
+from ssl_jax.models.model import GENERATOR_HEADS
+from ssl_jax.models.transformer import TRAINED, group_of
 from ssl_jax.optimizers import path_name
 from ssl_jax.runs import is_converted, is_there, read_config, tokenizer_path
 
 # The keys of a config that list names; they decide nothing where there is no `init_from`.
 LISTS = ("init_drop", "init_anew", "init_rename", "init_grow")
-# The heads that are as wide as ELECTRA's generator, where a model has one.
-GENERATOR_HEADS = ("mlm", "baseline")
 # What each entry of `init_grow` lets have more rows than the source's.
 GROWING = {
     "positions": ("embeddings/position", "generator_embeddings/position"),
@@ -25,14 +24,10 @@ GROWING = {
         "mlm/bias", "generator_mlm/bias", "restored/bias", "copied/tokens/bias",
     ),
 }  # fmt: skip
-# Fields of a trunk that its parameters show, and those that only training reads: all others decide what it computes.
+# Fields of a trunk that its parameters show.
 SHOWN = {
     "vocab_size", "layers", "hidden_size", "heads", "head_size", "ffn_size", "embedding_size", "positions", "segments",
     "embedding_norm", "final_norm",
-}  # fmt: skip
-TRAINED = {
-    "dropout", "attention_dropout", "dropped_embeddings", "dtype", "scan", "remat", "initializer", "initializer_range",
-    "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours",
 }  # fmt: skip
 
 

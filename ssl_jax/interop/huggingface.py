@@ -24,14 +24,12 @@ from ssl_jax.data.files import new_folder
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.interop import names, tokenizer_files, weights
 from ssl_jax.interop.families import FAMILIES, activations
-from ssl_jax.models.model import Model, build_model, dummy_batch
-from ssl_jax.models.transformer import TransformerConfig
+from ssl_jax.models.model import GENERATOR, build_model, dummy_batch, Model
+from ssl_jax.models.transformer import TRAINED, TransformerConfig
 from ssl_jax.parallel import Replicated
 from ssl_jax.runs import Run
 
 HALVES = ("discriminator", "generator")
-# What of an ELECTRA's parameters is its generator's alone.
-GENERATOR = ("generator_embeddings", "generator_encoder", "mlm", "baseline")
 # TinyBERT's projection is in a file of its own, for no class of theirs has a place for it.
 FIT_FILE = "fit_dense.safetensors"
 
@@ -57,11 +55,6 @@ HEAD_OF = {"classifier": "classes"} | {
     head: head for head in ("mlm", "clm", "pair", "choice", "token_classes", "span", "replaced", "restored", "copied",
                             "baseline", "fit")
 }  # fmt: skip
-
-# How a trunk is trained or run, as against what it computes.
-TRAINING = ("dropout", "attention_dropout", "dropped_embeddings", "predict_positions", "initializer",
-            "initializer_range", "embedding_range", "position_range", "residual_scale", "projection_initializer",
-            "neighbours", "dtype", "scan", "remat")  # fmt: skip
 
 
 def is_folder(path):
@@ -347,7 +340,7 @@ def join_configs(discriminator, generator):
 
 def _differing(ours, theirs):
     """'layers 3 and 4, ...': the fields in which what two trunks compute differs."""
-    fields = [field.name for field in dataclasses.fields(TransformerConfig) if field.name not in TRAINING]
+    fields = [field.name for field in dataclasses.fields(TransformerConfig) if field.name not in TRAINED | {"predict_positions"}]
     pairs = [(name, getattr(ours, name), getattr(theirs, name)) for name in fields]
     return ", ".join(f"{name} {mine} and {yours}" for name, mine, yours in pairs if mine != yours)
 

@@ -15,6 +15,9 @@ from ssl_jax.models.transformer import ACTIVATIONS, Embeddings, Transformer, Tra
 # All heads there are. 'tokens' is 'mlm' or 'clm' at all positions, 'fit' a student's projection to its teacher's width.
 HEADS = ("mlm", "clm", "pair", "classes", "choice", "token_classes", "span", "replaced", "restored", "copied", "baseline",
          "tokens", "fit")  # fmt: skip
+# What of a model's parameters is its generator's: the heads are as wide as that is.
+GENERATOR_HEADS = ("mlm", "baseline")
+GENERATOR = ("generator_embeddings", "generator_encoder", *GENERATOR_HEADS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -179,6 +179,13 @@ class TransformerConfig:
         return self.share_groups if part in SHARED[self.share] else self.layers
 
 
+# Fields that only training reads: all others decide what a trunk computes.
+TRAINED = {
+    "dropout", "attention_dropout", "dropped_embeddings", "dtype", "scan", "remat", "initializer", "initializer_range",
+    "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours",
+}  # fmt: skip
+
+
 class Dropout(nn.Module):
     """Inverted dropout that draws 16 random bits an element instead of 32.
 
