@@ -9,10 +9,11 @@
 A variant is a suite of SUITES, or names of tasks (TASKS in ssl_jax/fewshot/tasks) with commas between them, each with a
 protocol after a colon, or with all of its protocols. Several runs, of several sizes, are one figure.
 
-`gpt2` is Table 3 and sections 3.2 to 3.8 of GPT-2's paper (Radford et al. 2019), nothing shown but where the paper does:
-translation and questions have examples in their context. `gpt3` is what GPT-3's paper (Brown et al. 2020) evaluates
-zero-, one- and few-shot; few is as many as fit the run's positions, which in the paper's 2,048 are 10 to 100, where
-the paper takes a K of each task's own (its appendix G). `demo` needs no files.
+`gpt2` is Table 3 and sections 3.2 to 3.6 of GPT-2's paper (Radford et al. 2019), without examples; `gpt2_shown` has those
+of sections 3.7 and 3.8, translation and questions, with as many as fit. `gpt3` is what GPT-3's paper (Brown et al. 2020)
+evaluates with one and few examples; few is as many as fit the run's positions, which in the paper's 2,048 are 10 to 100,
+where the paper takes a K of each task's own (its appendix G). `gpt3_zero` is the same without any, LAMBADA and translation
+in the form that they have there. `demo` needs no files.
 """
 
 from ml_collections import ConfigDict
@@ -20,15 +21,23 @@ from ml_collections import ConfigDict
 from ssl_jax.fewshot.tasks import TASKS
 
 
-def of(*papers):
-    """All TASK:PROTOCOL whose protocol is one of a paper's."""
-    return tuple(f"{task}:{name}" for task, row in TASKS.items() for name in row.protocols if name.startswith(papers))
+def of(*names, without=()):
+    """TASK:PROTOCOL of all tasks, less `without`, for the first of the protocols that each has."""
+    chosen = {task: next((name for name in names if name in row.protocols), None) for task, row in TASKS.items()}
+    return tuple(f"{task}:{name}" for task, name in chosen.items() if name and task not in without)
 
 
+TRANSLATION = ("en_fr", "fr_en", "en_de", "de_en", "en_ro", "ro_en")
 # suite -> tasks, shots.
 SUITES = {
-    "gpt2": (of("gpt2"), (0,)),
-    "gpt3": (of("gpt3"), (0, 1, -1)),
+    "gpt2": (
+        ("lambada:gpt2_last_token", "lambada:gpt2_stop_words", "winograd:full", "cnn_dailymail:gpt2_no_hint")
+        + of("gpt2", without=("naturalqs", *TRANSLATION)),
+        (0,),
+    ),
+    "gpt2_shown": (("naturalqs:gpt2", "en_fr:gpt2", "fr_en:gpt2"), (-1,)),
+    "gpt3": (of("gpt3"), (1, -1)),
+    "gpt3_zero": (("lambada:last_word",) + of("gpt3_zero_shot", "gpt3", without=("lambada",)), (0,)),
     "demo": (("topic:unconditional", "title:title"), (0, 1, 2, 4, -1)),
 }
 

@@ -195,6 +195,17 @@ def test_what_is_shown_is_what_was_asked(evaluated):
         assert any(prompt == json.loads(line)["prompt"] for title, prompt in shown if title.startswith("title (title)"))
 
 
+@pytest.mark.parametrize("name", fewshot.SUITES)
+def test_suites_name_tasks_and_protocols_that_there_are(name):
+    config = fewshot.get_config(name)
+    pairs = suite.chosen(config)
+    assert len(set(pairs)) == len(pairs) == len(config.tasks)
+    if name == "gpt2":  # the columns of Table 3
+        assert {task for task, _ in pairs} >= {
+            "lambada", "cbt_cn", "cbt_ne", "wikitext2", "wikitext103", "ptb", "1bw", "enwik8", "text8",
+        }  # fmt: skip
+
+
 REFUSED = {
     "no-run": (dict(runs=()), "runs is empty"),
     "task": (dict(tasks=("titel",)), "'titel'.*did you mean 'title'"),
