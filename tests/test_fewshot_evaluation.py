@@ -181,7 +181,8 @@ def test_an_evaluation_leaves_rows_answers_and_figures(evaluated):
     assert [float(row["value"]) for row in table] == [row["value"] for row in rows]
     assert all((folder / name).stat().st_size > 10_000 for name in ("shots.png", "parameters.png"))
     for row in rows:
-        name = f"{row['run'].rsplit('/')[-1]}-title-{row['protocol']}-{row['shots']}-{row['seed']}.jsonl"
+        where = row["run"].strip("/").replace("/", "_")
+        name = f"{where}-title-{row['protocol']}-{row['shots']}-{row['seed']}.jsonl"
         lines = [json.loads(line) for line in (folder / "answers" / name).read_text().splitlines()]
         assert np.mean([line["prediction"] == line["gold"] for line in lines]) == row["value"]
         assert row["overlap"] is None and row["chance"] == 0.25  # weights from elsewhere: whose text is not known
@@ -191,7 +192,8 @@ def test_what_is_shown_is_what_was_asked(evaluated):
     config, folder, _, _ = evaluated
     shown = {(title, prompt) for title, prompt, _ in suite.prompts(config, 1)}
     for shots in (0, -1):
-        (line, *_) = (folder / "answers" / f"gpt2-title-title-{shots}-0.jsonl").read_text().splitlines()
+        where = config.runs[0].strip("/").replace("/", "_")
+        (line, *_) = (folder / "answers" / f"{where}-title-title-{shots}-0.jsonl").read_text().splitlines()
         assert any(prompt == json.loads(line)["prompt"] for title, prompt in shown if title.startswith("title (title)"))
 
 

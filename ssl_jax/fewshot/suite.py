@@ -1,6 +1,7 @@
 """An evaluation from its config: runs x tasks x protocols x shots x draws, its files and its figures."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -111,7 +112,8 @@ def evaluate(config, workdir, say=print):
         for task, name in pairs:
             protocol = TASKS[task].protocols[name]
             models.scorer(run) if protocol.kind in ("choices", "cloze") else models.require_causal(run)
-    (workdir / "answers").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(workdir / "answers", ignore_errors=True)
+    (workdir / "answers").mkdir(parents=True)
     rows = [row for run in loaded for row in _evaluate_run(config, run, pairs, workdir / "answers", say)]
     logs.write_json(
         workdir / "results.json", {"config": json.loads(config.to_json()), **logs.provenance(), "rows": rows}
@@ -125,44 +127,50 @@ def evaluate(config, workdir, say=print):
 
 
 def _evaluate_run(config, run, pairs, folder, say):
-    parameters = sum(x.size for x in jax.tree.leaves(run.params))
-    read = {}
+    """Yields a row for each metric of everything that one run is asked."""
+    parameters, read = sum(x.size for x in jax.tree.leaves(run.params)), {}
     for task, name in pairs:
         protocol = TASKS[task].protocols[name]
         if task not in read:
             read[task] = TASKS[task].read(source(config, task, run.config.data))
-        splits = read[task]
-        overlaps = _overlaps(config, run, [protocol.item(record) for record in splits["test"][: config.limit or None]])
-        for shots in _shots(config, protocol):
-            # Without examples there is nothing to draw.
-            for seed in range(config.seed, config.seed + (config.seeds if shots else 1)):
-                options = dict(shots=shots, seed=seed, limit=config.limit, too_long=config.too_long)
-                asked = evaluation.compose(run, protocol, splits, **options)
-                if not asked:
-                    raise UserError(f"no item of {task} fits the {run.model.config.positions} positions of {run.workdir}")
-                answered = evaluation.answer(
-                    run, protocol, asked, batch_size=config.batch_size, window=config.window, stride=config.stride,
-                    seed=seed,
-                )  # fmt: skip
-                file = f"{Path(run.workdir).name}-{task}-{name}-{shots}-{seed}.jsonl"
-                _write_answers(folder / file, asked, answered)
-                shown = float(np.mean([one.shown for one in asked]))
-                values, share, clean = evaluation.measure(protocol, answered), None, {}
-                if overlaps is not None:
-                    dirty = np.array([overlaps[solved(item)] for item in answered.items])
-                    share, clean = float(dirty.mean()), evaluation.measure(protocol, answered, ~dirty)
-                told = "  ".join(f"{metric} {value:.4g}" for metric, value in values.items())
-                left = min(len(splits["test"]), config.limit or len(splits["test"])) - len(asked)
-                count = f"{len(asked)} items" + f", {left} too long" * bool(left)
-                said = f"{run.workdir}  {task} ({name})  {shown:.3g} examples, draw {seed}  {count}  {told}"
-                say(said + ("" if share is None else f"  (overlap with the training text: {share:.1%})"))
-                for metric, value in values.items():
-                    yield {
-                        "run": str(run.workdir), "parameters": parameters, "task": task, "protocol": name,
-                        "shots": shots, "shown": shown, "seed": seed, "items": len(asked), "metric": metric,
-                        "value": value, "chance": _chance(protocol, answered.items),
-                        "overlap": share, "clean_value": clean.get(metric),
-                    }  # fmt: skip
+        records = read[task]["test"][: config.limit or None]
+        overlaps = _overlaps(config, run, map(protocol.item, records))
+        for shots, seed in _draws(config, protocol):
+            asked, answered = _ask(config, run, task, protocol, read[task], shots, seed)
+            where = str(run.workdir).strip("/").replace("/", "_")
+            _write_answers(folder / f"{where}-{task}-{name}-{shots}-{seed}.jsonl", asked, answered)
+            shown = float(np.mean([one.shown for one in asked]))
+            values, share, clean = evaluation.measure(protocol, answered), None, {}
+            if overlaps is not None:
+                dirty = np.array([overlaps[solved(item)] for item in answered.items])
+                share, clean = float(dirty.mean()), evaluation.measure(protocol, answered, ~dirty)
+            told = [f"{run.workdir}  {task} ({name})  {shown:.3g} examples, draw {seed}  {len(asked)} items"]
+            told[0] += f", {len(records) - len(asked)} too long" * (len(asked) < len(records))
+            told += [f"{metric} {value:.4g}" for metric, value in values.items()]
+            told += [] if share is None else [f"(overlap with the training text: {share:.1%})"]
+            say("  ".join(told))
+            for metric, value in values.items():
+                yield {
+                    "run": str(run.workdir), "parameters": parameters, "task": task, "protocol": name, "shots": shots,
+                    "shown": shown, "seed": seed, "items": len(asked), "metric": metric, "value": value,
+                    "chance": _chance(protocol, answered.items), "overlap": share, "clean_value": clean.get(metric),
+                }  # fmt: skip
+
+
+def _draws(config, protocol):
+    """(shots, seed) of everything that is asked; without examples there is nothing to draw."""
+    for shots in _shots(config, protocol):
+        for seed in range(config.seed, config.seed + (config.seeds if shots else 1)):
+            yield shots, seed
+
+
+def _ask(config, run, task, protocol, splits, shots, seed):
+    options = dict(shots=shots, seed=seed, limit=config.limit, too_long=config.too_long)
+    asked = evaluation.compose(run, protocol, splits, **options)
+    if not asked:
+        raise UserError(f"no item of {task} fits the {run.model.config.positions} positions of {run.workdir}")
+    options = dict(batch_size=config.batch_size, window=config.window, stride=config.stride, seed=seed)
+    return asked, evaluation.answer(run, protocol, asked, **options)
 
 
 def _overlaps(config, run, items):
