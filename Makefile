@@ -23,7 +23,7 @@ few-shot: .venv/demo
 			--config.model.hidden_size=$$width --workdir runs/few-$$width || exit 1; \
 	done
 	$(RUN) scripts/evaluate.py --config configs/fewshot.py:demo --config.runs=runs/few-64,runs/few-128,runs/few-256 \
-		--config.limit=100 --config.seeds=3 --config.too_long=leave_out --workdir runs/few-shot
+		--config.limit=150 --config.seeds=3 --config.too_long=leave_out --workdir runs/few-shot
 
 test: .venv/test
 	$(RUN) -m pytest --numprocesses 2 --dist worksteal

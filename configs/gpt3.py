@@ -68,7 +68,7 @@ DEMO = common.DEMO | {
     "optimizer.warmup": 0.02,
 }
 # In `few`, whose context has room for examples.
-FEW = DEMO | {"steps": 1200, "batch_size": 8, "phases.lengths": (256,), "model.positions": 256, "model.band": 64}
+FEW = DEMO | {"steps": 2000, "batch_size": 8, "phases.lengths": (256,), "model.positions": 256, "model.band": 64}
 
 
 def printed(config, name):

@@ -191,4 +191,3 @@ def _first_content_word(run, protocol, context):
 
 
 KINDS = {"choices": _choose, "cloze": _fill, "perplexity": _read_through, "generate": _write}
-
