@@ -81,7 +81,7 @@ class Log:
         for i, folder in enumerate(self.folders):
             self._append(folder, i, "metrics.jsonl", step, split, {name: own[i] for name, own in values.items()})
         if self.writes:
-            self.say(f"step {step:,}  {split}  {'  '.join(map(_shown, values, values.values()))}{note}")
+            say(f"step {step:,}  {split}  {'  '.join(map(_shown, values, values.values()))}{note}")
 
     def training(self, step, values, timings):
         """Appends one line of training metrics and one of timings, and prints both."""
@@ -109,10 +109,6 @@ class Log:
     def advance(self):
         if self.writes:
             self.bar.update()
-
-    def say(self, line):
-        """As `say`."""
-        say(line)
 
     def close(self):
         if self.writes:

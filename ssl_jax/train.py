@@ -607,8 +607,8 @@ def _train(config, workdir):
     feed = batches_from(first_step, phases, examples, parallel, attach)
     stop = StopRequest()
     for line in origin:
-        log.say(line)
-    log.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")
+        logs.say(line)
+    logs.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")
     loss = None
     try:
         for step in range(first_step, config.steps):
@@ -648,7 +648,7 @@ def _train(config, workdir):
                 checkpoints.save(done, parallel.plain(state))
             if stopping and not last:
                 checkpoints.wait()
-                log.say(f"SIGTERM: saved step {done} in {checkpoints.folder}; the same command goes on from it")
+                logs.say(f"SIGTERM: saved step {done} in {checkpoints.folder}; the same command goes on from it")
                 return None
         checkpoints.wait()
         if seeds.several:

@@ -128,13 +128,14 @@ def evaluate(config, workdir, say=print):
 
 def _evaluate_run(config, run, pairs, folder, say):
     """Yields a row for each metric of everything that one run is asked."""
-    parameters, read = sum(x.size for x in jax.tree.leaves(run.params)), {}
+    parameters = sum(x.size for x in jax.tree.leaves(run.params))
+    read = {task: TASKS[task].read(source(config, task, run.config.data)) for task in dict.fromkeys(t for t, _ in pairs)}
+    records = {task: splits["test"][: config.limit or None] for task, splits in read.items()}
+    # The training text is gone through once, for all that is asked.
+    items = (TASKS[task].protocols[name].item(record) for task, name in pairs for record in records[task])
+    overlaps = _overlaps(config, run, items)
     for task, name in pairs:
         protocol = TASKS[task].protocols[name]
-        if task not in read:
-            read[task] = TASKS[task].read(source(config, task, run.config.data))
-        records = read[task]["test"][: config.limit or None]
-        overlaps = _overlaps(config, run, map(protocol.item, records))
         for shots, seed in _draws(config, protocol):
             asked, answered = _ask(config, run, task, protocol, read[task], shots, seed)
             where = str(run.workdir).strip("/").replace("/", "_")
@@ -145,7 +146,7 @@ def _evaluate_run(config, run, pairs, folder, say):
                 dirty = np.array([overlaps[solved(item)] for item in answered.items])
                 share, clean = float(dirty.mean()), evaluation.measure(protocol, answered, ~dirty)
             told = [f"{run.workdir}  {task} ({name})  {shown:.3g} examples, draw {seed}  {len(asked)} items"]
-            told[0] += f", {len(records) - len(asked)} too long" * (len(asked) < len(records))
+            told[0] += f", {len(records[task]) - len(asked)} too long" * (len(asked) < len(records[task]))
             told += [f"{metric} {value:.4g}" for metric, value in values.items()]
             told += [] if share is None else [f"(overlap with the training text: {share:.1%})"]
             say("  ".join(told))
