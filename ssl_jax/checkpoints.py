@@ -15,7 +15,6 @@ from jax.experimental import multihost_utils
 from ssl_jax.errors import UserError
 
 
-@jax.jit
 def fingerprint(tree):
     """One number per array that changes with any of its bits: [leaves] uint32.
 
@@ -24,17 +23,18 @@ def fingerprint(tree):
     of changed signs would. Integer sums do not depend on their order, so the numbers are the same on one device, on a
     mesh and after a restart.
     """
+    return np.array(jax.device_get([_sum_of_bits(x) for x in jax.tree.leaves(tree)]), np.uint32)
 
-    def one(x):
-        bits = lax.bitcast_convert_type(x, {2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize])
-        index = jnp.zeros(x.shape, jnp.uint32)
-        for axis, size in enumerate(x.shape):
-            index = index * jnp.uint32(size) + lax.broadcasted_iota(jnp.uint32, x.shape, axis)
-        product = bits.astype(jnp.uint32) * (2 * index + 1)
-        mixed = (product ^ (product >> 15)) * jnp.uint32(0x9E3779B1)
-        return jnp.sum(mixed ^ (mixed >> 13), dtype=jnp.uint32)
 
-    return jnp.stack([one(x) for x in jax.tree.leaves(tree)])
+@jax.jit  # for each array: they have few shapes, so little is compiled
+def _sum_of_bits(x):
+    bits = lax.bitcast_convert_type(x, {2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize])
+    index = jnp.zeros(x.shape, jnp.uint32)
+    for axis, size in enumerate(x.shape):
+        index = index * jnp.uint32(size) + lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+    product = bits.astype(jnp.uint32) * (2 * index + 1)
+    mixed = (product ^ (product >> 15)) * jnp.uint32(0x9E3779B1)
+    return jnp.sum(mixed ^ (mixed >> 13), dtype=jnp.uint32)
 
 
 class Checkpoints:
@@ -183,7 +183,7 @@ def _reason(error):
 
 def fingerprints(state):
     """The fingerprint of each of a state's trees: key -> [leaves] uint32."""
-    return {key: np.asarray(fingerprint(tree)) for key, tree in state.items()}
+    return {key: fingerprint(tree) for key, tree in state.items()}
 
 
 def _part(like):

@@ -1,5 +1,6 @@
 """What a run tells: a progress bar, metrics.jsonl, timings.jsonl, TensorBoard events, curves.png."""
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -10,9 +11,6 @@ import time
 from pathlib import Path
 
 import jax
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2
-from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from ssl_jax.errors import UserError
@@ -67,10 +65,10 @@ class Log:
             for name in ("metrics.jsonl", "timings.jsonl"):
                 _keep_lines(folder / name, first_step)
             (folder / "events").mkdir(parents=True, exist_ok=True)
-            self.events.append(EventsWriter(str(folder / "events" / "events")))
+            self.events.append(tensorboard().event_file_writer.EventsWriter(str(folder / "events" / "events")))
             # TensorBoard forgets what an earlier process wrote after this step.
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            _write_event(self.events[-1], first_step + 1, session_log=start)
+            session = tensorboard().proto.event_pb2.SessionLog
+            _write_event(self.events[-1], first_step + 1, session_log=session(status=session.START))
         self.bar = tqdm(
             total=steps, initial=first_step, unit="step", disable=None, dynamic_ncols=True, smoothing=0.1
         )
@@ -124,15 +122,32 @@ class Log:
             with open(path, "a") as lines:
                 lines.write(json.dumps({"step": step, "split": split, **values}) + "\n")
             for key, value in values.items():
-                _write_event(events, step, summary=scalar(f"{split}/{key}", value))
+                _write_event(events, step, summary=tensorboard().summary.scalar(f"{split}/{key}", value))
             events.flush()
         except OSError as error:  # a full disk is noticed on closing, where the system names no file
             raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+@functools.cache
+def tensorboard():
+    """tensorboardX, without torch: it would import that where it is installed, and seconds of each start go by."""
+    hidden = sys.modules.get("torch") is None
+    if hidden:
+        sys.modules["torch"] = None
+    try:
+        import tensorboardX
+        import tensorboardX.event_file_writer
+        import tensorboardX.proto.event_pb2
+        import tensorboardX.summary
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+    return tensorboardX
+
+
 def _write_event(events, step, **content):
     # In this thread, unlike SummaryWriter's: a fault is raised where it happens.
-    events.write_event(event_pb2.Event(wall_time=time.time(), step=step, **content))
+    events.write_event(tensorboard().proto.event_pb2.Event(wall_time=time.time(), step=step, **content))
 
 
 def _shown(name, values):

@@ -37,7 +37,7 @@ class Run(NamedTuple):
     @property
     def params_hash(self):
         """Changes with any bit of the parameters; hexadecimal."""
-        return hashlib.sha256(np.asarray(fingerprint(self.params)).tobytes()).hexdigest()
+        return hashlib.sha256(fingerprint(self.params).tobytes()).hexdigest()
 
 
 def read_config(workdir):

@@ -14,8 +14,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 # The tests' programs are tiny: compiling them is what takes time, and level 0 halves it.
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
 if importlib.metadata.version("jaxlib").startswith("0.9."):
-    # Halves it again; XLA aborts on flags that it does not know, and later versions may have dropped this one.
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+    # Halves it again; XLA aborts on flags that it does not know, and later versions may have dropped these.
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "ssl_jax-tests-xla"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssl_jax import generate
 from ssl_jax.errors import UserError
 from ssl_jax.fewshot import models, prompts, scores
 from ssl_jax.fewshot.items import Item
@@ -168,26 +167,17 @@ def _read_through(run, protocol, asked, batch_size, window, stride):
 
 def _write(run, protocol, asked, batch_size, seed):
     """The texts, finished."""
-    contexts = [one.pairs[0][0] for one in asked]
+    prompts = [models.encode(run, one.pairs[0][0]) for one in asked]
+    options = dict(stop=protocol.stop, max_tokens=protocol.max_tokens, batch_size=batch_size)
+    searched = dict(beams=protocol.beams, length_penalty=protocol.length_penalty)
     if protocol.stop_words:
-        return [_first_content_word(run, protocol, context) for context in contexts]
-    options = dict(top_k=protocol.top_k, temperature=1.0 if protocol.top_k > 1 else 0.0)
-    if protocol.beams > 1:
-        options = dict(beams=protocol.beams, length_penalty=protocol.length_penalty)
-    texts = models.generate_until(
-        run, contexts, stop=protocol.stop, max_tokens=protocol.max_tokens, batch_size=batch_size, seed=seed, **options
-    )
+        found = models.search_until(run, prompts, **options, **searched)
+        words = [[protocol.finish(text) for text in texts] for texts in found]
+        return [scores.first_content_word(of, protocol.stop_words) for of in words]
+    if protocol.beams <= 1:
+        searched = dict(top_k=protocol.top_k, temperature=1.0 if protocol.top_k > 1 else 0.0, seed=seed)
+    texts = models.continue_until(run, prompts, **options, **searched)
     return [protocol.finish(text) for text in texts]
-
-
-def _first_content_word(run, protocol, context):
-    ids = models.encode(run, context)
-    (found,) = generate.beam_search(
-        run, [ids], max_tokens=protocol.max_tokens, beams=protocol.beams, length_penalty=protocol.length_penalty
-    )
-    shown = run.tokenizer.decode(ids)
-    words = [protocol.finish(generate.added(shown, run.tokenizer.decode([*ids, *one.tokens]))) for one in found]
-    return scores.first_content_word(words, protocol.stop_words)
 
 
 KINDS = {"choices": _choose, "cloze": _fill, "perplexity": _read_through, "generate": _write}

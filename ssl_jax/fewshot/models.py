@@ -192,11 +192,40 @@ def continue_until(
       UserError: a prompt does not fit the positions together with `max_tokens`; as `generate.stream` and
         `generate.beam_search`.
     """
+    require("beams", beams, beams >= 0, "at least 0, which is no search")
+    require("beams", beams, not beams or not temperature, "a search takes the likeliest: leave temperature at 0")
+    if beams:
+        options = dict(beams=beams, length_penalty=length_penalty, batch_size=batch_size)
+        return [texts[0] for texts in search_until(run, prompts, stop=stop, max_tokens=max_tokens, **options)]
+
+    def write(part, start, ends):
+        rows = range(start, start + len(part))
+        sampling = dict(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, rows=rows)
+        return [[tokens] for tokens in generate.generate(run, part, max_tokens=max_tokens, ends=ends, **sampling)]
+
+    return [text for (text,) in _until(run, prompts, stop, max_tokens, batch_size, write)]
+
+
+def search_until(run, prompts, *, stop=(), max_tokens, beams, length_penalty=0.6, batch_size=8):
+    """All that a search by `continue_until` ends with: for each prompt up to `beams` texts, the best first."""
+
+    def write(part, start, ends):
+        del start
+        options = dict(beams=beams, length_penalty=length_penalty, ends=ends)
+        found = generate.beam_search(run, part, max_tokens=max_tokens, **options)
+        return [[one.tokens for one in hypotheses] for hypotheses in found]
+
+    return _until(run, prompts, stop, max_tokens, batch_size, write)
+
+
+def _until(run, prompts, stop, max_tokens, batch_size, write):
+    """The texts that each prompt goes on with, cut before the stop strings: a list for each prompt.
+
+    `write(prompts, start, ends)` makes lists of continuations of prompts from number `start` on; `ends` is as for
+    `generate.stream`.
+    """
     require("batch_size", batch_size, batch_size >= 1, "at least 1")
     require("stop", stop, not isinstance(stop, str) and all(stop), "a list of strings that are not empty")
-    require("beams", beams, beams >= 0, "at least 0, which is no search")
-    sampling = dict(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    require("beams", beams, not beams or not temperature, "a search takes the likeliest: leave temperature at 0")
     require_causal(run)
     for number, prompt in enumerate(prompts):
         excess = max(len(prompt), 1) + max_tokens - run.model.config.positions
@@ -216,15 +245,9 @@ def continue_until(
         def ends(row, tokens, text=text):
             return bool(stop) and cut(text(row, tokens), stop) is not None
 
-        if beams:
-            options = dict(beams=beams, length_penalty=length_penalty)
-            found = generate.beam_search(run, part, max_tokens=max_tokens, ends=ends, **options)
-            written = [hypotheses[0].tokens for hypotheses in found]
-        else:
-            rows = range(start, start + len(part))
-            written = generate.generate(run, part, max_tokens=max_tokens, ends=ends, rows=rows, **sampling)
-        texts = [text(row, tokens) for row, tokens in enumerate(written)]
-        made += [whole if cut(whole, stop) is None else cut(whole, stop) for whole in texts]
+        for row, continuations in enumerate(write(part, start, ends)):
+            texts = [text(row, tokens) for tokens in continuations]
+            made.append([whole if cut(whole, stop) is None else cut(whole, stop) for whole in texts])
     return made
 
 
