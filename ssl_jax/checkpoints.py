@@ -23,7 +23,9 @@ def fingerprint(tree):
     of changed signs would. Integer sums do not depend on their order, so the numbers are the same on one device, on a
     mesh and after a restart.
     """
-    return np.array(jax.device_get([_sum_of_bits(x) for x in jax.tree.leaves(tree)]), np.uint32)
+    # One after the other: on virtual devices of a CPU, sums of sharded arrays that are in flight together can each wait
+    # for a thread that another one holds, and XLA ends the process.
+    return np.array([jax.device_get(_sum_of_bits(x)) for x in jax.tree.leaves(tree)], np.uint32)
 
 
 @jax.jit  # for each array: they have few shapes, so little is compiled
