@@ -37,7 +37,7 @@ SUITES = {
     ),
     "gpt2_shown": (("naturalqs:gpt2", "en_fr:gpt2", "fr_en:gpt2"), (-1,)),
     "gpt3": (of("gpt3"), (1, -1)),
-    "gpt3_zero": (("lambada:last_word",) + of("gpt3_zero_shot", "gpt3", without=("lambada",)), (0,)),
+    "gpt3_zero": (("lambada:last_word", "ptb:gpt2") + of("gpt3_zero_shot", "gpt3", without=("lambada",)), (0,)),
     "demo": (("topic:unconditional", "title:title"), (0, 1, 2, 4, -1)),
 }
 

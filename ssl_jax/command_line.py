@@ -1,5 +1,6 @@
 """How every script starts: flags in, one clear line and a non-zero exit code when something is wrong."""
 
+import ast
 import logging
 import os
 import sys
@@ -9,8 +10,24 @@ import warnings
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
+from ml_collections.config_flags import tuple_parser
 
 from ssl_jax.errors import UserError
+
+
+class _ListParser(tuple_parser.TupleParser):
+    """What several values are on a command line: Python's, as in 1,2 or 'a','b', or plain words, as in runs/a,/tmp/b."""
+
+    def parse(self, argument):
+        if isinstance(argument, str) and argument[:1] not in tuple("([{'\""):
+            try:
+                ast.literal_eval(argument)
+            except (SyntaxError, ValueError):
+                return tuple(word.strip() for word in argument.split(",") if word.strip())
+        return super().parse(argument)
+
+
+config_flags.register_flag_parser_for_type(tuple, _ListParser())
 
 
 def define_config(default=None):

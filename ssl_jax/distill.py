@@ -75,13 +75,11 @@ def resolve(config):
     Raises:
       UserError: `init_from` needs a teacher; a folder holds no run.
     """
-    # On a command line several folders arrive as one string: 'runs/a,runs/b'.
-    folders = tuple(folder for entry in config.teacher.runs for folder in entry.split(","))
+    folders = config.teacher.runs
     if config.init_from == "teacher" and not folders:
         raise UserError("init_from='teacher' needs a teacher: set teacher.runs, or init_from='' for a random start")
     config = config.copy_and_resolve_references()
     if folders:
-        config.teacher.runs = folders
         config.teacher.hidden_size = read_config(folders[0]).model.hidden_size
     if config.init_from == "teacher":
         config.init_from = folders[0]

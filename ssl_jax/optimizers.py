@@ -208,7 +208,7 @@ def levels(params):
 def _rules(config):
     """(key, regex, multiplier) of `frozen` and of each entry of `rates`: the first that matches counts."""
     rules = [("optimizer.frozen", config.frozen, 0.0)] if config.frozen else []
-    for entry in filter(None, ",".join(config.rates).split(",")):  # on a command line several are one string
+    for entry in config.rates:
         pattern, _, number = entry.rpartition("=")
         try:
             multiplier = float(number)

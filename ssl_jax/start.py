@@ -32,8 +32,7 @@ SHOWN = {
 
 
 def resolve(config, workdir=None):
-    """The config with the entries of LISTS one by one, an `init_from` of 'none' as '', and the source's tokenizer
-    where it names none.
+    """The config with an `init_from` of 'none' as '', and the source's tokenizer where it names none.
 
     The source is `init_from`, or else the first teacher. Where it was trained on the same documents with a tokenizer
     of the same kind, that is the one that this run trains, too: the config stays as it is, and both share a prepared
@@ -50,9 +49,6 @@ def resolve(config, workdir=None):
     config = config.copy_and_resolve_references()
     if config.init_from == "none":
         config.init_from = ""
-    for key in LISTS:
-        # On a command line several names arrive as one string: 'mlm,pair'.
-        config[key] = tuple(name for entry in config[key] for name in entry.split(",") if name)
     if config.init_from and not any(is_there(folder) for folder in (config.init_from, workdir) if folder):
         raise UserError(
             f"init_from: {config.init_from} holds no run; train it first, name another one with --config.init_from=RUN, "

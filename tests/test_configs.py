@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from configs import albert, bert, distilbert, electra, gpt1, gpt2, gpt3, tinybert
-from ssl_jax import distill, flops, train
+from ssl_jax import command_line, distill, flops, train  # noqa: F401  the first says how flags are read
 from ssl_jax.describe import describe
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
@@ -235,6 +237,21 @@ def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(mistake, root
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_several_values_are_pythons_or_plain_words(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [
+        "train.py", "--config.teacher.runs=/tmp/a,runs/b", "--config.init_drop=pair,pooler", "--config.init_anew=",
+        "--config.optimizer.rates=^classifier=10,(?=emb)=0.5", "--config.phases.lengths=128,512",
+        "--config.init_rename='a=b','c=d'", "--config.task.labels=yes", "--config.phases.shares=(0.5, 0.5)",
+    ])  # fmt: skip
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_dict("config", bert.get_config("base"), flag_values=values)
+    config = values(sys.argv) and values.config
+    assert config.teacher.runs == ("/tmp/a", "runs/b") and config.init_drop == ("pair", "pooler")
+    assert config.init_anew == () and config.optimizer.rates == ("^classifier=10", "(?=emb)=0.5")
+    assert config.phases.lengths == (128, 512) and config.init_rename == ("a=b", "c=d")
+    assert config.task.labels == ("yes",) and config.phases.shares == (0.5, 0.5)
 
 
 def test_a_missing_workdir_flag_is_one_line(root):

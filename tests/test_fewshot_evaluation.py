@@ -11,6 +11,7 @@ from ssl_jax import generate, runs
 from ssl_jax.errors import UserError
 from ssl_jax.fewshot import evaluation, figures, models, overlap, scores, suite
 from ssl_jax.fewshot.items import Item, Protocol
+from ssl_jax.interop import check
 from tests.test_fewshot_models import POSITIONS, run_of
 
 CHOICES = (" fox", " lazy dog", " wizards jump quickly")
@@ -20,6 +21,10 @@ TRAIN = [("jumps", 0), ("brown fox", 1), ("the", 2), ("dog", 1), ("five", 0)]
 
 def item(record):
     return Item(record[0], CHOICES, record[1], answers=(CHOICES[record[1]].strip(),), units=2)
+
+
+def short(record):
+    return Item(record, (" dog",), units=1)
 
 
 def ask(protocol, shots=0, records=RECORDS, run=None, **options):
@@ -72,8 +77,8 @@ def test_a_choice_in_the_context_shares_its_continuation():
 def test_as_many_examples_are_shown_as_fit_and_no_more():
     run, protocol = run_of("gpt2"), Protocol("choices", item, ("accuracy",), separator="\n")
     asked, _ = ask(protocol, evaluation.FIT)
-    everything, _ = ask(protocol, len(TRAIN) - 1, records=RECORDS[:1])
-    assert {one.shown for one in asked} - {0, len(TRAIN) - 1}
+    everything, _ = ask(protocol, len(TRAIN), records=RECORDS[:1])
+    assert {one.shown for one in asked} - {0, len(TRAIN)}
     for one in asked:
         lengths = [len(models.encode(run, context + target)) for context, target in one.pairs]
         assert max(lengths) <= POSITIONS
@@ -93,6 +98,32 @@ def test_a_prompt_that_does_not_fit_is_refused_with_the_number_or_left_out():
     assert [one.item for one in asked] == [item(record) for record in RECORDS]
 
 
+def test_as_many_as_fit_are_those_that_there_are_and_none_is_refused():
+    run, protocol = run_of("gpt2"), Protocol("choices", short, ("accuracy",))
+    records = ["the", "fox"]  # of which the first is among the examples
+    few = {"train": ["the", "a"], "test": records}
+    asked = evaluation.compose(run, protocol, few, shots=evaluation.FIT)
+    assert [one.shown for one in asked] == [1, 2]
+    with pytest.raises(UserError, match="as many examples as fit are to be shown, and there are 0"):
+        evaluation.compose(run, protocol, few | {"train": records[:1]}, shots=evaluation.FIT)
+
+
+def test_words_are_asked_of_the_generator_where_a_discriminator_has_no_probabilities_of_them(tmp_path):
+    for name in ("Electra-halves", "ElectraForPreTraining"):
+        check.FOLDERS[name](tmp_path / name)
+    run, half = runs.load_run(tmp_path / "Electra-halves"), runs.load_run(tmp_path / "ElectraForPreTraining")
+    protocol = Protocol("cloze", short, ("accuracy", "perplexity"))
+    _, answered = ask(protocol, run=run, records=["a b", "c"])
+    wanted = models.pseudo_log_likelihoods(run, [("a b", " dog"), ("c", " dog")])
+    np.testing.assert_allclose(answered.log_likelihoods, [one.total for one in wanted], atol=1e-5)
+    chosen = Protocol("choices", item, ("accuracy",))
+    evaluation.require(half, chosen)
+    with pytest.raises(UserError, match="cannot score words: it has heads for replaced, none for next .* or masked"):
+        evaluation.require(half, protocol)
+    with pytest.raises(UserError, match="not a causal language model"):
+        evaluation.require(run, protocol._replace(last_token=True))
+
+
 def test_cloze_counts_all_tokens_or_the_last():
     for last in (False, True):
         protocol = Protocol("cloze", item, ("accuracy", "perplexity"), last_token=last)
@@ -106,11 +137,12 @@ def test_cloze_counts_all_tokens_or_the_last():
 
 
 def test_texts_are_read_through_and_take_no_examples():
-    protocol = Protocol("perplexity", lambda record: Item("", (record,), units=3), ("perplexity",))
+    protocol = Protocol("perplexity", lambda record: Item("", (record,), units=3), ("perplexity",), unit="word")
     texts = ["the quick brown fox " * 8, "lazy dog"]
     _, answered = ask(protocol, records=texts)
     (one, two) = models.rolling(run_of("gpt2"), texts)
-    assert evaluation.measure(protocol, answered)["perplexity"] == pytest.approx(np.exp(-(one.total + two.total) / 6))
+    wanted = {"perplexity_per_word": pytest.approx(np.exp(-(one.total + two.total) / 6))}
+    assert evaluation.measure(protocol, answered) == wanted
     with pytest.raises(UserError, match="shots=1: whole texts"):
         evaluation.compose(run_of("gpt2"), protocol, {"test": texts}, shots=1)
 
@@ -130,19 +162,24 @@ def test_answers_are_written_finished_and_stop_words_passed_over():
     assert answered.predictions != [likeliest]
 
 
-def test_overlap_is_an_n_gram_in_common():
+def test_overlap_is_n_grams_in_common():
     words = [f"w{number}" for number in range(40)]
     texts = [" ".join(words[:20]), "Something else, " + ", ".join(words[25:33]) + "! and more"]
     items = {
-        " ".join(words[5:18]).upper(): True,  # 13 of them
-        " ".join([*words[5:17], "other"]): False,  # 12
-        " ".join(words[25:33]): True,  # shorter, the whole of it
-        " ".join(words[25:32]): False,  # too short to tell
-        " ".join(words[:10] + words[10:13] + ["x"]): True,
-        "": False,
+        " ".join(words[5:18]).upper(): (1, 1),  # 13 of them
+        " ".join([*words[5:17], "other"]): (0, 1),  # 12
+        " ".join(words[25:33]): (1, 1),  # shorter, the whole of it
+        " ".join(words[25:32]): (0, 0),  # too short to tell
+        " ".join(words[:10] + words[10:13] + ["x"]): (1, 2),
+        "": (0, 0),
     }
-    assert overlap.dirty(list(items), texts).tolist() == list(items.values())
-    assert overlap.dirty(list(items), []).tolist() == [False] * len(items)
+    # Of a set of long items n is 13; in one whose 5th percentile is 9 words, that.
+    long = {f"{number} {' '.join(words)}": (8, 29) for number in range(200)}
+    questions = {"Q: " + " ".join(words[:8]): (0, 1), "Q: " + " ".join(words[:9]): (1, 2)}
+    made = overlap.common([[*items, *long], questions], texts)
+    assert [list(map(tuple, counts)) for counts in made] == [[*items.values(), *long.values()], [*questions.values()]]
+    (none, _) = overlap.common([list(items), []], [])
+    assert none[:, 0].tolist() == [0] * len(items)
 
 
 def test_means_over_draws_have_their_interval():
@@ -208,6 +245,51 @@ def test_suites_name_tasks_and_protocols_that_there_are(name):
         }  # fmt: skip
 
 
+def test_faults_of_any_task_are_told_before_anything_is_computed(tmp_path, data_root):
+    run = run_of("gpt2", 256)
+    runs.save_run(run, tmp_path / "run", "nowhere")
+    for name, lines in {"lambada": ["the quick brown fox"], "cnn_dailymail": []}.items():
+        (tmp_path / name / "test").mkdir(parents=True)
+        (tmp_path / name / "lambada_test_plain_text.txt").write_text("".join(f"{line}\n" for line in lines))
+    (tmp_path / "cnn_dailymail/test/1.story").write_text(f"{'the fox ' * 200}\n\n@highlight\n\nfox\n")
+    config = fewshot.get_config("lambada:last_word,cnn_dailymail:gpt2")
+    config.update(dict(runs=(str(tmp_path / "run"),), shots=(0,), folder=str(tmp_path)))
+    said = []
+    with pytest.raises(UserError, match=r"cnn_dailymail \(gpt2\): item 0: a prompt has \d+ tokens"):
+        suite.evaluate(config, tmp_path / "out", said.append)
+    assert not said and not (tmp_path / "out").exists()
+    config.update(dict(tasks=("lambada:last_word", "lambada:gpt3"), shots=(0, -1)))
+    with pytest.raises(UserError, match=r"lambada \(last_word\): as many examples as fit are .* there are 0"):
+        suite.evaluate(config, tmp_path / "out", said.append)
+    config.shots = (0,)
+    (one, *_, two) = suite.evaluate(config, tmp_path / "out", said.append)
+    assert (one["protocol"], two["protocol"], two["metric"]) == ("last_word", "gpt3", "perplexity")
+
+
+def test_what_was_found_before_a_fault_is_there(evaluated, monkeypatch, tmp_path):
+    config = evaluated[0].copy_and_resolve_references()
+    config.update(dict(shots=(0,), limit=2))
+    calls = []
+
+    def answer(*arguments, real=evaluation.answer, **options):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(evaluation, "answer", answer)
+    with pytest.raises(KeyboardInterrupt):
+        suite.evaluate(config, tmp_path, lambda line: None)
+    with open(tmp_path / "results.csv") as file:
+        assert [row["protocol"] for row in csv.DictReader(file)] == ["title", "text"]
+    assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == 2
+
+
+def test_shots_are_told_as_asked_and_as_they_fit():
+    told = [suite.told_shots(*one) for one in ((0, 0.0), (1, 1.0), (4, 2.5), (-1, 3.8))]
+    assert told == ["0 examples", "1 example", "4 examples, 2.5 fit", "as many examples as fit, 3.8"]
+
+
 REFUSED = {
     "no-run": (dict(runs=()), "runs is empty"),
     "task": (dict(tasks=("titel",)), "'titel'.*did you mean 'title'"),
@@ -223,8 +305,6 @@ def test_what_cannot_be_evaluated_is_one_line(name, tmp_path):
     config = fewshot.get_config("title")
     folder = tmp_path / "bert"
     if name == "head":
-        from ssl_jax.interop import check
-
         check.FOLDERS["BertForMaskedLM"](folder)
     config.update(dict(runs=(str(folder),)) | changes)
     with pytest.raises(UserError, match=message):

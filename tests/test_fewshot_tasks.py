@@ -10,7 +10,7 @@ from ssl_jax.data import tasks, tokens
 from ssl_jax.data.tasks import sets
 from ssl_jax.errors import UserError
 from ssl_jax.fewshot import prompts, scores
-from ssl_jax.fewshot.items import KINDS, NORMALISATIONS, Item, Source
+from ssl_jax.fewshot.items import KINDS, NORMALISATIONS, Item, Source, solved
 from ssl_jax.fewshot.tasks import TASKS, generated
 
 
@@ -199,6 +199,10 @@ def test_a_published_set_is_asked_in_the_papers_words(reading, name, protocol):
     records, protocol = reading(name, files), TASKS[name].protocols[protocol]
     item = protocol.item(records["test"][0])
     assert item._replace(context=prompts.compose(protocol, [], item.context)) == expected
+    # As an example of the next one it is shown with its right target.
+    context, target = item.pairs[item.gold if max(len(item.targets), len(item.contexts)) > 1 else 0]
+    assert solved(item) == context + target
+    assert prompts.compose(protocol, [item], "next").endswith(f"{protocol.shown(item)}{protocol.separator}next")
 
 
 def test_every_task_is_asked_once_and_says_what_it_needs():
@@ -231,6 +235,8 @@ def test_wsc_shows_only_examples_whose_noun_is_right(reading):
     other = WSC | {"label": False}
     records = reading("wsc", {"train.jsonl": json_lines(WSC, other), "val.jsonl": json_lines(WSC, other)})
     assert [len(records["train"]), len(records["test"])] == [1, 2]
+    items = [TASKS["wsc"].protocols["gpt3"].item(record) for record in records["test"]]
+    assert [one.gold for one in items] == [1, 0] and all(solved(one).endswith("Answer: mark") for one in items)
 
 
 # Name -> task, its files, and words of the one line that says what is wrong and where.

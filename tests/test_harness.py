@@ -1,6 +1,7 @@
 """The harness with a run as its model: the numbers of our own calls, and of its own model on the same weights."""
 
 import json
+import re
 import runpy
 import sys
 
@@ -14,7 +15,8 @@ from lm_eval.tasks import TaskManager
 
 from ssl_jax import runs
 from ssl_jax.errors import UserError
-from ssl_jax.fewshot import harness, models
+from ssl_jax.fewshot import evaluation, harness, models
+from ssl_jax.fewshot.items import Item, Protocol
 from ssl_jax.interop import check, huggingface
 from tests.test_fewshot_models import TEXT, run_of
 
@@ -95,6 +97,16 @@ def test_the_numbers_are_ours_and_those_of_its_own_model(folders, offline):
         flat = [tuple(answer) for answers in other["tiny_choices"] for answer in answers]
         assert [greedy for _, greedy in flat] == [greedy for _, greedy in ours]
         np.testing.assert_allclose([total for total, _ in flat], [total for total, _ in ours], atol=1e-4)
+    # And what our own evaluation makes of the same questions.
+    for name, metric in (("sum", "acc,none"), ("characters", "acc_norm,none")):
+        protocol = Protocol("choices", question, ("accuracy",), normalise=name)
+        asked = evaluation.compose(run, protocol, {"test": CHOICES})
+        value = evaluation.measure(protocol, evaluation.answer(run, protocol, asked))["accuracy"]
+        assert value == pytest.approx(results["tiny_choices"][metric])
+    whole = Protocol("perplexity", read_through, ("perplexity",), unit="word")
+    asked = evaluation.compose(run, whole, {"test": TEXTS})
+    (value,) = evaluation.measure(whole, evaluation.answer(run, whole, asked)).values()
+    assert value == pytest.approx(results["tiny_texts"]["word_perplexity,none"], rel=1e-4)
     texts = [one.total for one in models.rolling(run, [one["text"] for one in TEXTS])]
     for other in (said, they_said):
         np.testing.assert_allclose(np.ravel(other["tiny_texts"]).astype(float), texts, rtol=1e-4)
@@ -102,6 +114,14 @@ def test_the_numbers_are_ours_and_those_of_its_own_model(folders, offline):
     prompts = [models.encode(run, one["text"])[-18:] for one in PROMPTS]
     made = models.continue_until(run, prompts, stop=["O"], max_tokens=6)
     assert [answer for answers in said["tiny_texts_generated"] for answer in answers] == made
+
+
+def question(record):
+    return Item(record["question"], tuple(f" {choice}" for choice in record["choices"]), record["gold"])
+
+
+def read_through(record):
+    return Item("", (record["text"],), units=len(re.split(r"\s+", record["text"])))
 
 
 def requests(kind, *arguments):

@@ -476,7 +476,7 @@ FACTORS = {
             [1 / 32, [1 / 16, 1 / 8, 1 / 4], [1 / 16, 1 / 8, 1 / 4], 1 / 4, 1, 1]),
     "head": (dict(rates=("^classifier=10",)), [1, [1, 1, 1], [1, 1, 1], 1, 10, 10]),
     "first-match": (dict(rates=("bias=3", "^classifier|layers=2")), [1, [2, 2, 2], [3, 3, 3], 1, 2, 3]),
-    "one-string": (dict(rates=("token=0.5,ffn/kernel=2",)), [0.5, [2, 2, 2], [1, 1, 1], 1, 1, 1]),
+    "several": (dict(rates=("token=0.5", "ffn/kern{1,2}el=2")), [0.5, [2, 2, 2], [1, 1, 1], 1, 1, 1]),
     "equals-sign": (dict(rates=("(?=emb)=0.5",)), [0.5, [1, 1, 1], [1, 1, 1], 1, 1, 1]),
     "one-layer": (dict(rates=("layers/1/ffn/kernel=4",)), [1, [1, 4, 1], [1, 1, 1], 1, 1, 1]),
     "both": (dict(rates=("layers=4",), layer_decay=0.5), [1 / 16, [1 / 2, 1, 2], [1 / 2, 1, 2], 1 / 2, 1, 1]),

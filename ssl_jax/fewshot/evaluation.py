@@ -57,18 +57,19 @@ def compose(run, protocol, splits, *, shots=0, seed=0, limit=0, too_long="refuse
       A list of Asked.
 
     Raises:
-      UserError: a prompt does not fit, and by how much; there are too few examples.
+      UserError: a prompt does not fit, and by how much; there are too few examples; see `room`.
     """
     if protocol.kind == "perplexity" and shots:
         raise UserError(f"shots={shots}: whole texts are scored, with nothing before them; set shots to 0")
-    train, made = splits.get("train", []), []
+    train, space, made = splits.get("train", []), room(run, protocol), []
     for number, record in enumerate(splits["test"][: limit or None]):
         item = protocol.item(record)
         if protocol.kind == "perplexity":
             made.append(Asked(item, tuple(item.pairs), 0))
             continue
-        wanted = min(MOST, len(train) - 1) if shots == FIT else shots
-        drawn = [protocol.item(one) for one in prompts.draw(train, record, wanted, seed, number)]
+        wanted = MOST if shots == FIT else shots
+        drawn = prompts.draw(train, record, wanted, seed, number, at_most=shots == FIT)
+        drawn = [protocol.item(one) for one in drawn]
         longest = max(item.pairs, key=lambda pair: len(models.encode(run, "".join(pair))))
 
         def text(shown, pair=longest):
@@ -76,7 +77,7 @@ def compose(run, protocol, splits, *, shots=0, seed=0, limit=0, too_long="refuse
             return read if protocol.kind == "generate" else read + pair[1]
 
         try:
-            shown = prompts.fit(text, lambda text: len(models.encode(run, text)), room(run, protocol), drawn)
+            shown = prompts.fit(text, lambda text: len(models.encode(run, text)), space, drawn)
         except UserError as error:
             if too_long == "leave_out":
                 continue
@@ -87,9 +88,18 @@ def compose(run, protocol, splits, *, shots=0, seed=0, limit=0, too_long="refuse
 
 
 def room(run, protocol):
-    """How many tokens a prompt may have, with its target where that is read, too."""
+    """How many tokens a prompt may have, with its target where that is read, too.
+
+    Raises:
+      UserError: what is to be written leaves no room for a prompt.
+    """
     positions = run.model.config.positions
     if protocol.kind == "generate":
+        if positions <= protocol.max_tokens:
+            raise UserError(
+                f"the {protocol.max_tokens} tokens that are to be written leave no room for a prompt in the {positions} "
+                f"positions of {run.workdir}: {protocol.max_tokens - positions + 1} too many; take a model of more"
+            )
         return positions - protocol.max_tokens
     return positions if "clm" in run.model.heads else positions - 2  # [CLS] and [SEP]
 
@@ -121,14 +131,20 @@ def answer(run, protocol, asked, *, batch_size=16, window=0, stride=0, seed=0):
 
 
 def measure(protocol, answered, keep=None):
-    """The protocol's metrics by name, of all items or, with bool [N], of those that `keep` is true of; {} of none."""
+    """The protocol's metrics by name, of all items or, with bool [N], of those that `keep` is true of; {} of none.
+
+    What is measured for each unit of the original text says so: 'perplexity_per_word', 'bits_per_byte'.
+    """
     chosen = range(len(answered.items)) if keep is None else np.flatnonzero(keep)
     if not len(chosen):
         return {}
     items, values = [answered.items[i] for i in chosen], {}
     for name in protocol.metrics:
-        of = answered.log_likelihoods if name in scores.OF_LOG_LIKELIHOODS else answered.predictions
-        values |= scores.evaluate([name], [of[i] for i in chosen], items)
+        if name in scores.OF_LOG_LIKELIHOODS:
+            (value,) = scores.evaluate([name], [answered.log_likelihoods[i] for i in chosen], items).values()
+            values[f"{name}_per_{protocol.unit}" if protocol.unit else name] = value
+        else:
+            values |= scores.evaluate([name], [answered.predictions[i] for i in chosen], items)
     return values
 
 
@@ -153,7 +169,7 @@ def _fill(run, protocol, asked, batch_size):
     """The LogLikelihood of each target, or of its last token."""
     pairs = [one.pairs[0] for one in asked]
     if not protocol.last_token:
-        return models.scorer(run)(run, pairs, batch_size=batch_size)
+        return models.scorer(run, of_words=True)(run, pairs, batch_size=batch_size)
     ids = [models.encode_pair(run, *pair) for pair in pairs]
     ids = [(context + target[:-1], target[-1:]) for context, target in ids]
     return models.token_log_likelihoods(run, ids, batch_size)
@@ -178,6 +194,16 @@ def _write(run, protocol, asked, batch_size, seed):
         searched = dict(top_k=protocol.top_k, temperature=1.0 if protocol.top_k > 1 else 0.0, seed=seed)
     texts = models.continue_until(run, prompts, **options, **searched)
     return [protocol.finish(text) for text in texts]
+
+
+def require(run, protocol):
+    """Raises UserError unless a run has the head that a protocol asks."""
+    if protocol.kind == "choices":
+        models.scorer(run)
+    elif protocol.kind == "cloze" and not protocol.last_token:
+        models.scorer(run, of_words=True)
+    else:
+        models.require_causal(run)
 
 
 KINDS = {"choices": _choose, "cloze": _fill, "perplexity": _read_through, "generate": _write}

@@ -32,7 +32,7 @@ class Item(NamedTuple):
       context: what is read first, without a blank at its end; '' is the beginning of a text.
       targets: what may follow, each with its leading blank or line break: of 'choices' all of them, of other kinds
         one; of 'generate' it is what a solved example shows.
-      gold: the number of the right choice.
+      gold: the number of the right choice; with one target and `scores.referent`, whether that is right, 1 or 0.
       contexts: where the choice stands in what is read first and one target follows all: a context for each choice
         (partial scoring, Trinh and Le 2018, arXiv 1806.02847); else ().
       answers: all texts that are right ('generate'); () with a task that has questions without an answer.
@@ -55,8 +55,8 @@ class Item(NamedTuple):
 
 
 def solved(item):
-    """An item with its right target: the text of an example that is shown."""
-    return "".join(item.pairs[item.gold])
+    """An item with its right target, of several: the text of an example that is shown."""
+    return "".join(item.pairs[item.gold if len(item.pairs) > 1 else 0])
 
 
 class Protocol(NamedTuple):
@@ -76,7 +76,7 @@ class Protocol(NamedTuple):
         log P(target | answer_context) (GPT-3, section 2.4).
       answer_context: of 'unconditional'; 'Answer:' or 'A:'.
       last_token: of 'cloze', only the target's last token is scored.
-      unit: of 'perplexity': 'word', 'byte' or 'character'.
+      unit: of 'perplexity': 'word', 'byte' or 'character', told in the metric's name (`evaluation.measure`).
       max_tokens, beams, length_penalty, top_k: of 'generate': how many tokens at most, and how they are chosen: by
         beam search with `beams` above 1; else drawn from the `top_k` likeliest, of which 1 is greedy.
       stop: of 'generate', strings; the text ends before the first that is in it.

@@ -310,22 +310,30 @@ def discriminator_log_likelihoods(run, requests, batch_size=32):
     return [summed(found) for found in ask(run, "replaced", rows, batch_size)]
 
 
-def scorer(run):
+def scorer(run, of_words=False):
     """The function among those above that scores (context, continuation) by the heads of a run.
 
     `log_likelihoods` of a causal model, `discriminator_log_likelihoods` where there is a discriminator (also beside a
     generator), else `pseudo_log_likelihoods`; f(run, requests, batch_size=...) -> list of `LogLikelihood`.
 
+    Args:
+      run: `runs.Run`.
+      of_words: scores have to be probabilities of words, among all that could stand there: those of a discriminator are
+        not, so the generator beside it is asked.
+
     Raises:
       UserError: the run has none of these heads.
     """
     functions = dict(clm=log_likelihoods, replaced=discriminator_log_likelihoods, mlm=pseudo_log_likelihoods)
+    needs = dict(clm="next (losses.clm)", replaced="replaced (losses.rtd)", mlm="masked (losses.mlm)")
+    if of_words:
+        del functions["replaced"], needs["replaced"]
     for head, function in functions.items():
         if head in run.model.heads:
             return function
     raise UserError(
-        f"this run cannot score text: it has heads for {', '.join(run.model.heads) or 'nothing'}, none for "
-        "next (losses.clm), masked (losses.mlm) or replaced tokens (losses.rtd)"
+        f"this run cannot score {'words' if of_words else 'text'}: it has heads for "
+        f"{', '.join(run.model.heads) or 'nothing'}, none for {' or '.join(needs.values())} tokens"
     )
 
 

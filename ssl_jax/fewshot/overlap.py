@@ -1,8 +1,8 @@
-"""Which items of a test set are in a run's training text: n-grams of words in common (GPT-3, appendix C).
+"""How much of a test set is in a run's training text: n-grams of words in common (GPT-3, appendix C).
 
-There, n is the 5th percentile of the lengths in a set, from 8 to 13 words, and an item with one n-gram in common is
-dirty. Here n is 13 throughout, and an item that is shorter is compared as a whole, from 8 words on; still shorter ones
-are never called dirty, for that would be chance.
+n is the 5th percentile of the lengths in a set, from 8 to 13 words; an item with one n-gram in common is dirty. An item
+that is shorter is compared as a whole, from 8 words on; still shorter ones are never called dirty, for that would be
+chance. Of whole texts, which are few, the share of their n-grams is told instead, as in GPT-2's Table 6.
 """
 
 import re
@@ -11,7 +11,7 @@ import numpy as np
 
 from ssl_jax.data import corpora, tokens
 
-SIZE, LEAST = 13, 8
+LEAST, MOST = 8, 13
 WORD = re.compile(r"[^\W_]+")
 
 
@@ -33,31 +33,43 @@ def words_of(text):
     return WORD.findall(text.lower())
 
 
-def dirty(items, texts):
-    """Which items share an n-gram with any of the texts.
+def common(sets, texts):
+    """How many n-grams of each item are in any of the texts.
 
     Args:
-      items: N str.
-      texts: any iterable of str, read once.
+      sets: lists of items, str, each with an n of its own.
+      texts: any iterable of str, read once for all of them.
 
     Returns:
-      bool [N].
+      For each set int [N, 2]: of each item the n-grams that are in a text, and all it has.
     """
-    wanted, found = {}, np.zeros(len(items), bool)  # size -> n-gram -> items
-    for number, item in enumerate(items):
-        words = words_of(item)
-        size = min(SIZE, len(words))
-        if size >= LEAST:
-            for gram in _grams(words, size):
-                wanted.setdefault(size, {}).setdefault(gram, []).append(number)
+    sets = [[words_of(item) for item in items] for items in sets]
+    sizes = [_size([len(words) for words in items]) for items in sets]
+    wanted = {}  # size -> n-gram -> whether a text has it
+    for items, size in zip(sets, sizes, strict=True):
+        for words in items:
+            wanted.setdefault(min(size, len(words)), {}).update(dict.fromkeys(_grams(words, size), False))
     for text in texts:
         words = words_of(text)
         for size, grams in wanted.items():
-            for gram in _grams(words, size):
+            for gram in zip(*(words[start:] for start in range(size))):
                 if gram in grams:
-                    found[grams[gram]] = True
-    return found
+                    grams[gram] = True
+
+    def count(words, size):
+        found = [wanted[min(size, len(words))][gram] for gram in _grams(words, size)]
+        return sum(found), len(found)
+
+    return [np.array([count(words, size) for words in items], int).reshape(-1, 2)
+            for items, size in zip(sets, sizes, strict=True)]  # fmt: skip
+
+
+def _size(lengths):
+    """The n of a set."""
+    return int(np.clip(np.percentile(lengths, 5), LEAST, MOST)) if lengths else MOST
 
 
 def _grams(words, size):
-    return zip(*(words[start:] for start in range(size)))
+    """An item's n-grams, or, of a shorter one, all of it; () of one that is too short."""
+    size = min(size, len(words))
+    return zip(*(words[start:] for start in range(size))) if size >= LEAST else ()

@@ -8,7 +8,7 @@ import numpy as np
 from ssl_jax.errors import UserError
 
 
-def draw(train, record, shots, seed, number):
+def draw(train, record, shots, seed, number, at_most=False):
     """Examples to show before an item, drawn without replacement; fewer shots are the first ones of more.
 
     Args:
@@ -17,6 +17,7 @@ def draw(train, record, shots, seed, number):
       record: the item's.
       shots: how many.
       seed, number: what the choice is keyed by: of the run, and the item's place in the test set.
+      at_most: take fewer where there are fewer, but one at least.
 
     Returns:
       List of records.
@@ -28,8 +29,9 @@ def draw(train, record, shots, seed, number):
         return []
     order = np.random.default_rng([seed, number]).permutation(len(train))
     drawn = list(itertools.islice((train[i] for i in order if train[i] != record), shots))
-    if len(drawn) < shots:
-        raise UserError(f"{shots} examples are to be shown, and there are {len(drawn)} to draw from: show fewer")
+    if len(drawn) < (1 if at_most else shots):
+        asked = "as many examples as fit" if at_most else f"{shots} examples"
+        raise UserError(f"{asked} are to be shown, and there are {len(drawn)} to draw from: show fewer, or none")
     return drawn
 
 

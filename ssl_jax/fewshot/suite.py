@@ -10,7 +10,7 @@ import numpy as np
 from ssl_jax import logs, runs
 from ssl_jax.data.files import replacing
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.fewshot import evaluation, figures, models, overlap
+from ssl_jax.fewshot import evaluation, figures, overlap, scores
 from ssl_jax.fewshot.items import Source, solved
 from ssl_jax.fewshot.tasks import TASKS
 
@@ -22,7 +22,7 @@ def chosen(config):
       UserError: no such task or protocol.
     """
     made = []
-    for entry in _entries(config.tasks):
+    for entry in config.tasks:
         task, _, protocol = entry.partition(":")
         check_choice(task, TASKS, "task in tasks")
         if protocol:
@@ -33,14 +33,9 @@ def chosen(config):
     return made
 
 
-def _entries(values):
-    """On a command line several arrive as one string: 'a,b'."""
-    return [part for value in values for part in value.split(",") if part]
-
-
 def check(config):
     """Raises UserError for values that are out of bounds."""
-    if not _entries(config.runs):
+    if not config.runs:
         raise UserError("runs is empty: name finished runs, as in --config.runs=runs/a,runs/b")
     if not config.shots or min(config.shots) < evaluation.FIT:
         raise UserError(f"shots={config.shots}: numbers of examples, -1 for as many as fit")
@@ -63,12 +58,11 @@ def prompts(config, count):
     What is yielded is what the model reads, to the letter.
     """
     check(config)
-    run = runs.load_run(_entries(config.runs)[0])
+    run = runs.load_run(config.runs[0])
     for task, name in chosen(config):
-        protocol, splits = TASKS[task].protocols[name], TASKS[task].read(source(config, task, run.config.data))
-        for shots in _shots(config, protocol):
-            options = dict(shots=shots, seed=config.seed, limit=count, too_long=config.too_long)
-            asked = evaluation.compose(run, protocol, splits, **options)
+        splits = TASKS[task].read(source(config, task, run.config.data))
+        for shots in _shots(config, TASKS[task].protocols[name]):
+            asked = _compose(config, run, task, name, splits, shots, config.seed, count)
             for number, one in enumerate(asked):
                 title = f"{task} ({name}), item {number}, {one.shown} examples"
                 for context, targets in _by_context(one.pairs).items():
@@ -94,6 +88,8 @@ def evaluate(config, workdir, say=print):
     answers/         a .jsonl for each run, task, protocol, shots and draw: what the model read and answered
     shots.png, parameters.png     see figures.draw
 
+    What cannot be asked is told before anything is computed, and what was found before a fault is there.
+
     Args:
       config: of configs/fewshot.py.
       workdir: a folder; what an earlier evaluation left there is replaced.
@@ -107,55 +103,81 @@ def evaluate(config, workdir, say=print):
     """
     check(config)
     pairs, workdir = chosen(config), Path(workdir)
-    loaded = [runs.load_run(folder) for folder in _entries(config.runs)]
-    for run in loaded:  # before anything is computed
+    loaded = [runs.load_run(folder) for folder in config.runs]
+    read, sources = {}, [{task: source(config, task, run.config.data) for task, _ in pairs} for run in loaded]
+    for run, of in zip(loaded, sources, strict=True):
         for task, name in pairs:
-            protocol = TASKS[task].protocols[name]
-            models.scorer(run) if protocol.kind in ("choices", "cloze") else models.require_causal(run)
+            evaluation.require(run, TASKS[task].protocols[name])
+            if (task, of[task]) not in read:
+                read[task, of[task]] = TASKS[task].read(of[task])
+            if not _compose(config, run, task, name, read[task, of[task]], 0, config.seed, config.limit):
+                raise UserError(f"no item of {task} fits the {run.model.config.positions} positions of {run.workdir}")
+            for shots in _shots(config, TASKS[task].protocols[name]):  # the first item tells whether there are so many
+                _compose(config, run, task, name, read[task, of[task]], shots, config.seed, 1)
     shutil.rmtree(workdir / "answers", ignore_errors=True)
     (workdir / "answers").mkdir(parents=True)
-    rows = [row for run in loaded for row in _evaluate_run(config, run, pairs, workdir / "answers", say)]
-    logs.write_json(
-        workdir / "results.json", {"config": json.loads(config.to_json()), **logs.provenance(), "rows": rows}
-    )
-    entries = figures.summarise(rows)
-    figures.write_csv(workdir / "results.csv", rows)
-    figures.write_csv(workdir / "summary.csv", entries)
+    rows, about = [], {"config": json.loads(config.to_json()), **logs.provenance()}
+    for run, of in zip(loaded, sources, strict=True):
+        splits = {task: read[task, where] for task, where in of.items()}
+        for made in _evaluate_run(config, run, pairs, splits, workdir / "answers", say):
+            rows += made
+            entries = figures.summarise(rows)
+            logs.write_json(workdir / "results.json", {**about, "rows": rows})
+            figures.write_csv(workdir / "results.csv", rows)
+            figures.write_csv(workdir / "summary.csv", entries)
     for name in figures.draw(workdir, entries):
         say(f"drawn: {workdir / name}")
     return entries
 
 
-def _evaluate_run(config, run, pairs, folder, say):
-    """Yields a row for each metric of everything that one run is asked."""
+def _evaluate_run(config, run, pairs, splits, folder, say):
+    """Yields, for each protocol, number of shots and draw that one run is asked, a row for each metric."""
     parameters = sum(x.size for x in jax.tree.leaves(run.params))
-    read = {task: TASKS[task].read(source(config, task, run.config.data)) for task in dict.fromkeys(t for t, _ in pairs)}
-    records = {task: splits["test"][: config.limit or None] for task, splits in read.items()}
-    # The training text is gone through once, for all that is asked.
-    items = (TASKS[task].protocols[name].item(record) for task, name in pairs for record in records[task])
-    overlaps = _overlaps(config, run, items)
+    records = {task: found["test"][: config.limit or None] for task, found in splits.items()}
+    overlaps = _overlaps(config, run, pairs, records)
     for task, name in pairs:
         protocol = TASKS[task].protocols[name]
         for shots, seed in _draws(config, protocol):
-            asked, answered = _ask(config, run, task, protocol, read[task], shots, seed)
+            asked = _compose(config, run, task, name, splits[task], shots, seed, config.limit)
+            options = dict(batch_size=config.batch_size, window=config.window, stride=config.stride, seed=seed)
+            answered = evaluation.answer(run, protocol, asked, **options)
             where = str(run.workdir).strip("/").replace("/", "_")
             _write_answers(folder / f"{where}-{task}-{name}-{shots}-{seed}.jsonl", asked, answered)
             shown = float(np.mean([one.shown for one in asked]))
             values, share, clean = evaluation.measure(protocol, answered), None, {}
             if overlaps is not None:
-                dirty = np.array([overlaps[solved(item)] for item in answered.items])
-                share, clean = float(dirty.mean()), evaluation.measure(protocol, answered, ~dirty)
-            told = [f"{run.workdir}  {task} ({name})  {shown:.3g} examples, draw {seed}  {len(asked)} items"]
+                counts = np.array([overlaps[task, name][solved(item)] for item in answered.items])
+                dirty, whole = counts[:, 0] > 0, protocol.kind == "perplexity"
+                share = float(counts[:, 0].sum() / max(counts[:, 1].sum(), 1) if whole else dirty.mean())
+                clean = evaluation.measure(protocol, answered, ~dirty)
+            told = [f"{run.workdir}  {task} ({name})  {told_shots(shots, shown)}, draw {seed}  {len(asked)} items"]
             told[0] += f", {len(records[task]) - len(asked)} too long" * (len(asked) < len(records[task]))
-            told += [f"{metric} {value:.4g}" for metric, value in values.items()]
-            told += [] if share is None else [f"(overlap with the training text: {share:.1%})"]
+            told += [f"{_metric(run, metric)} {value:.4g}" for metric, value in values.items()]
+            if share is not None:
+                told.append(f"({share:.1%} of {'n-grams' if whole else 'items'} in common with the training text)")
             say("  ".join(told))
-            for metric, value in values.items():
-                yield {
+            yield [
+                {
                     "run": str(run.workdir), "parameters": parameters, "task": task, "protocol": name, "shots": shots,
-                    "shown": shown, "seed": seed, "items": len(asked), "metric": metric, "value": value,
-                    "chance": _chance(protocol, answered.items), "overlap": share, "clean_value": clean.get(metric),
-                }  # fmt: skip
+                    "shown": shown, "seed": seed, "items": len(asked), "metric": _metric(run, metric), "value": value,
+                    "chance": _chance(protocol, answered.items) if metric == "accuracy" else None,
+                    "overlap": share, "clean_value": clean.get(metric),
+                } for metric, value in values.items()
+            ]  # fmt: skip
+
+
+def told_shots(shots, shown):
+    """How many examples there were, of those that were asked for: '1 example, 0.8 fit'."""
+    if shots == evaluation.FIT:
+        return f"as many examples as fit, {shown:.3g}"
+    asked = f"{shots} example{'s' * (shots != 1)}"
+    return asked if shown == shots else f"{asked}, {shown:.3g} fit"
+
+
+def _metric(run, name):
+    """A metric's name; those of an encoder's pseudo-log-likelihoods are none of a language model's (Salazar et al.)."""
+    pseudo = name in scores.OF_LOG_LIKELIHOODS and "clm" not in run.model.heads
+    return f"pseudo_{name}" if pseudo else name
 
 
 def _draws(config, protocol):
@@ -165,21 +187,26 @@ def _draws(config, protocol):
             yield shots, seed
 
 
-def _ask(config, run, task, protocol, splits, shots, seed):
-    options = dict(shots=shots, seed=seed, limit=config.limit, too_long=config.too_long)
-    asked = evaluation.compose(run, protocol, splits, **options)
-    if not asked:
-        raise UserError(f"no item of {task} fits the {run.model.config.positions} positions of {run.workdir}")
-    options = dict(batch_size=config.batch_size, window=config.window, stride=config.stride, seed=seed)
-    return asked, evaluation.answer(run, protocol, asked, **options)
+def _compose(config, run, task, name, splits, shots, seed, limit):
+    """`evaluation.compose`, whose faults name the task."""
+    try:
+        options = dict(shots=shots, seed=seed, limit=limit, too_long=config.too_long)
+        return evaluation.compose(run, TASKS[task].protocols[name], splits, **options)
+    except UserError as error:
+        raise UserError(f"{task} ({name}): {error}") from error
 
 
-def _overlaps(config, run, items):
-    """Whether each solved item is in the run's training text, by its text; None where nobody asks, or that is not known."""
+def _overlaps(config, run, pairs, records):
+    """(task, protocol) -> solved item -> `overlap.common`; None where nobody asks, or the training text is not known.
+
+    That text is gone through once, for all that is asked.
+    """
     if not config.overlap or runs.is_converted(run.workdir):
         return None
-    texts = list(dict.fromkeys(map(solved, items)))
-    return dict(zip(texts, overlap.dirty(texts, overlap.training_texts(run.config.data)), strict=True))
+    items = {(task, name): [TASKS[task].protocols[name].item(record) for record in records[task]] for task, name in pairs}
+    texts = {pair: list(dict.fromkeys(map(solved, of))) for pair, of in items.items()}
+    found = overlap.common(texts.values(), overlap.training_texts(run.config.data))
+    return {pair: dict(zip(of, counts, strict=True)) for (pair, of), counts in zip(texts.items(), found, strict=True)}
 
 
 def _chance(protocol, items):

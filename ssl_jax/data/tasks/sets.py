@@ -82,7 +82,7 @@ def _open(name, row, part, folder):
     """Yields the records of 'NAME:SPLIT', with text as str and labels by name."""
     import tensorflow_datasets.text  # noqa: F401  registers the catalogue's names
 
-    set_name, split = part.split(":")
+    set_name, split = part.split(":", 1)
     build = f"tfds build {set_name} --data_dir={folder} --file_format=array_record"
     try:
         with corpora.quietly():

@@ -1,7 +1,8 @@
 """Choices: Winograd schemas, HellaSwag, StoryCloze, PIQA, ARC, OpenBookQA, RACE, COPA.
 
 Templates `gpt3` are those of GPT-3's appendix G; `lm_eval` those of lm-evaluation-harness, by characters its
-`acc_norm`. COPA's 'so' is ours, the appendix shows a cause alone.
+`acc_norm`. HellaSwag's `characters` is GPT-3's text by characters: the harness takes each sentence to end from two fields
+of the files, and its capitals differ in some. COPA's 'so' is ours, the appendix shows a cause alone.
 """
 
 import functools
@@ -201,11 +202,12 @@ def _copa(record, where, labels):
 
 
 def labelled(row):
-    """A row without its test set, whose labels nobody tells."""
-    return row._replace(
-        files={split: path for split, path in row.files.items() if split != "test"},
-        catalogue={split: name for split, name in row.catalogue.items() if split != "test"},
-    )
+    """A row without its test set, whose labels nobody tells; those trained on are 'examples', which need not be there."""
+
+    def of(splits):
+        return {"examples": splits["train"], "heldout": splits["heldout"]} if splits else {}
+
+    return row._replace(files=of(row.files), catalogue=of(row.catalogue))
 
 
 def _story(choice):
@@ -236,8 +238,8 @@ TASKS = {
     "hellaswag": Task(
         reader("hellaswag", {"examples": "hellaswag_train.jsonl", "heldout": "hellaswag_val.jsonl"}, _hellaswag_lines,
                _hellaswag, {"examples": "hellaswag:train", "heldout": "hellaswag:validation"}, _HELLASWAG),
-        {"gpt3": _protocol(_endings, "tokens"), "lm_eval": _protocol(_endings, "characters")}, _HELLASWAG),
-    "storycloze": Task(published.of_row("storycloze", choices.SETS["rocstories"]),
+        {"gpt3": _protocol(_endings, "tokens"), "characters": _protocol(_endings, "characters")}, _HELLASWAG),
+    "storycloze": Task(published.of_row("storycloze", labelled(choices.SETS["rocstories"])),
                        {"gpt3": _protocol(_story, "tokens")}, choices.SETS["rocstories"].homepage),
     "piqa": Task(
         reader("piqa", {"examples": "train.jsonl", "heldout": ("valid.jsonl", "dev.jsonl")}, _piqa_lines, _piqa,

@@ -33,7 +33,7 @@ def of_row(name, row):
 
 def _read(source, name, row):
     splits = sets.read_splits(name, row, source.folder, source.root)
-    return {"train": splits.get("examples", splits.get("train", [])), "test": splits["heldout"]}
+    return {"train": splits.get("examples", []), "test": splits["heldout"]}
 
 
 def jsonl_lines(path, split):
