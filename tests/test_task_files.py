@@ -254,6 +254,21 @@ FAULTS = {
                                    "test.jsonl, line 1: 'idx' is None, and should be of type int"),
     "an answer that is elsewhere": (*bad("squad", "dev-v1.1.json", squad(question(2, [{"text": "Bob", "answer_start": 16}]))),
                                     "dev-v1.1.json, question q2: the answer 'Bob' is not at character 16"),
+    "an answer before its context": (
+        *bad("squad", "dev-v1.1.json", squad(question(2, [{"text": "Bob", "answer_start": -4}]))),
+        "dev-v1.1.json, question q2: the answer 'Bob' is not at character -4"),
+    "a question without an id": (*bad("squad", "dev-v1.1.json", squad({"question": "Who?"})),
+                                 "dev-v1.1.json, article 1, paragraph 1, question 1: no key 'id'"),
+    "a paragraph without questions": (*bad("squad", "dev-v1.1.json", json.dumps({"data": [
+        {"paragraphs": []}, {"paragraphs": [{"context": ""}]}]})), "article 2, paragraph 1: no key 'qas'"),
+    "an article of another type": (*bad("squad", "dev-v1.1.json", '{"data": [1]}'), "article 1: no key 'paragraphs'"),
+    "two questions of an id": (
+        *bad("squad", "dev-v1.1.json", squad(*[question(2, [{"text": "Bob", "answer_start": 17}])] * 2)),
+        "dev-v1.1.json, question q2: a second question has this id, article 1, paragraph 1, question 2"),
+    "an answer that is said to be possible": (
+        *bad("squad2", "train-v2.0.json", squad(
+            question(1, [{"text": "Anna", "answer_start": 0}], is_impossible="false"))),
+        "question q1: 'is_impossible' is 'false', and should be of type bool"),
     "an empty answer": (*bad("squad", "dev-v1.1.json", squad(question(2, [{"text": "", "answer_start": 1}]))),
                         "question q2: the answer '' is not at character 1"),
     "no answer in 1.1": (*bad("squad", "dev-v1.1.json", squad(question(2, []))), "question q2: 0 answers"),
