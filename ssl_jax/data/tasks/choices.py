@@ -5,8 +5,6 @@ the question (ALBERT's race_utils.py does the same). GPT-1, section 3.3, puts th
 beginning is then what is lost: for that it is told beside the answers alone, too.
 """
 
-import pathlib
-
 from ssl_jax.data.tasks import files
 from ssl_jax.data.tasks.examples import Choice
 from ssl_jax.data.tasks.sets import Set
@@ -34,9 +32,8 @@ def _swag_lines(path, split):
 def _race_lines(path, split):
     """Of `middle` and `high`, or either: folders of .txt files with JSON of one passage each."""
     del split
-    paths = sorted(one for one in pathlib.Path(path).rglob("*.txt"))
-    for one in paths:
-        yield str(one), files.json_file(one)
+    for where, one in files.below(path, ".txt"):
+        yield where, one if isinstance(one, files.LeftOut) else files.json_file(one)
 
 
 def _race(record, where, labels):
@@ -45,8 +42,8 @@ def _race(record, where, labels):
     Of the question alone the blank stays.
     """
     passage = files.value(record, "article", str, where)
-    keys = ("questions", "options", "answers")
-    questions, options, answers = (files.value(record, key, list, where) for key in keys)
+    kinds = {"questions": list[str], "options": list[list[str]], "answers": list[str]}
+    questions, options, answers = (files.value(record, key, kind, where) for key, kind in kinds.items())
     if not len(questions) == len(options) == len(answers):
         raise UserError(f"{where}: {len(questions)} questions, {len(options)} options and {len(answers)} answers")
     id_key = "id" if "id" in record else "example_id"

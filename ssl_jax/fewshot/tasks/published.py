@@ -32,7 +32,11 @@ def of_row(name, row):
 
 
 def _read(source, name, row):
-    splits = sets.read_splits(name, row, source.folder, source.root)
+    read = sets.read_from(name, row, source.folder, source.root)
+    for split, notes in read.notes.items():
+        for note in notes:
+            print(f"{name}, {split}: {note}")
+    splits = read.splits
     return {"train": splits.get("examples", splits.get("train", [])), "test": splits["heldout"]}
 
 
