@@ -191,10 +191,20 @@ SETS = {
                    Choice("One. Two.", tuple(f"Q? {x}" for x in "abcd"), 0, "middle1.txt/0", "Q?", tuple("abcd"))],
          "heldout": [Choice("One. Two.", tuple(f"Q? {x}" for x in "abcd"), 2, "high3.txt/0", "Q?", tuple("abcd"))]},
     ),
-    "rocstories": (
-        {f"cloze_test_{name}__spring2016.csv": f'{STORY_HEADER}\ni,A.,B.,"C, c.",D.,E.,F.,2\n' for name in ("val", "test")},
+    "rocstories of 2018": (
+        {f"cloze_test_{name}.csv": f'{STORY_HEADER}\ni,A.,B.,"C, c.",D.,E.,F.,2\n'
+         for name in ("val__winter2018-cloze_test_ALL_val - 1 - 1", "test__spring2016")},
         ("1", "2"),
         {split: [Choice("A. B. C, c. D.", ("E.", "F."), 1)] for split in ("train", "heldout")},
+    ),
+    "rocstories": (
+        {"cloze_test_val__spring2016 - cloze_test_ALL_val.csv": f'{STORY_HEADER}\ni,A.,B.,"C, c.",D.,E.,F.,2\n',
+         "cloze_test_test__spring2016 - cloze_test_ALL_test.csv": f"{STORY_HEADER}\ni,G.,H.,I.,J.,K.,L.,1\n",
+         "cloze_test_test__winter2018-cloze_test_ALL_test - 1.csv":
+             f"{STORY_HEADER.removesuffix(',AnswerRightEnding')}\ni,M.,N.,O.,P.,Q.,R.\n"},
+        ("1", "2"),
+        {"train": [Choice("A. B. C, c. D.", ("E.", "F."), 1)], "heldout": [Choice("G. H. I. J.", ("K.", "L."), 0)],
+         "test": [Choice("M. N. O. P.", ("Q.", "R."), -1)]},
     ),
     "conll2003": (
         {"eng.train": CONLL, "valid.txt": CONLL[:40], "eng.testb": CONLL},
@@ -221,7 +231,7 @@ SETS = {
 @pytest.mark.parametrize("name", SETS)
 def test_published_files_are_read(name, reading):
     files, labels, splits = SETS[name]
-    read = reading(name, files)
+    read = reading(name.partition(" ")[0], files)
     assert read[:2] == (labels, splits)
     # Where an example was is known, and nothing was left out.
     assert all(len(read.places[split]) == len(examples) for split, examples in splits.items())
@@ -339,6 +349,9 @@ FAULTS = {
         "imdb", {path: text for path, text in SETS["imdb"][0].items() if "test/pos" not in path}, "test/pos"),
     "three columns": (*bad("conll2003", "eng.train", "EU NNP O\n"), "eng.train, line 1: 3 columns, and there should be 4"),
     "unknown entity": (*bad("conll2003", "eng.train", "EU NNP B-NP B-GPE\n"), "eng.train, line 1: unknown label 'B-GPE'"),
+    "no right ending": (*bad("rocstories", "cloze_test_val__spring2016.csv",
+                             f"{STORY_HEADER.removesuffix(',AnswerRightEnding')}\ni,A.,B.,C.,D.,E.,F.\n"),
+                        "line 2: no column 'AnswerRightEnding'"),
     "a third ending": (*bad("rocstories", "cloze_test_val__spring2016.csv", f"{STORY_HEADER}\ni,A.,B.,C.,D.,E.,F.,3\n"),
                        "line 2: unknown label '3'; there are: 1, 2"),
 }  # fmt: skip

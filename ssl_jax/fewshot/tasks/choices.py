@@ -236,7 +236,7 @@ TASKS = {
         reader("hellaswag", {"examples": "hellaswag_train.jsonl", "heldout": "hellaswag_val.jsonl"}, _hellaswag_lines,
                _hellaswag, {"examples": "hellaswag:train", "heldout": "hellaswag:validation"}, _HELLASWAG),
         {"gpt3": _protocol(_endings, "tokens"), "lm_eval": _protocol(_endings, "characters")}, _HELLASWAG),
-    "storycloze": Task(published.of_row("storycloze", choices.SETS["rocstories"]),
+    "storycloze": Task(published.of_row("storycloze", labelled(choices.SETS["rocstories"])),
                        {"gpt3": _protocol(_story, "tokens")}, choices.SETS["rocstories"].homepage),
     "piqa": Task(
         reader("piqa", {"examples": "train.jsonl", "heldout": ("valid.jsonl", "dev.jsonl")}, _piqa_lines, _piqa,
