@@ -143,6 +143,18 @@ SETS = {
         {"train": [Example("Text.", "Why? answer 0", 0, "3/5/0"), Example("Text.", "Why? answer 1", 1, "3/5/1")],
          "heldout": [Example("Text.", "Why? answer 0", 1, "3/5/0")], "test": [Example("Text.", "Why? answer 0", -1, "3/5/0")]},
     ),
+    "superglue_rte": (
+        {f"{name}.jsonl": json_lines({"premise": "A", "hypothesis": "B", "label": "not_entailment", "idx": 7})
+         for name in ("train", "val")}
+        | {"test.jsonl": json_lines({"premise": "C", "hypothesis": "D", "idx": 0}),
+           "AX-b.jsonl": json_lines({"sentence1": "E", "sentence2": "F", "label": "entailment", "logic": "", "idx": 3}),
+           "AX-g.jsonl": json_lines({"premise": "G", "hypothesis": "H", "label": "entailment", "pair_id": 55, "idx": 4},
+                                    {"premise": "I", "hypothesis": "H", "pair_id": 55, "idx": 5})},
+        ("entailment", "not_entailment"),
+        {"train": [Example("A", "B", 1, "7")], "heldout": [Example("A", "B", 1, "7")],
+         "test": [Example("C", "D", -1, "0")], "ax_b": [Example("E", "F", 0, "3")],
+         "ax_g": [Example("G", "H", 0, "55/4"), Example("I", "H", -1, "55/5")]},
+    ),
     "wic": (
         {f"{name}.jsonl": json_lines({"word": "bank", "sentence1": "A bank.", "sentence2": "The bank.", "label": True})
          for name in ("train", "val")},
@@ -298,7 +310,7 @@ FAULTS = {
         f"val.jsonl, line 1: unknown label {label!r}; there are: {known}")
        for name, known, labels in (
            ("cb", "entailment, contradiction, neutral", (True, 1)), ("boolq", "False, True", (1, "True")),
-           ("copa", "0, 1", (True, "choice1")))
+           ("copa", "0, 1", (True, "choice1")), ("superglue_rte", "entailment, not_entailment", (0, "neutral")))
        for label in labels},
     "1.0 of multirc": (*bad("multirc", "val.jsonl", json_lines(multirc([1.0]))), "unknown label 1.0; there are: 0, 1"),
     "no label": (*bad("boolq", "val.jsonl", json_lines({"question": "", "passage": ""})), "line 1: no key 'label'"),

@@ -11,7 +11,7 @@ where TensorFlow Datasets put them. Their dev set is the split 'heldout' (MNLI's
 when the run ends.
 
     glue.py        cola sst2 mrpc stsb qqp mnli qnli rte wnli; ax is a split of mnli
-    superglue.py   boolq cb copa multirc wic wsc
+    superglue.py   boolq cb copa multirc wic wsc superglue_rte; ax_b and ax_g are splits of superglue_rte
     squad.py       squad squad2
     choices.py     swag race rocstories
     conll.py       conll2003

@@ -1,13 +1,16 @@
 """SuperGLUE (Wang et al. 2019): its .jsonl files, or `super_glue/...` of TensorFlow Datasets, which needs TensorFlow.
 
 Each is read as a text or a pair: WiC's word stands before its first sentence, WSC's pronoun between asterisks in the
-text, whose pair is what it might stand for. RTE is GLUE's.
+text, whose pair is what it might stand for. RTE has another format than GLUE's, and is `superglue_rte`; the
+diagnostic sets AX-b and AX-g, which have no training set of their own, are splits of it: their predictions are a model
+of RTE's.
 """
 
 import functools
 
 from ssl_jax.data.tasks import files
 from ssl_jax.data.tasks.examples import Choice, Example
+from ssl_jax.data.tasks.glue import ENTAILMENT
 from ssl_jax.data.tasks.sets import NEEDED, Set
 from ssl_jax.errors import UserError
 
@@ -65,13 +68,14 @@ def _pair(record, where, labels, texts):
 
 
 def _id(record, where):
-    """The set's number; MultiRC's are PARAGRAPH/QUESTION/ANSWER."""
+    """The set's number; MultiRC's are PARAGRAPH/QUESTION/ANSWER, AX-g's PAIR/NUMBER."""
     if "idx" not in record:
         return ""
     if isinstance(record["idx"], dict):
         keys = ("paragraph", "question", "answer")
         return "/".join(str(files.value(record["idx"], key, int, where)) for key in keys)
-    return str(files.value(record, "idx", int, where))
+    number = files.value(record, "idx", int, where)
+    return f"{record['pair_id']}/{number}" if "pair_id" in record else str(number)
 
 
 def _wsc(text, record, where):
@@ -89,6 +93,11 @@ def _copa(record, where, labels):
     asked = files.number_of(text("question"), ("cause", "effect"), where)
     premise = f"{text('premise')} {('What was the cause?', 'What happened as a result?')[asked]}"
     yield Choice(premise, (text("choice1"), text("choice2")), _label(record, labels, where), _id(record, where))
+
+
+def _entailment(text, record, *_):
+    """RTE's and AX-g's texts, or AX-b's."""
+    return (text("sentence1"), text("sentence2")) if "sentence1" in record else (text("premise"), text("hypothesis"))
 
 
 def _set(name, labels, examples, kind="classification", told=None, parts=_one):
@@ -109,6 +118,8 @@ def _of(texts):
     return functools.partial(_pair, texts=texts)
 
 
+_RTE = _set("rte", ENTAILMENT, _of(_entailment))
+
 SETS = {
     # The question first: of the two texts the passage is what is cut.
     "boolq": _set("boolq", FALSE_TRUE, _of(lambda text, *_: (text("question"), text("passage"))), told=(False, True)),
@@ -118,6 +129,9 @@ SETS = {
     "multirc": _set("multirc", FALSE_TRUE,
                     _of(lambda text, *_: (text("paragraph"), f"{text('question')} {text('answer')}")),
                     told=(0, 1), parts=_answers),
+    "superglue_rte": _RTE._replace(
+        files=_RTE.files | {"ax_b": "AX-b.jsonl", "ax_g": "AX-g.jsonl"},
+        catalogue=_RTE.catalogue | {"ax_b": "super_glue/axb:test", "ax_g": "super_glue/axg:test"}),
     "wic": _set("wic", FALSE_TRUE,
                 _of(lambda text, *_: (f"{text('word')}: {text('sentence1')}", text("sentence2"))), told=(False, True)),
     "wsc": _set("wsc.fixed", FALSE_TRUE, _of(_wsc), told=(False, True)),
