@@ -40,6 +40,8 @@ def main():
     config.task.augmented = ""  # what is augmented are the originals
     task = tasks.read(config)
     examples = task.splits["train"][: MAX_EXAMPLES.value or None]
+    for note in task.notes.get("train", ()):
+        print(f"train: {note}")
     vectors = None
     if VECTORS.value is not None:
         vectors = augmentation.read_vectors(VECTORS.value, MOST_VECTORS.value)

@@ -46,13 +46,23 @@ def classes(task, split, rows, logits):
     files = submissions.classes(task.name, split, predictions, task.labels)
     if not (labels >= 0).all():
         return Decision(None, files)
-    measured = "ax" if split == "ax" else task.name  # GLUE's diagnostic set has a metric of its own
+    measured = split if split in metrics.METRICS else task.name  # diagnostic sets have a metric of their own
     return Decision(metrics.evaluate(measured, predictions, labels), files)
 
 
 def largest(logits):
     """The number of the largest logit, [N, C] to int [N]; of one logit, a score, itself, [N, 1] to float [N]."""
     return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(-1)
+
+
+def superglue_rte(task, split, rows, logits):
+    """As `classes`; of AX-g `gender_parity`, too, where its ids are PAIR/NUMBER."""
+    values, files = classes(task, split, rows, logits)
+    if split == "ax_g" and values is not None:
+        pairs = [name.rpartition("/")[0] for name in rows.store.ids[: len(logits)]]
+        if all(pairs):
+            values |= {"gender_parity": metrics.gender_parity(largest(logits), pairs)}
+    return Decision(values, files)
 
 
 def multirc(task, split, rows, logits):
@@ -115,4 +125,4 @@ def words(task, split, rows, logits):
 
 
 BY_KIND = {"classification": classes, "regression": classes, "choices": classes, "spans": spans, "token_labels": words}
-BY_TASK = {"multirc": multirc}
+BY_TASK = {"multirc": multirc, "superglue_rte": superglue_rte}

@@ -19,7 +19,8 @@ METRICS = {
     "stsb": ("pearson", "spearman"), "mnli": ("accuracy",), "qnli": ("accuracy",), "rte": ("accuracy",),
     "wnli": ("accuracy",), "ax": ("matthews",),
     "boolq": ("accuracy",), "cb": ("macro_f1", "accuracy"), "copa": ("accuracy",), "multirc": ("f1a", "exact"),
-    "wic": ("accuracy",), "wsc": ("accuracy",),
+    "wic": ("accuracy",), "wsc": ("accuracy",), "superglue_rte": ("accuracy",), "ax_b": ("matthews",),
+    "ax_g": ("accuracy",),
     "squad": ("exact", "f1"), "squad2": ("exact", "f1", "best_f1"), "conll2003": ("ner_f1",),
     "swag": ("accuracy",), "race": ("accuracy",), "rocstories": ("accuracy",), "imdb": ("accuracy",),
     "ag_news": ("accuracy",), "topics": ("accuracy", "macro_f1"), "jsonl": ("accuracy", "macro_f1"),
@@ -64,6 +65,18 @@ def matthews(predictions, labels):
     if _constant(predictions) or _constant(labels):
         return 0.0  # as scikit-learn's, without its warnings
     return float(sklearn.metrics.matthews_corrcoef(labels, predictions))
+
+
+def gender_parity(predictions, pairs):
+    """The share of pairs whose predictions are the same (SuperGLUE's AX-g, whose pairs differ in a pronoun's gender).
+
+    Args:
+      predictions, pairs: [N], the pair of each prediction by any name.
+    """
+    found = {}
+    for pair, prediction in zip(pairs, predictions, strict=True):
+        found.setdefault(pair, set()).add(prediction)
+    return float(np.mean([len(made) == 1 for made in found.values()]))
 
 
 def pearson(predictions, labels):

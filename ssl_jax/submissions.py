@@ -34,6 +34,9 @@ SERVED = {
     ("boolq", "test"): Served("BoolQ.jsonl", WORDS),
     ("cb", "test"): Served("CB.jsonl"),
     ("copa", "test"): Served("COPA.jsonl", NUMBERS),
+    ("superglue_rte", "test"): Served("RTE.jsonl"),
+    ("superglue_rte", "ax_b"): Served("AX-b.jsonl"),
+    ("superglue_rte", "ax_g"): Served("AX-g.jsonl"),
     ("wic", "test"): Served("WiC.jsonl", WORDS),
     ("wsc", "test"): Served("WSC.jsonl", ("False", "True")),
 }

@@ -45,6 +45,29 @@ def test_the_diagnostic_set_has_its_own_metric(split):
     assert decisions.decide(task, split, rows, logits) == (None, files)
 
 
+def test_superglues_diagnostic_sets_are_measured_as_its_paper_has_them():
+    labels, guesses = np.array([0, 1, 0, 1, 1, 0]), [0, 1, 1, 1, 0, 1]
+    pairs = ["8", "3", "8", "3", "5", "5"]
+    task = SimpleNamespace(name="superglue_rte", labels=("entailment", "not_entailment"))
+    ids = [f"{pair}/{n}" for n, pair in enumerate(pairs)]
+    rows = SimpleNamespace(store=SimpleNamespace(labels=labels, ids=ids))
+    found = {}
+    for split in ("heldout", "ax_b", "ax_g"):
+        found[split], _ = decisions.decide(task, split, rows, np.eye(2)[guesses])
+    same = [len({guess for guess, other in zip(guesses, pairs) if other == pair}) == 1 for pair in sorted(set(pairs))]
+    assert found["heldout"] == {"accuracy": 3 / 6, "score": 3 / 6}
+    assert found["ax_g"] == {"accuracy": 3 / 6, "score": 3 / 6, "gender_parity": sum(same) / 3} and sum(same) == 1
+    told = list(zip(labels, guesses))
+    right, zeros, wrong, missed = (told.count(both) for both in ((1, 1), (0, 0), (0, 1), (1, 0)))
+    below = np.sqrt((right + wrong) * (right + missed) * (zeros + wrong) * (zeros + missed))
+    matthews = (right * zeros - wrong * missed) / below
+    assert found["ax_b"] == pytest.approx({"matthews": matthews, "score": matthews})
+    rows.store.ids = ["0", "1", "2", "3", "4", "5"]  # TensorFlow Datasets does not tell the pairs
+    assert set(decisions.decide(task, "ax_g", rows, np.eye(2)[guesses]).values) == {"accuracy", "score"}
+    rows.store.labels = labels - 1
+    assert decisions.decide(task, "ax_g", rows, np.eye(2)[guesses]).values is None
+
+
 @pytest.mark.parametrize("name", ["squad", "squad2"])
 def test_answers_are_those_of_all_windows_and_measured_as_the_official_scripts_do(name):
     questions, plain = make_questions()

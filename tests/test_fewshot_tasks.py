@@ -257,6 +257,21 @@ FAULTS = {
     "xml-answers": ("winograd", {"WSCollection.xml": SCHEMA.replace("A.", "C.")}, ["schema 1", "two are needed"]),
     "label": ("hellaswag", {"hellaswag_val.jsonl": json_lines({"ctx": "A", "activity_label": "B", "endings": ["c"],
                                                                "label": 1})}, ["line 1", "label is 1", "from 0 to 0"]),
+    "null": ("hellaswag", {"hellaswag_val.jsonl": "null\n"},
+             ["hellaswag_val.jsonl, line 1", "null is no JSON object"]),
+    "ending": ("hellaswag", {"hellaswag_val.jsonl": json_lines({"ctx": "A", "activity_label": "B", "endings": ["c", 4],
+                                                                "label": 0})},
+               ["line 1", "'endings[1]' is not a string"]),
+    "race-options": ("race_high", {"test/high/1.txt": json.dumps(RACE | {"options": ["abcd", "efgh"]})},
+                     ["1.txt", "'options[0]' is 'abcd', and should be of type list"]),
+    "copa-label": ("copa", {"train.jsonl": json_lines(COPA | {"label": True}), "val.jsonl": ""},
+                   ["train.jsonl, line 1", "unknown label True"]),
+    "web-object": ("webqs", {"webquestions.examples.test.json": "{}"}, ["test.json: {} is no JSON list"]),
+    "trivia-alias": ("triviaqa", {"unfiltered-web-dev.json": json.dumps({"Data": [
+        TRIVIA["Data"][0] | {"Answer": {"Value": "Duchamp", "Aliases": [1]}}]})}, ["question 1", "'Aliases[0]'"]),
+    "coqa-others": ("coqa", {"coqa-dev-v1.0.json": json.dumps({"data": [
+        COQA["data"][0] | {"additional_answers": [1]}]})}, ["story s1", "'additional_answers' is [1]"]),
+    "no-story": ("cnn_dailymail", {"test/1.txt": ""}, ["there is no .story file in"]),
     "piqa-labels": ("piqa", {"valid.jsonl": json_lines({"goal": "", "sol1": "", "sol2": ""})}, ["valid-labels.lst"]),
     "piqa-count": ("piqa", {"valid.jsonl": "{}\n", "valid-labels.lst": "0\n1\n"}, ["2 labels for 1 lines"]),
     "arc-key": ("arc_easy", {"ARC-Easy-Test.jsonl": json_lines(ARC | {"answerKey": "E"})},
@@ -284,6 +299,13 @@ def test_a_fault_is_told_in_one_line(reading, fault):
         reading(name, files)
     message = str(error.value)
     assert "\n" not in message and all(word in message for word in words), message
+
+
+def test_what_is_left_out_is_told(reading, capsys):
+    assert len(reading("cnn_dailymail", {"test/1.story": "A.\n@highlight\nB", "test/2.txt": ""})["test"]) == 1
+    told = capsys.readouterr().out
+    assert "2.txt" in told
+    assert told.startswith("cnn_dailymail, heldout: 1 files that do not end in .story left out (the first: ")
 
 
 def test_a_set_of_tensorflow_datasets_that_is_not_there_says_how_to_build_it(tmp_path):

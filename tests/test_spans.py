@@ -9,7 +9,7 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
 from ssl_jax.data import batches
-from ssl_jax.data.tasks import Question, SpanStore
+from ssl_jax.data.tasks import Question, SpanStore, report
 from ssl_jax.data.tasks.spans import postprocess
 from ssl_jax.errors import UserError
 from tests.test_batches import PAD, SEPARATOR, START, VOCABULARY
@@ -100,6 +100,18 @@ def test_a_question_that_leaves_no_room_is_refused():
     store = SpanStore(make_questions()[0], Numbers(), 3, max_question=64)
     with pytest.raises(UserError, match="has 64: questions of task.max_question=64 tokens leave no room"):
         store.rows(VOCABULARY, 64)
+
+
+def test_what_is_wrong_or_cut_is_told_with_its_place():
+    questions = [Question("5 6", "7 8", 0, 1, "q0", ("7",)), Question("5 6 7 8", "9", 0, 1, "q1", ("9",))]
+    places = ["f, question q0", "f, question q1"]
+    store = SpanStore(questions, Numbers(), 3, max_question=3, places=places)
+    assert list(report({"train": store}, VOCABULARY, {16})) == [
+        "train: 2 examples, 1 cut to the length of 3 (the first: f, question q1, 4 tokens)"
+    ]
+    questions[1] = Question("5", "9 x", 2, 3, "q1", ("x",))
+    with pytest.raises(UserError, match="^f, question q1: the tokenizer makes no token of its answer 'x'$"):
+        SpanStore(questions, Numbers(), 3, max_question=3, places=places)
 
 
 def brute_force(starts, ends, plain, questions, length, stride, max_question, max_answer):

@@ -28,8 +28,12 @@ FILES = {
     "wic": ("wic", "test", [0], ("False", "True"), "WiC.jsonl", ["false"]),
     "wsc": ("wsc", "test", [0, 1], ("False", "True"), "WSC.jsonl", ["False", "True"]),
     "cb": ("cb", "test", [1], ("entailment", "contradiction", "neutral"), "CB.jsonl", ["contradiction"]),
+    "superglue_rte": ("superglue_rte", "test", [1], ("entailment", "not_entailment"), "RTE.jsonl", ["not_entailment"]),
+    "ax_b": ("superglue_rte", "ax_b", [0, 1], ("entailment", "not_entailment"), "AX-b.jsonl",
+             ["entailment", "not_entailment"]),
+    "ax_g": ("superglue_rte", "ax_g", [0], ("entailment", "not_entailment"), "AX-g.jsonl", ["entailment"]),
     "copa": ("copa", "test", np.array([1, 0]), (), "COPA.jsonl", [1, 0]),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", FILES)

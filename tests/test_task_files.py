@@ -143,6 +143,18 @@ SETS = {
         {"train": [Example("Text.", "Why? answer 0", 0, "3/5/0"), Example("Text.", "Why? answer 1", 1, "3/5/1")],
          "heldout": [Example("Text.", "Why? answer 0", 1, "3/5/0")], "test": [Example("Text.", "Why? answer 0", -1, "3/5/0")]},
     ),
+    "superglue_rte": (
+        {f"{name}.jsonl": json_lines({"premise": "A", "hypothesis": "B", "label": "not_entailment", "idx": 7})
+         for name in ("train", "val")}
+        | {"test.jsonl": json_lines({"premise": "C", "hypothesis": "D", "idx": 0}),
+           "AX-b.jsonl": json_lines({"sentence1": "E", "sentence2": "F", "label": "entailment", "logic": "", "idx": 3}),
+           "AX-g.jsonl": json_lines({"premise": "G", "hypothesis": "H", "label": "entailment", "pair_id": 55, "idx": 4},
+                                    {"premise": "I", "hypothesis": "H", "pair_id": 55, "idx": 5})},
+        ("entailment", "not_entailment"),
+        {"train": [Example("A", "B", 1, "7")], "heldout": [Example("A", "B", 1, "7")],
+         "test": [Example("C", "D", -1, "0")], "ax_b": [Example("E", "F", 0, "3")],
+         "ax_g": [Example("G", "H", 0, "55/4"), Example("I", "H", -1, "55/5")]},
+    ),
     "wic": (
         {f"{name}.jsonl": json_lines({"word": "bank", "sentence1": "A bank.", "sentence2": "The bank.", "label": True})
          for name in ("train", "val")},
@@ -191,10 +203,20 @@ SETS = {
                    Choice("One. Two.", tuple(f"Q? {x}" for x in "abcd"), 0, "middle1.txt/0", "Q?", tuple("abcd"))],
          "heldout": [Choice("One. Two.", tuple(f"Q? {x}" for x in "abcd"), 2, "high3.txt/0", "Q?", tuple("abcd"))]},
     ),
-    "rocstories": (
-        {f"cloze_test_{name}__spring2016.csv": f'{STORY_HEADER}\ni,A.,B.,"C, c.",D.,E.,F.,2\n' for name in ("val", "test")},
+    "rocstories of 2018": (
+        {f"cloze_test_{name}.csv": f'{STORY_HEADER}\ni,A.,B.,"C, c.",D.,E.,F.,2\n'
+         for name in ("val__winter2018-cloze_test_ALL_val - 1 - 1", "test__spring2016")},
         ("1", "2"),
         {split: [Choice("A. B. C, c. D.", ("E.", "F."), 1)] for split in ("train", "heldout")},
+    ),
+    "rocstories": (
+        {"cloze_test_val__spring2016 - cloze_test_ALL_val.csv": f'{STORY_HEADER}\ni,A.,B.,"C, c.",D.,E.,F.,2\n',
+         "cloze_test_test__spring2016 - cloze_test_ALL_test.csv": f"{STORY_HEADER}\ni,G.,H.,I.,J.,K.,L.,1\n",
+         "cloze_test_test__winter2018-cloze_test_ALL_test - 1.csv":
+             f"{STORY_HEADER.removesuffix(',AnswerRightEnding')}\ni,M.,N.,O.,P.,Q.,R.\n"},
+        ("1", "2"),
+        {"train": [Choice("A. B. C, c. D.", ("E.", "F."), 1)], "heldout": [Choice("G. H. I. J.", ("K.", "L."), 0)],
+         "test": [Choice("M. N. O. P.", ("Q.", "R."), -1)]},
     ),
     "conll2003": (
         {"eng.train": CONLL, "valid.txt": CONLL[:40], "eng.testb": CONLL},
@@ -203,9 +225,11 @@ SETS = {
          "test": [Words(("EU", "rejects"), (3, 0)), Words(("Bonn",), (6,))]},
     ),
     "imdb": (
-        {"train/pos/0_9.txt": "Fine.<br />Yes.\n", "train/neg/0_1.txt": "Dull.", "test/neg/1_2.txt": "No."},
+        {"train/pos/0_9.txt": "Fine.<br />Yes.\n", "train/neg/0_1.txt": "Dull.", "test/neg/1_2.txt": "No.",
+         "test/pos/0_8.txt": "Yes."},
         ("neg", "pos"),
-        {"train": [Example("Dull.", None, 0), Example("Fine.<br />Yes.", None, 1)], "heldout": [Example("No.", None, 0)]},
+        {"train": [Example("Dull.", None, 0), Example("Fine.<br />Yes.", None, 1)],
+         "heldout": [Example("No.", None, 0), Example("Yes.", None, 1)]},
     ),
     "ag_news": (
         {"train.csv": '"3","Title","Wall St.\\Two, ""three"""\n"1","A","B\nC"\n', "test.csv": '"4","A","B"\n'},
@@ -219,7 +243,29 @@ SETS = {
 @pytest.mark.parametrize("name", SETS)
 def test_published_files_are_read(name, reading):
     files, labels, splits = SETS[name]
-    assert reading(name, files) == (labels, splits)
+    read = reading(name.partition(" ")[0], files)
+    assert read[:2] == (labels, splits)
+    # Where an example was is known, and nothing was left out.
+    assert all(len(read.places[split]) == len(examples) for split, examples in splits.items())
+    assert read.notes == {split: [] for split in splits}
+
+
+QUESTIONS = "id|qid1|qid2|question1|question2|is_duplicate"
+
+
+def test_what_a_set_leaves_out_is_counted(reading, tmp_path):
+    lines = table(QUESTIONS, "9|1|2|A?|B?|1", "9|1|2", "8|1|2|C?|D?|0", "", "7|1|2|E?|F?|1")
+    read = reading("qqp", SETS["qqp"][0] | {"train.tsv": lines})
+    assert read.splits["train"] == [Example("A?", "B?", 1), Example("C?", "D?", 0), Example("E?", "F?", 1)]
+    assert read.places["train"] == [f"{tmp_path / 'train.tsv'}, line {number}" for number in (2, 4, 6)]
+    where = tmp_path / "train.tsv, line 3"
+    assert read.notes == {"train": [f"2 lines with too few columns left out (the first: {where})"], "heldout": []}
+    read, where = reading(*bad("race", "dev/high/3.json", passage(3))), tmp_path / "dev/high/3.json"
+    assert read.notes["heldout"] == [f"1 files that do not end in .txt left out (the first: {where})"]
+    name, files = bad("imdb", "train/neg/0_1.html", "Dull.")
+    read, where = reading(name, files), tmp_path / "train/neg/0_1.html"
+    assert read.splits == SETS["imdb"][2]
+    assert read.notes["train"] == [f"1 files that do not end in .txt left out (the first: {where})"]
 
 
 def bad(name, path, content):
@@ -234,16 +280,39 @@ FAULTS = {
                         "train.tsv, line 2: no column 'label'"),
     "unknown class": (*bad("mnli", "dev_matched.tsv", table(MNLI_HEADER, "0|p|A.|B.|-|-")),
                       "dev_matched.tsv, line 2: unknown label '-'; there are: entailment, neutral, contradiction"),
-    "unknown number": (*bad("qqp", "train.tsv", table("id|qid1|qid2|question1|question2|is_duplicate", "9|1|2|A?|B?|2")),
+    "a column too many where lines break off": (*bad("qqp", "train.tsv", table(QUESTIONS, "9|1|2|A?|B?|1|")),
+                                                "train.tsv, line 2: 7 columns"),
+    "unknown number": (*bad("qqp", "train.tsv", table(QUESTIONS, "9|1|2|A?|B?|2")),
                        "train.tsv, line 2: unknown label '2'; there are: 0, 1"),
     "no number": (*bad("stsb", "train.tsv", table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|x")), "line 2: the score 'x' is no number"),
     "score out of range": (*bad("stsb", "dev.tsv", table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|-1")), "'-1' is not between 0 and 5"),
+    "a folder": ("sst2", {"train.tsv/a": "", "dev.tsv": ""}, "train.tsv is a folder, and should be a file"),
     "empty file": (*bad("sst2", "dev.tsv", ""), "dev.tsv, line 1: the file is empty"),
     "Latin-1": (*bad("sst2", "train.tsv", b"sentence\tlabel\ncaf\xe9\t1\n"), "train.tsv, line 2, byte 18: not UTF-8"),
     "a quote that never ends": (*bad("ag_news", "train.csv", '"1","A","B"\n"2","C","D\n'),
                                 "train.csv, line 2: unexpected end of data (up to line 2): mend its quotes"),
     "text after a quote": (*bad("ag_news", "train.csv", '"2","C"x,"D"\n'), "train.csv, line 1: "),
     "no JSON": (*bad("boolq", "val.jsonl", "question\n"), "val.jsonl, line 1: not JSON"),
+    "null": (*bad("boolq", "train.jsonl", "null\n"), "train.jsonl, line 1: null is no JSON object"),
+    "a number": (*bad("copa", "val.jsonl", "\n5\n"), "val.jsonl, line 2: 5 is no JSON object"),
+    "a list": (*bad("multirc", "val.jsonl", "[1]\n"), "val.jsonl, line 1: [1] is no JSON object"),
+    "an answer without its passage": (
+        *bad("multirc", "val.jsonl", json_lines({"paragraph": "", "question": "", "answer": "", "label": 1})),
+        "val.jsonl, line 1: no key 'passage'"),
+    "a part of a number": (*bad("boolq", "val.jsonl", json_lines({"question": "", "passage": "", "label": True,
+                                                                  "idx": {"question": 1, "answer": 2}})),
+                           "val.jsonl, line 1: no key 'paragraph'"),
+    "a number in letters": (
+        *bad("boolq", "val.jsonl", json_lines({"question": "", "passage": "", "label": True, "idx": "1"})),
+        "'idx' is '1', and should be of type int"),
+    **{f"{label!r} of {name}": (
+        *bad(name, "val.jsonl", json_lines(json.loads(SETS[name][0]["val.jsonl"]) | {"label": label})),
+        f"val.jsonl, line 1: unknown label {label!r}; there are: {known}")
+       for name, known, labels in (
+           ("cb", "entailment, contradiction, neutral", (True, 1)), ("boolq", "False, True", (1, "True")),
+           ("copa", "0, 1", (True, "choice1")), ("superglue_rte", "entailment, not_entailment", (0, "neutral")))
+       for label in labels},
+    "1.0 of multirc": (*bad("multirc", "val.jsonl", json_lines(multirc([1.0]))), "unknown label 1.0; there are: 0, 1"),
     "no label": (*bad("boolq", "val.jsonl", json_lines({"question": "", "passage": ""})), "line 1: no key 'label'"),
     "a label of another type": (*bad("wic", "val.jsonl", json_lines({"word": "", "sentence1": "", "sentence2": "", "label": 2})),
                                 "line 1: unknown label 2; there are: False, True"),
@@ -254,6 +323,21 @@ FAULTS = {
                                    "test.jsonl, line 1: 'idx' is None, and should be of type int"),
     "an answer that is elsewhere": (*bad("squad", "dev-v1.1.json", squad(question(2, [{"text": "Bob", "answer_start": 16}]))),
                                     "dev-v1.1.json, question q2: the answer 'Bob' is not at character 16"),
+    "an answer before its context": (
+        *bad("squad", "dev-v1.1.json", squad(question(2, [{"text": "Bob", "answer_start": -4}]))),
+        "dev-v1.1.json, question q2: the answer 'Bob' is not at character -4"),
+    "a question without an id": (*bad("squad", "dev-v1.1.json", squad({"question": "Who?"})),
+                                 "dev-v1.1.json, article 1, paragraph 1, question 1: no key 'id'"),
+    "a paragraph without questions": (*bad("squad", "dev-v1.1.json", json.dumps({"data": [
+        {"paragraphs": []}, {"paragraphs": [{"context": ""}]}]})), "article 2, paragraph 1: no key 'qas'"),
+    "an article of another type": (*bad("squad", "dev-v1.1.json", '{"data": [1]}'), "article 1: no key 'paragraphs'"),
+    "two questions of an id": (
+        *bad("squad", "dev-v1.1.json", squad(*[question(2, [{"text": "Bob", "answer_start": 17}])] * 2)),
+        "dev-v1.1.json, question q2: a second question has this id, article 1, paragraph 1, question 2"),
+    "an answer that is said to be possible": (
+        *bad("squad2", "train-v2.0.json", squad(
+            question(1, [{"text": "Anna", "answer_start": 0}], is_impossible="false"))),
+        "question q1: 'is_impossible' is 'false', and should be of type bool"),
     "an empty answer": (*bad("squad", "dev-v1.1.json", squad(question(2, [{"text": "", "answer_start": 1}]))),
                         "question q2: the answer '' is not at character 1"),
     "no answer in 1.1": (*bad("squad", "dev-v1.1.json", squad(question(2, []))), "question q2: 0 answers"),
@@ -264,8 +348,22 @@ FAULTS = {
     "five options": (*bad("race", "dev/high/3.txt", passage(3, options=[list("abcd"), list("abcde")])),
                      "3.txt, question 2: 5 options, and there should be 4"),
     "an answer for each question": (*bad("race", "dev/high/3.txt", passage(3, answers=["A"])), "3.txt: 2 questions, 2 options and 1"),
+    "a question of another type": (*bad("race", "dev/high/3.txt", passage(3, questions=["Q?", 5])),
+                                   "3.txt: 'questions[1]' is not a string"),
+    "options in one word": (*bad("race", "dev/high/3.txt", passage(3, options=["abcd", "efgh"])),
+                            "3.txt: 'options[0]' is 'abcd', and should be of type list"),
+    "an option of another type": (*bad("race", "dev/high/3.txt",
+                                       passage(3, options=[list("abcd"), ["e", "f", "g", 8]])),
+                                  "3.txt: 'options[1][3]' is not a string"),
+    "a list of passages": (*bad("race", "dev/high/3.txt", f"[{passage(3)}]"), "3.txt: [{"),
+    "reviews of one label": ("imdb", {"train/pos/0_9.txt": "Fine.", "train/neg.txt": ""}, "there is no .txt file in "),
+    "reviews of one label held out": (
+        "imdb", {path: text for path, text in SETS["imdb"][0].items() if "test/pos" not in path}, "test/pos"),
     "three columns": (*bad("conll2003", "eng.train", "EU NNP O\n"), "eng.train, line 1: 3 columns, and there should be 4"),
     "unknown entity": (*bad("conll2003", "eng.train", "EU NNP B-NP B-GPE\n"), "eng.train, line 1: unknown label 'B-GPE'"),
+    "no right ending": (*bad("rocstories", "cloze_test_val__spring2016.csv",
+                             f"{STORY_HEADER.removesuffix(',AnswerRightEnding')}\ni,A.,B.,C.,D.,E.,F.\n"),
+                        "line 2: no column 'AnswerRightEnding'"),
     "a third ending": (*bad("rocstories", "cloze_test_val__spring2016.csv", f"{STORY_HEADER}\ni,A.,B.,C.,D.,E.,F.,3\n"),
                        "line 2: unknown label '3'; there are: 1, 2"),
 }  # fmt: skip

@@ -138,6 +138,28 @@ def test_topics_have_no_text_twice_and_none_without_text(monkeypatch, smoke_conf
     assert all(example.label == int(example.text[5:]) % 2 for example in read)
 
 
+def test_a_run_tells_where_what_is_cut_or_left_out_is(tmp_path, smoke_config):
+    header = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+    row = "9\t1\t2\t{}\t{}\t1\n".format
+    train, dev = (tmp_path / f"{name}.tsv" for name in ("train", "dev"))
+    train.write_text(header + row("7 7", "8 8") + "9\t1\n" + row("7 " * 5, "8 " * 4) + row("7 " * 9, "8 " * 9))
+    dev.write_text(header + row("7 7 7", "8 8 8 8"))  # with three special tokens just 10
+    config = smoke_config(("data.examples", "task"), ("task.name", "qqp"), ("task.folder", str(tmp_path)))
+    lines = list(tasks.report(tasks.open_stores(config, Numbers()), VOCABULARY, {10, 21}))
+    assert lines == [
+        f"train: 3 examples, 2 cut to the length of 10 (the first: {train}, line 4, 12 tokens), "
+        f"1 lines with too few columns left out (the first: {train}, line 3)",
+        "heldout: 1 examples",
+    ]
+    config.task.inputs = "doubled"
+    assert tasks.read(config).places["train"] == [f"{train}, line {number}" for number in (2, 4, 5)] * 2
+    config.task.augmented = str(tmp_path / "more.jsonl")
+    lines = [{"text": "7", "label": "duplicate"}, {"text": "7", "text2": "8", "label": "duplicate"}]
+    write_lines(tmp_path / "more.jsonl", lines)
+    read, more = tasks.read(config), tmp_path / "more.jsonl"
+    assert read.places["train"] == [f"{more}, line {number}" for number in (1, 3, 3)] and read.notes == {"heldout": []}
+
+
 def test_the_config_is_resolved_in_a_copy(jsonl):
     jsonl.task.epochs = 8.0
     jsonl.lock()
@@ -320,7 +342,8 @@ def test_a_words_first_token_has_its_label():
     short = batches.TaskEvaluation(store, VOCABULARY, 5, 2)
     assert short(0)["token_label"][0].tolist() == [-1, 1, -1, 0, -1] and short.examples.cut == 1
     assert list(tasks.report({"train": store}, VOCABULARY, {8, 5})) == [
-        "train: 2 examples, 1 cut to the length of 5, 1 labels of words that the tokenizer makes no token of",
+        "train: 2 examples, 1 cut to the length of 5 (the first: example 0, 7 tokens), 1 labels of words that the "
+        "tokenizer makes no token of",
     ]
 
 

@@ -11,7 +11,7 @@ where TensorFlow Datasets put them. Their dev set is the split 'heldout' (MNLI's
 when the run ends.
 
     glue.py        cola sst2 mrpc stsb qqp mnli qnli rte wnli; ax is a split of mnli
-    superglue.py   boolq cb copa multirc wic wsc
+    superglue.py   boolq cb copa multirc wic wsc superglue_rte; ax_b and ax_g are splits of superglue_rte
     squad.py       squad squad2
     choices.py     swag race rocstories
     conll.py       conll2003
@@ -82,13 +82,16 @@ def read_articles(root, heldout, max_documents):
 def _read_topics(config):
     topics, splits = read_articles(config.data.root, config.data.heldout, config.data.max_documents)
     examples = {split: [Example(one["text"], None, one["topic"]) for one in found] for split, found in splits.items()}
-    return Read(topics, examples)
+    return Read(topics, examples, {}, {})
 
 
 def _read_jsonl(config):
     paths = {split: pathlib.Path(config.task.folder) / f"{split}.jsonl" for split in tokens.SPLITS}
     labels = tuple(sorted({label for *_, label in _lines(paths["train"])}))
-    return Read(labels, {split: read_examples(path, labels) for split, path in paths.items()})
+    made = Read(labels, {}, {}, {})
+    for split, path in paths.items():
+        made.splits[split], made.places[split] = read_examples(path, labels)
+    return made
 
 
 TASKS = {"topics": Task("classification", _read_topics), "jsonl": Task("classification", _read_jsonl)}
@@ -116,12 +119,15 @@ def read(config):
     if options.augmented:
         if row.kind != "classification":
             raise UserError(f"task.augmented is for classification, and task {options.name!r} is {row.kind}")
-        task.splits["train"] = read_examples(options.augmented, task.labels)
+        task.splits["train"], task.places["train"] = read_examples(options.augmented, task.labels)
+        task.notes.pop("train", None)  # of the examples whose place these take
     if options.inputs == "doubled":
-        pairs = [one for one in task.splits["train"] if isinstance(one, Example) and one.text2 is not None]
+        train, places = task.splits["train"], task.places.get("train", [])
+        pairs = [n for n, one in enumerate(train) if isinstance(one, Example) and one.text2 is not None]
         if not pairs:
             raise UserError(f"task.inputs=doubled swaps the texts of pairs, and task {options.name!r} has none")
-        task.splits["train"] += [one._replace(text=one.text2, text2=one.text) for one in pairs]
+        train += [train[n]._replace(text=train[n].text2, text2=train[n].text) for n in pairs]
+        places += [places[n] for n in pairs]
     for split, examples in task.splits.items():
         if not examples:
             raise UserError(
@@ -167,18 +173,19 @@ def resolve(config):
 
 
 def read_examples(path, labels):
-    """The Examples of a .jsonl file, a list; `labels` are the names that it may use.
+    """The Examples of a .jsonl file and the place of each, two lists; `labels` are the names that it may use.
 
     Raises:
       UserError: there is no such file, or a line is malformed or has another label (naming file, line and reason).
     """
     numbers = {name: number for number, name in enumerate(labels)}
-    examples = []
+    examples, places = [], []
     for where, text, text2, label in _lines(path):
         if label not in numbers:
             raise UserError(f"{where}: unknown label {label!r}; the training examples have: {', '.join(labels)}")
         examples.append(Example(text, text2, numbers[label]))
-    return examples
+        places.append(where)
+    return examples, places
 
 
 def _lines(path):
@@ -208,7 +215,11 @@ def write_examples(path, examples, labels):
 
 
 def open_stores(config, tokenizer):
-    """The splits of a config's task in tokens: 'train', 'heldout', ... -> the store of its kind. Errors: see `read`."""
+    """The splits of a config's task in tokens: 'train', 'heldout', ... -> the store of its kind.
+
+    Raises:
+      UserError: see `read` and SpanStore.
+    """
     task, options, kind = read(config), config.task, TASKS[config.task.name].kind
     make = {
         "classification": functools.partial(TaskStore, orders=orders(config)),
@@ -217,11 +228,16 @@ def open_stores(config, tokenizer):
         "spans": functools.partial(SpanStore, stride=options.stride, max_question=options.max_question),
         "token_labels": WordStore,
     }[kind]
-    return {split: make(examples, tokenizer) for split, examples in task.splits.items()}
+    stores = {}
+    for split, examples in task.splits.items():
+        stores[split] = make(examples, tokenizer, places=task.places.get(split, ()))
+        stores[split].notes += tuple(task.notes.get(split, ()))
+    return stores
 
 
 def report(stores, vocabulary, lengths):
-    """Yields a line for each of a task's splits: its examples, and how many of them do not fit into rows of these lengths."""
+    """Yields a line for each of a task's splits: its examples, how many of them do not fit into rows of these lengths,
+    with the first one and its tokens, and the split's notes."""
     for split, store in stores.items():
         told = [f"{split}: {len(store):,} examples"]
         for length in sorted(lengths):
@@ -229,7 +245,7 @@ def report(stores, vocabulary, lengths):
             if len(rows) != len(store):
                 told.append(f"{len(rows):,} windows of {length} tokens")
             if rows.cut:
-                told.append(f"{rows.cut:,} cut to the length of {length}")
-        if getattr(store, "lost", 0):
-            told.append(f"{store.lost:,} labels of words that the tokenizer makes no token of")
-        yield ", ".join(told)
+                first = int((rows.sizes > rows.limit).argmax())
+                of = f"the first: {store.place(first)}, {rows.sizes[first]:,} tokens"
+                told.append(f"{rows.cut:,} cut to the length of {rows.limit} ({of})")
+        yield ", ".join([*told, *store.notes])

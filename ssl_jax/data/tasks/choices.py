@@ -5,8 +5,6 @@ the question (ALBERT's race_utils.py does the same). GPT-1, section 3.3, puts th
 beginning is then what is lost: for that it is told beside the answers alone, too.
 """
 
-import pathlib
-
 from ssl_jax.data.tasks import files
 from ssl_jax.data.tasks.examples import Choice
 from ssl_jax.data.tasks.sets import Set
@@ -34,9 +32,8 @@ def _swag_lines(path, split):
 def _race_lines(path, split):
     """Of `middle` and `high`, or either: folders of .txt files with JSON of one passage each."""
     del split
-    paths = sorted(one for one in pathlib.Path(path).rglob("*.txt"))
-    for one in paths:
-        yield str(one), files.json_file(one)
+    for where, one in files.below(path, ".txt"):
+        yield where, one if isinstance(one, files.LeftOut) else files.json_file(one)
 
 
 def _race(record, where, labels):
@@ -45,8 +42,8 @@ def _race(record, where, labels):
     Of the question alone the blank stays.
     """
     passage = files.value(record, "article", str, where)
-    keys = ("questions", "options", "answers")
-    questions, options, answers = (files.value(record, key, list, where) for key in keys)
+    kinds = {"questions": list[str], "options": list[list[str]], "answers": list[str]}
+    questions, options, answers = (files.value(record, key, kind, where) for key, kind in kinds.items())
     if not len(questions) == len(options) == len(answers):
         raise UserError(f"{where}: {len(questions)} questions, {len(options)} options and {len(answers)} answers")
     id_key = "id" if "id" in record else "example_id"
@@ -65,11 +62,10 @@ ENDINGS = ("RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2")
 
 
 def _story_lines(path, split):
-    """As `context`, `endings` and `label`, which is 1 or 2."""
-    del split
+    """As `context`, `endings` and `label`, which is 1 or 2; -1 in a test set."""
     for where, record in files.csv_file(path):
         context, endings = ([files.column(record, name, where) for name in names] for names in (STORY, ENDINGS))
-        label = files.column(record, "AnswerRightEnding", where)
+        label = -1 if split == "test" else files.column(record, "AnswerRightEnding", where)
         yield where, {"context": " ".join(context), "endings": endings, "label": label}
 
 
@@ -89,9 +85,18 @@ SETS = {
     "race": Set("choices", ("A", "B", "C", "D"), {"train": "train", "heldout": "dev", "test": "test"}, _race_lines,
                 _race, {"train": _levels("train"), "heldout": _levels("dev"), "test": _levels("test")},
                 "https://www.cs.cmu.edu/~glai1/data/race/"),
-    # Its validation set is what is trained on: the training stories have no wrong endings (GPT-1, section 4.2).
-    "rocstories": Set("choices", ("1", "2"), {"train": "cloze_test_val__spring2016.csv",
-                                              "heldout": "cloze_test_test__spring2016.csv"}, _story_lines, _story,
+    # Its validation set is what is trained on: the training stories have no wrong endings (GPT-1, section 4.2). What is
+    # held out is the test set of 2016, for nobody tells the labels of 2018's. Files are named as they are sent, or as
+    # TensorFlow Datasets wants them.
+    "rocstories": Set("choices", ("1", "2"),
+                      {"train": ("cloze_test_val__spring2016.csv",
+                                 "cloze_test_val__spring2016 - cloze_test_ALL_val.csv",
+                                 "cloze_test_val__winter2018-cloze_test_ALL_val - 1 - 1.csv",
+                                 "cloze_test_val__winter2018.csv"),
+                       "heldout": ("cloze_test_test__spring2016.csv",
+                                   "cloze_test_test__spring2016 - cloze_test_ALL_test.csv"),
+                       "test": ("cloze_test_test__winter2018-cloze_test_ALL_test - 1.csv",
+                                "cloze_test_test__winter2018.csv")}, _story_lines, _story,
                       {"train": "story_cloze/2016:validation", "heldout": "story_cloze/2016:test"},
                       "https://cs.rochester.edu/nlp/rocstories/"),
 }  # fmt: skip

@@ -50,10 +50,19 @@ class Words(NamedTuple):
 
 
 class Read(NamedTuple):
-    """A task's examples: `labels` are the names of the classes, `splits` 'train', 'heldout' and what else there is."""
+    """A task's examples.
+
+    Attributes:
+      labels: the names of the classes.
+      splits: 'train', 'heldout' and what else there is -> examples.
+      places: split -> where each of its examples was read, 'PATH, line N'; splits that are in no file are not there.
+      notes: split -> what else a run has to tell of it: what was left out.
+    """
 
     labels: tuple[str, ...]
     splits: dict[str, list]
+    places: dict[str, list[str]]
+    notes: dict[str, list[str]]
 
 
 # kind -> what its examples are. 'classification' is of one text or of a pair.

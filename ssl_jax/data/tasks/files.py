@@ -1,22 +1,32 @@
 """The published files' formats: each function yields (where, record), 'PATH, line N' and a dict.
 
 What is malformed is a UserError that names the file, the line and the reason; nothing is passed over but empty lines
-where the format has them.
+where the format has them. What a set leaves out on purpose is a LeftOut in the place of its record.
 """
 
 import csv
 import json
+import pathlib
+import typing
 
 from ssl_jax.data import corpora
 from ssl_jax.errors import UserError
+
+
+class LeftOut(typing.NamedTuple):
+    """In the place of a record: what is there is not read, but counted by `reason` and told (see sets.py)."""
+
+    reason: str  # of several: 'lines with too few columns'
 
 
 def lines_of(path):
     """Yields (number from 1, line without its end) of a file of UTF-8.
 
     Raises:
-      UserError: other bytes.
+      UserError: other bytes; it is a folder.
     """
+    if pathlib.Path(path).is_dir():
+        raise UserError(f"{path} is a folder, and should be a file")
     with open(path, "rb") as file:
         yield from corpora.decoded_lines(path, file)
 
@@ -26,17 +36,19 @@ def text_of(path):
     return "\n".join(line for _, line in lines_of(path))
 
 
-def tsv(path, header=None):
+def tsv(path, header=None, leave_out_short=False):
     """Lines of cells between tabs. There is no quoting: a quotation mark is one (GLUE).
 
     Args:
       path: of the file.
       header: names of the columns; None: the first line has them.
+      leave_out_short: lines that have fewer cells than the header are LeftOut.
 
     Raises:
       UserError: a line has more or fewer cells than the header.
     """
-    return _records(path, ((f"{path}, line {n}", line.split("\t")) for n, line in lines_of(path)), header)
+    rows = ((f"{path}, line {n}", line.split("\t")) for n, line in lines_of(path))
+    return _records(path, rows, header, leave_out_short)
 
 
 def csv_file(path, header=None):
@@ -59,10 +71,12 @@ def _csv_rows(path):
         raise UserError(f"{path}, line {start}: {error} (up to line {reader.line_num}): mend its quotes") from error
 
 
-def _records(path, rows, header):
+def _records(path, rows, header, leave_out_short=False):
     for where, cells in rows:
         if header is None:
             header = cells
+        elif leave_out_short and len(cells) < len(header):
+            yield where, LeftOut("lines with too few columns")
         elif len(cells) != len(header):
             raise UserError(f"{where}: {len(cells)} columns, and there should be {len(header)}: {', '.join(header)}")
         else:
@@ -72,16 +86,36 @@ def _records(path, rows, header):
 
 
 def jsonl(path):
-    """Lines of JSON. Raises UserError: a line is something else."""
-    return corpora.json_lines(path, lines_of(path))
+    """Lines of JSON objects. Raises UserError: a line is something else."""
+    for where, record in corpora.json_lines(path, lines_of(path)):
+        yield where, _json(record, dict, where)
 
 
-def json_file(path):
-    """What a file of JSON holds. Raises UserError: it is something else."""
+def json_file(path, kind=dict):
+    """What a file of JSON holds, of type `kind`. Raises UserError: it is something else."""
     try:
-        return json.loads(text_of(path))
+        return _json(json.loads(text_of(path)), kind, path)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+
+
+def _json(found, kind, where):
+    if not isinstance(found, kind):
+        raise UserError(f"{where}: {json.dumps(found)[:40]} is no JSON {'object' if kind is dict else 'list'}")
+    return found
+
+
+def below(folder, suffix):
+    """The files below a folder whose names end in `suffix`, sorted; where another is, LeftOut.
+
+    Raises:
+      UserError: there is none.
+    """
+    paths = sorted(one for one in pathlib.Path(folder).rglob("*") if one.is_file())
+    if not any(one.name.endswith(suffix) for one in paths):
+        raise UserError(f"there is no {suffix} file in {folder}")
+    for one in paths:
+        yield str(one), one if one.name.endswith(suffix) else LeftOut(f"files that do not end in {suffix}")
 
 
 def column(record, name, where):
@@ -92,11 +126,14 @@ def column(record, name, where):
 
 
 def value(record, key, kind, where):
-    """`record[key]`, of type `kind`.
+    """`record[key]`, of type `kind`; list[str], list[list[str]]: so is each item.
 
     Raises:
       UserError: telling `where`: there is none, or it is of another type.
     """
+    if items := typing.get_args(kind):
+        found = enumerate(value(record, key, list, where))
+        return [value({(name := f"{key}[{n}]"): one}, name, *items, where) for n, one in found]
     if kind is str:
         return corpora.text_of(record, key, where)
     if not isinstance(record, dict) or key not in record:
@@ -108,11 +145,12 @@ def value(record, key, kind, where):
 
 
 def number_of(name, names, where):
-    """The place of a label's name among `names`.
+    """The place of a label among `names`, which are str, bool or int.
 
     Raises:
       UserError: telling `where`: it is none of them.
     """
-    if name not in names:
-        raise UserError(f"{where}: unknown label {name!r}; there are: {', '.join(names)}")
-    return names.index(name)
+    for number, one in enumerate(names):
+        if type(one) is type(name) and one == name:  # True and 1.0 are equal to 1, and other labels
+            return number
+    raise UserError(f"{where}: unknown label {name!r}; there are: {', '.join(map(str, names))}")

@@ -19,7 +19,7 @@ ENTAILMENT = ("entailment", "not_entailment")
 LABELLED = ("train", "heldout", "heldout_mismatched")
 
 
-def _lines(path, split, columns, label, spelt, header):
+def _lines(path, split, columns, label, spelt, header, leave_out_short):
     """Records of a file.
 
     Args:
@@ -28,9 +28,13 @@ def _lines(path, split, columns, label, spelt, header):
       label: the labels' column, which test sets have not.
       spelt: label as it is in the file -> its name; {}: as it is.
       header: of a labelled file that does not name its columns.
+      leave_out_short: see `files.tsv`.
     """
     labelled = split in LABELLED
-    for where, cells in files.tsv(path, header if labelled else None):
+    for where, cells in files.tsv(path, header if labelled else None, leave_out_short):
+        if isinstance(cells, files.LeftOut):
+            yield where, cells
+            continue
         record = {feature: files.column(cells, column, where) for feature, column in columns.items()}
         if labelled:
             told = files.column(cells, label, where)
@@ -58,18 +62,20 @@ def _similarity(record, where, labels):
     yield Example(record["sentence1"], record["sentence2"], math.nan if score < 0 else score)
 
 
-def _set(name, columns, labels, spelt=(), label="label", header=None, paths=FILES, catalogue=None):
+def _set(name, columns, labels, spelt=(), label="label", header=None, paths=FILES, catalogue=None,
+         leave_out_short=False):  # fmt: skip
     """A row; `spelt` are the labels as the files have them, in the order of `labels`."""
     spelt = dict(zip(spelt, labels, strict=True)) if spelt else {}
     return Set(
         kind="classification" if labels else "regression",
         labels=labels,
         files=paths,
-        lines=functools.partial(_lines, columns=columns, label=label, spelt=spelt, header=header),
+        lines=functools.partial(_lines, columns=columns, label=label, spelt=spelt, header=header,
+                                leave_out_short=leave_out_short),
         examples=functools.partial(_example, features=tuple(columns)) if labels else _similarity,
         catalogue=catalogue or {s: f"glue/{name}:{n}" for s, n in zip(FILES, ("train", "validation", "test"))},
         homepage="https://gluebenchmark.com/tasks",
-    )
+    )  # fmt: skip
 
 
 def _pair(one, other):
@@ -86,7 +92,10 @@ SETS = {
     "mrpc": _set("mrpc", {"sentence1": "#1 String", "sentence2": "#2 String"}, ("not_equivalent", "equivalent"),
                  BINARY, label="Quality"),
     "stsb": _set("stsb", SENTENCES, (), label="score"),
-    "qqp": _set("qqp", _pair("question1", "question2"), ("not_duplicate", "duplicate"), BINARY, label="is_duplicate"),
+    # As it is published its train.tsv has lines that break off (nyu-mll/GLUE-baselines, issue 5); TensorFlow Datasets
+    # leaves them out, too.
+    "qqp": _set("qqp", _pair("question1", "question2"), ("not_duplicate", "duplicate"), BINARY, label="is_duplicate",
+                leave_out_short=True),
     "mnli": _set("mnli", {"premise": "sentence1", "hypothesis": "sentence2"},
                  ("entailment", "neutral", "contradiction"), label="gold_label",
                  paths={"train": "train.tsv", "heldout": "dev_matched.tsv", "heldout_mismatched": "dev_mismatched.tsv",

@@ -3,8 +3,6 @@
 Neither has a dev set: the test set is the split 'heldout'.
 """
 
-import pathlib
-
 from ssl_jax.data.tasks import files
 from ssl_jax.data.tasks.examples import Example
 from ssl_jax.data.tasks.sets import Set
@@ -13,11 +11,11 @@ TOPICS = ("World", "Sports", "Business", "Sci/Tech")
 
 
 def _imdb_lines(path, split):
-    """A file for each review, in the folders `neg` and `pos`."""
+    """A file for each review, in the folders `neg` and `pos`, of which neither is empty."""
     del split
     for label in ("neg", "pos"):
-        for one in sorted((pathlib.Path(path) / label).glob("*.txt")):
-            yield str(one), {"text": files.text_of(one), "label": label}
+        for where, one in files.below(path / label, ".txt"):
+            yield where, one if isinstance(one, files.LeftOut) else {"text": files.text_of(one), "label": label}
 
 
 def _review(record, where, labels):

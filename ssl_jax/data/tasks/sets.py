@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from ssl_jax.data import corpora
 from ssl_jax.data.tasks.examples import Read
+from ssl_jax.data.tasks.files import LeftOut
 from ssl_jax.errors import UserError
 
 NEEDED = ("train", "heldout")
@@ -23,7 +24,7 @@ class Set(NamedTuple):
       files: split -> where it is in the folder, a path or several, of which the first that is there counts; splits
         besides NEEDED may be missing.
       lines: (path, split) -> yields (where, record); records are as in TensorFlow Datasets, but for labels, which are
-        names, and not there where nobody tells them.
+        names, and not there where nobody tells them. A LeftOut in the place of a record is counted, and told by a run.
       examples: (record, where, labels) -> yields examples of its kind.
       catalogue: split -> 'NAME:SPLIT' of TensorFlow Datasets, several with + between them; {}: it is not there.
       homepage: where the files come from.
@@ -39,43 +40,56 @@ class Set(NamedTuple):
 
 
 def read(name, row, config):
-    """The Read of a set: `read_splits` of a config's `task.folder` and `data.root`."""
-    return Read(row.labels, read_splits(name, row, config.task.folder, config.data.root))
+    """The Read of a set: `read_from` a config's `task.folder` and `data.root`."""
+    return read_from(name, row, config.task.folder, config.data.root)
 
 
-def read_splits(name, row, folder, root):
-    """A set's examples: split -> list; from the files in `folder`, or, where that is empty, from ROOT/tfds.
+def read_from(name, row, folder, root):
+    """The Read of a set, from the files in `folder`, or, where that is empty, from ROOT/tfds.
 
     Raises:
       UserError: it is not there, with how to get it; a line is malformed.
     """
     if folder:
-        return _read_folder(name, row, pathlib.Path(folder))
-    return _read_catalogue(name, row, pathlib.Path(root) / "tfds")
+        records = _of_folder(name, row, pathlib.Path(folder))
+    else:
+        records = _of_catalogue(name, row, pathlib.Path(root) / "tfds")
+    made = Read(row.labels, {}, {}, {})
+    for split, found in records:
+        examples, places, left_out = [], [], {}
+        for where, record in found:
+            if isinstance(record, LeftOut):
+                left_out.setdefault(record.reason, []).append(where)
+                continue
+            examples += row.examples(record, where, row.labels)
+            places += [where] * (len(examples) - len(places))
+        made.splits[split], made.places[split] = examples, places
+        made.notes[split] = [
+            f"{len(wheres):,} {reason} left out (the first: {wheres[0]})" for reason, wheres in left_out.items()
+        ]
+    return made
 
 
-def _read_folder(name, row, folder):
-    splits = {}
+def _of_folder(name, row, folder):
+    """Yields each split, and its records with where they are."""
     for split, names in row.files.items():
         names = (names,) if isinstance(names, str) else names
         path = next((folder / one for one in names if (folder / one).exists()), None)
         if path is not None:
-            splits[split] = [one for where, r in row.lines(path, split) for one in row.examples(r, where, row.labels)]
+            yield split, row.lines(path, split)
         elif split in NEEDED:
             raise UserError(f"task {name!r}: there is no {folder / names[0]}; get the files from {row.homepage}")
-    return splits
 
 
-def _read_catalogue(name, row, folder):
+def _of_catalogue(name, row, folder):
     if not row.catalogue:
         raise UserError(f"task {name!r} is read from files: set task.folder; get them from {row.homepage}")
-    splits = {}
     for split, parts in row.catalogue.items():
-        splits[split] = []
-        for part in parts.split("+"):
-            for number, record in enumerate(_open(name, row, part, folder)):
-                splits[split] += row.examples(record, f"{part}, record {number}", row.labels)
-    return splits
+        yield split, (
+            (f"{part}, record {number}", record)
+            for part in parts.split("+")
+            for number, record in enumerate(_open(name, row, part, folder))
+        )
 
 
 def _open(name, row, part, folder):

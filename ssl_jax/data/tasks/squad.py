@@ -7,29 +7,38 @@ from ssl_jax.errors import UserError
 
 
 def _lines(path, split):
-    """A record for each question; `where` is the file and the question's id."""
+    """A record for each question; `where` is the file and the question's id, by which it is answered."""
     del split
-    content = files.json_file(path)
-    for article in files.value(content, "data", list, str(path)):
-        for paragraph in files.value(article, "paragraphs", list, str(path)):
-            context = files.value(paragraph, "context", str, str(path))
-            for question in files.value(paragraph, "qas", list, str(path)):
-                where = f"{path}, question {files.value(question, 'id', str, str(path))}"
+    known = set()
+    for a, article in enumerate(files.value(files.json_file(path), "data", list, path), 1):
+        where = f"{path}, article {a}"
+        paragraphs = files.value(article, "paragraphs", list, where)
+        title = files.value(article, "title", str, where) if "title" in article else ""
+        for p, paragraph in enumerate(paragraphs, 1):
+            where = f"{path}, article {a}, paragraph {p}"
+            context = files.value(paragraph, "context", str, where)
+            for q, question in enumerate(files.value(paragraph, "qas", list, where), 1):
+                place = f"article {a}, paragraph {p}, question {q}"
+                id = files.value(question, "id", str, f"{path}, {place}")
+                where = f"{path}, question {id}"
+                if id in known:
+                    raise UserError(f"{where}: a second question has this id, {place}")
+                known.add(id)
                 answers = files.value(question, "answers", list, where)
                 types = {"text": str, "answer_start": int}
                 told = {key: [files.value(one, key, kind, where) for one in answers] for key, kind in types.items()}
-                yield where, question | {"title": article.get("title", ""), "context": context, "answers": told}
+                yield where, question | {"title": title, "context": context, "answers": told}
 
 
 def _question(record, where, labels):
     """Training is on the first of several answers; 2.0 says `is_impossible` where there is none."""
     del labels
     context, texts = record["context"], tuple(record["answers"]["text"])
-    impossible = record.get("is_impossible", False)
+    impossible = "is_impossible" in record and files.value(record, "is_impossible", bool, where)
     if bool(texts) == impossible:
         raise UserError(f"{where}: {len(texts)} answers, where is_impossible is {impossible}")
     for text, start in zip(texts, record["answers"]["answer_start"], strict=True):
-        if not text or context[start : start + len(text)] != text:
+        if start < 0 or not text or context[start : start + len(text)] != text:
             raise UserError(f"{where}: the answer {text!r} is not at character {start} of its context")
     start, end = -1, -1
     if texts:

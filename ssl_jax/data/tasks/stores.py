@@ -1,7 +1,8 @@
 """A task's split in tokens, and its rows at a length: one store for each kind of example.
 
 `store.rows(vocabulary, length)` is the split as a model sees it: `len(rows)` rows; `rows(numbers)` of int64 [B] is a
-dict of arrays (batches.py names them); `rows.cut` says how many lost tokens for want of room.
+dict of arrays (batches.py names them); `rows.sizes` [N] are the tokens that each example would take, `rows.limit` how
+many there is room for, and `rows.cut` says how many lost tokens.
 
 GPT-1 (section 3.3) puts a start token before a text, a delimiter between two and an extract token at the end, whose
 vector is read. [CLS] and both [SEP] are these three, in its own tokenizer _start_, _delimiter_ and _classify_: a causal
@@ -53,6 +54,11 @@ class _Hashed:
 
     arrays: tuple[str, ...]
     chance = None  # the accuracy of always giving the most frequent label, where an example has one
+    notes = ()  # what a run tells of the split, besides counts
+    places = ()  # where each example was read, if that was a file
+
+    def place(self, number):
+        return self.places[number] if self.places else f"example {number}"
 
     @functools.cached_property
     def content_hash(self):
@@ -73,6 +79,15 @@ class _Rows:
 
     def __len__(self):
         return len(self.store)
+
+    @property
+    def limit(self):
+        return self.length
+
+    @property
+    def cut(self):
+        """How many examples are longer than the limit."""
+        return int((self.sizes > self.limit).sum())
 
 
 class _Labelled(_Hashed):
@@ -97,9 +112,9 @@ class TaskStore(_Labelled):
 
     arrays = ("tokens", "edges", "labels")
 
-    def __init__(self, examples, tokenizer, label_dtype=np.int32, orders=1):
+    def __init__(self, examples, tokenizer, label_dtype=np.int32, orders=1, places=()):
         """Tokenises a list of Examples."""
-        self.orders = orders
+        self.orders, self.places = orders, places
         self.tokens, self.edges = encode([text or "" for example in examples for text in example[:2]], tokenizer)
         self.labels = np.array([example.label for example in examples], label_dtype)
         self.ids = [example.id for example in examples]
@@ -120,11 +135,9 @@ class TextRows(_Rows):
     """
 
     @functools.cached_property
-    def cut(self):
-        """How many examples are longer than the length."""
+    def sizes(self):
         edges = self.store.edges
-        first, second = edges[1::2] - edges[:-1:2], edges[2::2] - edges[1::2]
-        return int((first + second > _room(second, self.length)).sum())
+        return edges[2::2] - edges[:-1:2] + _special(edges[2::2] - edges[1::2])
 
     def __call__(self, numbers):
         edges = self.store.edges
@@ -144,15 +157,15 @@ def _gather_several(tokens, spans, vocabulary, length):
     return {name: x.reshape(*spans.shape[:2], length) for name, x in made.items()}
 
 
-def _room(second_length, length):
-    """What special tokens leave."""
-    return length - np.where(second_length > 0, 3, 2)
+def _special(second_length):
+    """How many special tokens there are."""
+    return np.where(second_length > 0, 3, 2)
 
 
 def _cut_pairs(first, first_end, second, second_end, length):
     """Spans [N, 4] for `gather`: two texts, from and to, as run_classifier.py cuts them."""
     sizes = first_end - first, second_end - second
-    first_cut, second_cut = excess_tokens(*sizes, _room(sizes[1], length))
+    first_cut, second_cut = excess_tokens(*sizes, length - _special(sizes[1]))
     return np.stack([first, first_end - first_cut, second, second_end - second_cut], axis=1)
 
 
@@ -180,9 +193,9 @@ class ChoiceStore(_Labelled):
 
     arrays = ("tokens", "edges", "labels")
 
-    def __init__(self, examples, tokenizer, choices, inputs="bert"):
+    def __init__(self, examples, tokenizer, choices, inputs="bert", places=()):
         """Tokenises a list of Choices, each with so many."""
-        self.choices, self.inputs = choices, inputs
+        self.choices, self.inputs, self.places = choices, inputs, places
         texts = [text for example in examples for text in _context_and_choices(example, inputs)]
         self.tokens, self.edges = encode(texts, tokenizer)
         self.labels = np.array([example.label for example in examples], np.int32)
@@ -208,10 +221,10 @@ class ChoiceRows(_Rows):
     """
 
     @functools.cached_property
-    def cut(self):
-        """How many examples have a choice that is longer than the length."""
+    def sizes(self):
+        """Of the longest choice with the text."""
         first, text_end, second, end = self._edges(np.arange(len(self)))
-        return int((text_end - first + end - second > _room(end - second, self.length)).any(-1).sum())
+        return (text_end - first + end - second + _special(end - second)).max(-1)
 
     def _edges(self, numbers):
         """Where text and choice begin and end, each [B, C]."""
@@ -242,9 +255,13 @@ class SpanStore(_Hashed):
 
     arrays = ("questions", "question_edges", "contexts", "context_edges", "context", "answers")
 
-    def __init__(self, examples, tokenizer, stride, max_question):
-        """Tokenises a list of Questions; stride and max_question: see SpanRows."""
-        self.stride, self.max_question = stride, max_question
+    def __init__(self, examples, tokenizer, stride, max_question, places=()):
+        """Tokenises a list of Questions; stride and max_question: see SpanRows.
+
+        Raises:
+          UserError: there is no token of an answer.
+        """
+        self.stride, self.max_question, self.places = stride, max_question, places
         number = {}
         self.context = np.array([number.setdefault(one.context, len(number)) for one in examples], np.int64)
         self.ids, self.golds, self.texts = [one.id for one in examples], [one.answers for one in examples], list(number)
@@ -258,7 +275,7 @@ class SpanStore(_Hashed):
             starts, ends = self.offsets[span].T
             inside = np.flatnonzero((ends > one.start) & (starts < one.end))
             if not len(inside):
-                raise UserError(f"question {one.id!r}: the tokenizer makes no token of its answer")
+                raise UserError(f"{self.place(n)}: the tokenizer makes no token of its answer {one.answers[0]!r}")
             self.answers[n] = inside[0], inside[-1]
 
     def __len__(self):
@@ -304,9 +321,13 @@ class SpanRows(_Rows):
         return len(self.windows)
 
     @property
-    def cut(self):
-        """How many questions are longer than `max_question`."""
-        return int((np.diff(self.store.question_edges) > self.store.max_question).sum())
+    def limit(self):
+        return self.store.max_question
+
+    @property
+    def sizes(self):
+        """Of the questions alone: contexts are not cut, but several windows."""
+        return np.diff(self.store.question_edges)
 
     def __call__(self, numbers):
         store = self.store
@@ -351,8 +372,9 @@ class WordStore(_Hashed):
 
     arrays = ("tokens", "edges", "labels")
 
-    def __init__(self, examples, tokenizer):
+    def __init__(self, examples, tokenizer, places=()):
         """Tokenises a list of Words."""
+        self.places = places
         texts = [" ".join(example.words) for example in examples]
         self.tokens, self.edges, offsets = encode_with_offsets(texts, tokenizer)
         self.labels = np.full(len(self.tokens), -1, np.int32)
@@ -367,6 +389,8 @@ class WordStore(_Hashed):
             self.labels[span.start + first] = np.array(example.labels, np.int32)[words]
             self.first[n][words] = first
         self.lost = sum(int((first < 0).sum()) for first in self.first)
+        if self.lost:
+            self.notes = (f"{self.lost:,} labels of words that the tokenizer makes no token of",)
 
     def __len__(self):
         return len(self.edges) - 1
@@ -379,9 +403,8 @@ class WordRows(_Rows):
     """[CLS] words [SEP], cut at the end, with `token_label`."""
 
     @property
-    def cut(self):
-        """How many sentences are longer than the length."""
-        return int((np.diff(self.store.edges) > self.length - 2).sum())
+    def sizes(self):
+        return np.diff(self.store.edges) + 2
 
     def __call__(self, numbers):
         start = self.store.edges[numbers]

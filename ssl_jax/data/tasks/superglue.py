@@ -1,32 +1,48 @@
 """SuperGLUE (Wang et al. 2019): its .jsonl files, or `super_glue/...` of TensorFlow Datasets, which needs TensorFlow.
 
 Each is read as a text or a pair: WiC's word stands before its first sentence, WSC's pronoun between asterisks in the
-text, whose pair is what it might stand for. RTE is GLUE's.
+text, whose pair is what it might stand for. RTE has another format than GLUE's, and is `superglue_rte`; the
+diagnostic sets AX-b and AX-g, which have no training set of their own, are splits of it: their predictions are a model
+of RTE's.
 """
 
 import functools
 
 from ssl_jax.data.tasks import files
 from ssl_jax.data.tasks.examples import Choice, Example
-from ssl_jax.data.tasks.sets import Set
+from ssl_jax.data.tasks.glue import ENTAILMENT
+from ssl_jax.data.tasks.sets import NEEDED, Set
 from ssl_jax.errors import UserError
 
 FALSE_TRUE = ("False", "True")
 
 
-def _lines(path, split):
-    """Records with their labels' names; MultiRC's are a line for each answer, as in TensorFlow Datasets."""
-    for where, record in files.jsonl(path):
-        many = isinstance(record, dict) and isinstance(record.get("passage"), dict)
-        for one in _answers(record, where) if many else (record,):
-            if split == "test":
-                one = {key: x for key, x in one.items() if key != "label"}
-            elif "label" not in one:
+def _lines(path, split, labels, told, parts):
+    """Records with their labels' names; a test set's are not read.
+
+    Args:
+      path, split: see Set.
+      labels: their names.
+      told: the labels as the file has them, str, bool or int, in the order of `labels`.
+      parts: (record, where) -> the records that a line is.
+    """
+    for where, line in files.jsonl(path):
+        for record in parts(line, where):
+            label = {}
+            if split != "test" and "label" in record:
+                label["label"] = labels[files.number_of(record["label"], told, where)]
+            elif split in NEEDED:
                 raise UserError(f"{where}: no key 'label'")
-            yield where, one
+            yield where, {key: x for key, x in record.items() if key != "label"} | label
+
+
+def _one(record, where):
+    del where
+    return (record,)
 
 
 def _answers(record, where):
+    """MultiRC's are a record for each answer, as in TensorFlow Datasets."""
     passage = files.value(record, "passage", dict, where)
     for question in files.value(passage, "questions", list, where):
         for answer in files.value(question, "answers", list, where):
@@ -43,24 +59,23 @@ def _answers(record, where):
 
 
 def _label(record, labels, where):
-    """False and True, or 0 and 1, are numbers; other labels are told by name."""
-    if "label" not in record:
-        return -1
-    label = record["label"]
-    if isinstance(label, bool | int) and label in (0, 1):
-        return int(label)
-    return files.number_of(label, labels, where)
+    return files.number_of(record["label"], labels, where) if "label" in record else -1
 
 
 def _pair(record, where, labels, texts):
     yield Example(*texts(functools.partial(files.value, record, kind=str, where=where), record, where),
-                  _label(record, labels, where), _id(record))  # fmt: skip
+                  _label(record, labels, where), _id(record, where))  # fmt: skip
 
 
-def _id(record):
-    """The set's number; MultiRC's are PARAGRAPH/QUESTION/ANSWER."""
-    idx = record.get("idx", "")
-    return "/".join(str(idx[key]) for key in ("paragraph", "question", "answer")) if isinstance(idx, dict) else str(idx)
+def _id(record, where):
+    """The set's number; MultiRC's are PARAGRAPH/QUESTION/ANSWER, AX-g's PAIR/NUMBER."""
+    if "idx" not in record:
+        return ""
+    if isinstance(record["idx"], dict):
+        keys = ("paragraph", "question", "answer")
+        return "/".join(str(files.value(record["idx"], key, int, where)) for key in keys)
+    number = files.value(record, "idx", int, where)
+    return f"{record['pair_id']}/{number}" if "pair_id" in record else str(number)
 
 
 def _wsc(text, record, where):
@@ -77,15 +92,21 @@ def _copa(record, where, labels):
     text = functools.partial(files.value, record, kind=str, where=where)
     asked = files.number_of(text("question"), ("cause", "effect"), where)
     premise = f"{text('premise')} {('What was the cause?', 'What happened as a result?')[asked]}"
-    yield Choice(premise, (text("choice1"), text("choice2")), _label(record, labels, where), _id(record))
+    yield Choice(premise, (text("choice1"), text("choice2")), _label(record, labels, where), _id(record, where))
 
 
-def _set(name, labels, examples, kind="classification"):
+def _entailment(text, record, *_):
+    """RTE's and AX-g's texts, or AX-b's."""
+    return (text("sentence1"), text("sentence2")) if "sentence1" in record else (text("premise"), text("hypothesis"))
+
+
+def _set(name, labels, examples, kind="classification", told=None, parts=_one):
+    """A row; `told` and `parts` are for `_lines`, `told` is by default `labels`."""
     return Set(
         kind=kind,
         labels=labels,
         files={"train": "train.jsonl", "heldout": "val.jsonl", "test": "test.jsonl"},
-        lines=_lines,
+        lines=functools.partial(_lines, labels=labels, told=told or labels, parts=parts),
         examples=examples,
         catalogue={"train": f"super_glue/{name}:train", "heldout": f"super_glue/{name}:validation",
                    "test": f"super_glue/{name}:test"},
@@ -97,15 +118,21 @@ def _of(texts):
     return functools.partial(_pair, texts=texts)
 
 
+_RTE = _set("rte", ENTAILMENT, _of(_entailment))
+
 SETS = {
     # The question first: of the two texts the passage is what is cut.
-    "boolq": _set("boolq", FALSE_TRUE, _of(lambda text, *_: (text("question"), text("passage")))),
+    "boolq": _set("boolq", FALSE_TRUE, _of(lambda text, *_: (text("question"), text("passage"))), told=(False, True)),
     "cb": _set("cb", ("entailment", "contradiction", "neutral"),
                _of(lambda text, *_: (text("premise"), text("hypothesis")))),
-    "copa": _set("copa", ("choice1", "choice2"), _copa, "choices"),
+    "copa": _set("copa", ("choice1", "choice2"), _copa, "choices", told=(0, 1)),
     "multirc": _set("multirc", FALSE_TRUE,
-                    _of(lambda text, *_: (text("paragraph"), f"{text('question')} {text('answer')}"))),
+                    _of(lambda text, *_: (text("paragraph"), f"{text('question')} {text('answer')}")),
+                    told=(0, 1), parts=_answers),
+    "superglue_rte": _RTE._replace(
+        files=_RTE.files | {"ax_b": "AX-b.jsonl", "ax_g": "AX-g.jsonl"},
+        catalogue=_RTE.catalogue | {"ax_b": "super_glue/axb:test", "ax_g": "super_glue/axg:test"}),
     "wic": _set("wic", FALSE_TRUE,
-                _of(lambda text, *_: (f"{text('word')}: {text('sentence1')}", text("sentence2")))),
-    "wsc": _set("wsc.fixed", FALSE_TRUE, _of(_wsc)),
+                _of(lambda text, *_: (f"{text('word')}: {text('sentence1')}", text("sentence2"))), told=(False, True)),
+    "wsc": _set("wsc.fixed", FALSE_TRUE, _of(_wsc), told=(False, True)),
 }  # fmt: skip

@@ -56,12 +56,13 @@ def _coqa_lines(path, split):
     for story in files.value(files.json_file(path), "data", list, str(path)):
         where = f"{path}, story {files.value(story, 'id', str, str(path))}"
         made = checked(story, where, story=str, questions=list, answers=list)
-        others = story.get("additional_answers", {})
+        others = files.value(story, "additional_answers", dict, where) if "additional_answers" in story else {}
         yield where, {
             "story": made["story"],
             "questions": [files.value(one, "input_text", str, where) for one in made["questions"]],
             "answers": {"input_text": [files.value(one, "input_text", str, where) for one in made["answers"]]},
-            "additional": [[files.value(one, "input_text", str, where) for one in turns] for turns in others.values()],
+            "additional": [[files.value(one, "input_text", str, where) for one in files.value(others, key, list, where)]
+                           for key in others],
         }
 
 
@@ -92,7 +93,7 @@ def _trivia_lines(path, split):
         yield where, {
             "question": files.value(record, "Question", str, where),
             "answer": {"value": files.value(answer, "Value", str, where),
-                       "aliases": files.value(answer, "Aliases", list, where)},
+                       "aliases": files.value(answer, "Aliases", list[str], where)},
         }  # fmt: skip
 
 
@@ -102,14 +103,14 @@ def _trivia(record, where):
 
 
 def _natural(record, where):
-    made = checked(record, where, question=str, answer=list)
+    made = checked(record, where, question=str, answer=list[str])
     yield _asked(made["question"], made["answer"], where)
 
 
 def _web_lines(path, split):
     """`targetValue` is a list in LISP: (list (description A) (description "B c"))."""
     del split
-    for number, record in enumerate(files.json_file(path), 1):
+    for number, record in enumerate(files.json_file(path, list), 1):
         where = f"{path}, question {number}"
         made = checked(record, where, utterance=str, targetValue=str)
         found = re.findall(r'\(description (?:"([^"]*)"|([^)]*))\)', made["targetValue"])

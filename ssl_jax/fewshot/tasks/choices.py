@@ -89,7 +89,7 @@ def _hellaswag_lines(path, split):
     """As TensorFlow Datasets' records: `ctx` is `context`."""
     del split
     for where, record in files.jsonl(path):
-        made = checked(record, where, ctx=str, endings=list, activity_label=str)
+        made = checked(record, where, ctx=str, endings=list[str], activity_label=str)
         yield where, {"context": made.pop("ctx"), **made, "label": files.value(record, "label", int, where)}
 
 
@@ -168,7 +168,8 @@ def _race_lines(path, split):
 def _race(record, where):
     """A record for each question, with those before it in the passage and their answers."""
     article = files.value(record, "article", str, where).strip()
-    questions, options, answers = (files.value(record, key, list, where) for key in ("questions", "options", "answers"))
+    kinds = {"questions": list[str], "options": list[list[str]], "answers": list[str]}
+    questions, options, answers = (files.value(record, key, kind, where) for key, kind in kinds.items())
     if not len(questions) == len(options) == len(answers):
         raise UserError(f"{where}: {len(questions)} questions, {len(options)} options and {len(answers)} answers")
     before = ""
@@ -192,13 +193,11 @@ def _race_task(level):
 
 def _copa(record, where, labels):
     """The premise goes on with 'because' or 'so', and the choice in small letters."""
-    del labels
     made = checked(record, where, premise=str, choice1=str, choice2=str, question=str)
     link = ("because", "so")[files.number_of(made["question"], ("cause", "effect"), where)]
     found = [made[key][:1].lower() + made[key][1:] for key in ("choice1", "choice2")]
-    label = record["label"]
-    gold = ("choice1", "choice2").index(label) if label in ("choice1", "choice2") else _gold(label, 2, where)
-    yield {"context": f"{made['premise'].strip().removesuffix('.')} {link}", "choices": found, "gold": gold}
+    yield {"context": f"{made['premise'].strip().removesuffix('.')} {link}", "choices": found,
+           "gold": files.number_of(record["label"], labels, where)}  # fmt: skip
 
 
 def labelled(row):

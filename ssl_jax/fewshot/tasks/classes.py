@@ -5,7 +5,6 @@ and compared with the one that is asked about; solved examples are those where i
 """
 
 from ssl_jax.data.tasks import files, glue, superglue
-from ssl_jax.errors import UserError
 from ssl_jax.fewshot.items import Item, Protocol, Task
 from ssl_jax.fewshot.tasks import published
 from ssl_jax.fewshot.tasks.choices import labelled
@@ -30,17 +29,10 @@ def _rte(example):
     return Item(context, (" True", " False"), example.label)
 
 
-def _label(record, where):
-    """0 or 1; TensorFlow Datasets has the names False and True."""
-    label = {"False": 0, "True": 1}.get(record["label"], record["label"])
-    if label not in (0, 1):
-        raise UserError(f"{where}: the label is {label!r}, and should be true or false")
-    return int(label)
-
-
 def _wic_records(record, where, labels):
-    del labels
-    yield checked(record, where, word=str, sentence1=str, sentence2=str) | {"gold": _label(record, where)}
+    yield checked(record, where, word=str, sentence1=str, sentence2=str) | {
+        "gold": files.number_of(record["label"], labels, where)
+    }
 
 
 def _wic(record):
@@ -53,7 +45,7 @@ def _wsc_records(record, where, labels):
     (example,) = superglue.SETS["wsc"].examples(record, where, labels)
     target = record.get("target", record)
     yield {"text": example.text, "pronoun": files.value(target, "span2_text", str, where), "noun": example.text2,
-           "gold": _label(record, where)}  # fmt: skip
+           "gold": example.label}  # fmt: skip
 
 
 def _wsc(record):

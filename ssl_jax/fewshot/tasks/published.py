@@ -32,8 +32,11 @@ def of_row(name, row):
 
 
 def _read(source, name, row):
-    splits = sets.read_splits(name, row, source.folder, source.root)
-    return {"train": splits.get("examples", []), "test": splits["heldout"]}
+    read = sets.read_from(name, row, source.folder, source.root)
+    for split, notes in read.notes.items():
+        for note in notes:
+            print(f"{name}, {split}: {note}")
+    return {"train": read.splits.get("examples", []), "test": read.splits["heldout"]}
 
 
 def jsonl_lines(path, split):

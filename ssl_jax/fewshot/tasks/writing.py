@@ -74,10 +74,13 @@ def _translation_task(source, target):
 def _story_lines(path, split):
     """Of a folder of .story files: paragraphs, then each highlight after a line '@highlight'."""
     del split
-    for one in sorted(path.rglob("*.story")):
+    for where, one in files.below(path, ".story"):
+        if isinstance(one, files.LeftOut):
+            yield where, one
+            continue
         article, *highlights = files.text_of(one).split("@highlight")
-        yield str(one), {"article": " ".join(article.split()),
-                         "highlights": "\n".join(" ".join(part.split()) for part in highlights)}  # fmt: skip
+        yield where, {"article": " ".join(article.split()),
+                      "highlights": "\n".join(" ".join(part.split()) for part in highlights)}  # fmt: skip
 
 
 def _summary(record, where):
