@@ -104,7 +104,9 @@ def test_the_other_papers_recipes(variant):
     assert build_model(config).dropout == (0 if loss == "span" else 0.1) and config.optimizer.clip == 1
     paper, task = variant.split(",")[0].split("-")[0], variant.split(",")[1]
     losses = {loss: 1} | ({"clm": 0.5} if config.model.causal else {})
-    losses = ELECTRA_LOSSES.get(task, losses) if paper == "electra" else losses
+    if paper == "electra" and task in ELECTRA_LOSSES:
+        losses = ELECTRA_LOSSES[task]
+        assert build_model(config).spans == (20, task == "squad2")
     assert {name: weight for name, weight in config.losses.items() if weight} == losses
     assert ("clm" in config.init_drop) != bool(config.losses.clm)
     assert ("pooler" in config.init_anew) == variant.startswith("distilbert")

@@ -245,8 +245,8 @@ def test_flops_count_what_joint_spans_train_on():
     config = finetune.get_config("electra-base,squad2")
     model = build_model(config)
     count = flops.flops_per_token(model, 128, 0) - flops.flops_per_token(model.clone(heads=()), 128, 0)
-    # By hand: of every token a start, its half of the hidden layer and an end; the other half, and 512 times 2 x 768 and
-    # an answer's absence, once.
+    # By hand: of every token a start, its half of the hidden layer and an end; the other half, and the classifier's 512
+    # times 2 x 768 and its logit, once.
     tokens, once = 768 + 512 * 768 + 512, 512 * 768 + 512 * 2 * 768 + 512
     assert count == pytest.approx(6 * (tokens + once / 128))
     config.losses.answerable = 0.0

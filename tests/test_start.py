@@ -232,6 +232,7 @@ FLOWS = {
     ),
     "ELECTRA, SQuAD": ((electra, "demo", {}), (finetune, "electra-demo,squad2", {})),
     "ELECTRA, SQuAD 2.0 and 1.1": ((finetune, "electra-demo,squad2", {}), (finetune, "electra-demo,squad", {})),
+    "ELECTRA, SQuAD and topics": ((finetune, "electra-demo,squad2", {}), (finetune, "electra-demo,topics", {})),
     "GPT-1 tuned": ((gpt1, "demo", {}), (finetune, "gpt1-demo,topics", {})),
     "tuned again": ((finetune, "bert-demo,topics", {"task.classes": 9}), (finetune, "bert-demo,topics", {})),
     "DistilBERT tuned": ((distilbert, "demo", {}), (finetune, "distilbert-demo,topics", {})),

@@ -256,8 +256,8 @@ class JointSpanHead(nn.Module):
         Returns:
           dict, all float32: `span_candidates` [B, 1 + K K, 3], first and last position and score, K the smaller of
           `beam` and S: no answer, both 0, with the logit, or 0 where none is asked for; then spans, with
-          log p(start) + log p(end | start). Where it is asked for, that logit, `impossible_logit` [B]. Where answers are
-          told, `joint_span_logits` [B, S, 2]: of the start, and of the end given the true start.
+          log p(start) + log p(end | start). Where it is asked for, that logit, `impossible_logit` [B]. Where answers
+          are told, `joint_span_logits` [B, S, 2]: of the start, and of the end given the true start.
         """
         length, size = features.shape[1:]
         glorot, gelu = nn.initializers.glorot_uniform(), ACTIVATIONS["gelu"]
