@@ -100,6 +100,8 @@ def base():
                 regress=0.0,
                 choose=0.0,
                 span=0.0,
+                joint_span=0.0,
+                answerable=0.0,
                 classify_tokens=0.0,
                 soft_targets=0.0,
                 soft_predictions=0.0,

@@ -32,8 +32,11 @@ There is no pooler: the classes are read from [CLS], after dropout (finetune/cla
 google-research/electra, 8a46635f). `release` is what configure_finetuning.py and model/optimization.py do otherwise: a
 rate of 1e-4 for small, weight decay 0.01, and a level too many between the head and the top layer, which its author
 calls a bug (`optimizers.factors`); each training pair of MRPC and STS-B in both orders, as two examples; and scores of
-STS-B divided by 5 in the loss (classification_tasks.py). Of the release alone, and not here: spans whose end is
-predicted from their start.
+STS-B divided by 5 in the loss (classification_tasks.py). SQuAD has XLNet's module (section 3.1): the end of a span is
+predicted from its start, of 2.0 a classifier says whether there is an answer. The paper says no more than that; from
+finetune/qa are the layers of both (`heads.JointSpanHead`), the classifier's weight of 0.5, the search for the likeliest
+spans among the 20 likeliest starts and 20 ends of each (`task.n_best`), and that a question has no answer as its least
+window says (`spans.choose_candidates`). With 1.1, too, the release trains the classifier, which nothing reads there.
 
 GPT-1 (Radford et al. 2018, sections 3.2 and 4.1; opt.py and train.py in openai/finetune-transformer-lm, a69b5c43):
 rate 6.25e-5, batch 32, 3 epochs, warm-up over 0.2 %, decay to 0; the classes are read from the last token's vector,
@@ -68,8 +71,8 @@ PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not i
 
 # What belongs to no trunk, of any run to start from; generators and a student's projection among it.
 HEADS = (
-    "mlm", "clm", "pair", "replaced", "restored", "copied", "fit", "choice", "token_classes", "span", "features",
-    "generator_embeddings", "generator_encoder", "generator_mlm", "generator_baseline",
+    "mlm", "clm", "pair", "replaced", "restored", "copied", "fit", "choice", "token_classes", "span", "joint_span",
+    "features", "generator_embeddings", "generator_encoder", "generator_mlm", "generator_baseline",
 )  # fmt: skip
 
 # BERT by task: learning rate, batch, epochs, length; section 4.1's of all others.
@@ -155,6 +158,9 @@ def electra(size, task, release):
         "optimizer.layer_decay_gap": int(release),
         "task.inputs": "doubled" if release and task in ("mrpc", "stsb") else "bert",
         "task.scale": 5.0 if release and task == "stsb" else 1.0,
+        "losses.span": 0.0,
+        "losses.joint_span": float(tasks.TASKS[task].kind == "spans"),
+        "losses.answerable": 0.5 if task == "squad2" else 0.0,
     }
 
 
@@ -217,7 +223,8 @@ def read_kind(config, kind):
     """The kind's head, new, in the place of the classes; spans and token labels are read without a pooler."""
     if kind in ("classification", "regression"):
         return
-    head = {"choices": "choice", "spans": "span", "token_labels": "token_classes"}[kind]
+    span = "joint_span" if config.losses.joint_span else "span"
+    head = {"choices": "choice", "spans": span, "token_labels": "token_classes"}[kind]
     pooled = kind == "choices"
     kept = {head} | ({"pooler"} if pooled else set()) | ({"clm"} if config.losses.clm else set())
     config.init_drop = tuple(name for name in ("classifier", "pooler", *HEADS) if name not in kept)

@@ -1,6 +1,6 @@
 """What a model says about a split of a task: from its rows' logits to predictions, metrics and files, in NumPy.
 
-A pure function for each kind of task, `f(task, split, rows, logits) -> Decision`:
+A pure function for each kind of logits, `f(task, split, rows, logits) -> Decision`:
 
     task    a run's config.task; name, labels, n_best and max_answer are read
     split   its name
@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssl_jax import metrics, submissions
-from ssl_jax.data import tasks
-from ssl_jax.data.tasks.spans import postprocess
+from ssl_jax.data.tasks.spans import choose_candidates, postprocess
 from ssl_jax.errors import UserError
 
 
@@ -30,13 +29,13 @@ class Decision(NamedTuple):
     files: dict
 
 
-def decide(task, split, rows, logits):
-    """The Decision of a task: by its own function, if it has one, or its kind's.
+def decide(task, split, rows, logits, name):
+    """The Decision of a task: by its own function, if it has one, or that of its logits, whose key of `out` is `name`.
 
     Raises:
-      UserError: see `spans`.
+      UserError: see `answered`.
     """
-    own = BY_TASK.get(task.name) or BY_KIND[tasks.TASKS[task.name].kind]
+    own = BY_TASK.get(task.name) or BY_LOGITS[name]
     return own(task, split, rows, logits)
 
 
@@ -81,17 +80,27 @@ def multirc(task, split, rows, logits):
 
 
 def spans(task, split, rows, logits):
-    """Of each question the best span of all its windows, of SQuAD 2.0 none where that is likelier.
+    """Of each question the span with the best sum of two logits (BERT, section 4.2)."""
+    starts, ends = np.moveaxis(logits.reshape(len(logits), rows.length, 2), -1, 0)
+    return answered(task, split, rows, logits, postprocess(starts, ends, rows, task.n_best, task.max_answer))
+
+
+def candidates(task, split, rows, logits):
+    """Of each question the likeliest of the spans that the model itself proposes (ELECTRA, section 3.1)."""
+    found = choose_candidates(logits.reshape(len(logits), -1, 3), rows, task.max_answer)
+    return answered(task, split, rows, logits, found)
+
+
+def answered(task, split, rows, logits, answers):
+    """Of each question its Answer, the best span of all its windows, or of SQuAD 2.0 none where that is likelier.
 
     SQuAD 2.0's `score` is what BERT reports (section 4.3): F1 at the threshold that is best on this split, `best_f1`.
-    `exact` and `f1` are those at a probability of 0.5, where no answer scores as much as the span. The file of answers
+    `exact` and `f1` are those at a probability of 0.5, where no answer is as likely as one. The file of answers
     withholds those above `best_f1_threshold`; the probabilities are in a second one, as evaluate-v2.0.py takes them.
 
     Raises:
       UserError: there is no question all of whose windows are among the rows.
     """
-    starts, ends = np.moveaxis(logits.reshape(len(logits), rows.length, 2), -1, 0)
-    answers = postprocess(starts, ends, rows, task.n_best, task.max_answer)
     if not answers:
         raise UserError(
             f"{len(logits)} windows of split {split!r} are not all of any question's: set max_batches of its "
@@ -124,5 +133,8 @@ def words(task, split, rows, logits):
     return Decision(metrics.evaluate(task.name, predicted, gold), files)
 
 
-BY_KIND = {"classification": classes, "regression": classes, "choices": classes, "spans": spans, "token_labels": words}
+BY_LOGITS = {
+    "class_logits": classes, "choice_logit": classes, "span_logits": spans, "span_candidates": candidates,
+    "token_class_logits": words,
+}  # fmt: skip
 BY_TASK = {"multirc": multirc, "superglue_rte": superglue_rte}

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.models.heads import feature_size
+from ssl_jax.models.heads import SPAN_HIDDEN, feature_size
 
 # Dense bf16 peaks in FLOP/s, from the makers' data sheets. An unknown device, a CPU for one, is measured.
 PEAKS = {
@@ -53,6 +53,7 @@ def flops_per_token(model, length, predictions):
         "choice": pooled / length,
         "token_classes": model.classes[0] * features,
         "span": 2 * features,
+        "joint_span": _joint_span(features, model.spans[1], length),
         "baseline": trunks[-1].hidden_size * chosen,
         "tokens": _decoder(config, dense=not config.causal or config.embedding_size != hidden),
         "fit": 0 if model.projection[0] == "none" else (config.layers + 1) * hidden * model.projection[1],
@@ -60,6 +61,12 @@ def flops_per_token(model, length, predictions):
     pooler = 0 if config.pooler in ("none", "plain") else features * hidden / length
     tops = pooler + _lstm(config, *model.reading) + sum(heads[name] for name in model.heads)
     return sum(map(_trunk, trunks, [length] * len(trunks))) + 6 * tops
+
+
+def _joint_span(features, answerable, length):
+    """The logits and what is made of every possible end; once in a sequence, of the start, and the answerability."""
+    once = features * SPAN_HIDDEN + answerable * (2 * features + 1) * SPAN_HIDDEN
+    return features + (features + 1) * SPAN_HIDDEN + once / length
 
 
 def _lstm(config, kind, layers, size):

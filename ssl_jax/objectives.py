@@ -139,6 +139,30 @@ def span(out, batch):
     return term._replace(metrics={"accuracy": (right.sum(), whole.sum())})
 
 
+def joint_span(out, batch):
+    """The same of a start, and of an end that is told the true start (ELECTRA, section 3.1; qa_tasks.py).
+
+    Reads `out['joint_span_logits']` [B, S, 2], and of the batch and in its metric what `span` does.
+    """
+    return span({"span_logits": out["joint_span_logits"]}, batch)
+
+
+def answerable(out, batch):
+    """Is there an answer? Cross-entropy of the sigmoid (ELECTRA, section 3.1; qa_tasks.py).
+
+    Reads `out['impossible_logit']` and `batch['impossible']` [B], of the question and not of its window;
+    `batch['mask']` [B, S]. Rows without a real token do not count.
+    """
+    logit, impossible = out["impossible_logit"], batch["impossible"].astype(jnp.float32)
+    weights = batch["mask"].any(-1).astype(jnp.float32)
+    right = ((logit > 0) == (impossible > 0)) * weights
+    return Term(
+        ((jax.nn.softplus(logit) - impossible * logit) * weights).sum(),
+        weights.sum(),
+        {"accuracy": (right.sum(), weights.sum())},
+    )
+
+
 def classify_tokens(out, batch):
     """Which class each word has, read from its first token: cross-entropy (BERT, section 5.3).
 
@@ -397,7 +421,8 @@ def soft_span(out, batch, *, temperature):
 OBJECTIVES = {
     "mlm": mlm, "clm": clm, "nsp": pair, "sop": pair, "rtd": rtd, "rtd_masked": rtd_masked,
     "replaced_mlm": replaced_mlm, "all_tokens": all_tokens, "adversarial": adversarial,
-    "classify": classify, "regress": regress, "choose": choose, "span": span, "classify_tokens": classify_tokens,
+    "classify": classify, "regress": regress, "choose": choose, "span": span, "joint_span": joint_span,
+    "answerable": answerable, "classify_tokens": classify_tokens,
     "soft_targets": soft_targets, "soft_predictions": soft_predictions, "cosine": cosine, "embedding": embedding,
     "hidden": hidden, "attention": attention, "soft_labels": soft_labels, "soft_span": soft_span,
 }  # fmt: skip
@@ -406,7 +431,8 @@ HEADS = {
     "mlm": ("mlm",), "clm": ("clm",), "nsp": ("pair",), "sop": ("pair",), "rtd": ("replaced",),
     "rtd_masked": ("replaced",), "replaced_mlm": ("restored",), "all_tokens": ("copied",),
     "adversarial": ("mlm", "replaced", "baseline"), "classify": ("classes",), "regress": ("classes",),
-    "choose": ("choice",), "span": ("span",), "classify_tokens": ("token_classes",),
+    "choose": ("choice",), "span": ("span",), "joint_span": ("joint_span",), "answerable": ("joint_span",),
+    "classify_tokens": ("token_classes",),
     "soft_targets": ("language", "tokens"), "soft_predictions": ("language",), "cosine": (), "embedding": ("fit",),
     "hidden": ("fit",), "attention": (), "soft_labels": ("classes",), "soft_span": ("span",),
 }  # fmt: skip
@@ -422,7 +448,13 @@ OPTIONS = {name: {"temperature": "teacher"} for name in SOFT} | {"regress": {"sc
 # The logits that say what is predicted of a task's example, by the losses that train them.
 PREDICTS = {
     "classify": "class_logits", "soft_labels": "class_logits", "regress": "class_logits", "choose": "choice_logit",
-    "span": "span_logits", "soft_span": "span_logits", "classify_tokens": "token_class_logits",
+    "span": "span_logits", "soft_span": "span_logits", "joint_span": "span_candidates",
+    "classify_tokens": "token_class_logits",
 }  # fmt: skip
 NEED_REPLACEMENTS = {"rtd", "rtd_masked", "replaced_mlm", "adversarial"}
 NEED_MASKS = {"mlm", "all_tokens"} | NEED_REPLACEMENTS
+
+
+def task_logits(config):
+    """The key of `out` that holds the logits of a config's task; None where no loss reads any."""
+    return next((logits for name, logits in PREDICTS.items() if config.losses[name]), None)

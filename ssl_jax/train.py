@@ -31,7 +31,7 @@ from ssl_jax.data.files import replacing
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.model import build_model, dummy_batch, flatten_choices
 from ssl_jax.models.neighbours import attend_to_neighbours
-from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, PREDICTS, quotient
+from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, PREDICTS, quotient, task_logits
 from ssl_jax.optimizers import Clock, build_optimizer, drop_frozen, schedule, step_clock
 from ssl_jax.parallel import build_parallel
 from ssl_jax.seeds import Seeds
@@ -155,6 +155,8 @@ NEED_TASKS = {
     "choose": ("choices", "the choices"),
     "span": ("spans", "the spans"),
     "soft_span": ("spans", "the spans"),
+    "joint_span": ("spans", "the spans"),
+    "answerable": ("spans", "the questions"),
     "classify_tokens": ("token_labels", "the labelled words"),
 }
 
@@ -211,6 +213,10 @@ def check(config, phases, parallel):
         masked.append("soft_predictions")
     if masked and not config.corruption.rate:
         raise UserError(f"losses.{masked[0]} asks for hidden tokens: set corruption.rate above 0, or its weight to 0")
+    if config.losses.joint_span and config.task.name == "squad2" and not config.losses.answerable:
+        raise UserError(
+            "losses.joint_span answers every question, and task.name=squad2 has some without: set losses.answerable=0.5"
+        )
     if config.task.scale <= 0:
         raise UserError(f"task.scale={config.task.scale}: above 0")
     several = "losses.choose" if config.losses.choose else "task.inputs=gpt1" if config.task.orders > 1 else ""
@@ -402,11 +408,6 @@ def make_measure(config, model, vocabulary, counts=None, teach=None):
         return total(sums_of(terms(params, corrupt(batch), {}, teachers)))
 
     return measure
-
-
-def task_logits(config):
-    """The key of `out` that holds the logits of a config's task; None where no loss reads any."""
-    return next((logits for name, logits in PREDICTS.items() if config.losses[name]), None)
 
 
 def make_predict(config, model, vocabulary, counts=None, teach=None):

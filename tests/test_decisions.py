@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+import torch
 
 from configs import finetune
 from ssl_jax import decisions, runs, submissions, train
@@ -14,6 +15,7 @@ from ssl_jax.data.tasks import SpanStore, Words, WordStore
 from ssl_jax.errors import UserError
 from tests.reference import squad as reference
 from tests.test_batches import VOCABULARY
+from tests.test_heads import JointSpanInTorch, random_joint_span
 from tests.test_metrics import chunks
 from tests.test_spans import brute_force, make_questions
 from tests.test_spans import Numbers as SpanNumbers
@@ -38,11 +40,11 @@ MEASURED = {"heldout": "accuracy", "heldout_mismatched": "accuracy", "ax": "matt
 def test_the_diagnostic_set_has_its_own_metric(split):
     task, logits = SimpleNamespace(name="mnli", labels=NLI), np.eye(3)[[0, 1, 2, 2]]
     rows = SimpleNamespace(store=SimpleNamespace(labels=np.array([0, 1, 2, 1])))
-    values, files = decisions.decide(task, split, rows, logits)
+    values, files = decisions.decide(task, split, rows, logits, "class_logits")
     assert list(values) == [MEASURED[split], "score"] and 0 < values["score"] < 1
     assert list(files) == ["AX.tsv" if split == "ax" else f"predictions-{split}.tsv"]
     rows.store.labels[3] = -1
-    assert decisions.decide(task, split, rows, logits) == (None, files)
+    assert decisions.decide(task, split, rows, logits, "class_logits") == (None, files)
 
 
 def test_superglues_diagnostic_sets_are_measured_as_its_paper_has_them():
@@ -53,7 +55,7 @@ def test_superglues_diagnostic_sets_are_measured_as_its_paper_has_them():
     rows = SimpleNamespace(store=SimpleNamespace(labels=labels, ids=ids))
     found = {}
     for split in ("heldout", "ax_b", "ax_g"):
-        found[split], _ = decisions.decide(task, split, rows, np.eye(2)[guesses])
+        found[split], _ = decisions.decide(task, split, rows, np.eye(2)[guesses], "class_logits")
     same = [len({guess for guess, other in zip(guesses, pairs) if other == pair}) == 1 for pair in sorted(set(pairs))]
     assert found["heldout"] == {"accuracy": 3 / 6, "score": 3 / 6}
     assert found["ax_g"] == {"accuracy": 3 / 6, "score": 3 / 6, "gender_parity": sum(same) / 3} and sum(same) == 1
@@ -63,9 +65,9 @@ def test_superglues_diagnostic_sets_are_measured_as_its_paper_has_them():
     matthews = (right * zeros - wrong * missed) / below
     assert found["ax_b"] == pytest.approx({"matthews": matthews, "score": matthews})
     rows.store.ids = ["0", "1", "2", "3", "4", "5"]  # TensorFlow Datasets does not tell the pairs
-    assert set(decisions.decide(task, "ax_g", rows, np.eye(2)[guesses]).values) == {"accuracy", "score"}
+    assert set(decisions.decide(task, "ax_g", rows, np.eye(2)[guesses], "class_logits").values) == {"accuracy", "score"}
     rows.store.labels = labels - 1
-    assert decisions.decide(task, "ax_g", rows, np.eye(2)[guesses]).values is None
+    assert decisions.decide(task, "ax_g", rows, np.eye(2)[guesses], "class_logits").values is None
 
 
 @pytest.mark.parametrize("name", ["squad", "squad2"])
@@ -81,17 +83,23 @@ def test_answers_are_those_of_all_windows_and_measured_as_the_official_scripts_d
     logits[np.arange(len(rows)), span[:, 0], 0] += 6  # right more often than by chance
     logits[np.arange(len(rows)), span[:, 1], 1] += 6
     task = SimpleNamespace(name=name, labels=(), n_best=20, max_answer=4)
-    values, files = decisions.decide(task, "heldout", rows, logits.reshape(len(rows), -1))
+    decision = decisions.decide(task, "heldout", rows, logits.reshape(len(rows), -1), "span_logits")
     best = brute_force(*np.moveaxis(logits, -1, 0), plain, questions, 14, 3, 6, 4)
-    golds = {one.id: list(one.answers) for one in questions}
     answers = {key: text for key, ((_, text), _) in best.items()}
+    na_probs = {key: 1 / (1 + np.exp(score - null)) for key, ((score, _), null) in best.items()}
+    assert_measured(name, decision, questions, answers, na_probs)
+
+
+def assert_measured(name, decision, questions, answers, na_probs):
+    """A decision's metrics are the official scripts' of these answers, id -> text, and its files have them."""
+    values, files = decision
+    golds = {one.id: list(one.answers) for one in questions}
     files = {file: json.loads(text) for file, text in files.items()}
     if name == "squad":
         exact, f1 = reference.version1(answers, golds)
         assert values == pytest.approx({"exact": exact, "f1": f1, "score": f1}) and 0 < exact < 1
         assert files == {"predictions-heldout.json": answers}
         return
-    na_probs = {key: 1 / (1 + np.exp(score - null)) for key, ((score, _), null) in best.items()}
     scores = reference.raw_scores(answers, golds)
     best_f1, threshold = reference.best({key: f1 for key, (_, f1) in scores.items()}, answers, golds, na_probs)
     assert values["score"] == values["best_f1"] == pytest.approx(best_f1)
@@ -104,12 +112,55 @@ def test_answers_are_those_of_all_windows_and_measured_as_the_official_scripts_d
     assert files["predictions-heldout.json"] == answers | dict.fromkeys(withheld, "") and 0 < len(withheld) < len(golds)
 
 
+@pytest.mark.parametrize("name, beam", [("squad", 20), ("squad2", 20), ("squad2", 2)])
+def test_electras_answers_are_the_likeliest_of_its_beams_and_a_classifier_withholds_them(name, beam):
+    """A beam of 20 has all pairs of a row's 14 positions."""
+    questions, plain = make_questions()
+    if name == "squad":
+        questions, plain = zip(*(pair for pair in zip(questions, plain) if pair[0].answers), strict=True)
+    rows = SpanStore(questions, SpanNumbers(), 3, max_question=6).rows(VOCABULARY, 14)
+    batch = rows(np.arange(len(rows)))
+    states = np.random.default_rng(0).normal(size=(len(rows), 14, 6)).astype(np.float32)
+    head, weights = random_joint_span(beam, name == "squad2", states, batch)
+    # Right more often than by chance.
+    starts = weights["start"]["kernel"][:, 0]
+    states[np.arange(len(rows)), batch["span"][:, 0]] += 4 * starts / (starts**2).sum()
+    if name == "squad2":
+        judged = weights["impossible_hidden"]["kernel"][:6] @ weights["impossible"]["kernel"][:, 0]
+        states[batch["impossible"], 0] += 20 * judged / (judged**2).sum()
+    asked = {key: batch[key] for key in ("mask", "segments")}  # without the answers
+    made = jax.jit(lambda weights: head.apply({"params": weights}, states, asked)["span_candidates"])(weights)
+    task = SimpleNamespace(name=name, labels=(), max_answer=4)
+    decision = decisions.decide(task, "heldout", rows, np.asarray(made).reshape(len(rows), -1), "span_candidates")
+
+    weights, states = jax.tree.map(torch.tensor, (weights, states))
+    best, null = {}, dict.fromkeys((one.id for one in questions), np.inf)
+    for window, (number, size, *_) in enumerate(rows.windows):
+        key, tokens = questions[number].id, batch["tokens"][window].tolist()
+        context = range(size + 2, int(batch["mask"][window].sum()) - 1)
+        possible = [place == 0 or place in context or place == context.stop for place in range(14)]
+        plainly = JointSpanInTorch(weights, states[window], possible)
+        if name == "squad2":
+            null[key] = min(null[key], float(plainly.impossible()))
+        for start in plainly.starts.argsort(descending=True)[:beam].tolist():
+            ends = plainly.ends(start)
+            score = (torch.log_softmax(ends, 0) + torch.log_softmax(plainly.starts, 0)[start]).tolist()
+            for end in ends.argsort(descending=True)[:beam].tolist():
+                if start in context and end in context and start <= end < start + 4:
+                    text = " ".join(map(str, tokens[start : end + 1]))
+                    best[key] = max(best.get(key, (-np.inf, "")), (score[end], text))
+    answers = {one.id: best.get(one.id, (0, ""))[1] for one in questions}
+    assert ("" in answers.values()) == (beam == 2)  # of a small beam all spans may be impossible
+    na_probs = {key: 1 / (1 + np.exp(-logit)) for key, logit in null.items()}
+    assert_measured(name, decision, questions, answers, na_probs)
+
+
 def test_windows_that_are_not_all_of_any_question_are_refused():
     rows = SpanStore(make_questions()[0], SpanNumbers(), 3, max_question=6).rows(VOCABULARY, 14)
     assert rows.windows[1, 0] == 0
     with pytest.raises(UserError, match="^1 windows of split 'heldout' are not all of any question's: set max_batches"):
         task = SimpleNamespace(name="squad", n_best=20, max_answer=30)
-        decisions.decide(task, "heldout", rows, np.zeros((1, 28)))
+        decisions.decide(task, "heldout", rows, np.zeros((1, 28)), "span_logits")
 
 
 def test_words_that_are_not_read_count_as_outside():
@@ -119,22 +170,22 @@ def test_words_that_are_not_read_count_as_outside():
     logits = np.zeros((2, 6, 3))
     logits[:, :, 1] = 1  # all are B-PER
     task = SimpleNamespace(name="conll2003", labels=labels)
-    values, files = decisions.decide(task, "test", rows, logits.reshape(2, -1))
+    values, files = decisions.decide(task, "test", rows, logits.reshape(2, -1), "token_class_logits")
     expected = "Angela B-PER B-PER\n- I-PER O\nof O B-PER\nBonn B-PER B-PER\n\nx B-PER B-PER\n\n"
     assert files == {"predictions-test.txt": expected}
     # Right: Bonn and x; Angela's entity is longer, 'of' is none.
     assert values == pytest.approx({"ner_f1": 2 * 2 / (4 + 3), "score": 2 * 2 / (4 + 3)})
     short = WordStore(examples, Halves()).rows(VOCABULARY, 5)
-    _, files = decisions.decide(task, "test", short, logits[:, :5].reshape(2, -1))
+    _, files = decisions.decide(task, "test", short, logits[:, :5].reshape(2, -1), "token_class_logits")
     assert "Bonn B-PER O\n" in files["predictions-test.txt"]
 
 
-def configured(task, folder, data_root, files, **changes):
+def configured(task, folder, data_root, files, model="bert-tiny", **changes):
     """A tiny run's config of a task whose files, name -> text, are written first."""
     folder.mkdir()
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    config = finetune.get_config(f"bert-tiny,{task},smoke")
+    config = finetune.get_config(f"{model},{task},smoke")
     config.update_from_flattened_dict(
         {"task.folder": str(folder), "data.root": data_root, "steps": 12, "evaluate_every": 6, "log_every": 6,
          "checkpoint_every": 12, "batch_size": 4, "model.layers": 1, "phases.lengths": (16,), "parallel.devices": 2,
@@ -165,10 +216,19 @@ def squad_files():
     return {"train-v2.0.json": text, "dev-v2.0.json": text}
 
 
-def test_a_run_answers_questions_on_windows_over_a_mesh(tmp_path, data_root):
+# What is read of a model, and its losses.
+ANSWERING = {
+    "bert-tiny": ("span_logits", {"span": 1.0}),
+    "electra-small": ("span_candidates", {"joint_span": 1.0, "answerable": 0.5}),
+}
+
+
+@pytest.mark.parametrize("model", ANSWERING)
+def test_a_run_answers_questions_on_windows_over_a_mesh(model, tmp_path, data_root):
     changes = {"task.max_question": 4, "task.stride": 3, "task.max_answer": 5, "optimizer.learning_rate": 1e-3,
                "parallel.devices": 4, "parallel.mode": "mesh", "parallel.fsdp": 2, "evaluate_every": 12}  # fmt: skip
-    config = configured("squad2", tmp_path / "files", data_root, squad_files(), **changes)
+    changes["data.tokenizer.kind"] = "wordpiece"
+    config = configured("squad2", tmp_path / "files", data_root, squad_files(), model, **changes)
     result = train.train(config, tmp_path / "run")
     answers, na_probs = (
         json.loads((tmp_path / f"run/{name}-heldout.json").read_text()) for name in ("predictions", "na_probs")
@@ -185,14 +245,16 @@ def test_a_run_answers_questions_on_windows_over_a_mesh(tmp_path, data_root):
     assert {name for name, prob in na_probs.items() if prob > result["best_f1_threshold"]} <= {
         name for name, text in answers.items() if not text
     }
-    assert result["span_loss"] == result["loss"] and 0 <= result["exact"] <= result["f1"] <= result["best_f1"]
+    name, losses = ANSWERING[model]
+    assert result["loss"] == sum(weight * result[f"{loss}_loss"] for loss, weight in losses.items())
+    assert 0 <= result["exact"] <= result["f1"] <= result["best_f1"]
     # From the logits of all windows at once, on one device.
     run = runs.load_run(tmp_path / "run")
     rows = tasks.open_stores(run.config, run.tokenizer)["heldout"].rows(run.vocabulary, 16)
     assert len(rows) > 2 * len(golds) and len(rows) % 4
     batch = batches.TaskEvaluation(rows.store, run.vocabulary, 16, len(rows))(0)
-    logits = jax.jit(lambda params: run.model.apply({"params": params}, batch)["span_logits"])(run.params)
-    values, files = decisions.decide(run.config.task, "heldout", rows, np.asarray(logits).reshape(len(rows), -1))
+    logits = jax.jit(lambda params: run.model.apply({"params": params}, batch)[name])(run.params)
+    values, files = decisions.decide(run.config.task, "heldout", rows, np.asarray(logits).reshape(len(rows), -1), name)
     assert json.loads(files["predictions-heldout.json"]) == answers
     assert values == pytest.approx({name: result[name] for name in values}, rel=1e-4)
 

@@ -309,6 +309,9 @@ MISFITS = {
     "generator's head": (DISTIL, {}, (electra, "small,smoke"), {}, "has no head for token_logits"),
     "no classes": (TASK, {"task.classes": 12}, TEACHER, {}, "has no head for class_logits"),
     "no spans": ((distilbert, "base,squad,smoke"), {}, TEACHER, TOPICS, "has no head for span_logits"),
+    "joint spans": (
+        (distilbert, "base,squad,smoke"), {}, (finetune, "electra-small,squad,smoke"), {}, "has no head for span_logits"
+    ),
     "classes": (TASK, {"task.classes": 4}, TEACHER, TOPICS, "knows the 12 classes of topics, .* topics has 4"),
 }
 

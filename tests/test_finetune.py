@@ -59,7 +59,7 @@ def test_alberts_recipes_are_those_of_its_table(task):
 def recipe(variant):
     config = finetune.get_config(variant)
     made = config.optimizer
-    pooler = None if config.losses.span else config.model.pooler
+    pooler = None if config.losses.span or config.losses.joint_span else config.model.pooler
     shape = (made.name, made.schedule, made.warmup, made.epsilon, made.weight_decay, pooler)
     return (made.learning_rate, config.batch_size, config.task.epochs, *config.phases.lengths), shape, config
 
@@ -79,6 +79,7 @@ RECIPES = {
     "electra-small,mnli": ((3e-4, 32, 3.0, 128), ELECTRA, 0.8, 0),
     "electra-base,rte": ((1e-4, 32, 10.0, 128), ELECTRA, 0.8, 0),
     "electra-large,stsb": ((5e-5, 32, 10.0, 128), ELECTRA, 0.9, 0),
+    "electra-small,squad": ((3e-4, 32, 2.0, 512), ELECTRA, 0.8, 0),
     "electra-large,squad2": ((5e-5, 32, 2.0, 512), ELECTRA, 0.9, 0),
     "electra-small,mnli,release": ((1e-4, 32, 3.0, 128), RELEASE, 0.8, 1),
     "electra-large,mnli,release": ((5e-5, 32, 3.0, 128), RELEASE, 0.9, 1),
@@ -89,6 +90,7 @@ RECIPES = {
 
 # Of tasks whose examples are no texts with a class.
 LOSSES = {"squad": "span", "swag": "choose", "stsb": "regress"}
+ELECTRA_LOSSES = {"squad": {"joint_span": 1.0}, "squad2": {"joint_span": 1.0, "answerable": 0.5}}
 
 
 @pytest.mark.parametrize("variant", RECIPES)
@@ -100,8 +102,12 @@ def test_the_other_papers_recipes(variant):
     assert (config.optimizer.layer_decay, config.optimizer.layer_decay_gap) == (layer_decay, gap)
     assert (config.model.dropout, config.model.attention_dropout) == (0.1, 0.1)
     assert build_model(config).dropout == (0 if loss == "span" else 0.1) and config.optimizer.clip == 1
-    assert config.losses[loss] == 1 and config.losses.clm == (0.5 if config.model.causal else 0)
-    assert sum(map(bool, config.losses.values())) == 1 + config.model.causal
+    paper, task = variant.split(",")[0].split("-")[0], variant.split(",")[1]
+    losses = {loss: 1} | ({"clm": 0.5} if config.model.causal else {})
+    if paper == "electra" and task in ELECTRA_LOSSES:
+        losses = ELECTRA_LOSSES[task]
+        assert build_model(config).spans == (20, task == "squad2")
+    assert {name: weight for name, weight in config.losses.items() if weight} == losses
     assert ("clm" in config.init_drop) != bool(config.losses.clm)
     assert ("pooler" in config.init_anew) == variant.startswith("distilbert")
 

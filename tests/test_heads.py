@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from configs import finetune
-from ssl_jax import flops
+from ssl_jax import flops, objectives
 from ssl_jax.errors import UserError
 from ssl_jax.models import heads
 from ssl_jax.models.model import build_model
@@ -118,6 +118,74 @@ def test_kinds_are_those_of_table_7(kind):
     assert made.shape[-1] == heads.feature_size(trunk(), kind, 0, 0)
 
 
+class JointSpanInTorch:
+    """`JointSpanHead` of one row, the two states really side by side; its parameters and the row [S, F] are tensors."""
+
+    def __init__(self, weights, states, possible):
+        self.weights, self.states = weights, states
+        self.lower = torch.tensor([0.0 if flag else -1000.0 for flag in possible])
+        self.starts = self.dense(states, "start")[:, 0] + self.lower
+
+    def dense(self, x, name):
+        return x @ self.weights[name]["kernel"] + self.weights[name]["bias"]
+
+    def ends(self, start):
+        both = torch.cat([self.states[start].expand(len(self.states), -1), self.states], 1)
+        hidden = both @ self.weights["hidden_kernel"] + self.weights["hidden_bias"]
+        return self.dense(torch.nn.functional.gelu(hidden), "end")[:, 0] + self.lower
+
+    def impossible(self):
+        mean = (torch.softmax(self.starts, 0)[:, None] * self.states).sum(0)
+        hidden = self.dense(torch.cat([self.states[0], mean]), "impossible_hidden")
+        return self.dense(torch.nn.functional.gelu(hidden), "impossible")[0]
+
+
+def random_joint_span(beam, answerable, states, batch):
+    """The head, and random parameters that make its logits neither tiny nor huge."""
+    head = heads.JointSpanHead(trunk(), beam, answerable)
+    weights = numbers_like(jax.eval_shape(head.init, jax.random.key(0), states, batch)["params"])
+    for name in weights:
+        weights[name] = jax.tree.map(lambda x: x / 4, weights[name])
+    return head, weights
+
+
+def test_joint_spans_lose_what_they_do_in_torch_with_every_gradient():
+    random = np.random.default_rng(0)
+    states = random.normal(size=(ROWS + 1, LENGTH, 6)).astype(np.float32)
+    mask = np.concatenate([MASK, np.zeros((1, LENGTH), bool)])  # a row that fills a batch up
+    batch = {"mask": mask, "segments": (mask & (np.arange(LENGTH) >= 2)).astype(np.int32)}
+    batch["span"] = np.array([[3, 5], [0, 0], [0, 0], [2, 2], [0, 0]], np.int32)
+    batch["impossible"] = np.array([0, 0, 1, 0, 0], bool)  # the second's answer is in another window
+    head, weights = random_joint_span(3, True, states, batch)
+
+    @jax.jit
+    def ours(weights, states):
+        out = head.apply({"params": weights}, states, batch)
+        terms = [objectives.OBJECTIVES[name](out, batch) for name in ("joint_span", "answerable")]
+        return terms[0].sum / terms[0].weight + 0.5 * terms[1].sum / terms[1].weight, terms
+
+    (loss, terms), gradients = jax.value_and_grad(ours, (0, 1), has_aux=True)(weights, states)
+    assert [float(term.weight) for term in terms] == [2 * ROWS, ROWS]
+
+    theirs = jax.tree.map(lambda x: torch.tensor(x, requires_grad=True), (weights, states))
+    total, right, judged = 0.0, 0, 0
+    for row, (span, impossible) in enumerate(zip(batch["span"][:ROWS].tolist(), batch["impossible"])):
+        possible = [place == 0 or batch["segments"][row, place] == 1 for place in range(LENGTH)]
+        head = JointSpanInTorch(theirs[0], theirs[1][row], possible)
+        logits = head.starts, head.ends(span[0])
+        lost = [-torch.log_softmax(x, 0)[place] for x, place in zip(logits, span)]
+        truth = torch.sigmoid(head.impossible() if impossible else -head.impossible())
+        total += (sum(lost) / 2 - 0.5 * torch.log(truth)) / ROWS
+        right += [int(x.argmax()) for x in logits] == span
+        judged += float(truth > 0.5)
+    total.backward()
+    assert float(loss) == pytest.approx(total.item(), rel=1e-5)
+    expected = jax.tree.map(lambda x: x.grad.numpy(), theirs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradients, expected)
+    assert all(np.abs(x).max() > 1e-3 for x in jax.tree.leaves(expected) if x.ndim > 1)
+    assert [objectives.quotient(*term.metrics["accuracy"]) for term in terms] == [right / ROWS, judged / ROWS]
+
+
 def test_padding_changes_nothing_that_a_head_says_of_real_tokens():
     """All heads at once, classes from the last states, tables narrower than the trunk; and bfloat16 is near float32."""
     config = finetune.get_config("albert-base,conll2003,features,smoke")
@@ -171,3 +239,16 @@ def test_flops_count_the_lstms():
         name: jnp.zeros((1, 8), jnp.int32) for name in ("tokens", "mask", "segments")
     })  # fmt: skip
     assert "features" not in shapes["params"]
+
+
+def test_flops_count_what_joint_spans_train_on():
+    config = finetune.get_config("electra-base,squad2")
+    model = build_model(config)
+    count = flops.flops_per_token(model, 128, 0) - flops.flops_per_token(model.clone(heads=()), 128, 0)
+    # By hand: of every token a start, its half of the hidden layer and an end; the other half, and the classifier's 512
+    # times 2 x 768 and its logit, once.
+    tokens, once = 768 + 512 * 768 + 512, 512 * 768 + 512 * 2 * 768 + 512
+    assert count == pytest.approx(6 * (tokens + once / 128))
+    config.losses.answerable = 0.0
+    fewer = flops.flops_per_token(build_model(config), 128, 0)
+    assert flops.flops_per_token(model, 128, 0) - fewer == pytest.approx(6 * (512 * 2 * 768 + 512) / 128)

@@ -467,6 +467,7 @@ NONE_HAS = {
     "no-activation": ("bert", "base", {"model.activation": "none"}, "has no activation none"),
     "all-tokens": ("electra", "small", {"losses.rtd": 0.0, "losses.all_tokens": 1.0}, "with the heads copied"),
     "restored": ("electra", "small", {"losses.rtd": 0.0, "losses.replaced_mlm": 1.0}, "with the heads restored"),
+    "joint-span": ("finetune", "electra-small,squad2", {}, "with the heads joint_span"),
     "adversarial": ("electra", "small", {"losses.mlm": 0.0, "losses.adversarial": 1.0}, "with the heads baseline, mlm"),
     "relu": ("finetune", "bert-base,topics", {"task.classes": 4, "task.activation": "relu"}, "no relu before"),
     "no-bias": ("finetune", "bert-base,topics", {"task.classes": 4, "task.bias": False}, "needs classifier/dense/bias"),

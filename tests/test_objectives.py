@@ -49,9 +49,11 @@ def example(rows=16, predictions=5, size=11, length=9, seed=0):
     batch["positions"][0, :2], batch["weights"][0, :2] = 1, 1  # drawn twice, as ELECTRA may
     out["replaced"] = out["tokens"] != batch["original"]
     out |= {"choice_logit": normal(rows, 5), "span_logits": normal(rows, length, 2)}
+    out |= {"joint_span_logits": normal(rows, length, 2), "impossible_logit": normal(rows)}
     out["teacher"]["span_logits"] = normal(rows, length, 2)
     out["token_class_logits"] = normal(rows, length, 4)
     batch["span"] = random.integers(0, length + 2, (rows, 2))  # some are outside the row
+    batch["impossible"] = random.integers(0, 2, rows).astype(bool)
     batch["token_label"] = random.integers(-1, 4, (rows, length))
     return out, batch
 

@@ -80,6 +80,10 @@ def test_windows_are_those_of_run_squad(length, stride):
     whole = {name: np.concatenate([batch[name] for batch in made]) for name in made[0]}
     for name, rows in zip(("tokens", "segments", "span"), zip(*expected, strict=True), strict=True):
         assert whole[name][: len(rows)].tolist() == list(rows), name
+    # Of a question, and not of a window that has not its answer.
+    expected_impossible = [answer is None for asked, context, answer in plain
+                           for _ in run_squad_rows(asked, context, answer, length, stride, 6)]  # fmt: skip
+    assert whole["impossible"][: len(expected)].tolist() == expected_impossible
     assert (whole["mask"][: len(expected)] == (whole["tokens"][: len(expected)] != PAD)).all()
     assert not whole["mask"][len(expected) :].any()
     assert evaluation.examples.cut == sum(len(asked) > 6 for asked, *_ in plain) > 0

@@ -230,6 +230,9 @@ FLOWS = {
         (electra, "demo", {"losses.mlm": 0.0, "losses.adversarial": 1.0, "losses.all_tokens": 1.0} | UNTIED),
         (finetune, "electra-demo,topics", {}),
     ),
+    "ELECTRA, SQuAD": ((electra, "demo", {}), (finetune, "electra-demo,squad2", {})),
+    "ELECTRA, SQuAD 2.0 and 1.1": ((finetune, "electra-demo,squad2", {}), (finetune, "electra-demo,squad", {})),
+    "ELECTRA, SQuAD and topics": ((finetune, "electra-demo,squad2", {}), (finetune, "electra-demo,topics", {})),
     "GPT-1 tuned": ((gpt1, "demo", {}), (finetune, "gpt1-demo,topics", {})),
     "tuned again": ((finetune, "bert-demo,topics", {"task.classes": 9}), (finetune, "bert-demo,topics", {})),
     "DistilBERT tuned": ((distilbert, "demo", {}), (finetune, "distilbert-demo,topics", {})),
@@ -263,7 +266,7 @@ def test_the_recipes_list_what_they_need(flow):
         if part == "embeddings":
             assert_equal(made[part], {table: source.params[part][table] for table in made[part]})
         else:
-            heads = dict.fromkeys(("classifier", "token_classes", "span", "features"), True)
+            heads = dict.fromkeys(("classifier", "token_classes", "span", "joint_span", "features"), True)
             anew = heads | {"mlm": flow == "TinyBERT, mlm", "pooler": "pooler" not in source.params}
             assert_equal(made[part], (params if anew.get(part) else source.params)[part])
 

@@ -355,6 +355,8 @@ def test_a_words_first_token_has_its_label():
         ("copa", {"data.examples": "pairs"}, "losses.choose needs the choices of a task: set data.examples=task"),
         ("copa", {"corruption.rate": 0.15, "losses.mlm": 1.0}, "choose reads several texts .* set corruption.rate=0"),
         ("copa", {"teacher.cache": "x"}, "teacher.cache keeps .* choices have several"),
+        ("squad2", {"losses.span": 0.0, "losses.joint_span": 1.0}, "squad2 has some without: set losses.answerable"),
+        ("mnli", {"losses.answerable": 0.5}, "answerable needs the questions, .* of classification: set losses."),
         ("squad", {"task.stride": 0}, "task.stride=0: at least 1"),
         ("squad", {"task.max_answer": 0}, "task.max_answer=0: at least 1"),
         ("squad", {"task.n_best": 0}, "task.n_best=0: at least 1"),

@@ -8,6 +8,7 @@
     index      int32 [B]      global example number, the key of every later random choice about it
     label      [B]            tasks: the example's class or choice, int32, or its score, float32; -1, NaN: unknown
     span       int32 [B, 2]   tasks of spans: the answer's first and last position; 0, [CLS]: there is none here
+    impossible bool  [B]      tasks of spans: the question has no answer, in this window or any other
     token_label int32 [B, L]  tasks of token labels: each word's class at its first token, -1 at all others
     documents  int32 [B, L]   windows with `borders` only: which of the row's documents, from 0
 

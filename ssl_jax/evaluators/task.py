@@ -5,6 +5,7 @@ import numpy as np
 
 from ssl_jax import decisions, submissions
 from ssl_jax.evaluators import mean
+from ssl_jax.objectives import task_logits
 
 
 class Evaluator(mean.Evaluator):
@@ -16,6 +17,7 @@ class Evaluator(mean.Evaluator):
     def __init__(self, setting, *, split, **options):
         super().__init__(setting, split=split, **options)
         self.predict, self.task, self.split = setting.predict, setting.config.task, split
+        self.logits = task_logits(setting.config)
 
     def run(self, params, length, folder):
         """Yields (name, value): what `mean` does, the task's own metrics, and `score`, see decisions.py.
@@ -30,7 +32,7 @@ class Evaluator(mean.Evaluator):
             logits.append(self.parallel.read(made))
         rows = self.examples[length].examples
         logits = np.concatenate(logits)[: len(rows)]  # less what fills up the last batch
-        values, files = decisions.decide(self.task, self.split, rows, logits)
+        values, files = decisions.decide(self.task, self.split, rows, logits, self.logits)
         if jax.process_index() == 0:
             submissions.save(folder, files)
         if values is not None:

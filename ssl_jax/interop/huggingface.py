@@ -52,8 +52,8 @@ OLDER = {".gamma": ".weight", ".beta": ".bias"}
 LOSSES = {"mlm": "mlm", "clm": "clm", "classes": "classify"}
 # Top-level parameters of ours -> head; all others are the trunk's.
 HEAD_OF = {"classifier": "classes"} | {
-    head: head for head in ("mlm", "clm", "pair", "choice", "token_classes", "span", "replaced", "restored", "copied",
-                            "baseline", "fit")
+    head: head for head in ("mlm", "clm", "pair", "choice", "token_classes", "span", "joint_span", "replaced",
+                            "restored", "copied", "baseline", "fit")
 }  # fmt: skip
 
 

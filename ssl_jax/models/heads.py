@@ -1,5 +1,7 @@
 """What reads the trunk: one module per kind of logits."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -226,6 +228,73 @@ class SpanHead(nn.Module):
     @nn.compact
     def __call__(self, features):
         return self.config.dense(2, "dense")(features).astype(jnp.float32)
+
+
+SPAN_HIDDEN = 512  # the width of the hidden layers of `JointSpanHead`
+
+
+class JointSpanHead(nn.Module):
+    """Where the answer begins, where it ends if it begins there, and is there one? (ELECTRA, section 3.1)
+
+    The module of XLNet, of which the paper says no more; all else is from finetune/qa/qa_tasks.py (google-research/
+    electra, 8a46635f): a hidden layer of 512 and GELU on the state at the start beside that at a possible end; the same
+    on [CLS] beside the mean of all states by the probability of a start, of which one logit says that there is no
+    answer; logits 1,000 lower outside the context, its [SEP] and [CLS]; TensorFlow's initial values; no dropout.
+    """
+
+    config: TransformerConfig
+    beam: int  # so many of the likeliest starts, and of the ends of each, are candidates
+    answerable: bool  # whether it says that there is no answer
+
+    @nn.compact
+    def __call__(self, features, batch):
+        """
+        Args:
+          features: [B, S, F].
+          batch: `mask` and `segments` [B, S]; where answers are told `span` [B, 2].
+
+        Returns:
+          dict, all float32: `span_candidates` [B, 1 + K K, 3], first and last position and score, K the smaller of
+          `beam` and S: no answer, both 0, with the logit, or 0 where none is asked for; then spans, with
+          log p(start) + log p(end | start). Where it is asked for, that logit, `impossible_logit` [B]. Where answers
+          are told, `joint_span_logits` [B, S, 2]: of the start, and of the end given the true start.
+        """
+        length, size = features.shape[1:]
+        glorot, gelu = nn.initializers.glorot_uniform(), ACTIVATIONS["gelu"]
+        dense = functools.partial(self.config.dense, kernel_init=glorot)
+        possible = (batch["segments"] == 1) & (batch["mask"] != 0) | (jnp.arange(length) == 0)
+        barred = jnp.where(possible, 0.0, -1000.0)
+        start_logits = dense(1, "start")(features)[..., 0].astype(jnp.float32) + barred
+
+        # One kernel for two states side by side: what it makes of an end is there once for all starts.
+        kernel = self.param("hidden_kernel", glorot, (2 * size, SPAN_HIDDEN)).astype(features.dtype)
+        bias = self.param("hidden_bias", nn.initializers.zeros, (SPAN_HIDDEN,)).astype(features.dtype)
+        of_end, end = jnp.dot(features, kernel[size:]) + bias, dense(1, "end")
+
+        def end_logits(starts):
+            """Of starts [B, N], [B, N, S]."""
+            rows = jax.nn.one_hot(starts, length, dtype=features.dtype)
+            of_start = jnp.dot(jnp.einsum("bns,bsf->bnf", rows, features), kernel[:size])
+            hidden = gelu(of_start[:, :, None] + of_end[:, None])
+            return end(hidden)[..., 0].astype(jnp.float32) + barred[:, None]
+
+        made, no_answer = {}, jnp.zeros(len(features))
+        if self.answerable:
+            shares = jax.nn.softmax(start_logits).astype(features.dtype)
+            read = jnp.concatenate([features[:, 0], jnp.einsum("bs,bsf->bf", shares, features)], axis=-1)
+            hidden = gelu(dense(SPAN_HIDDEN, "impossible_hidden")(read))
+            made["impossible_logit"] = no_answer = dense(1, "impossible")(hidden)[:, 0].astype(jnp.float32)
+        if "span" in batch:
+            given = end_logits(batch["span"][:, :1])[:, 0]
+            made["joint_span_logits"] = jnp.stack([start_logits, given], axis=-1)
+
+        beam = min(self.beam, length)
+        start_scores, starts = jax.lax.top_k(jax.nn.log_softmax(start_logits), beam)
+        end_scores, ends = jax.lax.top_k(jax.nn.log_softmax(end_logits(starts)), beam)
+        spans = jnp.broadcast_to(starts[..., None], ends.shape), ends, start_scores[..., None] + end_scores
+        spans = jnp.stack(spans, axis=-1).reshape(len(features), -1, 3)
+        nowhere = jnp.pad(no_answer[:, None, None], [(0, 0), (0, 0), (2, 0)])
+        return made | {"span_candidates": jnp.concatenate([nowhere, spans], axis=1)}
 
 
 class ReplacedHead(nn.Module):

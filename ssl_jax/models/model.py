@@ -13,8 +13,8 @@ from ssl_jax.models.transformer import ACTIVATIONS, Embeddings, Transformer, Tra
 
 
 # All heads there are. 'tokens' is 'mlm' or 'clm' at all positions, 'fit' a student's projection to its teacher's width.
-HEADS = ("mlm", "clm", "pair", "classes", "choice", "token_classes", "span", "replaced", "restored", "copied", "baseline",
-         "tokens", "fit")  # fmt: skip
+HEADS = ("mlm", "clm", "pair", "classes", "choice", "token_classes", "span", "joint_span", "replaced", "restored",
+         "copied", "baseline", "tokens", "fit")  # fmt: skip
 # What of a model's parameters is its generator's: the heads are as wide as that is.
 GENERATOR_HEADS = ("mlm", "baseline")
 GENERATOR = ("generator_embeddings", "generator_encoder", *GENERATOR_HEADS)
@@ -43,6 +43,7 @@ class Model(nn.Module):
     # Rows of an example, one after the other, whose pooled vectors are added up before 'classes' (GPT-1, section 3.3).
     orders: int = 1
     reading: tuple[str, int, int] = ("", 0, 0)  # what the heads of tasks read, see `heads.Features`
+    spans: tuple[int, bool] = (0, False)  # beam and answerability of 'joint_span', see `heads.JointSpanHead`
 
     def setup(self):
         config, generator = self.config, self.generator
@@ -72,6 +73,8 @@ class Model(nn.Module):
             self.token_classes = heads.TokenClassHead(config, self.classes[0], self.dropout)
         if "span" in self.heads:
             self.span = heads.SpanHead(config)
+        if "joint_span" in self.heads:
+            self.joint_span = heads.JointSpanHead(config, *self.spans)
         if "replaced" in self.heads:
             self.replaced = heads.ReplacedHead(config)
         if "restored" in self.heads:
@@ -93,7 +96,8 @@ class Model(nn.Module):
         Returns:
           The trunk's dict and, by head, `pooled` [B, H] (or [B, F], see `heads.Pooler`), `pair_logits` [B, 2],
           `class_logits` [B / orders, C], `choice_logit` [B],
-          `token_class_logits` [B, S, C], `span_logits` [B, S, 2] (first, last), `mlm_logits`, `clm_logits` and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
+          `token_class_logits` [B, S, C], `span_logits` [B, S, 2] (first, last), what `heads.JointSpanHead` gives,
+          `mlm_logits`, `clm_logits` and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
           `replaced_logit` [B, S], `token_logits` [B, S, V] (masked or causal), `fitted` [L + 1, B, S, T], the embeddings
           and all layers' states at a teacher's width. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]
           as the trunk saw them, and `replaced` [B, S], true where they differ from the original. The heads
@@ -130,6 +134,8 @@ class Model(nn.Module):
             out["token_class_logits"] = self.token_classes(features)
         if "span" in self.heads:
             out["span_logits"] = self.span(features)
+        if "joint_span" in self.heads:
+            out |= self.joint_span(features, batch)
         if "mlm" in self.heads and self.generator is None:
             out["mlm_logits"] = self.mlm(at_positions(encoded, batch), table)
         if "clm" in self.heads:
@@ -173,7 +179,7 @@ def dummy_batch(orders=1):
     """The smallest batch that a model with so many rows to an example can be initialised with."""
     rows = {name: jnp.zeros((orders, 1), jnp.int32) for name in ("tokens", "mask", "segments")}
     rows |= {"span": jnp.zeros((1, 2), jnp.int32), "token_label": jnp.zeros((1, 1), jnp.int32)}
-    return rows | {name: jnp.zeros(1, jnp.int32) for name in ("pair", "index", "label")}
+    return rows | {name: jnp.zeros(1, jnp.int32) for name in ("pair", "index", "label", "impossible")}
 
 
 def flatten_choices(batch):
@@ -225,16 +231,17 @@ def build_model(config):
         check_choice(classes[1], ACTIVATIONS, "task.activation")
         orders = config.task.orders
     reading = ("", 0, 0)
-    if needed & {"classes", "choice", "token_classes", "span"}:
+    if needed & {"classes", "choice", "token_classes", "span", "joint_span"}:
         reading = (config.task.features, config.task.lstm, config.task.lstm_size)
         check_choice(reading[0], heads.FEATURES, "task.features")
         if reading[0] == "second_to_last" and trunk.layers < 2:
             raise UserError("task.features=second_to_last needs two layers, and model.layers=1")
+    spans = (config.task.n_best, "answerable" in losses) if "joint_span" in needed else (0, False)
     projection = ("none", 0)
     if "fit" in needed:
         projection = (config.teacher.projection, config.teacher.hidden_size)
         check_choice(projection[0], ("two", "one", "each", "none"), "teacher.projection")
-    return Model(trunk, tuple(sorted(needed)), generator, classes, projection, dropout, orders, reading)
+    return Model(trunk, tuple(sorted(needed)), generator, classes, projection, dropout, orders, reading, spans)
 
 
 def build_generator(config, trunk, losses):

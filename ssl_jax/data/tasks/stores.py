@@ -291,7 +291,7 @@ class SpanRows(_Rows):
 
     The question is cut at `max_question` tokens. A context that does not fit is as many windows, the next one `stride`
     tokens after the last. `span` is where the answer is, 0 (at [CLS]) both where the window has not all of it and
-    where there is none (section 4.3).
+    where there is none (section 4.3). `impossible` is that there is none, alike in all windows of a question.
     """
 
     def __post_init__(self):
@@ -348,7 +348,7 @@ class SpanRows(_Rows):
         answer = store.answers[question]
         whole = (answer[:, 0] >= start) & (answer[:, 1] < end)
         span = np.where(whole[:, None], answer - start[:, None] + size[:, None] + 2, 0).astype(np.int32)
-        return dict(tokens=tokens, mask=mask, segments=segments, span=span)
+        return dict(tokens=tokens, mask=mask, segments=segments, span=span, impossible=answer[:, 0] < 0)
 
 
 def _at(tokens, places):
