@@ -21,8 +21,9 @@ on the pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 
 one, `--config.optimizer.learning_rate` sets another); SQuAD and SWAG, sections 4.2 to 4.4, are rows of BERT. A.3:
 everything else, dropout among it, as in pre-training. Left open there and from run_classifier.py and run_squad.py
 (google-research/bert, eedf5716): warm-up over the first 10 %, decay to 0, lengths of 128 and 384, nothing masked.
-Dropout is the paper's own, 0.1 in BERT. Of several seeds BERT reports the best on the development set (section 4.1),
-ALBERT (section 4.2.2), ELECTRA (section 3.1) and DistilBERT (section 3) the median.
+Dropout is the paper's own, 0.1 in BERT; before spans there is none (run_squad.py), but there is DistilBERT's
+(DistilBertForQuestionAnswering in huggingface/transformers). Of several seeds BERT reports the best on the development
+set (section 4.1), ALBERT (section 4.2.2), ELECTRA (section 3.1) and DistilBERT (section 3) the median.
 
 ALBERT (Lan et al. 2019, Table 14): a row for each task, with the trunk's dropout and the classifier's. The form of Adam
 and of its decay is BERT's (google-research/albert, optimization.py). `v2` changes no row.
@@ -112,6 +113,7 @@ def bert(size, task, release):
         "batch_size": batch_size,
         "length": length,
         "task.epochs": epochs,
+        "task.dropout": 0.0 if tasks.TASKS[task].kind == "spans" else -1.0,
         "model.pooler": "tanh",
         "optimizer.name": "bert_adam",
         "optimizer.learning_rate": learning_rate,
@@ -120,6 +122,11 @@ def bert(size, task, release):
         "optimizer.epsilon": 1e-6,
         "optimizer.weight_decay": 0.01,
     }
+
+
+def distilbert(size, task, release):
+    del size, task, release
+    return {"task.dropout": -1.0}
 
 
 def albert(size, task, release):
@@ -177,7 +184,7 @@ def gpt(size, task, release):
     }
 
 
-RECIPES = {"albert": albert, "electra": electra, "gpt1": gpt, "gpt2": gpt, "gpt3": gpt}
+RECIPES = {"distilbert": distilbert, "albert": albert, "electra": electra, "gpt1": gpt, "gpt2": gpt, "gpt3": gpt}
 
 
 def bilstm(config, name):

@@ -128,6 +128,7 @@ def on_task(config, name, *, task):
     if kind == "spans":
         config.losses.update(soft_labels=0.0, soft_span=1.0)
         config.model.pooler = "none"
+        config.task.dropout = 0.0  # as BERT's
         config.update(dict(init_drop=("fit", "pooler"), init_anew=("span",)))
         return
     if kind == "regression":

@@ -219,13 +219,18 @@ class TokenClassHead(nn.Module):
 
 
 class SpanHead(nn.Module):
-    """Is this token the first, is it the last of the answer? [B, S, F] to [B, S, 2], float32 (BERT, section 4.2)."""
+    """Is this token the first, is it the last of the answer? [B, S, F] to [B, S, 2], float32 (BERT, section 4.2).
+
+    BERT has no dropout here (run_squad.py), ALBERT a tenth (Table 14).
+    """
 
     config: TransformerConfig
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, features):
-        return self.config.dense(2, "dense")(features).astype(jnp.float32)
+        x = Dropout(self.dropout)(features)
+        return self.config.dense(2, "dense")(x).astype(jnp.float32)
 
 
 class ReplacedHead(nn.Module):

@@ -39,7 +39,7 @@ class Model(nn.Module):
     # How many; the activation before 'classes' and 'choice', and whether these have a bias, see `heads.ClassHead`.
     classes: tuple[int, str, bool] = (0, "none", True)
     projection: tuple[str, int] = ("none", 0)  # kind and width of 'fit', see `heads.Projection`
-    dropout: float = 0.0  # before a task's classes
+    dropout: float = 0.0  # before a task's classes or spans
     # Rows of an example, one after the other, whose pooled vectors are added up before 'classes' (GPT-1, section 3.3).
     orders: int = 1
     reading: tuple[str, int, int] = ("", 0, 0)  # what the heads of tasks read, see `heads.Features`
@@ -71,7 +71,7 @@ class Model(nn.Module):
         if "token_classes" in self.heads:
             self.token_classes = heads.TokenClassHead(config, self.classes[0], self.dropout)
         if "span" in self.heads:
-            self.span = heads.SpanHead(config)
+            self.span = heads.SpanHead(config, self.dropout)
         if "replaced" in self.heads:
             self.replaced = heads.ReplacedHead(config)
         if "restored" in self.heads:
@@ -221,11 +221,11 @@ def build_model(config):
     classes, dropout, orders = (0, "none", True), 0.0, 1
     if needed & {"classes", "choice", "token_classes"}:
         classes = (config.task.classes, config.task.activation, config.task.bias)
-        dropout = trunk.dropout if config.task.dropout < 0 else config.task.dropout
         check_choice(classes[1], ACTIVATIONS, "task.activation")
         orders = config.task.orders
     reading = ("", 0, 0)
     if needed & {"classes", "choice", "token_classes", "span"}:
+        dropout = trunk.dropout if config.task.dropout < 0 else config.task.dropout
         reading = (config.task.features, config.task.lstm, config.task.lstm_size)
         check_choice(reading[0], heads.FEATURES, "task.features")
         if reading[0] == "second_to_last" and trunk.layers < 2:
