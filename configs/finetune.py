@@ -40,8 +40,8 @@ GPT-1 (Radford et al. 2018, sections 3.2 and 4.1; opt.py and train.py in openai/
 rate 6.25e-5, batch 32, 3 epochs, warm-up over 0.2 %, decay to 0; the classes are read from the last token's vector,
 and the language model is trained on with half the weight. The released code averages its loss over each sequence
 first; ours is one mean over all tokens of the batch, so that longer texts weigh more (README, contract 4). Its
-sequences are as long as the longest example, at most 512; ours are 512. GPT-2 and GPT-3 were not fine-tuned: here as
-GPT-1.
+sequences are as long as the longest example, at most 512; ours are 512. In it, and here with `release`, the choices of an
+example have one mask of dropout before the classifier. GPT-2 and GPT-3 were not fine-tuned: here as GPT-1.
 
 GPT-1's texts (section 3.3, Figure 1; train.py, transform_roc): Start, text, Extract; Start, A, Delim, B, Extract; of
 similarity (MRPC, QQP, STS-B) that and Start, B, Delim, A, Extract, whose two vectors at Extract are added before the
@@ -166,12 +166,13 @@ def electra(size, task, release):
 
 
 def gpt(size, task, release):
-    del size, task, release
+    del size, task
     return {
         "batch_size": 32,
         "length": 512,
         "task.epochs": 3.0,
         "task.inputs": "gpt1",
+        "task.share_dropout": release,
         "data.tokenizer.add": ("_start_", "_delimiter_", "_classify_"),
         "init_grow": ("vocabulary",),
         "model.pooler": "plain",

@@ -189,6 +189,7 @@ class ClassHead(nn.Module):
 
     TinyBERT's release reads them from ReLU(pooled), without dropout (transformer/modeling.py). One class makes a
     score: of a regression, or of one of several choices. ALBERT's rate of dropout here is not the trunk's (Table 14).
+    GPT-1's release has one mask for all choices of an example, which are `shared` rows, one after the other (train.py).
     """
 
     config: TransformerConfig
@@ -196,11 +197,12 @@ class ClassHead(nn.Module):
     activation: str = "none"
     bias: bool = True
     dropout: float = 0.0
+    shared: int = 1
 
     @nn.compact
     def __call__(self, pooled):
         if self.activation == "none":
-            pooled = Dropout(self.dropout)(pooled)
+            pooled = Dropout(self.dropout, self.shared)(pooled)
         pooled = ACTIVATIONS[self.activation](pooled)
         return self.config.dense(self.classes, "dense", bias=self.bias)(pooled).astype(jnp.float32)
 

@@ -43,6 +43,7 @@ class Model(nn.Module):
     # Rows of an example, one after the other, whose pooled vectors are added up before 'classes' (GPT-1, section 3.3).
     orders: int = 1
     reading: tuple[str, int, int] = ("", 0, 0)  # what the heads of tasks read, see `heads.Features`
+    shared: int = 1  # choices, one after the other, that have one mask of dropout before 'choice'
 
     def setup(self):
         config, generator = self.config, self.generator
@@ -67,7 +68,7 @@ class Model(nn.Module):
         if "classes" in self.heads:
             self.classifier = heads.ClassHead(config, *self.classes, self.dropout)
         if "choice" in self.heads:
-            self.choice = heads.ClassHead(config, 1, *self.classes[1:], self.dropout)
+            self.choice = heads.ClassHead(config, 1, *self.classes[1:], self.dropout, self.shared)
         if "token_classes" in self.heads:
             self.token_classes = heads.TokenClassHead(config, self.classes[0], self.dropout)
         if "span" in self.heads:
@@ -230,11 +231,12 @@ def build_model(config):
         check_choice(reading[0], heads.FEATURES, "task.features")
         if reading[0] == "second_to_last" and trunk.layers < 2:
             raise UserError("task.features=second_to_last needs two layers, and model.layers=1")
+    shared = config.task.classes if "choice" in needed and config.task.share_dropout else 1
     projection = ("none", 0)
     if "fit" in needed:
         projection = (config.teacher.projection, config.teacher.hidden_size)
         check_choice(projection[0], ("two", "one", "each", "none"), "teacher.projection")
-    return Model(trunk, tuple(sorted(needed)), generator, classes, projection, dropout, orders, reading)
+    return Model(trunk, tuple(sorted(needed)), generator, classes, projection, dropout, orders, reading, shared)
 
 
 def build_generator(config, trunk, losses):
