@@ -34,7 +34,7 @@ from ssl_jax.models.neighbours import attend_to_neighbours
 from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, PREDICTS, quotient
 from ssl_jax.optimizers import Clock, build_optimizer, drop_frozen, schedule, step_clock
 from ssl_jax.parallel import build_parallel
-from ssl_jax.seeds import Seeds
+from ssl_jax.seeds import STATISTICS, Seeds
 
 # The run's seed is folded with one of these, so that no two uses of randomness share numbers.
 INITIALISATION, CORRUPTION, DROPOUT = range(3)
@@ -211,6 +211,7 @@ def check(config, phases, parallel):
         masked.append("soft_predictions")
     if masked and not config.corruption.rate:
         raise UserError(f"losses.{masked[0]} asks for hidden tokens: set corruption.rate above 0, or its weight to 0")
+    check_choice(config.task.statistic, STATISTICS, "task.statistic")
     if config.task.scale <= 0:
         raise UserError(f"task.scale={config.task.scale}: above 0")
     several = "losses.choose" if config.losses.choose else "task.inputs=gpt1" if config.task.orders > 1 else ""
