@@ -15,8 +15,8 @@ Section 3 has the losses and the two stages, section 4.2 the settings. A stage i
 After a stage comes, if it is one of the paper's, the task's name, which sets its length and epochs and what it learns
 from: `4-312,intermediate,mnli`, `4-312,prediction,squad`. The prediction stage takes a teacher's classes
 (`soft_labels`), of SQuAD its span logits (`soft_span`; appendix B, on the original data). Of STS-B it takes the gold
-scores, as the released code does, and no teacher: equation 10's cross-entropy of one logit is 0 whatever it is. Augmented
-copies have the score of their original.
+scores, as the released code does, and no teacher: equation 10's cross-entropy of one logit is 0 whatever it is.
+Augmented copies have the score of their original.
 
 The ablations of Tables 2 to 4 leave a stage out or are flags of each stage:
 

@@ -110,7 +110,8 @@ def test_dropout_before_spans_is_the_papers():
     """ALBERT's Table 14; run_squad.py of BERT has none; DistilBERT's is that of its class."""
     for paper, variant, rate in (
         (finetune, "bert-large,squad", 0), (finetune, "electra-base,squad2", 0), (finetune, "albert-base,squad2", 0.1),
-        (finetune, "distilbert-base,squad", 0.1), (distilbert, "base,squad", 0.1), (tinybert, "4-312,prediction,squad", 0),
+        (finetune, "distilbert-base,squad", 0.1), (distilbert, "base,squad", 0.1),
+        (tinybert, "4-312,prediction,squad", 0),
     ):  # fmt: skip
         assert build_model(paper.get_config(variant)).bind({}).span.dropout == rate, variant
 

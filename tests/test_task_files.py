@@ -288,7 +288,7 @@ def test_what_is_not_there_is_told_with_how_to_get_it(reading, smoke_config, tmp
     config.task.name = "swag"
     with pytest.raises(UserError, match="'swag' is read from files: set task.folder; get them from https"):
         tasks.read(config)
-    with pytest.raises(UserError, match="task.augmented is for texts with a class or score; task 'squad' is of spans"):
+    with pytest.raises(UserError, match="task.augmented is for texts with a class or score: task 'squad' has spans"):
         config.task.update(name="squad", folder=str(tmp_path), augmented="more.jsonl")
         for split in ("train", "dev"):
             (tmp_path / f"{split}-v1.1.json").write_text(squad(question(1, [{"text": "Anna", "answer_start": 0}])))

@@ -115,7 +115,7 @@ def read(config):
     task = row.read(config)
     if options.augmented:
         if KINDS[row.kind] is not Example:
-            raise UserError(f"task.augmented is for texts with a class or score; task {options.name!r} is of {row.kind}")
+            raise UserError(f"task.augmented is for texts with a class or score: task {options.name!r} has {row.kind}")
         task.splits["train"] = read_examples(options.augmented, task.labels or None)
     if options.inputs == "doubled":
         pairs = [one for one in task.splits["train"] if isinstance(one, Example) and one.text2 is not None]
