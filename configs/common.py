@@ -172,8 +172,9 @@ def base():
                 max_answer=30,  # tokens of an answer (spans)
                 activation="none",  # of the pooled vector, before the classes are read from it; 'relu' and so on
                 bias=True,  # added to the classes
-                statistic="median",  # of several seeds, which one the paper reports: 'mean', 'median' or 'best'
-                dropout=-1.0,  # before the classes; below 0: model.dropout
+                statistic="median",  # of several seeds, which one the paper reports, one of seeds.STATISTICS
+                dropout=-1.0,  # before the classes or spans; below 0: model.dropout
+                share_dropout=False,  # all choices of an example have one mask of it
                 features="",  # what heads read of each token, one of heads.FEATURES; '': the trunk's output
                 lstm=0,  # bidirectional LSTMs between that and the heads
                 lstm_size=768,  # their width, in each direction

@@ -27,7 +27,8 @@ SQuAD, whose span logits are soft targets beside the answers themselves:
         --config.teacher.runs=runs/teacher --workdir runs/distilbert-squad
 
 Its settings are the defaults of run_squad_w_distillation.py (huggingface/transformers, 1001bb00), batches of 8 for one
-device; padding is left out of the soft targets (`objectives.soft_span`).
+device; before the spans there is dropout as in the trunk (DistilBertForQuestionAnswering); padding is left out of the
+soft targets (`objectives.soft_span`).
 
 Suffix `alone`: the same student without any teacher, for comparison. gpt2 is DistilGPT-2, of which the
 repository tells the shape (training_configs/distilgpt2.json) but no command: causal, on windows of text, with `clm` in

@@ -3,6 +3,11 @@
     .venv/bin/python scripts/train.py --config configs/finetune.py:bert-base,topics --workdir runs/topics
     ... --config configs/finetune.py:bert-base,jsonl --config.task.folder=FOLDER    # or mnli, squad, race, ...
     ... --config configs/finetune.py:electra-small,rte --config.init_from=runs/electra    # 'none': from scratch
+    ... --config configs/finetune.py:gpt1-base,mnli --config.optimizer.rates='^classifier=10'
+    .venv/bin/python scripts/grid.py --config configs/finetune.py:bert-base,mrpc --grid bert --workdir runs/mrpc
+
+The third gives the new output layer ten times the rate of the layers that were trained before (of choices it is called
+choice); the last trains every point of one of GRIDS.
 
 A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/data/tasks; suffixes after
 them are the paper's, such as `smoke`, or one of the two below. It starts from runs/PAPER-SIZE unless `init_from` says
@@ -18,17 +23,19 @@ fine-tuning. `bilstm` puts the two BiLSTMs on a trunk that is fine-tuned, as Tab
 
 BERT (Devlin et al. 2018, sections 4 and A.3), and DistilBERT and TinyBERT, which follow it. Section 4.1: a dense layer
 on the pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 as the learning rate (here the last
-one, `--config.optimizer.learning_rate` sets another); SQuAD and SWAG, sections 4.2 to 4.4, are rows of BERT. A.3:
-everything else, dropout among it, as in pre-training. Left open there and from run_classifier.py and run_squad.py
-(google-research/bert, eedf5716): warm-up over the first 10 %, decay to 0, lengths of 128 and 384, nothing masked.
-Dropout is the paper's own, 0.1 in BERT. Of several seeds BERT reports the best on the development set (section 4.1),
-ALBERT (section 4.2.2), ELECTRA (section 3.1) and DistilBERT (section 3) the median.
+one; all of them are the grid `bert`, the ranges of A.3 `bert-ranges`); SQuAD and SWAG, sections 4.2 to 4.4, are rows
+of BERT. A.3: everything else, dropout among it, as in pre-training. Left open there and from run_classifier.py and
+run_squad.py (google-research/bert, eedf5716): warm-up over the first 10 %, decay to 0, lengths of 128 and 384, nothing
+masked. Dropout is the paper's own, 0.1 in BERT; before spans there is none (run_squad.py), but there is DistilBERT's
+(DistilBertForQuestionAnswering in huggingface/transformers). Of several seeds BERT reports the best on the development
+set (section 4.1), ALBERT (section 4.2.2), ELECTRA (section 3.1) and DistilBERT (section 3) the median.
 
 ALBERT (Lan et al. 2019, Table 14): a row for each task, with the trunk's dropout and the classifier's. The form of Adam
 and of its decay is BERT's (google-research/albert, optimization.py). `v2` changes no row.
 
-ELECTRA (Clark et al. 2020, Table 7): rates that decay from layer to layer, 10 epochs of RTE and STS-B, no weight decay.
-There is no pooler: the classes are read from [CLS], after dropout (finetune/classification/classification_tasks.py in
+ELECTRA (Clark et al. 2020, Table 7): rates that decay from layer to layer, 10 epochs of RTE and STS-B, no weight
+decay. The rates of small and base are the best of several, for all tasks the same (appendix B, in GRIDS). There is no
+pooler: the classes are read from [CLS], after dropout (finetune/classification/classification_tasks.py in
 google-research/electra, 8a46635f). `release` is what configure_finetuning.py and model/optimization.py do otherwise: a
 rate of 1e-4 for small, weight decay 0.01, and a level too many between the head and the top layer, which its author
 calls a bug (`optimizers.factors`); each training pair of MRPC and STS-B in both orders, as two examples; and scores of
@@ -42,8 +49,8 @@ GPT-1 (Radford et al. 2018, sections 3.2 and 4.1; opt.py and train.py in openai/
 rate 6.25e-5, batch 32, 3 epochs, warm-up over 0.2 %, decay to 0; the classes are read from the last token's vector,
 and the language model is trained on with half the weight. The released code averages its loss over each sequence
 first; ours is one mean over all tokens of the batch, so that longer texts weigh more (README, contract 4). Its
-sequences are as long as the longest example, at most 512; ours are 512. GPT-2 and GPT-3 were not fine-tuned: here as
-GPT-1.
+sequences are as long as the longest example, at most 512; ours are 512. In it, and here with `release`, the choices of
+an example have one mask of dropout before the classifier. GPT-2 and GPT-3 were not fine-tuned: here as GPT-1.
 
 GPT-1's texts (section 3.3, Figure 1; train.py, transform_roc): Start, text, Extract; Start, A, Delim, B, Extract; of
 similarity (MRPC, QQP, STS-B) that and Start, B, Delim, A, Extract, whose two vectors at Extract are added before the
@@ -53,7 +60,7 @@ their own, new rows of the table, put behind the vocabulary of the run to start 
 fine-tuned before has them already. There is no [PAD]: padding is id 0, masked, as in the released code.
 
 The demos keep their batch of 16 and their rate, and go through the examples as often. On topics, BERT's demo, held out
-and with 12 classes (the largest has 18 %), one seed each: pre-trained 74.2 % at 5e-4, 72.9 % at 2e-4; with a trunk that
+and with 12 classes (the largest has 14.7 %), one seed each: pre-trained 74.2 % at 5e-4, 72.9 % at 2e-4; with a trunk that
 nothing trained before 59.5 % at 5e-4, 42.5 % at 1e-3.
 
 An encoder reads its first token, a causal model its last one; the tokenizer needs [CLS] and [SEP], or what `add` has.
@@ -97,6 +104,21 @@ ALBERT = {
 ELECTRA = {"small": (3e-4, 0.8), "base": (1e-4, 0.8), "large": (5e-5, 0.9), "demo": (1e-4, 0.8)}
 ELECTRA_TASKS = {"rte": (10.0, 128), "stsb": (10.0, 128), "squad": (2.0, 512), "squad2": (2.0, 512)}
 
+# What papers chose from on the development set, for scripts/grid.py: key -> its values. BERT, section 4.1 and appendix
+# A.3; ELECTRA, appendix B.
+GRIDS = {
+    "bert": {
+        "optimizer.learning_rate": (5e-5, 4e-5, 3e-5, 2e-5), "batch_size": (32,), "task.epochs": (3.0,),
+    },
+    "bert-ranges": {
+        "optimizer.learning_rate": (5e-5, 3e-5, 2e-5), "batch_size": (16, 32), "task.epochs": (2.0, 3.0, 4.0),
+    },
+    "electra-small": {"optimizer.learning_rate": (1e-4, 2e-4, 3e-4, 5e-3)},
+    "electra-base": {
+        "optimizer.learning_rate": (3e-5, 5e-5, 1e-4, 1.5e-4), "optimizer.layer_decay": (0.9, 0.8, 0.7),
+    },
+}  # fmt: skip
+
 # What differs for the papers' demos.
 DEMO = {
     "batch_size": 16,
@@ -115,6 +137,7 @@ def bert(size, task, release):
         "batch_size": batch_size,
         "length": length,
         "task.epochs": epochs,
+        "task.dropout": 0.0 if tasks.TASKS[task].kind == "spans" else -1.0,
         "model.pooler": "tanh",
         "optimizer.name": "bert_adam",
         "optimizer.learning_rate": learning_rate,
@@ -123,6 +146,11 @@ def bert(size, task, release):
         "optimizer.epsilon": 1e-6,
         "optimizer.weight_decay": 0.01,
     }
+
+
+def distilbert(size, task, release):
+    del size, task, release
+    return {"task.dropout": -1.0}
 
 
 def albert(size, task, release):
@@ -165,12 +193,13 @@ def electra(size, task, release):
 
 
 def gpt(size, task, release):
-    del size, task, release
+    del size, task
     return {
         "batch_size": 32,
         "length": 512,
         "task.epochs": 3.0,
         "task.inputs": "gpt1",
+        "task.share_dropout": release,
         "data.tokenizer.add": ("_start_", "_delimiter_", "_classify_"),
         "init_grow": ("vocabulary",),
         "model.pooler": "plain",
@@ -183,7 +212,7 @@ def gpt(size, task, release):
     }
 
 
-RECIPES = {"albert": albert, "electra": electra, "gpt1": gpt, "gpt2": gpt, "gpt3": gpt}
+RECIPES = {"distilbert": distilbert, "albert": albert, "electra": electra, "gpt1": gpt, "gpt2": gpt, "gpt3": gpt}
 
 
 def bilstm(config, name):
@@ -246,7 +275,8 @@ def get_config(variant="bert-base,topics"):
     config = importlib.import_module(f"configs.{paper}").get_config(",".join([size, *papers]))
     recipe = bert(size, task, False)
     if paper in RECIPES:
-        recipe |= RECIPES[paper](size, task, "release" in suffixes)
+        # RTE is one task, in GLUE's files and in SuperGLUE's.
+        recipe |= RECIPES[paper](size, task.removeprefix("superglue_"), "release" in suffixes)
     length = min(recipe.pop("length"), config.model.positions)
     pooled = config.model.pooler != "none" or recipe["model.pooler"] == "plain"  # nothing of the pooler is new
     config.losses.update({name: 0.0 for name in config.losses})

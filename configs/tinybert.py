@@ -16,6 +16,7 @@ After a stage comes, if it is one of the paper's, the task's name, which sets it
 from: `4-312,intermediate,mnli`, `4-312,prediction,squad`. The prediction stage takes a teacher's classes
 (`soft_labels`), of SQuAD its span logits (`soft_span`; appendix B, on the original data). Of STS-B it takes the gold
 scores, as the released code does, and no teacher: equation 10's cross-entropy of one logit is 0 whatever it is.
+Augmented copies have the score of their original.
 
 The ablations of Tables 2 to 4 leave a stage out or are flags of each stage:
 
@@ -128,6 +129,7 @@ def on_task(config, name, *, task):
     if kind == "spans":
         config.losses.update(soft_labels=0.0, soft_span=1.0)
         config.model.pooler = "none"
+        config.task.dropout = 0.0  # as BERT's
         config.update(dict(init_drop=("fit", "pooler"), init_anew=("span",)))
         return
     if kind == "regression":

@@ -28,6 +28,10 @@ METRICS = {
 # Where the score is not the mean of all of a task's metrics, as it is in GLUE and SuperGLUE.
 SCORES = {"squad": ("f1",), "squad2": ("best_f1",), "topics": ("accuracy",), "jsonl": ("accuracy",)}
 
+# What is 0 where every example is given the same, be it a class, a score, no entity or no answer, or where all of it is
+# wrong. Of SQuAD 2.0 those questions count that have an answer.
+ABOVE_ZERO = ("matthews", "pearson", "spearman", "f1", "ner_f1", "has_answer_f1")
+
 
 def evaluate(task, predictions, labels):
     """A task's metrics by name, and `score`; for the tasks whose METRICS are in FUNCTIONS.

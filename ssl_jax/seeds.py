@@ -14,6 +14,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.parallel import Replicated
 
 RESAMPLES = 10_000  # of the bootstrap
+STATISTICS = ("mean", "median", "best")  # of which a paper reports one
 
 
 class Seeds:
@@ -92,14 +93,15 @@ def summary(results, seeds, statistic):
     Args:
       results: of each, name -> value; `chance`, where it is there, the accuracy of always giving the most frequent label.
       seeds: theirs.
-      statistic: 'mean', 'median' or 'best': what the paper reports.
+      statistic: one of STATISTICS: what the paper reports.
 
     Returns:
       By name, `mean`, `sd` (of a sample, n - 1), `median`, `best` (the largest; of losses the smallest), `interval`, of the
       mean (95 %, percentiles of a bootstrap over the seeds), `values`, in the seeds' order; of `step` and `chance` the
       number itself.
-      `seeds`; `failed`, those whose loss is not finite or which learned nothing: no better than chance; `statistic`.
-      Failed ones count everywhere but where a value is not finite.
+      `seeds`; `failed`, those with a value that is not finite, or which learned nothing: an accuracy that is no better
+      than chance, or one of metrics.ABOVE_ZERO that is not; `statistic`. Failed ones count everywhere but where a value
+      is not finite.
     """
     made = {"step": results[0]["step"], "seeds": list(seeds), "statistic": statistic}
     made |= {"chance": results[0]["chance"]} if "chance" in results[0] else {}
@@ -123,6 +125,10 @@ def summary(results, seeds, statistic):
 
 def _failed(values):
     if not np.isfinite(list(values.values())).all():
+        return True
+    from ssl_jax.metrics import ABOVE_ZERO  # half a second to import, and only here
+
+    if any(values.get(name, 1) <= 0 for name in ABOVE_ZERO):
         return True
     accuracy = next((values[name] for name in ("accuracy", "classify_accuracy") if name in values), None)
     return accuracy is not None and accuracy <= values.get("chance", -1)

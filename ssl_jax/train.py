@@ -34,7 +34,7 @@ from ssl_jax.models.neighbours import attend_to_neighbours
 from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, PREDICTS, quotient, task_logits
 from ssl_jax.optimizers import Clock, build_optimizer, drop_frozen, schedule, step_clock
 from ssl_jax.parallel import build_parallel
-from ssl_jax.seeds import Seeds
+from ssl_jax.seeds import STATISTICS, Seeds
 
 # The run's seed is folded with one of these, so that no two uses of randomness share numbers.
 INITIALISATION, CORRUPTION, DROPOUT = range(3)
@@ -217,6 +217,7 @@ def check(config, phases, parallel):
         raise UserError(
             "losses.joint_span answers every question, and task.name=squad2 has some without: set losses.answerable=0.5"
         )
+    check_choice(config.task.statistic, STATISTICS, "task.statistic")
     if config.task.scale <= 0:
         raise UserError(f"task.scale={config.task.scale}: above 0")
     several = "losses.choose" if config.losses.choose else "task.inputs=gpt1" if config.task.orders > 1 else ""

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from tokenizers.models import Unigram
 
+from configs import tinybert
 from ssl_jax import predict, runs, tokenizers
 from ssl_jax import train as loop
 from ssl_jax.checkpoints import Checkpoints
-from ssl_jax.data import augmentation
+from ssl_jax.data import augmentation, tasks
 from ssl_jax.data.augmentation import MaskedModel, WordVectors, augment, join_words, read_vectors, split_words
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
@@ -218,6 +219,28 @@ def test_the_original_comes_first_and_nothing_twice():
     assert len({one.text for one in made}) == len(made) < 31 and counts.duplicates == 31 - len(made)
     assert made[0] == example and {one.label for one in made} == {1}
     assert list(augment([Example("", None, 0)], stub_run())[0]) == [Example("", None, 0)]
+
+
+def test_copies_of_scored_pairs_take_the_place_of_those_trained_on(tmp_path):
+    """TinyBERT's first task step on STS-B: what is written is read again, each copy with its original's score."""
+    pairs = [("the old city", "the old sea", 2.75), ("she saw the river", "a painter saw the sea", 0.0)]
+    lines = ["sentence1\tsentence2\tscore", *("\t".join(map(str, pair)) for pair in pairs)]
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.tsv").write_text("\n".join(lines))
+    path = tmp_path / "more.jsonl"
+    config = tinybert.get_config("4-312,intermediate,stsb")
+    config.task.folder = str(tmp_path)
+    task = tasks.read(config)
+    made = list(augment(task.splits["train"], stub_run(), None, copies=5)[0])
+    tasks.write_examples(path, made, task.labels)
+    config.task.augmented = str(path)
+    read = tasks.read(config).splits
+    assert read == {"train": made, "heldout": task.splits["train"]}
+    second = made.index(tasks.Example(*pairs[1]))
+    assert [one.label for one in made] == [2.75] * second + [0.0] * (len(made) - second) and 1 < second < len(made) - 1
+    path.write_text(json.dumps({"text": "a", "text2": "b", "label": "2.75"}))
+    with pytest.raises(UserError, match="more.jsonl, line 1: 'label' is '2.75', and should be of type float"):
+        tasks.read(config)
 
 
 def test_words_are_counted():

@@ -56,6 +56,7 @@ def assert_one_line(done, message, code=1):
         ([("data.tokenizer.kind", "wordpeice")], "did you mean 'wordpiece'"),
         ([("loss_average", "core")], "unknown loss_average 'core'"),
         ([("optimizer.schedule", "cosin")], "unknown optimizer.schedule 'cosin'"),
+        ([("task.statistic", "medain")], "unknown task.statistic 'medain'; did you mean 'median'"),
     ],
 )
 def test_values_that_do_not_fit_are_refused_before_anything_runs(changes, message, smoke_config, tmp_path):

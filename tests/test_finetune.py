@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import finetune
+from configs import distilbert, finetune, tinybert
 from ssl_jax import objectives, runs
 from ssl_jax import train as loop
 from ssl_jax.data import batches, tasks
@@ -47,7 +47,7 @@ def test_alberts_recipes_are_those_of_its_table(task):
     assert (model.dropout, model.attention_dropout) == (dropout, dropout)
     assert config.task.dropout == classifier_dropout
     spans = task.startswith("squad")
-    assert build_model(config).dropout == (0 if spans else classifier_dropout)  # the head of spans has none
+    assert build_model(config).dropout == classifier_dropout
     assert config.phases.lengths == (length,) and config.task.name == task
     assert model.pooler == ("none" if spans else "tanh")
     rate = schedule(config.optimizer, step_clock(config.steps))
@@ -112,6 +112,16 @@ def test_the_other_papers_recipes(variant):
     assert ("pooler" in config.init_anew) == variant.startswith("distilbert")
 
 
+def test_dropout_before_spans_is_the_papers():
+    """ALBERT's Table 14; run_squad.py of BERT has none; DistilBERT's is that of its class."""
+    for paper, variant, rate in (
+        (finetune, "bert-large,squad", 0), (finetune, "bert-base,squad2", 0), (finetune, "albert-base,squad2", 0.1),
+        (finetune, "distilbert-base,squad", 0.1), (distilbert, "base,squad", 0.1),
+        (tinybert, "4-312,prediction,squad", 0),
+    ):  # fmt: skip
+        assert build_model(paper.get_config(variant)).bind({}).span.dropout == rate, variant
+
+
 def test_a_demo_keeps_its_length_and_smoke_its_steps():
     made, _, config = recipe("albert-demo,race")
     assert made == (5e-4, 16, 0.0, 64)
@@ -123,7 +133,8 @@ def test_a_demo_keeps_its_length_and_smoke_its_steps():
 def test_the_head_has_its_own_dropout_or_the_trunks(rate, expected):
     config = finetune.get_config("bert-tiny,topics,smoke")
     config.update_from_flattened_dict({"model.dropout": 0.2, "task.dropout": rate, "task.classes": 3})
-    for head, name in (("classes", "classifier"), ("choice", "choice"), ("token_classes", "token_classes")):
+    heads = {"classes": "classifier", "choice": "choice", "token_classes": "token_classes", "span": "span"}
+    for head, name in heads.items():
         config.heads = (head,)
         assert getattr(build_model(config).bind({}), name).dropout == expected
     config.task.dropout = 1.0

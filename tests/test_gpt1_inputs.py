@@ -236,6 +236,29 @@ def test_what_reads_both_orders_at_once_is_refused_where_one_is_expected(both_or
         distill.check_teacher(config, ["class_logits"], run, "x")
 
 
+@pytest.mark.parametrize("release", [True, False])
+def test_the_released_code_drops_the_same_of_all_endings_before_the_classifier(release):
+    """Equal endings get equal logits then, whatever is dropped; other examples lose other numbers."""
+    config = finetune.get_config("gpt1-base,rocstories,smoke" + ",release" * release)
+    config.update_from_flattened_dict(
+        {"model.vocab_size": 60, "model.layers": 1, "model.dropout": 0.0, "model.attention_dropout": 0.0,
+         "task.dropout": 0.5, "task.classes": 3, "losses.clm": 0.0}
+    )  # fmt: skip
+    model = build_model(config)
+    params = jax.jit(lambda: loop.initial_params(config, model))()
+    tokens_of_row = np.arange(5, 5 + LENGTH, dtype=np.int32)
+    rows = {"tokens": tokens_of_row, "mask": np.ones(LENGTH, bool), "segments": np.zeros(LENGTH, np.int32)}
+    batch = {name: np.broadcast_to(x, (4, 3, LENGTH)) for name, x in rows.items()} | {"label": np.zeros(4, np.int32)}
+    forward = loop.make_forward(config, model)
+    dropped, whole = (
+        np.asarray(forward(params, batch, rngs)[0]["choice_logit"]).reshape(4, 3)
+        for rngs in ({"dropout": jax.random.key(0)}, {})
+    )
+    assert np.ptp(whole) < 1e-6
+    assert (np.ptp(dropped, axis=1) < 1e-6).all() == release
+    assert len(np.unique(dropped[:, 0].round(4))) == 4
+
+
 PAIRS = [
     ("it is london .", "london it is .", "1"),
     ("it is rome .", "paris was old .", "0"),

@@ -1,5 +1,6 @@
 """Several seeds in one run: each is the run that it would be alone; what is said of them together."""
 
+import functools
 import itertools
 import json
 import shutil
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import runs, seeds
+from ssl_jax import metrics, runs, seeds
 from ssl_jax.errors import UserError
 from ssl_jax.train import train
 
@@ -121,6 +122,24 @@ def test_a_summary_is_arithmetic():
     low, high = accuracy["interval"]
     assert 0.125 < low < accuracy["mean"] < high < 0.75
     assert "median*" in seeds.table(made)[0] and "failed: 1, 3" in seeds.table(made)[-1]
+
+
+# A task; what is right, what always the same gets for it, and what learned something.
+CONSTANT = {
+    "cola": ([0, 1, 1, 0], [1, 1, 1, 1], [0, 1, 1, 1]),
+    "stsb": ([0.0, 5.0, 2.5], [2.0, 2.0, 2.0], [1.0, 2.0, 2.0]),
+    "conll2003": ([["B-LOC", "O"], ["O", "B-PER"]], [["O", "O"]] * 2, [["B-LOC", "O"], ["B-PER", "O"]]),
+    "squad": ({1: ["the river"], 2: ["rome"]}, {1: "", 2: ""}, {1: "a river bank", 2: ""}),
+    "squad2": ({1: ["the river"], 2: [], 3: []}, {1: "", 2: "", 3: ""}, {1: "river bank", 2: "", 3: "no"}),
+}
+
+
+@pytest.mark.parametrize("task", CONSTANT)
+def test_who_says_always_the_same_has_failed(task):
+    gold, *answers = CONSTANT[task]
+    measure = {"squad": metrics.squad, "squad2": metrics.squad2}.get(task, functools.partial(metrics.evaluate, task))
+    results = [dict(step=1, loss=0.5, **measure(answer, gold)) for answer in answers]
+    assert seeds.summary(results, range(2), "median")["failed"] == [0]
 
 
 def test_the_same_numbers_have_no_spread():

@@ -386,11 +386,10 @@ def test_what_is_not_there_is_told_with_how_to_get_it(reading, smoke_config, tmp
     config.task.name = "swag"
     with pytest.raises(UserError, match="'swag' is read from files: set task.folder; get them from https"):
         tasks.read(config)
-    with pytest.raises(UserError, match="task.augmented is for classification, and task 'stsb' is regression"):
-        config.task.update(name="stsb", folder=str(tmp_path), augmented="more.jsonl")
-        files = {f"{name}.tsv": table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|1") for name in ("train", "dev")}
-        for path, content in files.items():
-            (tmp_path / path).write_text(content)
+    with pytest.raises(UserError, match="task.augmented is for texts with a class or score: task 'squad' has spans"):
+        config.task.update(name="squad", folder=str(tmp_path), augmented="more.jsonl")
+        for split in ("train", "dev"):
+            (tmp_path / f"{split}-v1.1.json").write_text(squad(question(1, [{"text": "Anna", "answer_start": 0}])))
         tasks.read(config)
 
 

@@ -17,7 +17,7 @@ from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.data.tasks import Choice, Example, Words
 from ssl_jax.describe import describe
 from ssl_jax.errors import UserError
-from ssl_jax.models.heads import ClassHead
+from ssl_jax.models.heads import ClassHead, SpanHead
 from ssl_jax.models.model import build_model, flatten_choices
 from ssl_jax.models.transformer import TransformerConfig
 from tests.test_batches import PAD, SEPARATOR, START, VOCABULARY
@@ -392,13 +392,17 @@ def test_a_tokenizer_without_separators_is_refused():
         batches.evaluation_batches(None, "task", store, VOCABULARY._replace(separator=None), 16, 2, 0)
 
 
-def test_dropout_comes_before_the_classes():
+@pytest.mark.parametrize("kind", ["classes", "spans"])
+def test_dropout_comes_before_the_classes(kind):
     config = build_model(finetune.get_config("bert-base,topics,smoke")).config
     assert isinstance(config, TransformerConfig) and config.dropout == 0.1
-    head, pooled = ClassHead(config, 32, dropout=0.1), jnp.ones((50, 32))
-    params = {"params": {"dense": {"kernel": jnp.eye(32), "bias": jnp.zeros(32)}}}
-    np.testing.assert_array_equal(head.apply(params, pooled), pooled)
-    dropped = head.apply(params, pooled, rngs={"dropout": jax.random.key(0)})
+    if kind == "classes":
+        head, x = ClassHead(config, 32, dropout=0.1), jnp.ones((50, 32))
+    else:
+        head, x = SpanHead(config, dropout=0.1), jnp.ones((50, 16, 2))
+    params = {"params": {"dense": {"kernel": jnp.eye(x.shape[-1]), "bias": jnp.zeros(x.shape[-1])}}}
+    np.testing.assert_array_equal(head.apply(params, x), x)
+    dropped = head.apply(params, x, rngs={"dropout": jax.random.key(0)})
     assert 0.05 < float((dropped == 0).mean()) < 0.15
     np.testing.assert_allclose(dropped[dropped > 0], 1 / 0.9, rtol=1e-4)
 

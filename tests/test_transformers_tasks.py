@@ -26,6 +26,7 @@ def text(shape):
 
 
 TOLD = {
+    "classify": {"label": np.array([2, 0, 1, 1])},
     "regress": {"label": np.array([0.0, 2.75, 5.0, 1.0], np.float32)},
     "choose": {"label": np.array([2, 0, 1, 1])},
     # The third is outside the row, which both leave out.
@@ -33,10 +34,12 @@ TOLD = {
     "classify_tokens": {"token_label": np.where(np.arange(LENGTH) % 3, -1, np.arange(ROWS)[:, None] + 1)},
 }
 CLASSES = {
-    "regress": ("BertForSequenceClassification", 1),
-    "choose": ("BertForMultipleChoice", 2),
-    "span": ("BertForQuestionAnswering", 2),
-    "classify_tokens": ("BertForTokenClassification", 5),
+    "BertForSequenceClassification": ("classify", 3),
+    "AlbertForSequenceClassification": ("classify", 3),
+    "BertForSequenceClassification, one label": ("regress", 1),
+    "BertForMultipleChoice": ("choose", 2),
+    "BertForQuestionAnswering": ("span", 2),
+    "BertForTokenClassification": ("classify_tokens", 5),
 }
 
 
@@ -50,16 +53,17 @@ def labels(loss, batch):
     return {"labels": torch.tensor(batch["label"])}
 
 
-@pytest.mark.parametrize("loss", CLASSES)
-def test_losses_and_every_gradient_are_those_of_transformers(loss, tmp_path):
-    name, number = CLASSES[loss]
-    config = transformers.BertConfig(
+@pytest.mark.parametrize("name", CLASSES)
+def test_losses_and_every_gradient_are_those_of_transformers(name, tmp_path):
+    loss, number = CLASSES[name]
+    theirs_of = getattr(transformers, name.split(",")[0])
+    config = theirs_of.config_class(
         vocab_size=SIZES["vocab_size"], hidden_size=24, num_hidden_layers=2, num_attention_heads=3,
         intermediate_size=20, max_position_embeddings=LENGTH, num_labels=number, attn_implementation="eager", pad_token_id=None,
     )  # fmt: skip
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
-        theirs = getattr(transformers, name)(config).eval()
+        theirs = theirs_of(config).eval()
         for weight in theirs.parameters():
             weight += torch.randn_like(weight) * 0.15
 

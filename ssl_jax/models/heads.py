@@ -191,6 +191,7 @@ class ClassHead(nn.Module):
 
     TinyBERT's release reads them from ReLU(pooled), without dropout (transformer/modeling.py). One class makes a
     score: of a regression, or of one of several choices. ALBERT's rate of dropout here is not the trunk's (Table 14).
+    GPT-1's release has one mask for all choices of an example, which are `shared` rows, one after the other (train.py).
     """
 
     config: TransformerConfig
@@ -198,11 +199,12 @@ class ClassHead(nn.Module):
     activation: str = "none"
     bias: bool = True
     dropout: float = 0.0
+    shared: int = 1
 
     @nn.compact
     def __call__(self, pooled):
         if self.activation == "none":
-            pooled = Dropout(self.dropout)(pooled)
+            pooled = Dropout(self.dropout, self.shared)(pooled)
         pooled = ACTIVATIONS[self.activation](pooled)
         return self.config.dense(self.classes, "dense", bias=self.bias)(pooled).astype(jnp.float32)
 
@@ -221,13 +223,18 @@ class TokenClassHead(nn.Module):
 
 
 class SpanHead(nn.Module):
-    """Is this token the first, is it the last of the answer? [B, S, F] to [B, S, 2], float32 (BERT, section 4.2)."""
+    """Is this token the first, is it the last of the answer? [B, S, F] to [B, S, 2], float32 (BERT, section 4.2).
+
+    BERT has no dropout here (run_squad.py), ALBERT a tenth (Table 14).
+    """
 
     config: TransformerConfig
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, features):
-        return self.config.dense(2, "dense")(features).astype(jnp.float32)
+        x = Dropout(self.dropout)(features)
+        return self.config.dense(2, "dense")(x).astype(jnp.float32)
 
 
 SPAN_HIDDEN = 512  # the width of the hidden layers of `JointSpanHead`

@@ -39,11 +39,12 @@ class Model(nn.Module):
     # How many; the activation before 'classes' and 'choice', and whether these have a bias, see `heads.ClassHead`.
     classes: tuple[int, str, bool] = (0, "none", True)
     projection: tuple[str, int] = ("none", 0)  # kind and width of 'fit', see `heads.Projection`
-    dropout: float = 0.0  # before a task's classes
+    dropout: float = 0.0  # before a task's classes or spans
     # Rows of an example, one after the other, whose pooled vectors are added up before 'classes' (GPT-1, section 3.3).
     orders: int = 1
     reading: tuple[str, int, int] = ("", 0, 0)  # what the heads of tasks read, see `heads.Features`
     spans: tuple[int, bool] = (0, False)  # beam and answerability of 'joint_span', see `heads.JointSpanHead`
+    shared: int = 1  # choices, one after the other, that have one mask of dropout before 'choice'
 
     def setup(self):
         config, generator = self.config, self.generator
@@ -68,11 +69,11 @@ class Model(nn.Module):
         if "classes" in self.heads:
             self.classifier = heads.ClassHead(config, *self.classes, self.dropout)
         if "choice" in self.heads:
-            self.choice = heads.ClassHead(config, 1, *self.classes[1:], self.dropout)
+            self.choice = heads.ClassHead(config, 1, *self.classes[1:], self.dropout, self.shared)
         if "token_classes" in self.heads:
             self.token_classes = heads.TokenClassHead(config, self.classes[0], self.dropout)
         if "span" in self.heads:
-            self.span = heads.SpanHead(config)
+            self.span = heads.SpanHead(config, self.dropout)
         if "joint_span" in self.heads:
             self.joint_span = heads.JointSpanHead(config, *self.spans)
         if "replaced" in self.heads:
@@ -227,21 +228,23 @@ def build_model(config):
     classes, dropout, orders = (0, "none", True), 0.0, 1
     if needed & {"classes", "choice", "token_classes"}:
         classes = (config.task.classes, config.task.activation, config.task.bias)
-        dropout = trunk.dropout if config.task.dropout < 0 else config.task.dropout
         check_choice(classes[1], ACTIVATIONS, "task.activation")
         orders = config.task.orders
     reading = ("", 0, 0)
     if needed & {"classes", "choice", "token_classes", "span", "joint_span"}:
+        dropout = trunk.dropout if config.task.dropout < 0 else config.task.dropout
         reading = (config.task.features, config.task.lstm, config.task.lstm_size)
         check_choice(reading[0], heads.FEATURES, "task.features")
         if reading[0] == "second_to_last" and trunk.layers < 2:
             raise UserError("task.features=second_to_last needs two layers, and model.layers=1")
     spans = (config.task.n_best, "answerable" in losses) if "joint_span" in needed else (0, False)
+    shared = config.task.classes if "choice" in needed and config.task.share_dropout else 1
     projection = ("none", 0)
     if "fit" in needed:
         projection = (config.teacher.projection, config.teacher.hidden_size)
         check_choice(projection[0], ("two", "one", "each", "none"), "teacher.projection")
-    return Model(trunk, tuple(sorted(needed)), generator, classes, projection, dropout, orders, reading, spans)
+    options = (classes, projection, dropout, orders, reading, spans, shared)
+    return Model(trunk, tuple(sorted(needed)), generator, *options)
 
 
 def build_generator(config, trunk, losses):

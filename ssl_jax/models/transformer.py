@@ -194,14 +194,17 @@ class Dropout(nn.Module):
     """
 
     rate: float
+    shared: int = 1  # so many rows, one after the other, have one mask
 
     @nn.compact
     def __call__(self, x):
         if self.rate == 0 or not self.has_rng("dropout"):
             return x
         kept = round((1 - self.rate) * 2**16)
-        pairs = jax.random.bits(self.make_rng("dropout"), (-(-x.size // 2),), jnp.uint32)
-        bits = lax.bitcast_convert_type(pairs, jnp.uint16).reshape(-1)[: x.size].reshape(x.shape)
+        size = x.size // self.shared
+        pairs = jax.random.bits(self.make_rng("dropout"), (-(-size // 2),), jnp.uint32)
+        bits = lax.bitcast_convert_type(pairs, jnp.uint16).reshape(-1)[:size]
+        bits = bits.reshape(len(x) // self.shared, *x.shape[1:]).repeat(self.shared, axis=0)
         return jnp.where(bits < kept, x * jnp.asarray(2**16 / kept, x.dtype), jnp.zeros_like(x))
 
 

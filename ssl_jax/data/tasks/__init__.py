@@ -28,7 +28,7 @@ import numpy as np
 
 from ssl_jax.data import corpora, tokens
 from ssl_jax.data.files import replacing
-from ssl_jax.data.tasks import choices, conll, glue, reviews, sets, squad, superglue
+from ssl_jax.data.tasks import choices, conll, files, glue, reviews, sets, squad, superglue
 from ssl_jax.data.tasks.examples import KINDS, Choice, Example, Question, Read, Words
 from ssl_jax.data.tasks.stores import ChoiceStore, SpanStore, TaskStore, WordStore
 from ssl_jax.errors import UserError, check_choice
@@ -108,8 +108,8 @@ def read(config):
 
     Raises:
       UserError: unknown task or inputs; a file is missing; a line is malformed (naming file, line and reason); a split
-        has no examples, or all of them one label; there are augmented examples of another kind than classification;
-        there are no pairs to double.
+        has no examples, or all of them one label; there are augmented examples of something else than texts with
+        a class or score; there are no pairs to double.
     """
     options = config.task
     check_choice(options.name, TASKS, "task.name")
@@ -117,9 +117,9 @@ def read(config):
     row = TASKS[options.name]
     task = row.read(config)
     if options.augmented:
-        if row.kind != "classification":
-            raise UserError(f"task.augmented is for classification, and task {options.name!r} is {row.kind}")
-        task.splits["train"], task.places["train"] = read_examples(options.augmented, task.labels)
+        if KINDS[row.kind] is not Example:
+            raise UserError(f"task.augmented is for texts with a class or score: task {options.name!r} has {row.kind}")
+        task.splits["train"], task.places["train"] = read_examples(options.augmented, task.labels or None)
         task.notes.pop("train", None)  # of the examples whose place these take
     if options.inputs == "doubled":
         train, places = task.splits["train"], task.places.get("train", [])
@@ -173,28 +173,29 @@ def resolve(config):
 
 
 def read_examples(path, labels):
-    """The Examples of a .jsonl file and the place of each, two lists; `labels` are the names that it may use.
+    """The Examples of a .jsonl file and the place of each, two lists; `labels` are the names that it may use, None
+    where it has scores.
 
     Raises:
       UserError: there is no such file, or a line is malformed or has another label (naming file, line and reason).
     """
-    numbers = {name: number for number, name in enumerate(labels)}
+    numbers = {name: number for number, name in enumerate(labels or ())}
     examples, places = [], []
-    for where, text, text2, label in _lines(path):
-        if label not in numbers:
+    for where, text, text2, label in _lines(path, float if labels is None else str):
+        if labels is not None and label not in numbers:
             raise UserError(f"{where}: unknown label {label!r}; the training examples have: {', '.join(labels)}")
-        examples.append(Example(text, text2, numbers[label]))
+        examples.append(Example(text, text2, label if labels is None else numbers[label]))
         places.append(where)
     return examples, places
 
 
-def _lines(path):
-    """Yields 'PATH, line N', text, text2 or None, and the label's name."""
+def _lines(path, kind=str):
+    """Yields 'PATH, line N', text, text2 or None, and the label's name, or as a float the score."""
     if not pathlib.Path(path).is_file():
         raise UserError(f"there is no file {path}; a task's lines are JSON with text, text2 for pairs, and label")
     with open(path, "rb") as file:
         for where, record in corpora.json_lines(path, corpora.decoded_lines(path, file)):
-            text, label = (corpora.text_of(record, key, where) for key in ("text", "label"))
+            text, label = (files.value(record, key, of, where) for key, of in (("text", str), ("label", kind)))
             text2 = None if record.get("text2") is None else corpora.text_of(record, "text2", where)
             yield where, text, text2, label
 
@@ -205,12 +206,12 @@ def write_examples(path, examples, labels):
     Args:
       path: of the file.
       examples: any iterable of them, used once.
-      labels: the names of the classes.
+      labels: the names of the classes; () where they have scores.
     """
     with replacing(path) as file:
         for one in examples:
             pair = {} if one.text2 is None else {"text2": one.text2}
-            line = {"text": one.text, **pair, "label": labels[one.label]}
+            line = {"text": one.text, **pair, "label": labels[one.label] if labels else one.label}
             file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
 

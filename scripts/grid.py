@@ -1,0 +1,86 @@
+"""Trains a task at every point of a grid, as papers choose their hyperparameters, and tells which is best.
+
+    python scripts/grid.py --config configs/finetune.py:bert-base,mrpc --config.init_from=runs/bert-base --grid bert \
+        --workdir runs/mrpc
+
+What there is, is in GRIDS of configs/finetune.py. Each point is a run of scripts/train.py in WORKDIR/POINT, with the
+point's values in place of the config's. The same command goes on where it stopped; what is finished is not trained
+again. Points are compared by the task's score on the development set, with --config.seeds=N by the paper's own
+statistic of it, task.statistic; grid.json has all of them and the best one's name.
+"""
+
+import itertools
+from pathlib import Path
+
+from absl import flags
+
+from ssl_jax import command_line
+
+CONFIG = command_line.define_config()
+GRID = flags.DEFINE_string("grid", None, "one of GRIDS in configs/finetune.py", required=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "the folder of all runs", required=True)
+
+
+def points(values):
+    """Yields the folder and the changes, key -> value, of each point of a grid, key -> its values."""
+    for chosen in itertools.product(*values.values()):
+        changes = dict(zip(values, chosen, strict=True))
+        yield "_".join(f"{key.rpartition('.')[2]}={value:g}" for key, value in changes.items()), changes
+
+
+def measured(result):
+    """The score of a run's result; of several seeds their statistic of it, with mean and sd."""
+    if "seeds" not in result:
+        return {"score": result["score"]}
+    score = result["score"]
+    return {"score": score[result["statistic"]], "mean": score["mean"], "sd": score["sd"]}
+
+
+def search(config, name, workdir):
+    """Trains all points of a grid of GRIDS and writes grid.json; returns what is in it, None when SIGTERM came.
+
+    Raises:
+      UserError: there is no such grid; the config is of no task; see `train.train`.
+    """
+    from configs.finetune import GRIDS
+    from ssl_jax import logs, train
+    from ssl_jax.errors import UserError, check_choice
+
+    check_choice(name, GRIDS, "grid")
+    if config.evals.heldout.module != "task":
+        raise UserError("a grid is compared by the score of a task: give a config of configs/finetune.py")
+    tried = []
+    for folder, changes in points(GRIDS[name]):
+        logs.say(f"--- {folder}")
+        point = config.copy_and_resolve_references()
+        point.update_from_flattened_dict(changes)
+        result = train.train(point, Path(workdir) / folder)
+        if result is None:
+            return None
+        tried.append({"point": folder, "changes": changes, **measured(result)})
+    found = {"grid": name, "best": max(tried, key=lambda one: one["score"])["point"], "points": tried}
+    logs.write_json(Path(workdir) / "grid.json", found)
+    return found
+
+
+def table(found):
+    """Lines that show what `search` found, the best point marked with *."""
+    numbers = [name for name in found["points"][0] if name not in ("point", "changes")]
+    width = max(len(one["point"]) for one in found["points"]) + 1
+    yield f"{'':{width}}" + "".join(f"{name:>10}" for name in numbers)
+    for one in found["points"]:
+        mark = "*" * (one["point"] == found["best"])
+        yield f"{one['point'] + mark:{width}}" + "".join(f"{one[name]:>10.4g}" for name in numbers)
+
+
+def main():
+    from ssl_jax import parallel  # after the flags: a typing error need not wait for jax
+
+    parallel.initialise()
+    found = search(CONFIG.value, GRID.value, WORKDIR.value)
+    if found is not None:
+        print(*table(found), sep="\n")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,87 @@
+"""A grid's points are runs of their own; the best on the development set is told."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from configs import finetune
+from ssl_jax import runs
+from tests.test_tasks import write_lines
+
+# A grid of two points: once, a second time, with made-up results of two seeds, and what is refused.
+SCRIPT = """
+import runpy
+from absl import flags
+from configs import bert, finetune
+from ssl_jax import command_line, errors, seeds, train
+
+finetune.GRIDS["two"] = {"optimizer.learning_rate": (1e-9, 1e-2), "batch_size": (4,)}
+script = runpy.run_path("scripts/grid.py", run_name="script")
+main = script["main"]
+command_line.run(main)
+print("----")
+main()
+print("----")
+train.train = lambda config, workdir: seeds.summary(
+    [{"step": 1, "score": config.optimizer.learning_rate * seed} for seed in (1, 4)], (1, 4), config.task.statistic
+)
+main()
+for config, grid in ((flags.FLAGS.config, "tow"), (bert.get_config("tiny,smoke"), "two")):
+    try:
+        script["search"](config, grid, "nowhere")
+    except errors.UserError as error:
+        print("----\\n", error, sep="")
+"""
+
+
+def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_path):
+    lines = [{"text": f"it is {word} .", "label": word} for word in ("london", "one")]
+    for split in ("train", "heldout"):
+        write_lines(tmp_path / f"{split}.jsonl", lines)
+    config = {"task.folder": tmp_path, "data.root": data_root, "steps": 30, "model.layers": 1, "phases.lengths": "16,",
+              "parallel.devices": 1, "log_every": 30, "evaluate_every": 30, "checkpoint_every": 30,
+              "model.dropout": 0.0, "model.attention_dropout": 0.0}  # fmt: skip
+    command = ["--config=configs/finetune.py:bert-tiny,jsonl,smoke", "--grid=two", f"--workdir={tmp_path}/grid"]
+    command += [f"--config.{name}={value}" for name, value in config.items()]
+    command = [sys.executable, "-c", SCRIPT, *command]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    first, again, seeds, *refused = done.stdout.split("----\n")
+
+    folders = ["learning_rate=1e-09_batch_size=4", "learning_rate=0.01_batch_size=4"]
+    for folder, rate in zip(folders, (1e-9, 1e-2), strict=True):
+        made = runs.read_config(tmp_path / "grid" / folder)
+        assert (made.optimizer.learning_rate, made.batch_size) == (rate, 4)
+    scores = [json.loads((tmp_path / "grid" / folder / "result.json").read_text())["score"] for folder in folders]
+    assert scores == [0.5, 1.0]  # where hardly anything moves nothing is learned
+    table = [line.split() for line in first.splitlines()[-3:]]
+    assert table == [["score"], [folders[0], "0.5"], [f"{folders[1]}*", "1"]]
+
+    # A second time no step is taken.
+    assert first.count("started at step 0 of 30") == 2 and again.count("resumed at step 30 of 30") == 2
+    assert first.count("step 30  train") == 2 and "  train  " not in again
+    assert [line.split() for line in again.splitlines()[-3:]] == table
+
+    found = json.loads((tmp_path / "grid/grid.json").read_text())
+    assert (found["grid"], found["best"]) == ("two", folders[1])
+    for one, folder, rate in zip(found["points"], folders, (1e-9, 1e-2), strict=True):
+        assert one["point"] == folder and one["changes"] == {"optimizer.learning_rate": rate, "batch_size": 4}
+        # BERT's statistic is the best one.
+        assert [one[name] for name in ("score", "mean", "sd")] == pytest.approx([4 * rate, 2.5 * rate, 4.5**0.5 * rate])
+    assert seeds.splitlines()[-3].split() == ["score", "mean", "sd"]
+    assert refused[0].startswith("unknown grid 'tow'; did you mean 'two'")
+    assert refused[1].startswith("a grid is compared by the score of a task")
+
+
+def test_grids_are_the_papers_and_hold_their_recipes():
+    """BERT, section 4.1 and A.3; ELECTRA, appendix B. What a recipe has is a point of its grid."""
+    sizes = {"bert": 4, "bert-ranges": 3 * 2 * 3, "electra-small": 4, "electra-base": 4 * 3}
+    assert {name: int(np.prod([len(of) for of in grid.values()])) for name, grid in finetune.GRIDS.items()} == sizes
+    for name, grid in finetune.GRIDS.items():
+        recipe = finetune.get_config(f"{'bert-base' if name.startswith('bert') else name},mnli")
+        for key, values in grid.items():
+            block, _, last = key.rpartition(".")
+            assert (recipe[block] if block else recipe)[last] in values, (name, key)
