@@ -168,12 +168,13 @@ def base():
                 scale=1.0,  # the loss of a regression divides scores by it; what is reported has their own units
                 stride=128,  # tokens from one window of a context to the next (spans)
                 max_question=64,  # tokens of a question, which is cut there (spans)
-                n_best=20,  # the likeliest first and last tokens of a window that are combined (spans)
+                # Spans: the likeliest first and last tokens of a window that are combined; of losses.joint_span the beam.
+                n_best=20,
                 max_answer=30,  # tokens of an answer (spans)
                 activation="none",  # of the pooled vector, before the classes are read from it; 'relu' and so on
                 bias=True,  # added to the classes
                 statistic="median",  # of several seeds, which one the paper reports, one of seeds.STATISTICS
-                dropout=-1.0,  # before the classes or spans; below 0: model.dropout
+                dropout=-1.0,  # before the classes or spans, but losses.joint_span's; below 0: model.dropout
                 share_dropout=False,  # all choices of an example have one mask of it
                 features="",  # what heads read of each token, one of heads.FEATURES; '': the trunk's output
                 lstm=0,  # bidirectional LSTMs between that and the heads

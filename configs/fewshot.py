@@ -57,6 +57,6 @@ def get_config(variant="demo"):
             batch_size=16,
             window=0,  # of perplexity: tokens that are read at once; 0: the run's positions
             stride=0,  # of perplexity: new tokens of each window; 0: all of it
-            overlap=True,  # look for the items in the training text (13-grams)
+            overlap=True,  # look for the items in the training text (n-grams of 8 to 13 words)
         )
     )

@@ -6,7 +6,7 @@
     ... --config configs/finetune.py:gpt1-base,mnli --config.optimizer.rates='^classifier=10'
     .venv/bin/python scripts/grid.py --config configs/finetune.py:bert-base,mrpc --grid bert --workdir runs/mrpc
 
-The third gives the new output layer ten times the rate of the layers that were trained before (of choices it is called
+The fourth gives the new output layer ten times the rate of the layers that were trained before (of choices it is called
 choice); the last trains every point of one of GRIDS.
 
 A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/data/tasks; suffixes after

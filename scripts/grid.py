@@ -6,7 +6,7 @@
 What there is, is in GRIDS of configs/finetune.py. Each point is a run of scripts/train.py in WORKDIR/POINT, with the
 point's values in place of the config's. The same command goes on where it stopped; what is finished is not trained
 again. Points are compared by the task's score on the development set, with --config.seeds=N by the paper's own
-statistic of it, task.statistic; grid.json has all of them and the best one's name.
+statistic of it, task.statistic; grid.json has all of them and the best one's name. A point that diverges has no score.
 """
 
 import itertools
@@ -40,37 +40,46 @@ def search(config, name, workdir):
     """Trains all points of a grid of GRIDS and writes grid.json; returns what is in it, None when SIGTERM came.
 
     Raises:
-      UserError: there is no such grid; the config is of no task; see `train.train`.
+      UserError: there is no such grid; the config is of no task; all points diverge; see `train.train`.
     """
     from configs.finetune import GRIDS
     from ssl_jax import logs, train
-    from ssl_jax.errors import UserError, check_choice
+    from ssl_jax.errors import NotFiniteError, UserError, check_choice
 
     check_choice(name, GRIDS, "grid")
-    if config.evals.heldout.module != "task":
+    if "evals" not in config or config.evals.heldout.module != "task":
         raise UserError("a grid is compared by the score of a task: give a config of configs/finetune.py")
     tried = []
     for folder, changes in points(GRIDS[name]):
         logs.say(f"--- {folder}")
         point = config.copy_and_resolve_references()
         point.update_from_flattened_dict(changes)
-        result = train.train(point, Path(workdir) / folder)
+        try:
+            result = train.train(point, Path(workdir) / folder)
+        except NotFiniteError as error:
+            logs.say(str(error))
+            tried.append({"point": folder, "changes": changes, "diverged": str(error)})
+            continue
         if result is None:
             return None
         tried.append({"point": folder, "changes": changes, **measured(result)})
-    found = {"grid": name, "best": max(tried, key=lambda one: one["score"])["point"], "points": tried}
+    scored = [one for one in tried if "score" in one]
+    if not scored:
+        raise UserError(f"all {len(tried)} points of grid {name} diverge; the last one: {tried[-1]['diverged']}")
+    found = {"grid": name, "best": max(scored, key=lambda one: one["score"])["point"], "points": tried}
     logs.write_json(Path(workdir) / "grid.json", found)
     return found
 
 
 def table(found):
     """Lines that show what `search` found, the best point marked with *."""
-    numbers = [name for name in found["points"][0] if name not in ("point", "changes")]
+    numbers = [name for name in ("score", "mean", "sd") if any(name in one for one in found["points"])]
     width = max(len(one["point"]) for one in found["points"]) + 1
     yield f"{'':{width}}" + "".join(f"{name:>10}" for name in numbers)
     for one in found["points"]:
         mark = "*" * (one["point"] == found["best"])
-        yield f"{one['point'] + mark:{width}}" + "".join(f"{one[name]:>10.4g}" for name in numbers)
+        told = [f"{one[name]:.4g}" if name in one else "diverged" for name in numbers]
+        yield f"{one['point'] + mark:{width}}" + "".join(f"{text:>10}" for text in told)
 
 
 def main():

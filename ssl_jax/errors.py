@@ -11,6 +11,19 @@ class UserError(Exception):
     """
 
 
+class NotFiniteError(UserError):
+    """A loss, gradient or metric of a run is not finite: other values of its hyperparameters may do."""
+
+
+def check_entries(values, kind, what):
+    """Raises UserError unless all of `values`, a tuple, are of type `kind`: str, int or float, which ints are, too."""
+    kinds = (int, float) if kind is float else (kind,)
+    wrong = next((one for one in values if type(one) not in kinds), None)
+    if wrong is not None:
+        named = {str: "words, as in a,b or '3',", int: "whole numbers", float: "numbers"}[kind]
+        raise UserError(f"{what}={tuple(values)}: {wrong!r} is none of the {named} that it takes")
+
+
 def check_choice(name, choices, what):
     """Raises UserError, with the near match and all the choices, unless `name` is one of `choices`."""
     if name in choices:

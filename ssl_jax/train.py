@@ -28,7 +28,7 @@ from ssl_jax import corruption, distill, evaluators, flops, logs, runs, start, t
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.data.files import replacing
-from ssl_jax.errors import UserError, check_choice
+from ssl_jax.errors import NotFiniteError, UserError, check_choice, check_entries
 from ssl_jax.models.model import build_model, dummy_batch, flatten_choices
 from ssl_jax.models.neighbours import attend_to_neighbours
 from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, OPTIONS, PREDICTS, quotient, task_logits
@@ -172,10 +172,30 @@ SHARES = ("model.dropout", "model.attention_dropout", "corruption.rate", "corrup
           "optimizer.layer_decay", "optimizer.unfreeze", "ramp.share", "generator.first_stage")  # fmt: skip
 
 
+# Of lists, what their entries are: on a command line 64 is a number, and '64' a word.
+ENTRIES = {
+    str: ("teacher.runs", "init_drop", "init_anew", "init_rename", "init_grow", "heads", "data.tokenizer.add",
+          "optimizer.rates"),
+    int: ("phases.lengths", "init_layers", "model.neighbours"),
+    float: ("phases.shares",),
+}  # fmt: skip
+
+
+def value_of(config, name):
+    """A config's value by its name, 'model.layers'."""
+    return functools.reduce(lambda block, key: block[key], name.split("."), config)
+
+
+def check_lists(config):
+    """Raises UserError for entries of lists that are of another type than ENTRIES has."""
+    for kind, names in ENTRIES.items():
+        for name in names:
+            check_entries(value_of(config, name), kind, name)
+
+
 def check(config, phases, parallel):
     """Raises UserError for values that are out of bounds or do not fit each other."""
-    values = {name: functools.reduce(lambda c, key: c[key], name.split("."), config)
-              for names in (*AT_LEAST.values(), SHARES) for name in names}  # fmt: skip
+    values = {name: value_of(config, name) for names in (*AT_LEAST.values(), SHARES) for name in names}
     for least, names in AT_LEAST.items():
         for name in names:
             if values[name] < least:
@@ -213,6 +233,8 @@ def check(config, phases, parallel):
         masked.append("soft_predictions")
     if masked and not config.corruption.rate:
         raise UserError(f"losses.{masked[0]} asks for hidden tokens: set corruption.rate above 0, or its weight to 0")
+    if config.losses.answerable and not config.losses.joint_span:
+        raise UserError("losses.answerable goes with losses.joint_span, whose answers it withholds: set both or neither")
     if config.losses.joint_span and config.task.name == "squad2" and not config.losses.answerable:
         raise UserError(
             "losses.joint_span answers every question, and task.name=squad2 has some without: set losses.answerable=0.5"
@@ -556,6 +578,7 @@ def _train_seeds(config, workdir):
 
 
 def _train(config, workdir):
+    check_lists(config)
     config = start.resolve(distill.resolve(tasks.resolve(config)), workdir)
     parallel = build_parallel(config.parallel)
     phases, kind = plan_phases(config), example_kind(config)
@@ -640,7 +663,7 @@ def _train(config, workdir):
                     pairs = zip(seeds.params(state), log.folders, strict=True)
                     found = [dict(evaluator.run(params, phase.length, folder)) for params, folder in pairs]
                     if not any(all(map(math.isfinite, values.values())) for values in found):
-                        raise UserError(f"{name} metrics after step {done} are not finite: {found[0]}")
+                        raise NotFiniteError(f"{name} metrics after step {done} are not finite: {found[0]}")
                     if found[0]:  # a test set has none
                         log.metrics(done, name, {key: [values[key] for values in found] for key in found[0]})
                 log.draw_curves()
@@ -751,14 +774,14 @@ def batches_from(first_step, phases, examples, parallel, attach):
 
 
 def require_finite(loss, done, seeds, checkpoints):
-    """Raises UserError, with the last good checkpoint, when no seed's loss of step `done` (None: none yet) is finite.
+    """Raises NotFiniteError, with the last good checkpoint, when no seed's loss of step `done` (None: none yet) is finite.
 
     Steps are counted as in the metrics: `done` steps have been taken.
     """
     if loss is None or np.isfinite(seeds.read(loss)).any():
         return
     newest = checkpoints.newest()
-    raise UserError(
+    raise NotFiniteError(
         f"the loss or a gradient is not finite at step {done}; last good checkpoint: {newest or 'none yet'}; "
         "try a lower optimizer.learning_rate or a longer optimizer.warmup"
     )

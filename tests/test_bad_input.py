@@ -56,6 +56,9 @@ def assert_one_line(done, message, code=1):
         ([("data.tokenizer.kind", "wordpeice")], "did you mean 'wordpiece'"),
         ([("loss_average", "core")], "unknown loss_average 'core'"),
         ([("optimizer.schedule", "cosin")], "unknown optimizer.schedule 'cosin'"),
+        ([("phases.lengths", ("a",))], "phases.lengths=('a',): 'a' is none of the whole numbers"),
+        ([("phases.shares", ("a",))], "'a' is none of the numbers"),
+        ([("teacher.runs", (3,))], "teacher.runs=(3,): 3 is none of the words"),
         ([("task.statistic", "medain")], "unknown task.statistic 'medain'; did you mean 'median'"),
     ],
 )

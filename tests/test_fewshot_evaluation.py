@@ -269,6 +269,7 @@ def test_faults_of_any_task_are_told_before_anything_is_computed(tmp_path, data_
 def test_what_was_found_before_a_fault_is_there(evaluated, monkeypatch, tmp_path):
     config = evaluated[0].copy_and_resolve_references()
     config.update(dict(shots=(0,), limit=2))
+    (tmp_path / "shots.png").touch()  # an earlier evaluation's
     calls = []
 
     def answer(*arguments, real=evaluation.answer, **options):
@@ -283,6 +284,7 @@ def test_what_was_found_before_a_fault_is_there(evaluated, monkeypatch, tmp_path
     with open(tmp_path / "results.csv") as file:
         assert [row["protocol"] for row in csv.DictReader(file)] == ["title", "text"]
     assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == 2
+    assert not (tmp_path / "shots.png").exists()
 
 
 def test_shots_are_told_as_asked_and_as_they_fit():
@@ -295,6 +297,8 @@ REFUSED = {
     "task": (dict(tasks=("titel",)), "'titel'.*did you mean 'title'"),
     "protocol": (dict(tasks=("title:txt",)), "'txt'.*did you mean 'text'"),
     "shots": (dict(shots=(-2,)), "shots="),
+    "no-number": (dict(shots=("a",)), r"shots=\('a',\): 'a' is none of the whole numbers"),
+    "no-word": (dict(runs=(64,)), r"runs=\(64,\): 64 is none of the words, as in a,b or '3'"),
     "head": (dict(tasks=("2D+",)), "is not a causal language model"),
 }
 

@@ -231,6 +231,36 @@ def test_what_comes_before_in_a_passage_is_shown_with_its_answers(reading):
     assert (item.context, item.answers) == ("Anna met Bob.\n\nQ: Who?\n\nA: Anna\n\nQ: Whom?\n\nA:", ("Bob", "him"))
 
 
+# A record, and another one's label.
+SHOWN = {"boolq": (BOOLQ, False), "cb": (CB, "entailment"), "wic": (WIC, True), "copa": (COPA, 0)}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_examples_have_labels_or_are_refused(reading, name):
+    record, label = SHOWN[name]
+    lines = json_lines(record, record | {"label": label})
+    records = reading(name, {"train.jsonl": lines, "val.jsonl": lines})
+    item = TASKS[name].protocols["gpt3"].item
+    golds = [[item(one).gold for one in records[split]] for split in ("train", "test")]
+    assert golds[0] == golds[1] and len(set(golds[0])) == 2 and min(golds[0]) >= 0
+    with pytest.raises(UserError, match="train.jsonl, line 1: no key 'label'"):
+        reading(name, {"train.jsonl": json_lines({k: x for k, x in record.items() if k != "label"}), "val.jsonl": lines})
+
+
+def test_examples_of_glues_rte_have_labels(reading):
+    lines = "index\tsentence1\tsentence2\tlabel\n0\tA.\tB.\tnot_entailment\n1\tC.\tD.\tentailment\n"
+    records = reading("rte", {"train.tsv": lines, "dev.tsv": lines})
+    shown = [solved(TASKS["rte"].protocols["gpt3"].item(record))[-6:] for record in records["train"]]
+    assert shown == [" False", ": True"]
+
+
+def test_a_last_word_in_a_line_of_its_own(reading):
+    records = reading("lambada", {"lambada_test.jsonl": json_lines({"text": "Go,\nhe said to\nBob"})})["test"]
+    items = {name: TASKS["lambada"].protocols[name].item(records[0]) for name in ("last_word", "gpt3")}
+    assert items["last_word"].pairs == [("Go,\nhe said to", "\nBob")]
+    assert items["gpt3"].pairs == [("Go,\nhe said to ____. ->", " Bob")]
+
+
 def test_wsc_shows_only_examples_whose_noun_is_right(reading):
     other = WSC | {"label": False}
     records = reading("wsc", {"train.jsonl": json_lines(WSC, other), "val.jsonl": json_lines(WSC, other)})
@@ -305,7 +335,7 @@ def test_what_is_left_out_is_told(reading, capsys):
     assert len(reading("cnn_dailymail", {"test/1.story": "A.\n@highlight\nB", "test/2.txt": ""})["test"]) == 1
     told = capsys.readouterr().out
     assert "2.txt" in told
-    assert told.startswith("cnn_dailymail, heldout: 1 files that do not end in .story left out (the first: ")
+    assert told.startswith("cnn_dailymail, heldout: left out: 1 files that do not end in .story (the first: ")
 
 
 def test_a_set_of_tensorflow_datasets_that_is_not_there_says_how_to_build_it(tmp_path):

@@ -11,7 +11,7 @@ from configs import finetune
 from ssl_jax import runs
 from tests.test_tasks import write_lines
 
-# A grid of two points: once, a second time, with made-up results of two seeds, and what is refused.
+# A grid of two points: once, a second time, one or both diverging, with made-up results of two seeds, what is refused.
 SCRIPT = """
 import runpy
 from absl import flags
@@ -25,9 +25,24 @@ command_line.run(main)
 print("----")
 main()
 print("----")
-train.train = lambda config, workdir: seeds.summary(
-    [{"step": 1, "score": config.optimizer.learning_rate * seed} for seed in (1, 4)], (1, 4), config.task.statistic
-)
+def made_up(config, workdir):
+    results = [{"step": 1, "score": config.optimizer.learning_rate * seed} for seed in (1, 4)]
+    return seeds.summary(results, (1, 4), config.task.statistic)
+
+def diverging(config, workdir):
+    if config.seed == 7 or config.optimizer.learning_rate == 1e-2:
+        raise errors.NotFiniteError("the loss is not finite")
+    return made_up(config, workdir)
+
+train.train = diverging
+main()
+flags.FLAGS.config.seed = 7
+try:
+    main()
+except errors.UserError as error:
+    print(error)
+print("----")
+train.train = made_up
 main()
 for config, grid in ((flags.FLAGS.config, "tow"), (bert.get_config("tiny,smoke"), "two")):
     try:
@@ -49,7 +64,7 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
     command = [sys.executable, "-c", SCRIPT, *command]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    first, again, seeds, *refused = done.stdout.split("----\n")
+    first, again, diverged, seeds, *refused = done.stdout.split("----\n")
 
     folders = ["learning_rate=1e-09_batch_size=4", "learning_rate=0.01_batch_size=4"]
     for folder, rate in zip(folders, (1e-9, 1e-2), strict=True):
@@ -65,6 +80,10 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
     assert first.count("step 30  train") == 2 and "  train  " not in again
     assert [line.split() for line in again.splitlines()[-3:]] == table
 
+    # One that diverges loses against any other, and the rest goes on.
+    *told, none = [line.split() for line in diverged.splitlines()]
+    assert [folders[1], *["diverged"] * 3] in told and [f"{folders[0]}*", "4e-09", "2.5e-09"] in [one[:3] for one in told]
+    assert " ".join(none).startswith("all 2 points of grid two diverge; the last one: the loss is not finite")
     found = json.loads((tmp_path / "grid/grid.json").read_text())
     assert (found["grid"], found["best"]) == ("two", folders[1])
     for one, folder, rate in zip(found["points"], folders, (1e-9, 1e-2), strict=True):

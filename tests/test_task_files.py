@@ -259,13 +259,16 @@ def test_what_a_set_leaves_out_is_counted(reading, tmp_path):
     assert read.splits["train"] == [Example("A?", "B?", 1), Example("C?", "D?", 0), Example("E?", "F?", 1)]
     assert read.places["train"] == [f"{tmp_path / 'train.tsv'}, line {number}" for number in (2, 4, 6)]
     where = tmp_path / "train.tsv, line 3"
-    assert read.notes == {"train": [f"2 lines with too few columns left out (the first: {where})"], "heldout": []}
+    assert read.notes == {"train": [f"left out: 2 lines with too few columns (the first: {where})"], "heldout": []}
+    for split in ("dev", "test"):  # of which every line is answered
+        with pytest.raises(UserError, match=f"{split}.tsv, line 3: 3 columns"):
+            reading("qqp", SETS["qqp"][0] | {f"{split}.tsv": lines})
     read, where = reading(*bad("race", "dev/high/3.json", passage(3))), tmp_path / "dev/high/3.json"
-    assert read.notes["heldout"] == [f"1 files that do not end in .txt left out (the first: {where})"]
+    assert read.notes["heldout"] == [f"left out: 1 files that do not end in .txt (the first: {where})"]
     name, files = bad("imdb", "train/neg/0_1.html", "Dull.")
     read, where = reading(name, files), tmp_path / "train/neg/0_1.html"
     assert read.splits == SETS["imdb"][2]
-    assert read.notes["train"] == [f"1 files that do not end in .txt left out (the first: {where})"]
+    assert read.notes["train"] == [f"left out: 1 files that do not end in .txt (the first: {where})"]
 
 
 def bad(name, path, content):

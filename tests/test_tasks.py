@@ -148,7 +148,7 @@ def test_a_run_tells_where_what_is_cut_or_left_out_is(tmp_path, smoke_config):
     lines = list(tasks.report(tasks.open_stores(config, Numbers()), VOCABULARY, {10, 21}))
     assert lines == [
         f"train: 3 examples, 2 cut to the length of 10 (the first: {train}, line 4, 12 tokens), "
-        f"1 lines with too few columns left out (the first: {train}, line 3)",
+        f"left out: 1 lines with too few columns (the first: {train}, line 3)",
         "heldout: 1 examples",
     ]
     config.task.inputs = "doubled"
@@ -355,6 +355,7 @@ def test_a_words_first_token_has_its_label():
         ("copa", {"data.examples": "pairs"}, "losses.choose needs the choices of a task: set data.examples=task"),
         ("copa", {"corruption.rate": 0.15, "losses.mlm": 1.0}, "choose reads several texts .* set corruption.rate=0"),
         ("copa", {"teacher.cache": "x"}, "teacher.cache keeps .* choices have several"),
+        ("squad2", {"losses.answerable": 0.5}, "losses.answerable goes with losses.joint_span"),
         ("squad2", {"losses.span": 0.0, "losses.joint_span": 1.0}, "squad2 has some without: set losses.answerable"),
         ("mnli", {"losses.answerable": 0.5}, "answerable needs the questions, .* of classification: set losses."),
         ("squad", {"task.stride": 0}, "task.stride=0: at least 1"),

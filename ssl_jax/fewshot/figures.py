@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 
 from ssl_jax.data.files import replacing
 
+NAMES = ("shots.png", "parameters.png")
 SETTINGS = ("zero", "one", "few")
 RESAMPLES = 10_000
 

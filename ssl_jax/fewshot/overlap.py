@@ -48,7 +48,8 @@ def common(sets, texts):
     wanted = {}  # size -> n-gram -> whether a text has it
     for items, size in zip(sets, sizes, strict=True):
         for words in items:
-            wanted.setdefault(min(size, len(words)), {}).update(dict.fromkeys(_grams(words, size), False))
+            if grams := dict.fromkeys(_grams(words, size), False):
+                wanted.setdefault(min(size, len(words)), {}).update(grams)
     for text in texts:
         words = words_of(text)
         for size, grams in wanted.items():

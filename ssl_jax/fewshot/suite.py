@@ -9,7 +9,7 @@ import numpy as np
 
 from ssl_jax import logs, runs
 from ssl_jax.data.files import replacing
-from ssl_jax.errors import UserError, check_choice
+from ssl_jax.errors import UserError, check_choice, check_entries
 from ssl_jax.fewshot import evaluation, figures, overlap, scores
 from ssl_jax.fewshot.items import Source, solved
 from ssl_jax.fewshot.tasks import TASKS
@@ -37,6 +37,8 @@ def check(config):
     """Raises UserError for values that are out of bounds."""
     if not config.runs:
         raise UserError("runs is empty: name finished runs, as in --config.runs=runs/a,runs/b")
+    for name, kind in (("runs", str), ("tasks", str), ("shots", int)):
+        check_entries(config[name], kind, name)
     if not config.shots or min(config.shots) < evaluation.FIT:
         raise UserError(f"shots={config.shots}: numbers of examples, -1 for as many as fit")
     for name, least in (("seeds", 1), ("seed", 0), ("limit", 0), ("batch_size", 1), ("window", 0), ("stride", 0)):
@@ -64,7 +66,7 @@ def prompts(config, count):
         for shots in _shots(config, TASKS[task].protocols[name]):
             asked = _compose(config, run, task, name, splits, shots, config.seed, count)
             for number, one in enumerate(asked):
-                title = f"{task} ({name}), item {number}, {one.shown} examples"
+                title = f"{task} ({name}), item {number}, {told_shots(one.shown, one.shown)}"
                 for context, targets in _by_context(one.pairs).items():
                     yield title, context, targets
 
@@ -106,6 +108,8 @@ def evaluate(config, workdir, say=print):
     loaded = [runs.load_run(folder) for folder in config.runs]
     read, sources = {}, [{task: source(config, task, run.config.data) for task, _ in pairs} for run in loaded]
     for run, of in zip(loaded, sources, strict=True):
+        if _knows_its_text(config, run):
+            next(overlap.training_texts(run.config.data), None)
         for task, name in pairs:
             evaluation.require(run, TASKS[task].protocols[name])
             if (task, of[task]) not in read:
@@ -116,6 +120,8 @@ def evaluate(config, workdir, say=print):
                 _compose(config, run, task, name, read[task, of[task]], shots, config.seed, 1)
     shutil.rmtree(workdir / "answers", ignore_errors=True)
     (workdir / "answers").mkdir(parents=True)
+    for name in figures.NAMES:
+        (workdir / name).unlink(missing_ok=True)
     rows, about = [], {"config": json.loads(config.to_json()), **logs.provenance()}
     for run, of in zip(loaded, sources, strict=True):
         splits = {task: read[task, where] for task, where in of.items()}
@@ -196,12 +202,16 @@ def _compose(config, run, task, name, splits, shots, seed, limit):
         raise UserError(f"{task} ({name}): {error}") from error
 
 
+def _knows_its_text(config, run):
+    return config.overlap and not runs.is_converted(run.workdir)
+
+
 def _overlaps(config, run, pairs, records):
     """(task, protocol) -> solved item -> `overlap.common`; None where nobody asks, or the training text is not known.
 
     That text is gone through once, for all that is asked.
     """
-    if not config.overlap or runs.is_converted(run.workdir):
+    if not _knows_its_text(config, run):
         return None
     items = {(task, name): [TASKS[task].protocols[name].item(record) for record in records[task]] for task, name in pairs}
     texts = {pair: list(dict.fromkeys(map(solved, of))) for pair, of in items.items()}

@@ -20,6 +20,7 @@ when the run ends.
 
 import functools
 import json
+import math
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -184,6 +185,8 @@ def read_examples(path, labels):
     for where, text, text2, label in _lines(path, float if labels is None else str):
         if labels is not None and label not in numbers:
             raise UserError(f"{where}: unknown label {label!r}; the training examples have: {', '.join(labels)}")
+        if labels is None and not math.isfinite(label):
+            raise UserError(f"{where}: the score is {label}, and should be a number")
         examples.append(Example(text, text2, label if labels is None else numbers[label]))
         places.append(where)
     return examples, places

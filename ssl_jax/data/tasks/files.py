@@ -126,7 +126,7 @@ def column(record, name, where):
 
 
 def value(record, key, kind, where):
-    """`record[key]`, of type `kind`; list[str], list[list[str]]: so is each item.
+    """`record[key]`, of type `kind`; list[str], list[list[str]]: so is each item. A whole number is a float, too.
 
     Raises:
       UserError: telling `where`: there is none, or it is of another type.
@@ -139,7 +139,8 @@ def value(record, key, kind, where):
     if not isinstance(record, dict) or key not in record:
         raise UserError(f"{where}: no key {key!r}")
     # True is an int, too, but no number.
-    if not isinstance(record[key], kind) or kind is int and isinstance(record[key], bool):
+    kinds = (int, float) if kind is float else kind
+    if not isinstance(record[key], kinds) or kind in (int, float) and isinstance(record[key], bool):
         raise UserError(f"{where}: {key!r} is {record[key]!r}, and should be of type {kind.__name__}")
     return record[key]
 

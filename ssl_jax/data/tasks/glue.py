@@ -28,10 +28,11 @@ def _lines(path, split, columns, label, spelt, header, leave_out_short):
       label: the labels' column, which test sets have not.
       spelt: label as it is in the file -> its name; {}: as it is.
       header: of a labelled file that does not name its columns.
-      leave_out_short: see `files.tsv`.
+      leave_out_short: see `files.tsv`; of the training examples alone.
     """
     labelled = split in LABELLED
-    for where, cells in files.tsv(path, header if labelled else None, leave_out_short):
+    # Of a test set every line is answered, by its number.
+    for where, cells in files.tsv(path, header if labelled else None, leave_out_short and split == "train"):
         if isinstance(cells, files.LeftOut):
             yield where, cells
             continue

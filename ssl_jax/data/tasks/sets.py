@@ -65,7 +65,7 @@ def read_from(name, row, folder, root):
             places += [where] * (len(examples) - len(places))
         made.splits[split], made.places[split] = examples, places
         made.notes[split] = [
-            f"{len(wheres):,} {reason} left out (the first: {wheres[0]})" for reason, wheres in left_out.items()
+            f"left out: {len(wheres):,} {reason} (the first: {wheres[0]})" for reason, wheres in left_out.items()
         ]
     return made
 

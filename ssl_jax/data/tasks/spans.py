@@ -53,7 +53,7 @@ def choose_candidates(candidates, rows, max_answer=30):
     """The answer to every question of a split, from what `heads.JointSpanHead` has of each window.
 
     As in `postprocess`, but that a window's spans are its candidates, and `na_prob` is of the least logit of no answer
-    alone: how likely the best span is does not count.
+    alone: how likely the best span is does not count, nor whether there is one.
 
     Args:
       candidates: float [W, 1 + N, 3], `span_candidates` of `rows`, in order; of the first W if there are more.

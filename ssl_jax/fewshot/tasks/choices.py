@@ -206,7 +206,10 @@ def labelled(row):
     def of(splits):
         return {"examples": splits["train"], "heldout": splits["heldout"]} if splits else {}
 
-    return row._replace(files=of(row.files), catalogue=of(row.catalogue))
+    def lines(path, split):
+        return row.lines(path, "train" if split == "examples" else split)
+
+    return row._replace(files=of(row.files), catalogue=of(row.catalogue), lines=lines)
 
 
 def _story(choice):

@@ -66,7 +66,7 @@ def _prepared(record):
 
 def _blank(record):
     item = _last_word(record)
-    return item._replace(context=f"{item.context} ____. ->")
+    return item._replace(context=f"{item.context} ____. ->", targets=(f" {item.answers[0]}",))
 
 
 _CLOZE = Protocol("cloze", _last_word, ("accuracy", "perplexity"))
