@@ -3,8 +3,8 @@
     python scripts/harness.py --model ssl_jax --model_args workdir=runs/gpt2 --tasks lambada_openai,wikitext
     python scripts/harness.py --model ssl_jax --model_args workdir=W --include_path FOLDER --tasks OURS --batch_size 32
 
-All flags are those of the command `lm_eval`, which does not import models of others by itself; `workdir` is also a
-folder of transformers.
+All flags are those of the command `lm_eval`, which finds no models of other packages by itself, unless one of the task files
+in configs/harness is asked, too; `workdir` is also a folder of transformers.
 """
 
 import sys

@@ -1,8 +1,10 @@
 """The harness with a run as its model: the numbers of our own calls, and of its own model on the same weights."""
 
 import json
+import os
 import re
 import runpy
+import subprocess
 import sys
 
 import numpy as np
@@ -13,9 +15,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 from lm_eval.tasks import TaskManager
 
+from configs import fewshot
 from ssl_jax import runs
 from ssl_jax.errors import UserError
-from ssl_jax.fewshot import evaluation, harness, models
+from ssl_jax.fewshot import evaluation, harness, models, suite
 from ssl_jax.fewshot.items import Item, Protocol
 from ssl_jax.interop import check, huggingface
 from tests.test_fewshot_models import TEXT, run_of
@@ -158,6 +161,23 @@ def test_encoders_choose_and_have_no_perplexity(tmp_path):
     assert model.loglikelihood(requests("loglikelihood", *pairs)) == [(one.total, one.greedy) for one in ours]
     with pytest.raises(UserError, match="not a causal language model"):
         model.loglikelihood_rolling(requests("loglikelihood_rolling", ("a b",)))
+
+
+def test_lm_eval_itself_finds_the_model_by_our_task_files(root, data_root, tmp_path):
+    run = run_of("gpt2", 256)
+    run.config.data.update(root=data_root, max_documents=300, heldout=0.1)
+    runs.save_run(run, tmp_path / "run", "nowhere")
+    command = [sys.executable, "-m", "lm_eval", "--model", "ssl_jax", "--model_args", f"workdir={tmp_path / 'run'}"]
+    command += ["--tasks", "configs/harness", "--limit", "5", "--batch_size", "8", "--output_path", str(tmp_path / "out")]
+    offline = os.environ | {"HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path)}
+    done = subprocess.run(command, cwd=root, env=offline, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "out").rglob("results_*.json")
+    results = json.loads(path.read_text())["results"]
+    config = fewshot.get_config("topic:sum,title:title")
+    config.update(dict(runs=(str(tmp_path / "run"),), shots=(0,), limit=5))
+    topic, _ = suite.evaluate(config, tmp_path / "ours", lambda line: None)
+    assert results["ssl_jax_topic"]["acc,none"] == topic["value"] and "acc_norm,none" in results["ssl_jax_title"]
 
 
 def test_the_command_is_the_harness_with_our_model(root, monkeypatch):

@@ -1,8 +1,10 @@
 """A run as a model of EleutherAI's lm-evaluation-harness, under the name `ssl_jax`.
 
 `import ssl_jax.fewshot.harness` registers it, for `lm_eval.simple_evaluate(model="ssl_jax", model_args="workdir=W")`.
-The command `lm_eval` itself imports no models but its own (0.4.13 has no entry points for them): `scripts/harness.py`
-is that command with this import before it. Needs the extra `harness`, neither torch nor transformers.
+The command `lm_eval` looks for no models of other packages (0.4.13 has no entry points for them), but it imports what its
+task files name before it makes the model. So those of configs/harness, whose records `questions` makes, bring it along,
+alone or beside tasks of its own; for those alone `scripts/harness.py` is that command with this import before it. Needs the
+extra `harness`, neither torch nor transformers.
 """
 
 from lm_eval.api.model import LM
@@ -12,6 +14,8 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from ssl_jax import runs
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.fewshot import models
+from ssl_jax.fewshot.items import Source
+from ssl_jax.fewshot.tasks import TASKS
 
 # What a task's `generation_kwargs` may ask for, and what `models.continue_until` calls it.
 OPTIONS = {
@@ -23,6 +27,32 @@ OPTIONS = {
     "num_beams": "beams",
     "length_penalty": "length_penalty",
 }
+
+
+def questions(task, protocol, workdir, **others):
+    """The records of a task of choices, for `custom_dataset` of the harness's task files (configs/harness).
+
+    Args:
+      task, protocol: of `fewshot.tasks.TASKS`, one that needs no files of its own.
+      workdir: of --model_args: the run, whose corpus and held-out articles they are.
+      **others: of --model_args and --metadata, not read here.
+
+    Returns:
+      datasets.DatasetDict: 'train' and 'test', records with `context`, `choices` without the blank before them, `gold`.
+    """
+    del others
+    import datasets
+
+    splits = TASKS[task].read(Source(**{key: runs.read_config(workdir).data[key] for key in SOURCE}))
+    items = {split: map(TASKS[task].protocols[protocol].item, found) for split, found in splits.items()}
+    return datasets.DatasetDict({
+        split: datasets.Dataset.from_list([
+            {"context": one.context, "choices": [target[1:] for target in one.targets], "gold": one.gold} for one in found
+        ]) for split, found in items.items()
+    })  # fmt: skip
+
+
+SOURCE = ("root", "heldout", "max_documents")
 
 
 @register_model("ssl_jax")
