@@ -285,7 +285,7 @@ def test_what_was_found_before_a_fault_is_there(evaluated, monkeypatch, tmp_path
     with open(tmp_path / "results.csv") as file:
         assert [row["protocol"] for row in csv.DictReader(file)] == ["title"]
     assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == 1
-    assert not (tmp_path / "shots.png").exists()
+    assert not (tmp_path / "shots.png").exists() and len((tmp_path / "summary.csv").read_text().splitlines()) == 2
 
 
 def test_shots_are_told_as_asked_and_as_they_fit():

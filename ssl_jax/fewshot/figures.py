@@ -75,13 +75,14 @@ def draw(folder, entries):
         f"{task} ({protocol})": [one for one in group if one["metric"] == group[0]["metric"]]
         for (task, protocol), group in panels.items()
     }
-    kinds = {"shots": (_against_shots, any(len({e["shots"] for e in group}) > 1 for group in panels.values()))}
-    kinds["parameters"] = (_against_parameters, len({entry["run"] for entry in entries}) > 1)
+    by_shots, by_parameters = NAMES
+    kinds = {by_shots: (_against_shots, any(len({e["shots"] for e in group}) > 1 for group in panels.values()))}
+    kinds[by_parameters] = (_against_parameters, len({entry["run"] for entry in entries}) > 1)
     written = []
     for name, (against, wanted) in kinds.items():
         if wanted:
-            _figure(f"{folder}/{name}.png", panels, against)
-            written.append(f"{name}.png")
+            _figure(f"{folder}/{name}", panels, against)
+            written.append(name)
     return written
 
 

@@ -43,16 +43,14 @@ def questions(task, protocol, workdir, **others):
     del others
     import datasets
 
-    splits = TASKS[task].read(Source(**{key: runs.read_config(workdir).data[key] for key in SOURCE}))
+    data = runs.read_config(workdir).data
+    splits = TASKS[task].read(Source(root=data.root, heldout=data.heldout, max_documents=data.max_documents))
     items = {split: map(TASKS[task].protocols[protocol].item, found) for split, found in splits.items()}
     return datasets.DatasetDict({
         split: datasets.Dataset.from_list([
             {"context": one.context, "choices": [target[1:] for target in one.targets], "gold": one.gold} for one in found
         ]) for split, found in items.items()
     })  # fmt: skip
-
-
-SOURCE = ("root", "heldout", "max_documents")
 
 
 @register_model("ssl_jax")

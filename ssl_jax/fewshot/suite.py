@@ -123,13 +123,17 @@ def evaluate(config, workdir, say=print):
     for name in figures.NAMES:
         (workdir / name).unlink(missing_ok=True)
     rows, about = [], {"config": json.loads(config.to_json()), **logs.provenance()}
-    for run, of in zip(loaded, sources, strict=True):
-        splits = {task: read[task, where] for task, where in of.items()}
-        for made in _evaluate_run(config, run, pairs, splits, workdir / "answers", say):
-            rows += made
+    try:
+        for run, of in zip(loaded, sources, strict=True):
+            splits = {task: read[task, where] for task, where in of.items()}
+            for made in _evaluate_run(config, run, pairs, splits, workdir / "answers", say):
+                rows += made
+                logs.write_json(workdir / "results.json", {**about, "rows": rows})
+                figures.write_csv(workdir / "results.csv", rows)
+    finally:
+        # Once: the intervals of all rows anew for each of them would take longer than the questions.
+        if rows:
             entries = figures.summarise(rows)
-            logs.write_json(workdir / "results.json", {**about, "rows": rows})
-            figures.write_csv(workdir / "results.csv", rows)
             figures.write_csv(workdir / "summary.csv", entries)
     for name in figures.draw(workdir, entries):
         say(f"drawn: {workdir / name}")
