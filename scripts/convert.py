@@ -43,7 +43,7 @@ def main(command, *folders):
 def take_in(command, source, workdir):
     """Reads a model of others and writes it as a run."""
     from ssl_jax import runs
-    from ssl_jax.data.files import require_new
+    from ssl_jax.files import require_new
     from ssl_jax.interop import huggingface
 
     require_new(workdir)
@@ -77,7 +77,7 @@ def describe(run):
 def to_hf(workdir, folder):
     """Writes a run as a folder of transformers, of ELECTRA's as two."""
     from ssl_jax import runs
-    from ssl_jax.data.files import require_new
+    from ssl_jax.files import require_new
     from ssl_jax.interop import huggingface
 
     require_new(folder)

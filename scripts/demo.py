@@ -48,7 +48,7 @@ ARTICLES = 5
 
 
 def main():
-    from ssl_jax import logs, parallel, runs, train
+    from ssl_jax import files, parallel, runs, train
 
     config, workdir = CONFIG.value, Path(WORKDIR.value)
     parallel.initialise()
@@ -61,7 +61,7 @@ def main():
     show = detector if config.losses.rtd else writer if config.losses.clm else filler
     # What a person reads comes last, and is cut off first when it fails: the numbers are safe by then.
     measured = show(config, result)
-    logs.write_json(workdir / "result.json", result | {"total_loss": result["loss"]} | measured)
+    files.write_json(workdir / "result.json", result | {"total_loss": result["loss"]} | measured)
     {detector: show_replaced, writer: show_text, filler: show_blanks}[show](runs.load_run(workdir))
     tell(workdir, measured)
 
@@ -134,7 +134,7 @@ def tokens_measured_as_generator(config, result):
 
 def distillation(config, workdir):
     """Trains teacher, student and the same student alone; measures all of them on the student's held-out examples."""
-    from ssl_jax import logs, predict, runs, train
+    from ssl_jax import files, predict, runs, train
 
     for folder in map(Path, config.teacher.runs):
         if not (folder / "result.json").exists():
@@ -165,7 +165,7 @@ def distillation(config, workdir):
     if len(stages["student"]) > 1:  # TinyBERT goes on to a task
         measured |= topics(config, workdir, stages)
     result = json.loads((stages["student"][-1][0] / "result.json").read_text())
-    logs.write_json(workdir / "result.json", result | measured)
+    files.write_json(workdir / "result.json", result | measured)
     show_fills(trained)
     tell(workdir, measured)
 

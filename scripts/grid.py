@@ -43,7 +43,7 @@ def search(config, name, workdir):
       UserError: there is no such grid; the config is of no task; all points diverge; see `train.train`.
     """
     from configs.finetune import GRIDS
-    from ssl_jax import logs, train
+    from ssl_jax import files, logs, train
     from ssl_jax.errors import NotFiniteError, UserError, check_choice
 
     check_choice(name, GRIDS, "grid")
@@ -67,7 +67,7 @@ def search(config, name, workdir):
     if not scored:
         raise UserError(f"all {len(tried)} points of grid {name} diverge; the last one: {tried[-1]['diverged']}")
     found = {"grid": name, "best": max(scored, key=lambda one: one["score"])["point"], "points": tried}
-    logs.write_json(Path(workdir) / "grid.json", found)
+    files.write_json(Path(workdir) / "grid.json", found)
     return found
 
 

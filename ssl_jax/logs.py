@@ -13,18 +13,11 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
+from ssl_jax import files
 from ssl_jax.errors import UserError
 from ssl_jax.seeds import summary, table
 
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint ml_collections tensorflow-datasets grain tokenizers numpy".split()
-
-
-def write_json(path, value):
-    """Writes JSON so that a reader sees the old file or the new one, never a part."""
-    path = Path(path)
-    scratch = path.with_name(path.name + ".part")
-    scratch.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(scratch, path)
 
 
 def provenance():
@@ -168,7 +161,7 @@ def write_summary(workdir, results, seeds, statistic):
     if jax.process_index() != 0:
         return {}
     whole = summary(results, seeds, statistic)
-    write_json(Path(workdir) / "result.json", whole)
+    files.write_json(Path(workdir) / "result.json", whole)
     for line in table(whole):
         say(line)
     return whole
@@ -185,7 +178,7 @@ def _result(folder, chance):
             values |= {f"{line['split']}/{name}": x for name, x in line.items() if name not in ("step", "split")}
     if chance is not None:
         values["chance"] = float(chance)
-    write_json(folder / "result.json", values)
+    files.write_json(folder / "result.json", values)
     return values
 
 
@@ -210,9 +203,8 @@ def read_lines(path):
 def _keep_lines(path, last_step):
     if path.exists():
         kept = [line for line in read_lines(path) if line["step"] <= last_step]
-        scratch = path.with_name(path.name + ".part")
-        scratch.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(scratch, path)
+        with files.replacing(path) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 def _draw_curves(workdir):

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from ssl_jax import tokenizers
+from ssl_jax import files, tokenizers
 from ssl_jax.checkpoints import Checkpoints, fingerprint
-from ssl_jax.data.files import new_folder
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import Model, build_model, dummy_batch
 from ssl_jax.parallel import Replicated
@@ -121,10 +119,10 @@ def save_run(run, workdir, source):
     """
     from ssl_jax import logs  # which imports torch where it is, for TensorBoard's sake
 
-    with new_folder(workdir) as folder:
+    with files.new_folder(workdir) as folder:
         tokenizers.save(run.tokenizer, folder / "tokenizer.json")
         content = {"config": json.loads(run.config.to_json()), "converted_from": str(source)}
-        logs.write_json(folder / "config.json", content | logs.provenance())
+        files.write_json(folder / "config.json", content | logs.provenance())
         checkpoints = Checkpoints(folder, {"converted_from": str(source)}, keep=1)
         checkpoints.save(0, {"params": run.params})
         checkpoints.wait()

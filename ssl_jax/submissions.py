@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssl_jax.data.files import replacing
+from ssl_jax.files import replacing
 
 
 class Served(NamedTuple):

@@ -37,7 +37,7 @@ from tqdm import tqdm
 from ssl_jax import distill
 from ssl_jax.checkpoints import differing_keys
 from ssl_jax.data import batches
-from ssl_jax.data.files import replacing
+from ssl_jax.files import replacing
 from ssl_jax.errors import UserError, check_choice
 
 FORMAT = 1  # raise it when the meaning of the files changes

@@ -29,7 +29,7 @@ import sentencepiece
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from ssl_jax.data.files import replacing
+from ssl_jax.files import replacing
 from ssl_jax.errors import UserError, check_choice
 
 # Characters beyond this share of the text are unknown; a rare character is not worth an embedding.

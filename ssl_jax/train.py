@@ -24,10 +24,9 @@ import optax
 from jax import lax
 from jax.experimental import multihost_utils
 
-from ssl_jax import corruption, distill, evaluators, flops, logs, runs, start, teacher_cache, tokenizers, two_stage
+from ssl_jax import corruption, distill, evaluators, files, flops, logs, runs, start, teacher_cache, tokenizers, two_stage
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import batches, tasks, tokens
-from ssl_jax.data.files import replacing
 from ssl_jax.errors import NotFiniteError, UserError, check_choice, check_entries
 from ssl_jax.models.model import build_model, dummy_batch, flatten_choices
 from ssl_jax.models.neighbours import attend_to_neighbours
@@ -566,7 +565,7 @@ def _train_seeds(config, workdir):
         logs.say(f"{config.seeds} seeds do not fit in the devices' memory together: one by one")
     seeds = range(config.seed, config.seed + config.seeds)
     if jax.process_index() == 0:
-        logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
+        files.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
     results = []
     for seed in seeds:
         alone = config.copy_and_resolve_references()
@@ -689,8 +688,8 @@ def _train(config, workdir):
 def describe_run(config, workdir, prepared):
     """Writes what a run's folder says from its start; what it says at its end is removed."""
     if jax.process_index() == 0:
-        logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
-        with replacing(workdir / "tokenizer.json") as file:
+        files.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
+        with files.replacing(workdir / "tokenizer.json") as file:
             file.write((prepared / "tokenizer.json").read_bytes())
     (workdir / "result.json").unlink(missing_ok=True)
 

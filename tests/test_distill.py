@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from configs import bert, distilbert, electra, finetune, gpt2, tinybert
-from ssl_jax import distill, logs, objectives, predict, runs, train
+from ssl_jax import distill, files, objectives, predict, runs, train
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import tasks, tokens
 from ssl_jax.errors import UserError
@@ -366,7 +366,7 @@ def leave_run(config, workdir):
     """What training leaves in a folder, with parameters that nothing has trained."""
     config = tasks.resolve(config)
     workdir.mkdir(exist_ok=True)
-    logs.write_json(workdir / "config.json", {"config": json.loads(config.to_json())})
+    files.write_json(workdir / "config.json", {"config": json.loads(config.to_json())})
     shutil.copy(Path(tokens.prepare(config.data)) / "tokenizer.json", workdir)
     checkpoints = Checkpoints(workdir, {}, 1)
     checkpoints.save(1, {"params": make_params(config, build_model(config), 1)})

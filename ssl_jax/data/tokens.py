@@ -38,7 +38,7 @@ import tqdm
 
 from ssl_jax import tokenizers
 from ssl_jax.data.corpora import open_corpus
-from ssl_jax.data.files import ArrayWriter, replacing
+from ssl_jax.files import ArrayWriter, replacing
 from ssl_jax.errors import UserError
 
 FORMAT = 2  # part of every folder's name: raise it when the bytes change

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 
-from ssl_jax.data.files import replacing
+from ssl_jax.files import replacing
 
 NAMES = ("shots.png", "parameters.png")
 SETTINGS = ("zero", "one", "few")

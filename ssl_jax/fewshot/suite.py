@@ -7,8 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ssl_jax import logs, runs
-from ssl_jax.data.files import replacing
+from ssl_jax import files, logs, runs
 from ssl_jax.errors import UserError, check_choice, check_entries
 from ssl_jax.fewshot import evaluation, figures, overlap, scores
 from ssl_jax.fewshot.items import Source, solved
@@ -128,7 +127,7 @@ def evaluate(config, workdir, say=print):
             splits = {task: read[task, where] for task, where in of.items()}
             for made in _evaluate_run(config, run, pairs, splits, workdir / "answers", say):
                 rows += made
-                logs.write_json(workdir / "results.json", {**about, "rows": rows})
+                files.write_json(workdir / "results.json", {**about, "rows": rows})
                 figures.write_csv(workdir / "results.csv", rows)
     finally:
         # Once: the intervals of all rows anew for each of them would take longer than the questions.
@@ -229,7 +228,7 @@ def _chance(protocol, items):
 
 
 def _write_answers(path, asked, answered):
-    with replacing(path) as file:
+    with files.replacing(path) as file:
         for one, prediction in zip(asked, answered.predictions, strict=True):
             line = {"prompt": one.pairs[0][0], "targets": [target for _, target in one.pairs], "gold": one.item.gold}
             if one.item.contexts:

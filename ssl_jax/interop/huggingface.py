@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 from ssl_jax import tokenizers
-from ssl_jax.data.files import new_folder
+from ssl_jax.files import new_folder
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.interop import names, tokenizer_files, weights
 from ssl_jax.interop.families import FAMILIES, activations

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
-from ssl_jax.data.files import replacing
+from ssl_jax.files import replacing
 from ssl_jax.errors import UserError
 from ssl_jax.tokenizers import for_plain_text, identity, load, vocabulary
 

@@ -5,7 +5,6 @@ import pickle
 import warnings
 from pathlib import Path
 
-import numpy as np
 import safetensors
 
 from ssl_jax.errors import UserError

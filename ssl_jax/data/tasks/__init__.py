@@ -27,9 +27,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ssl_jax import files
 from ssl_jax.data import corpora, tokens
-from ssl_jax.data.files import replacing
-from ssl_jax.data.tasks import choices, conll, files, glue, reviews, sets, squad, superglue
+from ssl_jax.data.tasks import choices, conll, formats, glue, reviews, sets, squad, superglue
 from ssl_jax.data.tasks.examples import KINDS, Choice, Example, Question, Read, Words
 from ssl_jax.data.tasks.stores import ChoiceStore, SpanStore, TaskStore, WordStore
 from ssl_jax.errors import UserError, check_choice
@@ -196,11 +196,10 @@ def _lines(path, kind=str):
     """Yields 'PATH, line N', text, text2 or None, and the label's name, or as a float the score."""
     if not pathlib.Path(path).is_file():
         raise UserError(f"there is no file {path}; a task's lines are JSON with text, text2 for pairs, and label")
-    with open(path, "rb") as file:
-        for where, record in corpora.json_lines(path, corpora.decoded_lines(path, file)):
-            text, label = (files.value(record, key, of, where) for key, of in (("text", str), ("label", kind)))
-            text2 = None if record.get("text2") is None else corpora.text_of(record, "text2", where)
-            yield where, text, text2, label
+    for where, record in files.json_lines(path):
+        text, label = (formats.value(record, key, of, where) for key, of in (("text", str), ("label", kind)))
+        text2 = None if record.get("text2") is None else corpora.text_of(record, "text2", where)
+        yield where, text, text2, label
 
 
 def write_examples(path, examples, labels):
@@ -211,7 +210,7 @@ def write_examples(path, examples, labels):
       examples: any iterable of them, used once.
       labels: the names of the classes; () where they have scores.
     """
-    with replacing(path) as file:
+    with files.replacing(path) as file:
         for one in examples:
             pair = {} if one.text2 is None else {"text2": one.text2}
             line = {"text": one.text, **pair, "label": labels[one.label] if labels else one.label}

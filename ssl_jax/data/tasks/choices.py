@@ -5,7 +5,8 @@ the question (ALBERT's race_utils.py does the same). GPT-1, section 3.3, puts th
 beginning is then what is lost: for that it is told beside the answers alone, too.
 """
 
-from ssl_jax.data.tasks import files
+from ssl_jax import files
+from ssl_jax.data.tasks import formats
 from ssl_jax.data.tasks.examples import Choice
 from ssl_jax.data.tasks.sets import Set
 from ssl_jax.errors import UserError
@@ -15,25 +16,25 @@ SWAG_LABELS = ("0", "1", "2", "3")
 
 def _swag(record, where, labels):
     """The first sentence, and the beginning of the second with each ending (BERT, section 4.4)."""
-    text, start, *endings = (files.column(record, name, where)
+    text, start, *endings = (formats.column(record, name, where)
                              for name in ("sent1", "sent2", *(f"ending{label}" for label in labels)))  # fmt: skip
-    label = files.number_of(record["label"], labels, where) if "label" in record else -1
+    label = formats.number_of(record["label"], labels, where) if "label" in record else -1
     choices = tuple(f"{start} {ending}".strip() for ending in endings)
     yield Choice(text, choices, label, question=start, answers=tuple(endings))
 
 
 def _swag_lines(path, split):
-    for where, record in files.csv_file(path):
+    for where, record in formats.csv_file(path):
         if split != "test":
-            files.column(record, "label", where)
+            formats.column(record, "label", where)
         yield where, record
 
 
 def _race_lines(path, split):
     """Of `middle` and `high`, or either: folders of .txt files with JSON of one passage each."""
     del split
-    for where, one in files.below(path, ".txt"):
-        yield where, one if isinstance(one, files.LeftOut) else files.json_file(one)
+    for where, one in formats.below(path, ".txt"):
+        yield where, one if isinstance(one, formats.LeftOut) else files.read_json(one)
 
 
 def _race(record, where, labels):
@@ -41,9 +42,9 @@ def _race(record, where, labels):
 
     Of the question alone the blank stays.
     """
-    passage = files.value(record, "article", str, where)
+    passage = formats.value(record, "article", str, where)
     kinds = {"questions": list[str], "options": list[list[str]], "answers": list[str]}
-    questions, options, answers = (files.value(record, key, kind, where) for key, kind in kinds.items())
+    questions, options, answers = (formats.value(record, key, kind, where) for key, kind in kinds.items())
     if not len(questions) == len(options) == len(answers):
         raise UserError(f"{where}: {len(questions)} questions, {len(options)} options and {len(answers)} answers")
     id_key = "id" if "id" in record else "example_id"
@@ -53,7 +54,7 @@ def _race(record, where, labels):
             raise UserError(f"{here}: {len(choices)} options, and there should be {len(labels)}")
         blank = "_" in question
         texts = tuple(question.replace("_", one) if blank else f"{question} {one}" for one in choices)
-        label, id = files.number_of(answer, labels, here), f"{record.get(id_key, where)}/{number}"
+        label, id = formats.number_of(answer, labels, here), f"{record.get(id_key, where)}/{number}"
         yield Choice(passage, texts, label, id, question, tuple(choices))
 
 
@@ -63,15 +64,15 @@ ENDINGS = ("RandomFifthSentenceQuiz1", "RandomFifthSentenceQuiz2")
 
 def _story_lines(path, split):
     """As `context`, `endings` and `label`, which is 1 or 2; -1 in a test set."""
-    for where, record in files.csv_file(path):
-        context, endings = ([files.column(record, name, where) for name in names] for names in (STORY, ENDINGS))
-        label = -1 if split == "test" else files.column(record, "AnswerRightEnding", where)
+    for where, record in formats.csv_file(path):
+        context, endings = ([formats.column(record, name, where) for name in names] for names in (STORY, ENDINGS))
+        label = -1 if split == "test" else formats.column(record, "AnswerRightEnding", where)
         yield where, {"context": " ".join(context), "endings": endings, "label": label}
 
 
 def _story(record, where, labels):
     # TensorFlow Datasets has numbers, and -1 where nobody tells.
-    label = -1 if record["label"] == -1 else files.number_of(str(record["label"]), labels, where)
+    label = -1 if record["label"] == -1 else formats.number_of(str(record["label"]), labels, where)
     yield Choice(record["context"], tuple(record["endings"]), label)
 
 

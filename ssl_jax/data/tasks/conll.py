@@ -3,7 +3,8 @@
 Labels are read as they are, IOB1 in the shared task's own files, IOB2 in later ones.
 """
 
-from ssl_jax.data.tasks import files
+from ssl_jax import files
+from ssl_jax.data.tasks import formats
 from ssl_jax.data.tasks.examples import Words
 from ssl_jax.data.tasks.sets import Set
 from ssl_jax.errors import UserError
@@ -15,7 +16,7 @@ def _lines(path, split):
     """A record for each sentence: lines of word, part of speech, chunk and entity, up to an empty one."""
     del split
     words, labels, where = [], [], None
-    for number, line in files.lines_of(path):
+    for number, line in files.read_lines(path):
         cells = line.split()
         if not cells or cells[0] == "-DOCSTART-":
             if words:
@@ -26,7 +27,7 @@ def _lines(path, split):
         if len(cells) != 4:
             raise UserError(f"{where}: {len(cells)} columns, and there should be 4: word, part of speech, chunk, label")
         words.append(cells[0])
-        labels.append(files.number_of(cells[3], LABELS, where))
+        labels.append(formats.number_of(cells[3], LABELS, where))
     if words:
         yield where, {"tokens": words, "ner": labels}
 

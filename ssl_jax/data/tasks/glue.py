@@ -9,7 +9,7 @@ The diagnostic set AX, which has no training set of its own, is a split of MNLI:
 import functools
 import math
 
-from ssl_jax.data.tasks import files
+from ssl_jax.data.tasks import formats
 from ssl_jax.data.tasks.examples import Example
 from ssl_jax.data.tasks.sets import Set
 from ssl_jax.errors import UserError
@@ -28,26 +28,26 @@ def _lines(path, split, columns, label, spelt, header, leave_out_short):
       label: the labels' column, which test sets have not.
       spelt: label as it is in the file -> its name; {}: as it is.
       header: of a labelled file that does not name its columns.
-      leave_out_short: see `files.tsv`; of the training examples alone.
+      leave_out_short: see `formats.tsv`; of the training examples alone.
     """
     labelled = split in LABELLED
     # Of a test set every line is answered, by its number.
-    for where, cells in files.tsv(path, header if labelled else None, leave_out_short and split == "train"):
-        if isinstance(cells, files.LeftOut):
+    for where, cells in formats.tsv(path, header if labelled else None, leave_out_short and split == "train"):
+        if isinstance(cells, formats.LeftOut):
             yield where, cells
             continue
-        record = {feature: files.column(cells, column, where) for feature, column in columns.items()}
+        record = {feature: formats.column(cells, column, where) for feature, column in columns.items()}
         if labelled:
-            told = files.column(cells, label, where)
+            told = formats.column(cells, label, where)
             if spelt:
-                files.number_of(told, tuple(spelt), where)
+                formats.number_of(told, tuple(spelt), where)
             record["label"] = spelt.get(told, told)
         yield where, record
 
 
 def _example(record, where, labels, features):
     text, text2 = (*(record[feature] for feature in features), None)[:2]
-    label = files.number_of(record["label"], labels, where) if "label" in record else -1
+    label = formats.number_of(record["label"], labels, where) if "label" in record else -1
     yield Example(text, text2, label)
 
 

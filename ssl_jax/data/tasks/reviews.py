@@ -3,7 +3,8 @@
 Neither has a dev set: the test set is the split 'heldout'.
 """
 
-from ssl_jax.data.tasks import files
+from ssl_jax import files
+from ssl_jax.data.tasks import formats
 from ssl_jax.data.tasks.examples import Example
 from ssl_jax.data.tasks.sets import Set
 
@@ -14,26 +15,26 @@ def _imdb_lines(path, split):
     """A file for each review, in the folders `neg` and `pos`, of which neither is empty."""
     del split
     for label in ("neg", "pos"):
-        for where, one in files.below(path / label, ".txt"):
-            yield where, one if isinstance(one, files.LeftOut) else {"text": files.text_of(one), "label": label}
+        for where, one in formats.below(path / label, ".txt"):
+            yield where, one if isinstance(one, formats.LeftOut) else {"text": files.read_text(one), "label": label}
 
 
 def _review(record, where, labels):
-    yield Example(record["text"].strip(), None, files.number_of(record["label"], labels, where))
+    yield Example(record["text"].strip(), None, formats.number_of(record["label"], labels, where))
 
 
 def _news_lines(path, split):
     """Rows of class, from 1, title and description."""
     del split
-    for where, record in files.csv_file(path, ("class", "title", "description")):
-        number = files.number_of(record["class"], ("1", "2", "3", "4"), where)
+    for where, record in formats.csv_file(path, ("class", "title", "description")):
+        number = formats.number_of(record["class"], ("1", "2", "3", "4"), where)
         yield where, record | {"label": TOPICS[number]}
 
 
 def _news(record, where, labels):
     """The title and the description; backslashes are the line breaks of its source."""
     text = f"{record['title']} {record['description']}".replace("\\", " ")
-    yield Example(text, None, files.number_of(record["label"], labels, where))
+    yield Example(text, None, formats.number_of(record["label"], labels, where))
 
 
 SETS = {

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from ssl_jax.data import corpora
 from ssl_jax.data.tasks.examples import Read
-from ssl_jax.data.tasks.files import LeftOut
+from ssl_jax.data.tasks.formats import LeftOut
 from ssl_jax.errors import UserError
 
 NEEDED = ("train", "heldout")

@@ -1,6 +1,7 @@
 """SQuAD 1.1 and 2.0 (Rajpurkar et al. 2016, 2018): their .json files, or `squad/...` of TensorFlow Datasets."""
 
-from ssl_jax.data.tasks import files
+from ssl_jax import files
+from ssl_jax.data.tasks import formats
 from ssl_jax.data.tasks.examples import Question
 from ssl_jax.data.tasks.sets import Set
 from ssl_jax.errors import UserError
@@ -10,23 +11,23 @@ def _lines(path, split):
     """A record for each question; `where` is the file and the question's id, by which it is answered."""
     del split
     known = set()
-    for a, article in enumerate(files.value(files.json_file(path), "data", list, path), 1):
+    for a, article in enumerate(formats.value(files.read_json(path), "data", list, path), 1):
         where = f"{path}, article {a}"
-        paragraphs = files.value(article, "paragraphs", list, where)
-        title = files.value(article, "title", str, where) if "title" in article else ""
+        paragraphs = formats.value(article, "paragraphs", list, where)
+        title = formats.value(article, "title", str, where) if "title" in article else ""
         for p, paragraph in enumerate(paragraphs, 1):
             where = f"{path}, article {a}, paragraph {p}"
-            context = files.value(paragraph, "context", str, where)
-            for q, question in enumerate(files.value(paragraph, "qas", list, where), 1):
+            context = formats.value(paragraph, "context", str, where)
+            for q, question in enumerate(formats.value(paragraph, "qas", list, where), 1):
                 place = f"article {a}, paragraph {p}, question {q}"
-                id = files.value(question, "id", str, f"{path}, {place}")
+                id = formats.value(question, "id", str, f"{path}, {place}")
                 where = f"{path}, question {id}"
                 if id in known:
                     raise UserError(f"{where}: a second question has this id, {place}")
                 known.add(id)
-                answers = files.value(question, "answers", list, where)
+                answers = formats.value(question, "answers", list, where)
                 types = {"text": str, "answer_start": int}
-                told = {key: [files.value(one, key, kind, where) for one in answers] for key, kind in types.items()}
+                told = {key: [formats.value(one, key, kind, where) for one in answers] for key, kind in types.items()}
                 yield where, question | {"title": title, "context": context, "answers": told}
 
 
@@ -34,7 +35,7 @@ def _question(record, where, labels):
     """Training is on the first of several answers; 2.0 says `is_impossible` where there is none."""
     del labels
     context, texts = record["context"], tuple(record["answers"]["text"])
-    impossible = "is_impossible" in record and files.value(record, "is_impossible", bool, where)
+    impossible = "is_impossible" in record and formats.value(record, "is_impossible", bool, where)
     if bool(texts) == impossible:
         raise UserError(f"{where}: {len(texts)} answers, where is_impossible is {impossible}")
     for text, start in zip(texts, record["answers"]["answer_start"], strict=True):
@@ -44,7 +45,7 @@ def _question(record, where, labels):
     if texts:
         start = record["answers"]["answer_start"][0]
         end = start + len(texts[0])
-    yield Question(files.value(record, "question", str, where), context, start, end, record["id"], texts)
+    yield Question(formats.value(record, "question", str, where), context, start, end, record["id"], texts)
 
 
 def _set(version):

@@ -8,7 +8,8 @@ of RTE's.
 
 import functools
 
-from ssl_jax.data.tasks import files
+from ssl_jax import files
+from ssl_jax.data.tasks import formats
 from ssl_jax.data.tasks.examples import Choice, Example
 from ssl_jax.data.tasks.glue import ENTAILMENT
 from ssl_jax.data.tasks.sets import NEEDED, Set
@@ -26,11 +27,11 @@ def _lines(path, split, labels, told, parts):
       told: the labels as the file has them, str, bool or int, in the order of `labels`.
       parts: (record, where) -> the records that a line is.
     """
-    for where, line in files.jsonl(path):
+    for where, line in files.json_lines(path):
         for record in parts(line, where):
             label = {}
             if split != "test" and "label" in record:
-                label["label"] = labels[files.number_of(record["label"], told, where)]
+                label["label"] = labels[formats.number_of(record["label"], told, where)]
             elif split in NEEDED:
                 raise UserError(f"{where}: no key 'label'")
             yield where, {key: x for key, x in record.items() if key != "label"} | label
@@ -43,15 +44,15 @@ def _one(record, where):
 
 def _answers(record, where):
     """MultiRC's are a record for each answer, as in TensorFlow Datasets."""
-    passage = files.value(record, "passage", dict, where)
-    for question in files.value(passage, "questions", list, where):
-        for answer in files.value(question, "answers", list, where):
+    passage = formats.value(record, "passage", dict, where)
+    for question in formats.value(passage, "questions", list, where):
+        for answer in formats.value(question, "answers", list, where):
             made = {
-                "paragraph": files.value(passage, "text", str, where),
-                "question": files.value(question, "question", str, where),
-                "answer": files.value(answer, "text", str, where),
+                "paragraph": formats.value(passage, "text", str, where),
+                "question": formats.value(question, "question", str, where),
+                "answer": formats.value(answer, "text", str, where),
                 "idx": {
-                    name: files.value(one, "idx", int, where)
+                    name: formats.value(one, "idx", int, where)
                     for name, one in (("paragraph", record), ("question", question), ("answer", answer))
                 },
             }
@@ -59,11 +60,11 @@ def _answers(record, where):
 
 
 def _label(record, labels, where):
-    return files.number_of(record["label"], labels, where) if "label" in record else -1
+    return formats.number_of(record["label"], labels, where) if "label" in record else -1
 
 
 def _pair(record, where, labels, texts):
-    yield Example(*texts(functools.partial(files.value, record, kind=str, where=where), record, where),
+    yield Example(*texts(functools.partial(formats.value, record, kind=str, where=where), record, where),
                   _label(record, labels, where), _id(record, where))  # fmt: skip
 
 
@@ -73,24 +74,24 @@ def _id(record, where):
         return ""
     if isinstance(record["idx"], dict):
         keys = ("paragraph", "question", "answer")
-        return "/".join(str(files.value(record["idx"], key, int, where)) for key in keys)
-    number = files.value(record, "idx", int, where)
+        return "/".join(str(formats.value(record["idx"], key, int, where)) for key in keys)
+    number = formats.value(record, "idx", int, where)
     return f"{record['pair_id']}/{number}" if "pair_id" in record else str(number)
 
 
 def _wsc(text, record, where):
     """The pronoun, the span2 of its `target`, is told by its place among the words."""
     target = record.get("target", record)
-    words, index = text("text").split(), files.value(target, "span2_index", int, where)
+    words, index = text("text").split(), formats.value(target, "span2_index", int, where)
     if not 0 <= index < len(words):
         raise UserError(f"{where}: span2_index is {index}, and the text has {len(words)} words")
     words[index] = f"*{words[index]}*"
-    return " ".join(words), files.value(target, "span1_text", str, where)
+    return " ".join(words), formats.value(target, "span1_text", str, where)
 
 
 def _copa(record, where, labels):
-    text = functools.partial(files.value, record, kind=str, where=where)
-    asked = files.number_of(text("question"), ("cause", "effect"), where)
+    text = functools.partial(formats.value, record, kind=str, where=where)
+    asked = formats.number_of(text("question"), ("cause", "effect"), where)
     premise = f"{text('premise')} {('What was the cause?', 'What happened as a result?')[asked]}"
     yield Choice(premise, (text("choice1"), text("choice2")), _label(record, labels, where), _id(record, where))
 

@@ -7,7 +7,8 @@ wording of Natural Questions is not published).
 
 import re
 
-from ssl_jax.data.tasks import files, squad
+from ssl_jax import files
+from ssl_jax.data.tasks import formats, squad
 from ssl_jax.errors import UserError
 from ssl_jax.fewshot import scores
 from ssl_jax.fewshot.items import Item, Protocol, Task
@@ -53,15 +54,15 @@ def _squad2_item(record):
 def _coqa_lines(path, split):
     """As TensorFlow Datasets' records, with `additional`, the other people's answers: lists of turns."""
     del split
-    for story in files.value(files.json_file(path), "data", list, str(path)):
-        where = f"{path}, story {files.value(story, 'id', str, str(path))}"
+    for story in formats.value(files.read_json(path), "data", list, str(path)):
+        where = f"{path}, story {formats.value(story, 'id', str, str(path))}"
         made = checked(story, where, story=str, questions=list, answers=list)
-        others = files.value(story, "additional_answers", dict, where) if "additional_answers" in story else {}
+        others = formats.value(story, "additional_answers", dict, where) if "additional_answers" in story else {}
         yield where, {
             "story": made["story"],
-            "questions": [files.value(one, "input_text", str, where) for one in made["questions"]],
-            "answers": {"input_text": [files.value(one, "input_text", str, where) for one in made["answers"]]},
-            "additional": [[files.value(one, "input_text", str, where) for one in files.value(others, key, list, where)]
+            "questions": [formats.value(one, "input_text", str, where) for one in made["questions"]],
+            "answers": {"input_text": [formats.value(one, "input_text", str, where) for one in made["answers"]]},
+            "additional": [[formats.value(one, "input_text", str, where) for one in formats.value(others, key, list, where)]
                            for key in others],
         }
 
@@ -87,13 +88,13 @@ def _coqa_item(record):
 def _trivia_lines(path, split):
     """As TensorFlow Datasets' records."""
     del split
-    for number, record in enumerate(files.value(files.json_file(path), "Data", list, str(path)), 1):
+    for number, record in enumerate(formats.value(files.read_json(path), "Data", list, str(path)), 1):
         where = f"{path}, question {number}"
-        answer = files.value(record, "Answer", dict, where)
+        answer = formats.value(record, "Answer", dict, where)
         yield where, {
-            "question": files.value(record, "Question", str, where),
-            "answer": {"value": files.value(answer, "Value", str, where),
-                       "aliases": files.value(answer, "Aliases", list[str], where)},
+            "question": formats.value(record, "Question", str, where),
+            "answer": {"value": formats.value(answer, "Value", str, where),
+                       "aliases": formats.value(answer, "Aliases", list[str], where)},
         }  # fmt: skip
 
 
@@ -110,7 +111,7 @@ def _natural(record, where):
 def _web_lines(path, split):
     """`targetValue` is a list in LISP: (list (description A) (description "B c"))."""
     del split
-    for number, record in enumerate(files.json_file(path, list), 1):
+    for number, record in enumerate(files.read_json(path, list), 1):
         where = f"{path}, question {number}"
         made = checked(record, where, utterance=str, targetValue=str)
         found = re.findall(r'\(description (?:"([^"]*)"|([^)]*))\)', made["targetValue"])

@@ -9,7 +9,8 @@ import functools
 import re
 import xml.etree.ElementTree
 
-from ssl_jax.data.tasks import choices, files, superglue
+from ssl_jax import files
+from ssl_jax.data.tasks import choices, formats, superglue
 from ssl_jax.errors import UserError
 from ssl_jax.fewshot.items import Item, Protocol, Task
 from ssl_jax.fewshot.tasks import published
@@ -88,9 +89,9 @@ def _partial(record):
 def _hellaswag_lines(path, split):
     """As TensorFlow Datasets' records: `ctx` is `context`."""
     del split
-    for where, record in files.jsonl(path):
+    for where, record in files.json_lines(path):
         made = checked(record, where, ctx=str, endings=list[str], activity_label=str)
-        yield where, {"context": made.pop("ctx"), **made, "label": files.value(record, "label", int, where)}
+        yield where, {"context": made.pop("ctx"), **made, "label": formats.value(record, "label", int, where)}
 
 
 def _hellaswag(record, where):
@@ -117,7 +118,7 @@ def _piqa_lines(path, split):
     labels_path = path.with_name(f"{path.stem}-labels.lst")
     if not labels_path.is_file():
         raise UserError(f"there is no file {labels_path} with the labels of {path}")
-    labels, records = [line for _, line in files.lines_of(labels_path)], list(files.jsonl(path))
+    labels, records = [line for _, line in files.read_lines(labels_path)], list(files.json_lines(path))
     if len(labels) != len(records):
         raise UserError(f"{labels_path}, line {len(labels)}: {len(labels)} labels for {len(records)} lines of {path}")
     for (where, record), label in zip(records, labels, strict=True):
@@ -132,13 +133,13 @@ def _piqa(record, where):
 def _questions_lines(path, split):
     """ARC's and OpenBookQA's: `question` has a `stem` and `choices`, each a `label` and a `text`."""
     del split
-    for where, record in files.jsonl(path):
-        asked = files.value(record, "question", dict, where)
-        found = files.value(asked, "choices", list, where)
+    for where, record in files.json_lines(path):
+        asked = formats.value(record, "question", dict, where)
+        found = formats.value(asked, "choices", list, where)
         yield where, {
-            "question": files.value(asked, "stem", str, where),
-            "choices": {key: [files.value(one, key, str, where) for one in found] for key in ("text", "label")},
-            "answerKey": files.value(record, "answerKey", str, where),
+            "question": formats.value(asked, "stem", str, where),
+            "choices": {key: [formats.value(one, key, str, where) for one in found] for key in ("text", "label")},
+            "answerKey": formats.value(record, "answerKey", str, where),
         }
 
 
@@ -167,14 +168,14 @@ def _race_lines(path, split):
 
 def _race(record, where):
     """A record for each question, with those before it in the passage and their answers."""
-    article = files.value(record, "article", str, where).strip()
+    article = formats.value(record, "article", str, where).strip()
     kinds = {"questions": list[str], "options": list[list[str]], "answers": list[str]}
-    questions, options, answers = (files.value(record, key, kind, where) for key, kind in kinds.items())
+    questions, options, answers = (formats.value(record, key, kind, where) for key, kind in kinds.items())
     if not len(questions) == len(options) == len(answers):
         raise UserError(f"{where}: {len(questions)} questions, {len(options)} options and {len(answers)} answers")
     before = ""
     for number, (question, found, letter) in enumerate(zip(questions, options, answers, strict=True), 1):
-        gold = files.number_of(letter, ("A", "B", "C", "D"), f"{where}, question {number}")
+        gold = formats.number_of(letter, ("A", "B", "C", "D"), f"{where}, question {number}")
         if gold >= len(found):
             raise UserError(f"{where}, question {number}: {len(found)} options, and {letter} is right")
         yield {"article": article, "before": before, "question": question, "choices": found, "gold": gold}
@@ -194,10 +195,10 @@ def _race_task(level):
 def _copa(record, where, labels):
     """The premise goes on with 'because' or 'so', and the choice in small letters."""
     made = checked(record, where, premise=str, choice1=str, choice2=str, question=str)
-    link = ("because", "so")[files.number_of(made["question"], ("cause", "effect"), where)]
+    link = ("because", "so")[formats.number_of(made["question"], ("cause", "effect"), where)]
     found = [made[key][:1].lower() + made[key][1:] for key in ("choice1", "choice2")]
     yield {"context": f"{made['premise'].strip().removesuffix('.')} {link}", "choices": found,
-           "gold": files.number_of(record["label"], labels, where)}  # fmt: skip
+           "gold": formats.number_of(record["label"], labels, where)}  # fmt: skip
 
 
 def labelled(row):

@@ -4,7 +4,7 @@ Classes are words of one or two tokens, so nothing is normalised. RTE is read fr
 and compared with the one that is asked about; solved examples are those where it is the right one.
 """
 
-from ssl_jax.data.tasks import files, glue, superglue
+from ssl_jax.data.tasks import formats, glue, superglue
 from ssl_jax.fewshot.items import Item, Protocol, Task
 from ssl_jax.fewshot.tasks import published
 from ssl_jax.fewshot.tasks.choices import labelled
@@ -31,7 +31,7 @@ def _rte(example):
 
 def _wic_records(record, where, labels):
     yield checked(record, where, word=str, sentence1=str, sentence2=str) | {
-        "gold": files.number_of(record["label"], labels, where)
+        "gold": formats.number_of(record["label"], labels, where)
     }
 
 
@@ -44,7 +44,7 @@ def _wsc_records(record, where, labels):
     """The pronoun between asterisks, as in the set that is fine-tuned on."""
     (example,) = superglue.SETS["wsc"].examples(record, where, labels)
     target = record.get("target", record)
-    yield {"text": example.text, "pronoun": files.value(target, "span2_text", str, where), "noun": example.text2,
+    yield {"text": example.text, "pronoun": formats.value(target, "span2_text", str, where), "noun": example.text2,
            "gold": example.label}  # fmt: skip
 
 

@@ -16,8 +16,9 @@ import string
 
 import numpy as np
 
+from ssl_jax import files
 from ssl_jax.data import corpora
-from ssl_jax.data.tasks import files
+from ssl_jax.data.tasks import formats
 from ssl_jax.errors import UserError
 from ssl_jax.fewshot.items import Item, Protocol, Task
 
@@ -68,8 +69,8 @@ def _released(folder, file):
     path = pathlib.Path(folder) / f"{file}.jsonl"
     if not path.is_file():
         raise UserError(f"there is no {path}; get the files from {HOMEPAGE}, or leave the folder out")
-    records = [{key: files.value(record, key, str, where).strip() for key in ("context", "completion")}
-               for where, record in files.jsonl(path)]  # fmt: skip
+    records = [{key: formats.value(record, key, str, where).strip() for key in ("context", "completion")}
+               for where, record in files.json_lines(path)]  # fmt: skip
     return {"train": records, "test": records}
 
 
@@ -108,7 +109,7 @@ def _read_scrambled(source, file, scramble):
     words = pathlib.Path(source.folder) / "words.txt"
     if source.folder and not words.is_file():
         return _released(source.folder, file)
-    text = files.text_of(words) if source.folder else _demo_text(source.root)
+    text = files.read_text(words) if source.folder else _demo_text(source.root)
     rng, records = np.random.default_rng(SEED), []
     for word in frequent_words(text):
         scrambled = scramble(rng, word)

@@ -19,7 +19,8 @@ Words the file is the first of the 50 held-out ones, which is what others report
 import functools
 import os
 
-from ssl_jax.data.tasks import files
+from ssl_jax import files
+from ssl_jax.data.tasks import formats
 from ssl_jax.errors import UserError
 from ssl_jax.fewshot import detokenizers, scores
 from ssl_jax.fewshot.items import Item, Protocol, Task
@@ -39,15 +40,15 @@ def _lambada_lines(path, split):
     """A passage a line; of OpenAI's .jsonl it is `text`."""
     del split
     if path.suffix == ".jsonl":
-        return files.jsonl(path)
-    return ((f"{path}, line {number}", {"passage": line}) for number, line in files.lines_of(path) if line.strip())
+        return files.json_lines(path)
+    return ((f"{path}, line {number}", {"passage": line}) for number, line in files.read_lines(path) if line.strip())
 
 
 def _lambada(record, where):
     if isinstance(record, dict) and "passage" in record:
         text = detokenizers.LAMBADA.detokenise(record["passage"].strip())
     else:
-        text = files.value(record, "text", str, where).strip()
+        text = formats.value(record, "text", str, where).strip()
     if len(text.split()) < 2:
         raise UserError(f"{where}: {text!r} has no last word to predict")
     yield {"text": text}
@@ -95,7 +96,7 @@ def _cbt_lines(path, split):
     """Blocks of 20 numbered sentences and the 21st with XXXXX, its answer and candidates between tabs."""
     del split
     sentences = []
-    for number, line in files.lines_of(path):
+    for number, line in files.read_lines(path):
         if not line.strip():
             continue
         where, (place, _, rest) = f"{path}, line {number}", line.partition(" ")
@@ -142,12 +143,12 @@ def _cbt_task(kind):
 
 def _whole(path, split):
     del split
-    yield str(path), {"text": files.text_of(path)}
+    yield str(path), {"text": files.read_text(path)}
 
 
 def _each_line(path, split):
     del split
-    return ((f"{path}, line {number}", {"text": line}) for number, line in files.lines_of(path) if line)
+    return ((f"{path}, line {number}", {"text": line}) for number, line in files.read_lines(path) if line)
 
 
 def _last_twentieth(path, split):
@@ -163,7 +164,7 @@ def _last_twentieth(path, split):
 
 
 def _text(record, where):
-    if not files.value(record, "text", str, where).strip():
+    if not formats.value(record, "text", str, where).strip():
         raise UserError(f"{where}: there is no text")
     yield {"text": record["text"]}
 

@@ -6,7 +6,8 @@ examples are drawn from.
 
 import functools
 
-from ssl_jax.data.tasks import files, sets
+from ssl_jax import files
+from ssl_jax.data.tasks import formats, sets
 
 
 def reader(name, paths, lines, records, catalogue, homepage):
@@ -42,9 +43,9 @@ def _read(source, name, row):
 def jsonl_lines(path, split):
     """Of a file of JSON lines."""
     del split
-    return files.jsonl(path)
+    return files.json_lines(path)
 
 
 def checked(record, where, **kinds):
     """{key: record[key]}, each of its kind. Raises UserError, telling `where`: one is missing or of another kind."""
-    return {key: files.value(record, key, kind, where) for key, kind in kinds.items()}
+    return {key: formats.value(record, key, kind, where) for key, kind in kinds.items()}

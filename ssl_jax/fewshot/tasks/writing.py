@@ -12,7 +12,8 @@ splits, up to 40 million pairs, the first 10,000 are what examples are drawn fro
 
 import functools
 
-from ssl_jax.data.tasks import files
+from ssl_jax import files
+from ssl_jax.data.tasks import formats
 from ssl_jax.errors import UserError
 from ssl_jax.fewshot import scores
 from ssl_jax.fewshot.items import Item, Protocol, Task
@@ -31,7 +32,7 @@ def _parallel_lines(path, split, source, target):
     other = path.with_suffix(f".{target}")
     if not other.is_file():
         raise UserError(f"there is no file {other} with the translations of {path}")
-    sources, targets = ([line for _, line in files.lines_of(one)] for one in (path, other))
+    sources, targets = ([line for _, line in files.read_lines(one)] for one in (path, other))
     if len(sources) != len(targets):
         last = min(len(sources), len(targets))
         raise UserError(f"{path}, line {last + 1}: {len(sources)} lines, and {other} has {len(targets)}")
@@ -40,7 +41,7 @@ def _parallel_lines(path, split, source, target):
 
 
 def _translation(record, where, source, target):
-    made = {key: files.value(record, key, str, where).strip() for key in (source, target)}
+    made = {key: formats.value(record, key, str, where).strip() for key in (source, target)}
     if not all(made.values()):
         raise UserError(f"{where}: a sentence or its translation is empty")
     yield {"source": made[source], "target": made[target]}
@@ -74,11 +75,11 @@ def _translation_task(source, target):
 def _story_lines(path, split):
     """Of a folder of .story files: paragraphs, then each highlight after a line '@highlight'."""
     del split
-    for where, one in files.below(path, ".story"):
-        if isinstance(one, files.LeftOut):
+    for where, one in formats.below(path, ".story"):
+        if isinstance(one, formats.LeftOut):
             yield where, one
             continue
-        article, *highlights = files.text_of(one).split("@highlight")
+        article, *highlights = files.read_text(one).split("@highlight")
         yield where, {"article": " ".join(article.split()),
                       "highlights": "\n".join(" ".join(part.split()) for part in highlights)}  # fmt: skip
 

@@ -5,10 +5,10 @@ where the format has them. What a set leaves out on purpose is a LeftOut in the 
 """
 
 import csv
-import json
 import pathlib
 import typing
 
+from ssl_jax import files
 from ssl_jax.data import corpora
 from ssl_jax.errors import UserError
 
@@ -17,23 +17,6 @@ class LeftOut(typing.NamedTuple):
     """In the place of a record: what is there is not read, but counted by `reason` and told (see sets.py)."""
 
     reason: str  # of several: 'lines with too few columns'
-
-
-def lines_of(path):
-    """Yields (number from 1, line without its end) of a file of UTF-8.
-
-    Raises:
-      UserError: other bytes; it is a folder.
-    """
-    if pathlib.Path(path).is_dir():
-        raise UserError(f"{path} is a folder, and should be a file")
-    with open(path, "rb") as file:
-        yield from corpora.decoded_lines(path, file)
-
-
-def text_of(path):
-    """A file's text. Raises UserError: it is not UTF-8."""
-    return "\n".join(line for _, line in lines_of(path))
 
 
 def tsv(path, header=None, leave_out_short=False):
@@ -47,7 +30,7 @@ def tsv(path, header=None, leave_out_short=False):
     Raises:
       UserError: a line has more or fewer cells than the header.
     """
-    rows = ((f"{path}, line {n}", line.split("\t")) for n, line in lines_of(path))
+    rows = ((f"{path}, line {n}", line.split("\t")) for n, line in files.read_lines(path))
     return _records(path, rows, header, leave_out_short)
 
 
@@ -61,7 +44,7 @@ def csv_file(path, header=None):
 
 
 def _csv_rows(path):
-    reader, start = csv.reader((f"{line}\n" for _, line in lines_of(path)), strict=True), 1
+    reader, start = csv.reader((f"{line}\n" for _, line in files.read_lines(path)), strict=True), 1
     try:
         for row in reader:
             if row:
@@ -83,26 +66,6 @@ def _records(path, rows, header, leave_out_short=False):
             yield where, dict(zip(header, cells, strict=True))
     if header is None:
         raise UserError(f"{path}, line 1: the file is empty; its first line names the columns")
-
-
-def jsonl(path):
-    """Lines of JSON objects. Raises UserError: a line is something else."""
-    for where, record in corpora.json_lines(path, lines_of(path)):
-        yield where, _json(record, dict, where)
-
-
-def json_file(path, kind=dict):
-    """What a file of JSON holds, of type `kind`. Raises UserError: it is something else."""
-    try:
-        return _json(json.loads(text_of(path)), kind, path)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
-
-
-def _json(found, kind, where):
-    if not isinstance(found, kind):
-        raise UserError(f"{where}: {json.dumps(found)[:40]} is no JSON {'object' if kind is dict else 'list'}")
-    return found
 
 
 def below(folder, suffix):
