@@ -32,13 +32,20 @@ def read_bytes(path, largest=LARGEST):
     Raises:
       UserError: there is no such file, it is not a regular one, or it has more than `largest` bytes.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
+    path = _file(path)
     size = path.stat().st_size
     if size > largest:
         raise UserError(f"{path} has {size:,} bytes: at most {largest:,} are read")
     return path.read_bytes()
+
+
+def _file(path):
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, and should be a file")
+    if not path.is_file():
+        raise UserError(f"{path} {'is no regular file' if path.exists() else 'does not exist'}")
+    return path
 
 
 def read_text(path, largest=LARGEST):
@@ -52,9 +59,7 @@ def read_lines(path):
     Raises:
       UserError: there is no such file, or as `decoded_lines`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
+    path = _file(path)
     with open(path, "rb") as file:
         yield from decoded_lines(path, file)
 

@@ -60,7 +60,7 @@ def test_lines_of_json_name_the_line(tmp_path):
 def test_what_is_too_large_or_no_file_is_refused_before_it_is_read(tmp_path):
     path = write(tmp_path / "a.json", b"{}")
     os.truncate(path, files.LARGEST + 1)  # without taking up the space
-    for read, told in ((path, "bytes: at most"), (tmp_path, "is not a file"), (tmp_path / "b", "does not exist")):
+    for read, told in ((path, "bytes: at most"), (tmp_path, "is a folder"), (tmp_path / "b", "does not exist")):
         with pytest.raises(UserError, match=told):
             files.read_json(read)
 

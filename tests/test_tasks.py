@@ -73,7 +73,7 @@ MALFORMED = {
     "not JSON": ("train", GOOD + b"text,label\n", "train.jsonl, line 2: not JSON"),
     "no text": ("train", b'{"label": "no"}', "train.jsonl, line 1: no key 'text'"),
     "no label": ("heldout", GOOD + b'\n{"text": "a"}', "heldout.jsonl, line 3: no key 'label'"),
-    "a list": ("train", b"[1]", "train.jsonl, line 1: no key 'text'"),
+    "a list": ("train", b"[1]", "train.jsonl, line 1: [1] is no JSON object"),
     "unknown label": ("heldout", b'{"text": "a", "label": "ja"}', "heldout.jsonl, line 1: unknown label 'ja'"),
     "text of another type": ("train", b'{"text": 1, "label": "no"}', "line 1: 'text' is not a string"),
     "label of another type": ("train", b'{"text": "a", "label": 1}', "line 1: 'label' is not a string"),
