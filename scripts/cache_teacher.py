@@ -22,19 +22,19 @@ DTYPE = flags.DEFINE_enum("dtype", "float16", ("float16", "float32"), "of everyt
 
 def cache(config, folder, top_k, dtype):
     """Writes the cache that `config` asks for; see `teacher_cache.write_cache`, whose result it returns."""
-    from ssl_jax import distill, parallel, start, teacher_cache, tokenizers, train
+    from ssl_jax import distill, parallel, plan, start, teacher_cache, tokenizers, train
     from ssl_jax.data import tasks, tokens
     from ssl_jax.errors import UserError
 
     config = start.resolve(distill.resolve(tasks.resolve(config)))
     devices = parallel.build_parallel(config.parallel)
-    phases, kind = train.plan_phases(config), train.example_kind(config)
-    train.check(config, phases, devices)
+    phases, kind = plan.plan_phases(config), plan.example_kind(config)
+    plan.check(config, phases, devices)
 
     prepared = Path(tokens.prepare(config.data))
     tokenizer = tokenizers.load(prepared / "tokenizer.json")
     vocabulary = tokenizers.vocabulary(tokenizer)
-    train.check_vocabulary(config, vocabulary)
+    plan.check_vocabulary(config, vocabulary)
     counts = train.token_counts(config, prepared, vocabulary)
     stores = train.open_stores(config, kind, prepared)
     examples = train.training_examples(config, kind, phases, stores["train"], vocabulary)
@@ -44,7 +44,7 @@ def cache(config, folder, top_k, dtype):
 
     names = distill.taught(config)
     top_k = top_k if "token_logits" in names and top_k < vocabulary.size else 0
-    decided, masked = train.decisive(config, prepared, stores, teachers), train.masks(config)
+    decided, masked = train.decisive(config, prepared, stores, teachers), plan.masks(config)
     identity = dict(
         made_of=teacher_cache.passport(config, decided, kind, masked, teachers),
         precision=dict(top_k=top_k, dtype=dtype),

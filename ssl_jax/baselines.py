@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ssl_jax import tokenizers, train
+from ssl_jax import plan, tokenizers, train
 from ssl_jax.data import batches, tokens
 
 
@@ -21,13 +21,13 @@ def unigram(config):
     vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
     training = tokens.Store(prepared, "train").counts(vocabulary.size)
     corrupt = jax.jit(train.make_corrupt(config, vocabulary, training))
-    kind = train.example_kind(config)
+    kind = plan.example_kind(config)
     examples = batches.evaluation_batches(
         config.data,
         kind,
         train.open_stores(config, kind, prepared)["heldout"],
         vocabulary,
-        train.plan_phases(config)[-1].length,
+        plan.plan_phases(config)[-1].length,
         config.batch_size,
         config.seed,
     )

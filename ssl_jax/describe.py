@@ -7,7 +7,8 @@ import jax
 from ssl_jax import flops
 from ssl_jax.data import tasks
 from ssl_jax.models.model import build_model
-from ssl_jax.train import initial_params, plan_phases, predictions_per_sequence
+from ssl_jax.plan import plan_phases, predictions_per_sequence
+from ssl_jax.train import initial_params
 
 
 def parameter_shapes(config):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssl_jax import teacher_cache, train
+from ssl_jax import plan, teacher_cache, train
 from ssl_jax.data import tokens as stored
 from ssl_jax.data.rows import gather
 from ssl_jax.data.tasks.stores import encode
@@ -177,7 +177,7 @@ def read_heldout(run, config):
     config = ConfigDict(config)
     config.losses = {name: float(name == "mlm") for name in config.losses}
     model, length = run.model.clone(heads=("mlm",), generator=None), config.phases.lengths[-1]
-    parallel, kind = Replicated(jax.local_devices()[:1]), train.example_kind(config)
+    parallel, kind = Replicated(jax.local_devices()[:1]), plan.example_kind(config)
     prepared = Path(stored.prepare(config.data))
     counts = train.token_counts(config, prepared, run.vocabulary)
     measure = parallel.compile(train.make_measure(config, model, run.vocabulary, counts))

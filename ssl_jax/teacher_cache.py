@@ -94,8 +94,8 @@ def passport(config, decided, kind, masked, teachers):
     Args:
       config: the run's.
       decided: what `train.decisive` says of it.
-      kind: of examples, see `train.example_kind`.
-      masked: whether tokens are hidden, see `train.masks`.
+      kind: of examples, see `plan.example_kind`.
+      masked: whether tokens are hidden, see `plan.masks`.
       teachers: what `distill.load_teachers` gave.
     """
     keys = ("examples", "short", "passes", "borders", "max_documents", "heldout")
