@@ -214,6 +214,10 @@ def base():
             evaluate_every=10_000,
             checkpoint_every=1_000,
             keep_checkpoints=3,
+            run=dict(  # what else may change from one start of a run to the next
+                checkpoint_minutes=10.0,  # at least this often there is a checkpoint, whatever checkpoint_every; 0: not so
+                extend=False,  # True: a run of other `steps` goes on to these, with its optimizer and order of examples
+            ),
         )
     )
 

@@ -13,6 +13,7 @@ from jax import lax
 from jax.experimental import multihost_utils
 
 from ssl_jax.errors import UserError
+from ssl_jax.old_configs import complete
 
 
 def fingerprint(tree):
@@ -146,7 +147,8 @@ class Checkpoints:
 
     def _read(self, step, like):
         config = self.manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
-        differing = differing_keys(config, self.config or config)
+        current = config if self.config is None else self.config
+        differing = differing_keys(complete(config, current), current)
         if differing:
             raise UserError(
                 f"{self.folder / str(step)} is of another config: {', '.join(differing)}; "

@@ -12,6 +12,7 @@ from ssl_jax import files, tokenizers
 from ssl_jax.checkpoints import Checkpoints, fingerprint
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import Model, build_model, dummy_batch
+from ssl_jax.old_configs import complete
 from ssl_jax.parallel import Replicated
 
 
@@ -51,7 +52,7 @@ def read_config(workdir):
     path = Path(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"{workdir} holds no run: there is no config.json; train one with scripts/train.py")
-    return ConfigDict(json.loads(path.read_text())["config"])
+    return ConfigDict(complete(json.loads(path.read_text())["config"]))
 
 
 def is_converted(workdir):

@@ -39,6 +39,7 @@ from ssl_jax.checkpoints import differing_keys
 from ssl_jax.data import batches
 from ssl_jax.files import replacing
 from ssl_jax.errors import UserError, check_choice
+from ssl_jax.old_configs import complete
 
 FORMAT = 1  # raise it when the meaning of the files changes
 NOTE_SECONDS = 30  # how often it is noted which rows are on disk
@@ -173,7 +174,7 @@ def open_cache(config, expected, needed):
     missing = [f"{part}/{name}" for part in needed for name in names if name not in stored.get(part, ())]
     if made_of["format"] == FORMAT and missing:
         raise UserError(f"{where} has no {', '.join(missing)}, which this run's losses read; {anew}")
-    differing = differing_keys(made_of, expected)
+    differing = differing_keys(complete(made_of, expected), expected)
     if differing:
         raise UserError(f"{where} is stale: {', '.join(differing)}; {anew}")
     arrays = {}
@@ -296,7 +297,7 @@ def _begin(partial, identity):
     """What is on disk of this very cache: the content of progress.json; of another one, nothing stays."""
     with contextlib.suppress(OSError, ValueError):
         state = json.loads((partial / "progress.json").read_text())
-        if not differing_keys(state["identity"], identity):
+        if not differing_keys(complete(state["identity"], identity), identity):
             return state
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()

@@ -42,6 +42,7 @@ INITIALISATION, CORRUPTION, DROPOUT = range(3)
 # are masked or what is optimised.
 FREE_KEYS = (
     "accumulate", "parallel", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "seeds_together",
+    "run",
 )  # fmt: skip
 
 

@@ -1,0 +1,114 @@
+"""Runs and checkpoints from before some keys of a config were there."""
+
+import json
+import subprocess
+
+import pytest
+
+from configs import common
+from ssl_jax import old_configs, runs
+from ssl_jax.errors import UserError
+from ssl_jax.train import train
+
+# The keys of the first configs whose runs can still be read.
+FIRST = """
+seed steps batch_size accumulate phases.lengths phases.shares ramp.start ramp.share
+model.vocab_size model.layers model.hidden_size model.heads model.head_size model.ffn_size model.embedding_size
+model.positions model.segments model.causal model.band model.share model.share_groups model.norm
+model.embedding_norm model.final_norm model.norm_epsilon model.activation model.pooler model.dropout
+model.attention_dropout model.dropped_embeddings model.predict_positions model.initializer model.initializer_range
+model.embedding_range model.position_range model.residual_scale model.projection_initializer model.neighbours
+model.dtype model.scan model.remat
+generator.kind generator.size generator.layers generator.tying generator.temperature generator.average_duplicates
+generator.first_stage
+losses.mlm losses.clm losses.nsp losses.sop losses.rtd losses.rtd_masked losses.replaced_mlm losses.all_tokens
+losses.adversarial
+loss_average
+corruption.rate corruption.mask corruption.random corruption.max_predictions corruption.unit corruption.max_ngram
+corruption.with_replacement
+data.corpus data.root data.tokenizer.path data.tokenizer.kind data.tokenizer.vocab_size data.tokenizer.lowercase
+data.max_documents data.heldout data.examples data.short data.passes data.borders
+optimizer.name optimizer.learning_rate optimizer.schedule optimizer.clock optimizer.warmup optimizer.decay_until
+optimizer.floor optimizer.b1 optimizer.b2 optimizer.epsilon optimizer.weight_decay optimizer.no_decay optimizer.clip
+evals.heldout.module evals.heldout.split evals.heldout.max_batches
+parallel.mode parallel.devices parallel.fsdp parallel.tensor
+log_every evaluate_every checkpoint_every keep_checkpoints
+""".split()
+
+
+def flat(values, prefix=""):
+    """Nested dicts as {'model.layers': 2, ...}."""
+    made = {}
+    for key, value in values.items():
+        made |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return made
+
+
+def nested(values):
+    made = {}
+    for name, value in values.items():
+        *blocks, key = name.split(".")
+        block = made
+        for part in blocks:
+            block = block.setdefault(part, {})
+        block[key] = value
+    return made
+
+
+def as_first(config):
+    """Without the keys that were added since."""
+    return nested({name: value for name, value in flat(config).items() if name not in old_configs.ADDED})
+
+
+def test_every_key_that_was_added_has_a_row():
+    today = flat(json.loads(common.base().to_json()))
+    assert set(FIRST) | old_configs.ADDED.keys() == today.keys()
+    assert not set(FIRST) & old_configs.ADDED.keys()
+    # What a key says where nobody sets it is what was done before there was one, but for how often a run is saved.
+    differing = {name for name, value in old_configs.ADDED.items() if today[name] != value}
+    assert differing == {"run.checkpoint_minutes"}
+
+
+def test_only_missing_keys_are_added():
+    saved = {"seed": 3, "task": {"name": "rte"}, "teacher": 5}
+    completed = old_configs.complete(saved)
+    assert completed["seed"] == 3 and completed["teacher"] == 5 and completed["data"]["tokenizer"]["add"] == []
+    assert completed["task"]["name"] == "rte" and completed["task"]["n_best"] == 20
+    assert saved == {"seed": 3, "task": {"name": "rte"}, "teacher": 5}
+    assert [old_configs.complete({"model": {"pooler": one}})["model"]["pooler"] for one in (True, False, "relu")] == [
+        "tanh", "none", "relu",
+    ]  # fmt: skip
+    like = {"task": {"n_best": 7}, "seeds": 2}
+    assert old_configs.complete(saved, like) == {**saved, "seeds": 1, "task": {"name": "rte", "n_best": 20}}
+
+
+@pytest.fixture
+def old_run(smoke_config, tmp_path):
+    """The folder of a run of four steps as it was when no key had been added, and its config as it is today."""
+    unread = [("task.lstm_size", 768), ("task.stride", 128), ("task.max_question", 64)]  # which `smoke` shrinks
+    config = smoke_config(("steps", 4), ("checkpoint_every", 2), ("parallel.devices", 1), *unread)
+    train(config, tmp_path)
+    paths = [tmp_path / "config.json", *tmp_path.glob("checkpoints/*/config/metadata")]
+    assert len(paths) == 3
+    for path in paths:
+        content = json.loads(path.read_text())
+        old = as_first(content.get("config", content))
+        path.write_text(json.dumps({**content, "config": old} if "config" in content else old))
+    return tmp_path, config
+
+
+def test_an_old_run_is_read_and_resumed(old_run, capfd):
+    workdir, config = old_run
+    assert runs.load_run(workdir).model.config.layers == 2
+    subprocess.run(["rm", "-r", workdir / "checkpoints/4"], check=True)
+    metrics = (workdir / "metrics.jsonl").read_text()
+    train(config, workdir)
+    assert "resumed at step 2 of 4" in capfd.readouterr().out
+    assert (workdir / "metrics.jsonl").read_text() == metrics
+
+
+def test_an_old_run_is_refused_where_a_new_key_stands_at_another_value(old_run):
+    workdir, config = old_run
+    config.optimizer.layer_decay = 0.9
+    with pytest.raises(UserError, match="of another config: optimizer.layer_decay: 0.9 was 1.0;"):
+        train(config, workdir)
