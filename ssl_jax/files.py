@@ -159,6 +159,12 @@ def of_kind(value, kind, where):
     return value
 
 
+def json_line(value):
+    """A value as a line of a file of JSON lines, bytes; what some readers take for the end of a line is escaped."""
+    line = json.dumps(value, ensure_ascii=False)  # which escapes all such characters of ASCII
+    return line.translate({0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}).encode() + b"\n"
+
+
 def write_json(path, value):
     """Writes a JSON file, whole or not at all."""
     with replacing(path) as file:

@@ -67,7 +67,7 @@ def write_examples(path, examples, labels):
         for one in examples:
             pair = {} if one.text2 is None else {"text2": one.text2}
             line = {"text": one.text, **pair, "label": labels[one.label] if labels else one.label}
-            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            file.write(files.json_line(line))
 
 
 def key_names(given):
