@@ -149,6 +149,7 @@ def base():
                     add=(),  # special tokens put at its end, which vocab_size counts
                 ),
                 max_documents=0,  # use the first so many documents; 0: all
+                max_examples=0,  # use so many of a task's training examples, chosen by a hash of their texts; 0: all
                 heldout=0.02,  # share of the documents, chosen by a hash of their text, never trained on
                 # 'single' texts, 'windows' of the running text, or a 'task'; what pairs are labelled with, the losses say
                 examples="pairs",
@@ -159,6 +160,8 @@ def base():
             task=dict(  # read where data.examples is 'task'; see ssl_jax/data/tasks
                 name="topics",  # one of TASKS
                 folder="",  # where the task's files are; empty: TensorFlow Datasets' are in data.root/tfds
+                # What the files of task 'jsonl' call text, text2 and label, where not that: 'text=sentence', 'label=gold'.
+                fields=(),
                 augmented="",  # a .jsonl whose examples take the place of those trained on
                 epochs=0.0,  # passes over the examples, which set `steps`; 0: `steps` says how long
                 classes=0,  # how many labels there are, 1 of a regression; filled in by the run

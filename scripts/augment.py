@@ -24,7 +24,6 @@ OPTIONS = {
     "seed": flags.DEFINE_integer("seed", 0, "of the random choices", lower_bound=0),
     "variant": flags.DEFINE_string("variant", "paper", "Algorithm 1 of the paper, or 'release': its released code"),
 }
-MAX_EXAMPLES = flags.DEFINE_integer("max_examples", 0, "augment the first so many alone; 0: all", lower_bound=0)
 
 
 def main():
@@ -39,14 +38,13 @@ def main():
     config = CONFIG.value
     config.task.augmented = ""  # what is augmented are the originals
     task = tasks.read(config)
-    examples = task.splits["train"][: MAX_EXAMPLES.value or None]
     for note in task.notes.get("train", ()):
         print(f"train: {note}")
     vectors = None
     if VECTORS.value is not None:
         vectors = augmentation.read_vectors(VECTORS.value, MOST_VECTORS.value)
     options = {name: flag.value for name, flag in OPTIONS.items()}
-    bar = tqdm(examples, "augmenting", unit="example", disable=None)
+    bar = tqdm(task.splits["train"], "augmenting", unit="example", disable=None)
     augmented, counts = augmentation.augment(bar, runs.load_run(MASKED_LM.value), vectors, **options)
     tasks.write_examples(OUTPUT.value, augmented, task.labels)
     print(OUTPUT.value)

@@ -1,6 +1,7 @@
 """The one exception that means: the user can mend this."""
 
 import difflib
+import reprlib
 
 
 class UserError(Exception):
@@ -15,13 +16,39 @@ class NotFiniteError(UserError):
     """A loss, gradient or metric of a run is not finite: other values of its hyperparameters may do."""
 
 
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 60
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxtuple, _REPR.maxdict = 3, 4, 4, 4
+
+
+def shown(value):
+    """A value as part of a message, as Python spells it: on one line and short, whatever it holds."""
+    return cut(_REPR.repr(value), 200)
+
+
+def cut(text, most=60):
+    """A text as part of a message: at most `most` of its characters, line breaks and the like escaped."""
+    start = text[: most + 1]
+    start = start if start.isprintable() else repr(start)[1:-1]
+    return start if len(start) <= most else f"{start[:most]}..."
+
+
+def listed(names, most=20):
+    """'a, b, c and 7 more': at most `most` of several names, and some 400 characters, as part of a message."""
+    names = list(names)
+    told = [cut(str(name)) for name in names[:most]]
+    while sum(map(len, told)) > 400:
+        told.pop()
+    return ", ".join(told) + (f" and {len(names) - len(told)} more" if len(names) > len(told) else "")
+
+
 def check_entries(values, kind, what):
     """Raises UserError unless all of `values`, a tuple, are of type `kind`: str, int or float, which ints are, too."""
     kinds = (int, float) if kind is float else (kind,)
     wrong = next((one for one in values if type(one) not in kinds), None)
     if wrong is not None:
         named = {str: "words, as in a,b or '3',", int: "whole numbers", float: "numbers"}[kind]
-        raise UserError(f"{what}={tuple(values)}: {wrong!r} is none of the {named} that it takes")
+        raise UserError(f"{what}={shown(tuple(values))}: {shown(wrong)} is none of the {named} that it takes")
 
 
 def check_choice(name, choices, what):
@@ -30,4 +57,4 @@ def check_choice(name, choices, what):
         return
     near = difflib.get_close_matches(str(name), choices, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UserError(f"unknown {what} {name!r}; {hint}there are: {', '.join(choices)}")
+    raise UserError(f"unknown {what} {shown(name)}; {hint}there are: {listed(choices, 60)}")

@@ -5,6 +5,7 @@ file before it has looked at its size.
 """
 
 import codecs
+import collections
 import contextlib
 import io
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, cut, shown
 
 LARGEST = 1 << 30  # bytes of a file that is read as a whole
 
@@ -76,6 +77,8 @@ def decoded_lines(path, file):
             for mark, encoding in OTHER_ENCODINGS.items():
                 if line.startswith(mark):
                     raise UserError(f"{path} is {encoding}; convert it to UTF-8, for example with iconv")
+            if b"\0" in line[:2]:  # without its mark
+                raise UserError(f"{path} begins with a NUL: if it is UTF-16, convert it to UTF-8, for example with iconv")
             if line.startswith(codecs.BOM_UTF8):
                 line, start = line[len(codecs.BOM_UTF8) :], len(codecs.BOM_UTF8)
         try:
@@ -88,6 +91,18 @@ def decoded_lines(path, file):
         start += len(line)
 
 
+def _without_repeats(pairs):
+    """An object of JSON; a key that is there twice has two values, of which a parser drops one silently."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        ((key, _),) = collections.Counter(key for key, _ in pairs).most_common(1)
+        raise UserError(f"the key {shown(key)} is there twice")
+    return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_repeats)
+
+
 def parse_json(text, where, numbered=False):
     """The value that a str of JSON holds.
 
@@ -97,10 +112,12 @@ def parse_json(text, where, numbered=False):
       numbered: errors also give the line within `text`.
 
     Raises:
-      UserError: it is not JSON, is nested too deeply, or has a number of thousands of digits.
+      UserError: it is not JSON, is nested too deeply, or has a number of thousands of digits or a key twice.
     """
     try:
-        return json.loads(text)
+        return _DECODER.decode(text)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
     except json.JSONDecodeError as error:
         line = f", line {error.lineno}" if numbered else ""
         raise UserError(f"{where}{line}: not JSON ({error.msg})") from error
@@ -139,10 +156,18 @@ def json_lines(path, lines=None, kind=dict):
 def of_kind(value, kind, where):
     """`value`, if it is of type `kind`; otherwise raises UserError, telling `where`."""
     if not isinstance(value, kind):
-        shown = json.dumps(value)
-        shown = shown if len(shown) <= 40 else f"{shown[:40]}..."
-        raise UserError(f"{where}: {shown} is no JSON {'object' if kind is dict else 'list'}")
+        try:
+            told = cut(json.dumps(value), 40)
+        except RecursionError:  # it was read, and is too deep to be written
+            told = shown(value)
+        raise UserError(f"{where}: {told} is no JSON {'object' if kind is dict else 'list'}")
     return value
+
+
+def json_line(value):
+    """A value as a line of a file of JSON lines, bytes; what some readers take for the end of a line is escaped."""
+    line = json.dumps(value, ensure_ascii=False)  # which escapes all such characters of ASCII
+    return line.translate({0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}).encode() + b"\n"
 
 
 def write_json(path, value):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ssl_jax import files
 from ssl_jax.errors import UserError
-from ssl_jax.seeds import summary, table
+from ssl_jax.seeds import learned_nothing, summary, table
 
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint ml_collections tensorflow-datasets grain tokenizers numpy".split()
 
@@ -88,8 +88,15 @@ class Log:
 
     def results(self, chance):
         """Writes each seed's last held-out line as result.json and returns them, without the split; what other
-        evaluations found at that step is there as SPLIT/NAME, and `chance` where it is not None."""
-        return [_result(folder, chance) if self.writes else {} for folder in self.folders]
+        evaluations found at that step is there as SPLIT/NAME, `chance` where it is not None, and `learned_nothing`, with
+        the reason, where one answer to every example would have done as well."""
+        results = [_result(folder, chance) if self.writes else {} for folder in self.folders]
+        if len(results) == 1 and (reason := results[0].get("learned_nothing")):
+            say(
+                f"the run learned nothing: {reason}; try a pre-trained start (init_from), another optimizer.learning_rate, "
+                "more steps or another seed"
+            )
+        return results
 
     def draw_curves(self):
         """Draws every metric so far against the step, training and held-out, as curves.png."""
@@ -178,6 +185,8 @@ def _result(folder, chance):
             values |= {f"{line['split']}/{name}": x for name, x in line.items() if name not in ("step", "split")}
     if chance is not None:
         values["chance"] = float(chance)
+    if reason := learned_nothing(values):
+        values["learned_nothing"] = reason
     files.write_json(folder / "result.json", values)
     return values
 

@@ -91,7 +91,8 @@ def summary(results, seeds, statistic):
     """What is said of several runs that differ in the seed alone.
 
     Args:
-      results: of each, name -> value; `chance`, where it is there, the accuracy of always giving the most frequent label.
+      results: of each, name -> value; `chance`, where it is there, the accuracy of always giving the most frequent label;
+        `learned_nothing`, which is a text, is not read.
       seeds: theirs.
       statistic: one of STATISTICS: what the paper reports.
 
@@ -99,10 +100,10 @@ def summary(results, seeds, statistic):
       By name, `mean`, `sd` (of a sample, n - 1), `median`, `best` (the largest; of losses the smallest), `interval`, of the
       mean (95 %, percentiles of a bootstrap over the seeds), `values`, in the seeds' order; of `step` and `chance` the
       number itself.
-      `seeds`; `failed`, those with a value that is not finite, or which learned nothing: an accuracy that is no better
-      than chance, or one of metrics.ABOVE_ZERO that is not; `statistic`. Failed ones count everywhere but where a value
+      `seeds`; `failed`, those with a value that is not finite, or which `learned_nothing`; `statistic`. Failed ones count everywhere but where a value
       is not finite.
     """
+    results = [{name: x for name, x in values.items() if name != "learned_nothing"} for values in results]
     made = {"step": results[0]["step"], "seeds": list(seeds), "statistic": statistic}
     made |= {"chance": results[0]["chance"]} if "chance" in results[0] else {}
     made["failed"] = [seed for seed, values in zip(seeds, results, strict=True) if _failed(values)]
@@ -124,14 +125,23 @@ def summary(results, seeds, statistic):
 
 
 def _failed(values):
-    if not np.isfinite(list(values.values())).all():
-        return True
+    return not np.isfinite(list(values.values())).all() or bool(learned_nothing(values))
+
+
+def learned_nothing(values):
+    """Why a task's result, name -> value, is no better than one answer to every example; '' where it is.
+
+    An accuracy is compared with `chance`, that of the most frequent label, where that is there; metrics.ABOVE_ZERO with 0.
+    """
     from ssl_jax.metrics import ABOVE_ZERO  # half a second to import, and only here
 
-    if any(values.get(name, 1) <= 0 for name in ABOVE_ZERO):
-        return True
-    accuracy = next((values[name] for name in ("accuracy", "classify_accuracy") if name in values), None)
-    return accuracy is not None and accuracy <= values.get("chance", -1)
+    for name in ABOVE_ZERO:
+        if values.get(name, 1) <= 0:
+            return f"{name} is {values[name]:.4g}, as with one answer to every example"
+    name = next((name for name in ("accuracy", "classify_accuracy") if name in values), None)
+    if name and values[name] <= values.get("chance", -1):
+        return f"{name} is {values[name]:.4g}, and with the most frequent label for every example {values['chance']:.4g}"
+    return ""
 
 
 def table(made):

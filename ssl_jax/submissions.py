@@ -1,6 +1,7 @@
 """Predictions as texts, in the formats that the benchmarks' servers and scripts take, and as files."""
 
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,11 +71,17 @@ def classes(task, split, predictions, labels):
 
 
 def tsv(predictions):
-    """A header, index and prediction, and a line for each: GLUE's format. Predictions are str, int or float."""
+    """A header, index and prediction, and a line for each: GLUE's format. Predictions are str, int or float.
+
+    GLUE's labels need no quoting. One with a tab, a line break or a quotation mark is quoted as Python's csv (`excel-tab`)
+    and pandas (`sep="\\t"`) read it.
+    """
     lines = ["index\tprediction\n"]
     for index, prediction in enumerate(predictions):
-        shown = f"{prediction:.6g}" if isinstance(prediction, (float, np.floating)) else prediction
-        lines.append(f"{index}\t{shown}\n")
+        cell = f"{prediction:.6g}" if isinstance(prediction, (float, np.floating)) else str(prediction)
+        if re.search('[\t\r\n"]', cell):
+            cell = '"{}"'.format(cell.replace('"', '""'))
+        lines.append(f"{index}\t{cell}\n")
     return "".join(lines)
 
 

@@ -26,6 +26,8 @@ SCHEMA = """<collection><schema><text><txt1>
 Grace traded me her sweater for my jacket. She thinks</txt1><pron>it</pron><txt2>looks dowdy on her.</txt2></text>
 <answers><answer>The sweater</answer><answer>The jacket</answer></answers><correctAnswer>A.</correctAnswer></schema>
 </collection>"""
+BOMB = "<!DOCTYPE a [" + "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(12))
+BOMB = f'{BOMB.replace("&l0;", "l")}]><collection><schema>&l12;</schema></collection>'
 ARC = {"id": "1", "answerKey": "2", "question": {"stem": "Which?", "choices": [
     {"text": "a", "label": "1"}, {"text": "b c", "label": "2"}, {"text": "d", "label": "3"}]}}  # fmt: skip
 RACE = {"id": "1", "article": "One.", "questions": ["It is _ .", "Why?"], "answers": ["B", "A"],
@@ -285,6 +287,9 @@ FAULTS = {
     "xml": ("winograd", {"WSCollection.xml": "<collection>"}, ["WSCollection.xml", "not XML"]),
     "xml-part": ("winograd", {"WSCollection.xml": SCHEMA.replace("pron>", "p>")}, ["schema 1", "no text/pron"]),
     "xml-answers": ("winograd", {"WSCollection.xml": SCHEMA.replace("A.", "C.")}, ["schema 1", "two are needed"]),
+    "xml-bomb": ("winograd", {"WSCollection.xml": BOMB}, ["WSCollection.xml", "not XML"]),
+    "xml-encoding": ("winograd", {"WSCollection.xml": '<?xml version="1.0" encoding="utf-7"?>' + SCHEMA}, ["not XML"]),
+    "empty": ("boolq", {"train.jsonl": json_lines(BOOLQ), "val.jsonl": "\n"}, ["val.jsonl has no examples"]),
     "label": ("hellaswag", {"hellaswag_val.jsonl": json_lines({"ctx": "A", "activity_label": "B", "endings": ["c"],
                                                                "label": 1})}, ["line 1", "label is 1", "from 0 to 0"]),
     "null": ("hellaswag", {"hellaswag_val.jsonl": "null\n"},
@@ -303,6 +308,12 @@ FAULTS = {
         COQA["data"][0] | {"additional_answers": [1]}]})}, ["story s1", "'additional_answers' is [1]"]),
     "no-story": ("cnn_dailymail", {"test/1.txt": ""}, ["there is no .story file in"]),
     "piqa-labels": ("piqa", {"valid.jsonl": json_lines({"goal": "", "sol1": "", "sol2": ""})}, ["valid-labels.lst"]),
+    "piqa-label": ("piqa", {"valid.jsonl": json_lines({"goal": "", "sol1": "", "sol2": ""}), "valid-labels.lst": "1\n2\n"},
+                   ["valid-labels.lst, line 2", "label is '2'"]),
+    "coqa-id": ("coqa", {"coqa-dev-v1.0.json": json.dumps({"data": [COQA["data"][0] | {"id": "x\n" * 9000, "answers": []}]})},
+                ["story x\\nx\\n", "..."]),
+    "arc-labels": ("arc_easy", {"ARC-Easy-Test.jsonl": json_lines(ARC | {"answerKey": "E" * 9000, "question": {
+        "stem": "?", "choices": [{"text": "a", "label": "x" * 9000}] * 900}})}, ["line 1", "not among the labels xxx"]),
     "piqa-count": ("piqa", {"valid.jsonl": "{}\n", "valid-labels.lst": "0\n1\n"}, ["2 labels for 1 lines"]),
     "arc-key": ("arc_easy", {"ARC-Easy-Test.jsonl": json_lines(ARC | {"answerKey": "E"})},
                 ["line 1", "'E'", "1, 2, 3"]),
@@ -328,7 +339,7 @@ def test_a_fault_is_told_in_one_line(reading, fault):
     with pytest.raises(UserError) as error:
         reading(name, files)
     message = str(error.value)
-    assert "\n" not in message and all(word in message for word in words), message
+    assert "\n" not in message and all(word in message for word in words) and len(message) < 800, message
 
 
 def test_what_is_left_out_is_told(reading, capsys):

@@ -40,6 +40,9 @@ def test_another_encoding_is_named(tmp_path, encoding):
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a": ' + b"1" * 5_000 + b"}", "too many digits"),
         (b"", "line 1: not JSON"),
+        (b'{"a": 1, "b": {"c": 1, "d": 2, "c": 3}}', r"a.json: the key 'c' is there twice"),
+        (b"[" * 900 + b"]" * 900, r"a.json: \[\[\[.* is no JSON object"),
+        ("{}".encode("utf-16-le"), "begins with a NUL: if it is UTF-16"),
         (b'"' + b"x" * 90 + b'"', r"a.json: \"x{39}\.\.\. is no JSON object"),
     ],
 )

@@ -140,6 +140,17 @@ def test_who_says_always_the_same_has_failed(task):
     measure = {"squad": metrics.squad, "squad2": metrics.squad2}.get(task, functools.partial(metrics.evaluate, task))
     results = [dict(step=1, loss=0.5, **measure(answer, gold)) for answer in answers]
     assert seeds.summary(results, range(2), "median")["failed"] == [0]
+    assert "one answer to every example" in seeds.learned_nothing(results[0]) and not seeds.learned_nothing(results[1])
+
+
+def test_who_is_right_no_more_often_than_the_most_frequent_label_has_learned_nothing():
+    values = dict(step=1, loss=0.5, accuracy=0.5, chance=0.5)
+    reason = "accuracy is 0.5, and with the most frequent label for every example 0.5"
+    assert seeds.learned_nothing(values) == reason
+    assert not seeds.learned_nothing(values | dict(accuracy=0.51)) and not seeds.learned_nothing(dict(accuracy=0.5))
+    # F1 of the one class that is always given is above 0.
+    assert seeds.learned_nothing(values | dict(f1=0.67)) == reason
+    assert seeds.summary([values | {"learned_nothing": reason}] * 2, range(2), "mean")["failed"] == [0, 1]
 
 
 def test_the_same_numbers_have_no_spread():

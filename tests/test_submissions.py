@@ -1,11 +1,13 @@
 """Predictions are texts as servers and scripts take them."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
 
 from ssl_jax import submissions
+from ssl_jax.data import tasks
 
 NLI = ("entailment", "neutral", "contradiction")
 FILES = {
@@ -46,6 +48,20 @@ def test_files_are_as_the_servers_take_them(case, tmp_path):
         expected = "".join(json.dumps({"idx": n, "label": label}) + "\n" for n, label in enumerate(expected))
     assert (tmp_path / file).read_bytes() == expected.encode()
     assert [path.name for path in tmp_path.iterdir()] == [file]
+
+
+@pytest.mark.parametrize("label", ["a\tb", "a\nb", "a\rb", 'say "no"', '"', "a\r\nb\t", " a ", "a\u2028b\x85", "a,b"])
+def test_any_label_reads_back(label, tmp_path):
+    submissions.save(tmp_path, submissions.classes("jsonl", "heldout", [0, 1, 0], (label, "no")))
+    path = tmp_path / "predictions-heldout.tsv"
+    expected = [["index", "prediction"], ["0", label], ["1", "no"], ["2", label]]
+    with open(path, newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file, "excel-tab")) == expected
+    # And what is written as an example is read again, by whoever ends lines where str.splitlines does.
+    path, made = tmp_path / "more.jsonl", [tasks.Example(label, f"{label}!", 0), tasks.Example("a", None, 1)]
+    tasks.write_examples(path, made, (label, "no"))
+    assert tasks.read_examples(path, (label, "no"))[0] == made
+    assert [json.loads(line)["label"] for line in path.read_text(encoding="utf-8").splitlines()] == [label, "no"]
 
 
 def test_multirc_has_a_line_for_each_paragraph():

@@ -289,9 +289,29 @@ FAULTS = {
                        "train.tsv, line 2: unknown label '2'; there are: 0, 1"),
     "no number": (*bad("stsb", "train.tsv", table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|x")), "line 2: the score 'x' is no number"),
     "score out of range": (*bad("stsb", "dev.tsv", table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|-1")), "'-1' is not between 0 and 5"),
-    "a folder": ("sst2", {"train.tsv/a": "", "dev.tsv": ""}, "train.tsv is a folder, and should be a file"),
+    "a folder": ("sst2", {"train.tsv/a": "", "dev.tsv": ""}, "train.tsv is not a file"),
     "empty file": (*bad("sst2", "dev.tsv", ""), "dev.tsv, line 1: the file is empty"),
     "Latin-1": (*bad("sst2", "train.tsv", b"sentence\tlabel\ncaf\xe9\t1\n"), "train.tsv, line 2, byte 18: not UTF-8"),
+    "UTF-16": (*bad("sst2", "train.tsv", "\ufeffsentence\tlabel\n".encode("utf-16-le")), "train.tsv is UTF-16"),
+    "a column twice": (*bad("sst2", "train.tsv", table("label|sentence|label", "1|a|0")), "line 1: the column 'label' is there twice"),
+    "a long header": (*bad("sst2", "dev.tsv", table("x" * 100_000, "a")), "line 2: no column 'sentence'; there are: xxx"),
+    "many columns": (*bad("sst2", "dev.tsv", table("|".join(f"c{n}" for n in range(9000)), "a")),
+                     "1 columns, and there should be 9000: c0, c1, "),
+    "a number in other digits": (*bad("stsb", "dev.tsv", table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|\uff11")), "is no number"),
+    "a score with an underscore": (*bad("stsb", "dev.tsv", table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|0_1")), "'0_1' is no number"),
+    "a score of 5,000 digits": (*bad("stsb", "dev.tsv", table(STS_HEADER, f"0|g|f|2|1|n|n|A.|B.|{'9' * 5000}")),
+                                "99' is not between 0 and 5"),
+    "a score that is not finite": (*bad("stsb", "dev.tsv", table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|nan")), "'nan' is no number"),
+    "a text of 5,000 digits": (*bad("cb", "val.jsonl", '{"premise": ' + "9" * 5000), "val.jsonl, line 1: a number with too many digits"),
+    "a line of 5,000 digits": (*bad("copa", "val.jsonl", "9" * 5000), "val.jsonl, line 1: a number with too many digits"),
+    "a deep line": (*bad("superglue_rte", "AX-b.jsonl", "[" * 100_000), "AX-b.jsonl, line 1: JSON nested too deeply"),
+    "a pair's number of another type": (
+        *bad("superglue_rte", "AX-g.jsonl", json_lines({"premise": "", "hypothesis": "", "pair_id": {"a": 1}, "idx": 1})),
+        "AX-g.jsonl, line 1: 'pair_id' is {'a': 1}, and should be of type int"),
+    "a long id": (*bad("squad", "dev-v1.1.json", squad({"question": "Who?", "id": "i\n" * 9000})), "question i\\ni\\n"),
+    "a place of a thousand digits": (
+        *bad("squad", "dev-v1.1.json", squad(question(2, [{"text": "Bob", "answer_start": 10**1000}]))), "is not at character 1000"),
+    "a passage's id of another type": (*bad("race", "dev/high/3.txt", passage(3, id=["x"])), "3.txt: 'id' is not a string"),
     "a quote that never ends": (*bad("ag_news", "train.csv", '"1","A","B"\n"2","C","D\n'),
                                 "train.csv, line 2: unexpected end of data (up to line 2): mend its quotes"),
     "text after a quote": (*bad("ag_news", "train.csv", '"2","C"x,"D"\n'), "train.csv, line 1: "),
@@ -359,9 +379,12 @@ FAULTS = {
                                        passage(3, options=[list("abcd"), ["e", "f", "g", 8]])),
                                   "3.txt: 'options[1][3]' is not a string"),
     "a list of passages": (*bad("race", "dev/high/3.txt", f"[{passage(3)}]"), "3.txt: [{"),
-    "reviews of one label": ("imdb", {"train/pos/0_9.txt": "Fine.", "train/neg.txt": ""}, "there is no .txt file in "),
+    "reviews of one label": ("imdb", {"train/pos/0_9.txt": "Fine.", "train/neg.txt": ""}, "there is no folder "),
     "reviews of one label held out": (
         "imdb", {path: text for path, text in SETS["imdb"][0].items() if "test/pos" not in path}, "test/pos"),
+    "a review's place without reviews": (
+        "imdb", {path.replace("pos/0_9.txt", "pos/0_9"): text for path, text in SETS["imdb"][0].items()},
+        "there is no .txt file in "),
     "three columns": (*bad("conll2003", "eng.train", "EU NNP O\n"), "eng.train, line 1: 3 columns, and there should be 4"),
     "unknown entity": (*bad("conll2003", "eng.train", "EU NNP B-NP B-GPE\n"), "eng.train, line 1: unknown label 'B-GPE'"),
     "no right ending": (*bad("rocstories", "cloze_test_val__spring2016.csv",
@@ -377,7 +400,39 @@ def test_what_is_malformed_is_one_line_with_its_place(fault, reading):
     name, files, message = FAULTS[fault]
     with pytest.raises(UserError) as told:
         reading(name, files)
-    assert message in str(told.value) and "\n" not in str(told.value)
+    assert message in str(told.value) and "\n" not in str(told.value) and len(str(told.value)) < 800
+
+
+ODD = "a\x85b\u2028c\u2029d\x0be\x0cf\x1cg\xa0h"  # what Unicode, and str.splitlines, calls line breaks, and a space
+
+
+def test_lines_and_words_end_where_their_formats_say(reading):
+    news = f'"1","{ODD}","B"\r\n"2",C,"{"D" * 200_000}"\r\n'
+    for name, files, texts in (
+        ("sst2", {f"{split}.tsv": f"sentence\tlabel\r\n{ODD}\t1\r\n" for split in ("train", "dev")}, [ODD]),
+        ("ag_news", {f"{split}.csv": news for split in ("train", "test")}, [f"{ODD} B", f"C {'D' * 200_000}"]),
+        ("boolq", {f"{split}.jsonl": f'{{"question": "{ODD}", "passage": "", "label": true}}\n'.replace("\x0b", "").replace("\x0c", "")
+                   .replace("\x1c", "") for split in ("train", "val")}, [ODD.translate(dict.fromkeys((11, 12, 28)))]),
+        ("imdb", {f"{split}/{side}/1.txt": ODD for split in ("train", "test") for side in ("pos", "neg")}, [ODD] * 2),
+    ):  # fmt: skip
+        assert [one.text for one in reading(name, files).splits["train"]] == texts, name
+    read = reading("conll2003", {f"{split}.txt": f"{ODD}\tNNP B-NP  B-PER\n \nb NN O O\n" for split in ("train", "valid")})
+    assert read.splits["heldout"] == [Words((ODD,), (1,)), Words(("b",), (0,))]
+
+
+def test_links_are_followed_and_each_folder_is_read_once(reading, tmp_path):
+    files = {path.replace("train", "elsewhere"): text for path, text in SETS["imdb"][0].items()}
+    (tmp_path / "train").mkdir()
+    for side in ("pos", "neg"):
+        (tmp_path / "train" / side).symlink_to(tmp_path / "elsewhere" / side)
+    (tmp_path / "elsewhere/neg").mkdir(parents=True)
+    (tmp_path / "elsewhere/neg/again").symlink_to(tmp_path / "elsewhere/neg")
+    (tmp_path / "elsewhere/neg/lost.txt").symlink_to(tmp_path / "nowhere")
+    read = reading("imdb", files)
+    assert read.splits == SETS["imdb"][2]
+    assert read.notes["train"] == [
+        f"left out: 1 links that lead nowhere (the first: {tmp_path / 'train/neg/lost.txt'})"
+    ]
 
 
 def test_what_is_not_there_is_told_with_how_to_get_it(reading, smoke_config, tmp_path):
@@ -400,7 +455,7 @@ def test_what_is_not_there_is_told_with_how_to_get_it(reading, smoke_config, tmp
 def test_tensorflow_datasets_are_read_by_name(name, smoke_config, monkeypatch):
     """Records of the right types and random content, as `tfds.testing` makes them."""
     monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", lambda builder: True)
-    if name in ("cola", "squad2", "race"):  # random answers are in no context, random letters are no options
+    if name in ("cola", "squad2", "race", "conll2003"):  # random answers are in no context, random words have spaces
         monkeypatch.setattr(tasks.sets, "_plain", lambda record, plain=tasks.sets._plain: mend(plain(record)))
     config = smoke_config(("task.name", name))
     with tfds.testing.mock_data(num_examples=8):
@@ -418,11 +473,13 @@ def test_tensorflow_datasets_are_read_by_name(name, smoke_config, monkeypatch):
 
 
 def mend(record):
-    """A mocked record made whole, if it is one of SQuAD or RACE; of CoLA, with a label that nobody tells."""
+    """A mocked record made whole, if it is one of SQuAD, RACE or CoNLL; of CoLA, with a label that nobody tells."""
     if not isinstance(record, dict):
         return record
     if "sentence" in record:
         record["label"] = -1
+    if "ner" in record:
+        record["tokens"] = ["word"] * len(record["tokens"])
     if "plausible_answers" in record:
         record |= {"is_impossible": False, "answers": {"text": [record["context"][:3]], "answer_start": [0]}}
     if "options" in record:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import corruption, flops, objectives, predict, runs, tokenizers
+from ssl_jax import command_line, corruption, flops, objectives, predict, runs, tokenizers
 from ssl_jax import train as loop
 from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.data.tasks import Choice, Example, Words
@@ -76,11 +76,17 @@ MALFORMED = {
     "a list": ("train", b"[1]", "train.jsonl, line 1: [1] is no JSON object"),
     "unknown label": ("heldout", b'{"text": "a", "label": "ja"}', "heldout.jsonl, line 1: unknown label 'ja'"),
     "text of another type": ("train", b'{"text": 1, "label": "no"}', "line 1: 'text' is not a string"),
-    "label of another type": ("train", b'{"text": "a", "label": 1}', "line 1: 'label' is not a string"),
+    "label of another type": ("train", b'{"text": "a", "label": 1.0}', "line 1: 'label' is 1.0, and should be text, a whole"),
+    "a label that is null": ("train", b'{"text": "a", "label": null}', "line 1: 'label' is None, and should be"),
+    "a label without text": ("train", b'{"text": "a", "label": ""}', "line 1: 'label' is '', and should be"),
+    "a key twice": ("train", b'{"text": "a", "label": "no", "label": "yes"}', "train.jsonl, line 1: the key 'label' is there twice"),
+    "a long label": ("heldout", b'{"text": "a", "label": "' + b"x" * 100_000 + b'"}', "xxx'; the training examples have: maybe, no"),
+    "a long key": ("train", b'{"' + b"x" * 100_000 + b'": "a"}', "there are: xxx"),
+    "a deep text": ("train", b'{"text": ' + b"[" * 900 + b"]" * 900 + b"}", "train.jsonl, line 1: 'text' is not a string"),
     "second text of another type": ("train", b'{"text": "", "text2": 1, "label": ""}', "'text2' is not a string"),
     "half a pair": ("train", b'{"text": "\\ud800", "label": "no"}', "line 1: half a surrogate pair in 'text'"),
     "Latin-1": ("train", GOOD + b'{"text": "\xe9", "label": "no"}', "train.jsonl, line 2, byte 39: not UTF-8"),
-    "empty": ("heldout", b"\n", "no examples in its split 'heldout'"),
+    "empty": ("heldout", b"\n", "heldout.jsonl has no examples"),
     "one label": ("train", GOOD, "has one label, 'no'"),
 }
 
@@ -91,14 +97,118 @@ def test_a_malformed_file_is_one_line_with_its_place(fault, jsonl, tmp_path):
     (tmp_path / f"{split}.jsonl").write_bytes(content)
     with pytest.raises(UserError) as told:
         tasks.read(jsonl)
-    assert message in str(told.value) and "\n" not in str(told.value)
+    assert message in str(told.value) and "\n" not in str(told.value) and len(str(told.value)) < 800
+
+
+OWN = {
+    "integers in JSON": (
+        ".jsonl", '{"text": "a", "label": %s}\n', (10, 9, -1, 2), ("-1", "2", "9", "10")),
+    "integers in words": (".jsonl", '{"text": "a", "label": "%s"}\n', (10, 9, 2), ("2", "9", "10")),
+    "some integers": (".jsonl", '{"text": "a", "label": %s}\n', (10, 9, '"b"'), ("10", "9", "b")),
+    "booleans": (".jsonl", '{"text": "a", "label": %s}\n', ("true", "false"), ("false", "true")),
+    "cells": (".csv", "%s,a\n", ("1.5", 10, 9), ("1.5", "10", "9")),
+    "quoted cells": (".csv", '"%s",a\n', ("no, never", 'a ""b""', "c\td"), ('a "b"', "c\td", "no, never")),
+    "cells between tabs": (".tsv", "%s\ta\n", (3, 20, 1), ("1", "3", "20")),
+    "cells with quotes and line breaks that are text": (".tsv", "%s\ta\n", ('"a', "b\x85c\u2028", "\x0b"), ("\x0b", '"a', "b\x85c\u2028")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_labels_are_texts_or_numbers_in_their_order(case, tmp_path, smoke_config):
+    suffix, line, given, labels = OWN[case]
+    header = {".csv": "label,text\n", ".tsv": "label\ttext\r\n"}.get(suffix, "")
+    for split in ("train", "heldout"):
+        content = "\ufeff" + header + "".join(line % label for label in given)
+        (tmp_path / f"{split}{suffix}").write_bytes(content.encode())
+    config = smoke_config(("data.examples", "task"), ("task.name", "jsonl"), ("task.folder", str(tmp_path)))
+    read = tasks.read(config)
+    assert read.labels == labels
+    spelt = {".jsonl": lambda label: label.strip('"'), ".csv": lambda label: label.replace('""', '"'), ".tsv": str}[suffix]
+    assert [read.labels[one.label] for one in read.splits["heldout"]] == [spelt(str(label)) for label in given]
+    assert {one[:2] for one in read.splits["train"]} == {("a", None)}
+
+
+def test_fields_of_other_names_are_told_by_a_flag(jsonl, tmp_path):
+    for split in ("train", "heldout"):
+        (tmp_path / f"{split}.jsonl").unlink()
+        lines = "sentence\tother\tgold\tid\na\t\tyes\t7\nb\tc\tno\t8\n"
+        (tmp_path / f"{split}.tsv").write_text(lines)
+    with pytest.raises(UserError, match="train.tsv, line 2: no column 'text'; there are: sentence, other, gold, id; give its "
+                                        "name with --config.task.fields=text=NAME"):  # fmt: skip
+        tasks.read(jsonl)
+    flag = command_line._ListParser()
+    jsonl.task.fields = flag.parse("text=sentence,text2=other,label=gold")
+    assert tasks.read(jsonl).splits["heldout"] == [Example("a", None, 1), Example("b", "c", 0)]
+    # What augments is ours, with our names.
+    jsonl.task.augmented = str(tmp_path / "more.jsonl")
+    tasks.write_examples(jsonl.task.augmented, [Example("d", None, 1)], ("no", "yes"))
+    assert tasks.read(jsonl).splits["train"] == [Example("d", None, 1)]
+    jsonl.task.augmented = ""
+    for fields, message in [
+        ("txt=sentence", "unknown key in task.fields 'txt'; did you mean 'text'"),
+        ("text", "task.fields has 'text': say what the files call it, as in text=NAME"),
+        ("text=sentence,text2=othr,label=gold", "line 2: no column 'othr'; there are: sentence, other, gold, id; give its"),
+    ]:
+        jsonl.task.fields = flag.parse(fields)
+        with pytest.raises(UserError, match=message):
+            tasks.read(jsonl)
+    jsonl.task.update(name="rte", fields=("text=a",))
+    with pytest.raises(UserError, match="task.fields is for task 'jsonl': the files of 'rte' have fields of their own"):
+        tasks.read(jsonl)
+
+
+def test_a_missing_split_says_what_to_do(jsonl, tmp_path):
+    (tmp_path / "heldout.jsonl").rename(tmp_path / "dev.jsonl")
+    with pytest.raises(UserError) as told:
+        tasks.read(jsonl)
+    assert str(told.value) == (
+        f"there is no heldout.jsonl in {tmp_path}, nor heldout.csv or heldout.tsv, only: dev.jsonl, train.jsonl; a run is "
+        "measured by examples that it is not trained on: rename the file that has them, or move some lines of the training "
+        "file there, such as every tenth"
+    )
+    (tmp_path / "dev.jsonl").rename(tmp_path / "heldout.jsonl")
+    (tmp_path / "heldout.csv").write_text("text,label\na,no\n")
+    with pytest.raises(UserError, match="has heldout.jsonl and heldout.csv: leave one of them there"):
+        tasks.read(jsonl)
+
+
+def test_a_sample_of_the_training_examples_depends_on_nothing_but_their_texts(jsonl, tmp_path):
+    numbers = np.arange(40)
+
+    def read(most, order=numbers, seed=0):
+        lines = [{"text": f"number {n}", "label": str(n % 4)} for n in order]
+        write_lines(tmp_path / "train.jsonl", lines)
+        write_lines(tmp_path / "heldout.jsonl", [{"text": "Sun", "label": "3"}] * 9)
+        jsonl.update_from_flattened_dict({"data.max_examples": most, "seed": seed})
+        return tasks.read(jsonl)
+
+    whole, ten, four = read(0), read(10), read(4)
+    assert [len(one.splits["train"]) for one in (whole, ten, four)] == [40, 10, 4]
+    assert ten.splits["train"] == [one for one in whole.splits["train"] if one in ten.splits["train"]]
+    assert set(four.splits["train"]) < set(ten.splits["train"]) and len(ten.splits["heldout"]) == 9
+    assert set(read(10, numbers[::-1], seed=7).splits["train"]) == set(ten.splits["train"])
+    # Not the first ones: a file may be sorted by its labels.
+    assert ten.splits["train"] != whole.splits["train"][:10] and len({one.label for one in ten.splits["train"]}) == 4
+    places = dict(zip(whole.splits["train"], whole.places["train"], strict=True))
+    assert ten.places["train"] == [places[one] for one in ten.splits["train"]]
+    assert ten.notes["train"] == ["a sample of 40, chosen by a hash of their texts"] and whole.notes == {}
+    assert read(40).splits == read(100).splits == whole.splits
+    jsonl.task.inputs, jsonl.task.epochs, jsonl.batch_size = "bert", 3.0, 5
+    read(10)
+    assert tasks.resolve(jsonl).steps == 6
+    for changes, message in (({"data.max_examples": -1}, "data.max_examples=-1: at least 0"),
+                             ({"data.max_examples": 5, "data.examples": "pairs"}, "data.max_documents is of a corpus")):
+        jsonl.update_from_flattened_dict(changes)
+        with pytest.raises(UserError, match=message):
+            tasks.resolve(jsonl)
 
 
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"task.name": "topic"}, "unknown task.name 'topic'; did you mean 'topics'"),
-        ({"task.folder": "/nowhere"}, "there is no file /nowhere/train.jsonl"),
+        ({"task.folder": ""}, "task.folder is empty: it says where train.jsonl and heldout.jsonl are"),
+        ({"task.folder": "/nowhere"}, r'no train.jsonl in /nowhere, nor train.csv or train.tsv; its lines are {"text": '),
         ({"task.augmented": "/nowhere.jsonl"}, "there is no file /nowhere.jsonl"),
         ({"task.name": "topics", "data.heldout": 0.0}, "no examples in its split 'heldout'"),
     ],
@@ -148,8 +258,9 @@ def test_a_run_tells_where_what_is_cut_or_left_out_is(tmp_path, smoke_config):
     lines = list(tasks.report(tasks.open_stores(config, Numbers()), VOCABULARY, {10, 21}))
     assert lines == [
         f"train: 3 examples, 2 cut to the length of 10 (the first: {train}, line 4, 12 tokens), "
-        f"left out: 1 lines with too few columns (the first: {train}, line 3)",
-        "heldout: 1 examples",
+        f"left out: 1 lines with too few columns (the first: {train}, line 3), "
+        "none labelled not_duplicate",
+        "heldout: 1 examples, none labelled not_duplicate",
     ]
     config.task.inputs = "doubled"
     assert tasks.read(config).places["train"] == [f"{train}, line {number}" for number in (2, 4, 5)] * 2

@@ -47,8 +47,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ssl_jax.data.corpora import decoded_lines
-from ssl_jax.errors import UserError, check_choice
+from ssl_jax import files
+from ssl_jax.errors import UserError, check_choice, cut, shown
 
 VARIANTS = ("paper", "release")
 # Examples that go through the model together, and tokens (padding included) of one of its passes.
@@ -159,14 +159,10 @@ def read_vectors(path, most=100_000):
     """
     rows = {}
     width = None
-    try:
-        with open(path, "rb") as file:
-            for number, line in itertools.islice(decoded_lines(path, file), most or None):
-                width = width or max(1, len(line.split(" ")) - 1)
-                word, vector = _read_vector(f"{path}, line {number}", line, width)
-                rows.setdefault(word, vector)
-    except OSError as error:
-        raise UserError(f"cannot read the word vectors {path}: {error.strerror}") from error
+    for number, line in itertools.islice(files.read_lines(path), most or None):
+        width = width or max(1, len(line.split(" ")) - 1)
+        word, vector = _read_vector(f"{path}, line {number}", line, width)
+        rows.setdefault(word, vector)
     if not rows:
         raise UserError(f"{path} is empty: it should have a word and its vector on each line, as GloVe's files do")
     return WordVectors(list(rows), np.stack(list(rows.values())))
@@ -177,13 +173,13 @@ def _read_vector(where, line, width):
     # Some of GloVe's words have spaces in them: '. . .'. A number after such a space belongs to a longer vector.
     word, numbers = " ".join(fields[:-width]), fields[-width:]
     if not word or re.search(r" [-+]?\.?\d\S*$", word):
-        raise UserError(f"{where}: a word and {width} numbers, as on the first line, should be here, not {line[:40]!r}")
+        raise UserError(f"{where}: a word and {width} numbers, as on the first line, should be here, not {shown(line)}")
     try:
         vector = np.array(numbers, np.float32)
     except ValueError as error:
-        raise UserError(f"{where}: not a vector of numbers ({error})") from error
+        raise UserError(f"{where}: not a vector of numbers ({cut(str(error))})") from error
     if not np.isfinite(vector).all():
-        raise UserError(f"{where}: the vector of {word!r} has a number that is not finite")
+        raise UserError(f"{where}: the vector of {shown(word)} has a number that is not finite")
     return word, vector
 
 

@@ -235,4 +235,4 @@ def _write_answers(path, asked, answered):
                 line["prompts"] = [context for context, _ in one.pairs]
             if one.item.answers:
                 line["answers"] = list(one.item.answers)
-            file.write(json.dumps(line | {"prediction": prediction}, ensure_ascii=False).encode() + b"\n")
+            file.write(files.json_line(line | {"prediction": prediction}))

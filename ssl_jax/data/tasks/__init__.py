@@ -2,8 +2,8 @@
 
     topics    the topic of an article of the demo corpus; what is held out is what pre-training with the same
               data.heldout and data.max_documents holds out, so that no pre-trained model has seen it
-    jsonl     train.jsonl and heldout.jsonl in task.folder. A line is {"text": str, "text2": str, "label": str};
-              text2 is there for pairs alone. The labels are those of train.jsonl, sorted by name
+    jsonl     a task of your own: texts or pairs with labels in train.jsonl and heldout.jsonl (or .csv, .tsv) in
+              task.folder, see own.py
 
 All others are published sets, read from their own files in task.folder, or, without a folder, from data.root/tfds,
 where TensorFlow Datasets put them. Their dev set is the split 'heldout' (MNLI's second one
@@ -19,20 +19,18 @@ when the run ends.
 """
 
 import functools
-import json
-import math
-import pathlib
+import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from ssl_jax import files
 from ssl_jax.data import corpora, tokens
-from ssl_jax.data.tasks import choices, conll, formats, glue, reviews, sets, squad, superglue
+from ssl_jax.data.tasks import choices, conll, glue, own, reviews, sets, squad, superglue
 from ssl_jax.data.tasks.examples import KINDS, Choice, Example, Question, Read, Words
+from ssl_jax.data.tasks.own import read_examples, write_examples
 from ssl_jax.data.tasks.stores import ChoiceStore, SpanStore, TaskStore, WordStore
-from ssl_jax.errors import UserError, check_choice
+from ssl_jax.errors import UserError, check_choice, listed, shown
 
 __all__ = ["INPUTS", "KINDS", "LOSSES", "SIMILARITY", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read",
            "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_stores", "orders", "read", "read_articles",
@@ -86,16 +84,7 @@ def _read_topics(config):
     return Read(topics, examples, {}, {})
 
 
-def _read_jsonl(config):
-    paths = {split: pathlib.Path(config.task.folder) / f"{split}.jsonl" for split in tokens.SPLITS}
-    labels = tuple(sorted({label for *_, label in _lines(paths["train"])}))
-    made = Read(labels, {}, {}, {})
-    for split, path in paths.items():
-        made.splits[split], made.places[split] = read_examples(path, labels)
-    return made
-
-
-TASKS = {"topics": Task("classification", _read_topics), "jsonl": Task("classification", _read_jsonl)}
+TASKS = {"topics": Task("classification", _read_topics), "jsonl": Task("classification", own.read)}
 for _family in (glue, superglue, squad, choices, conll, reviews):
     for _name, _row in _family.SETS.items():
         TASKS[_name] = Task(_row.kind, functools.partial(sets.read, _name, _row))
@@ -105,23 +94,30 @@ def read(config):
     """Reads the task that a config's `task` block asks for.
 
     Args:
-      config: of `task`, `name`, `folder`, `augmented` and `inputs` are read; of `data`, what the task asks for.
+      config: of `task`, `name`, `folder`, `fields`, `augmented` and `inputs` are read; of `data`, `max_examples` and what
+        the task asks for.
 
     Raises:
       UserError: unknown task or inputs; a file is missing; a line is malformed (naming file, line and reason); a split
         has no examples, or all of them one label; there are augmented examples of something else than texts with
-        a class or score; there are no pairs to double.
+        a class or score; there are no pairs to double; `fields` are given for a task that has its own.
     """
     options = config.task
     check_choice(options.name, TASKS, "task.name")
     check_choice(options.inputs, INPUTS, "task.inputs")
     row = TASKS[options.name]
+    if options.fields and options.name != "jsonl":
+        raise UserError(f"task.fields is for task 'jsonl': the files of {options.name!r} have fields of their own")
+    if config.data.max_examples < 0:
+        raise UserError(f"data.max_examples={config.data.max_examples}: at least 0, which is all")
     task = row.read(config)
     if options.augmented:
         if KINDS[row.kind] is not Example:
             raise UserError(f"task.augmented is for texts with a class or score: task {options.name!r} has {row.kind}")
         task.splits["train"], task.places["train"] = read_examples(options.augmented, task.labels or None)
         task.notes.pop("train", None)  # of the examples whose place these take
+    if 0 < config.data.max_examples < len(task.splits["train"]):
+        _take_sample(task, config.data.max_examples)
     if options.inputs == "doubled":
         train, places = task.splits["train"], task.places.get("train", [])
         pairs = [n for n, one in enumerate(train) if isinstance(one, Example) and one.text2 is not None]
@@ -136,8 +132,23 @@ def read(config):
                 "data.heldout and data.max_documents"
             )
     if row.kind not in ("regression", "spans") and len(task.labels) < 2:
-        raise UserError(f"task {options.name!r} has one label, {task.labels[0]!r}: nothing to tell apart")
+        raise UserError(f"task {options.name!r} has one label, {shown(task.labels[0])}: nothing to tell apart")
     return task
+
+
+def _take_sample(task, size):
+    """Leaves `size` of the training examples, those whose texts have the smallest hashes: a smaller sample is a part of a
+    larger one, and neither seeds nor the order of the file change it. The first ones would not do: some sets are sorted by
+    label."""
+    examples, places = task.splits["train"], task.places.get("train")
+    # The first two fields of each kind: texts, pairs, a text and its choices, a question and its context, words.
+    hashes = [hashlib.sha256(repr(one[:2]).encode("utf-8", "backslashreplace")).digest() for one in examples]
+    kept = sorted(sorted(range(len(examples)), key=hashes.__getitem__)[:size])
+    task.splits["train"] = [examples[n] for n in kept]
+    if places:
+        task.places["train"] = [places[n] for n in kept]
+    note = f"a sample of {len(examples):,}, chosen by a hash of their texts"
+    task.notes["train"] = [*task.notes.get("train", ()), note]
 
 
 def orders(config):
@@ -158,6 +169,10 @@ def resolve(config):
       UserError: see `read`.
     """
     if config.data.examples != "task":
+        if config.data.max_examples:
+            raise UserError(
+                f"data.max_examples={config.data.max_examples} is of a task's examples; data.max_documents is of a corpus"
+            )
         return config
     task = read(config)
     config = config.copy_and_resolve_references()
@@ -171,50 +186,6 @@ def resolve(config):
             for split in further:
                 config.evals[split] = dict(module="task", split=split, max_batches=0, at_end=True)
     return config
-
-
-def read_examples(path, labels):
-    """The Examples of a .jsonl file and the place of each, two lists; `labels` are the names that it may use, None
-    where it has scores.
-
-    Raises:
-      UserError: there is no such file, or a line is malformed or has another label (naming file, line and reason).
-    """
-    numbers = {name: number for number, name in enumerate(labels or ())}
-    examples, places = [], []
-    for where, text, text2, label in _lines(path, float if labels is None else str):
-        if labels is not None and label not in numbers:
-            raise UserError(f"{where}: unknown label {label!r}; the training examples have: {', '.join(labels)}")
-        if labels is None and not math.isfinite(label):
-            raise UserError(f"{where}: the score is {label}, and should be a number")
-        examples.append(Example(text, text2, label if labels is None else numbers[label]))
-        places.append(where)
-    return examples, places
-
-
-def _lines(path, kind=str):
-    """Yields 'PATH, line N', text, text2 or None, and the label's name, or as a float the score."""
-    if not pathlib.Path(path).is_file():
-        raise UserError(f"there is no file {path}; a task's lines are JSON with text, text2 for pairs, and label")
-    for where, record in files.json_lines(path):
-        text, label = (formats.value(record, key, of, where) for key, of in (("text", str), ("label", kind)))
-        text2 = None if record.get("text2") is None else corpora.text_of(record, "text2", where)
-        yield where, text, text2, label
-
-
-def write_examples(path, examples, labels):
-    """Writes Examples to a .jsonl file that `read_examples` reads: whole or not at all.
-
-    Args:
-      path: of the file.
-      examples: any iterable of them, used once.
-      labels: the names of the classes; () where they have scores.
-    """
-    with files.replacing(path) as file:
-        for one in examples:
-            pair = {} if one.text2 is None else {"text2": one.text2}
-            line = {"text": one.text, **pair, "label": labels[one.label] if labels else one.label}
-            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
 
 def open_stores(config, tokenizer):
@@ -235,6 +206,11 @@ def open_stores(config, tokenizer):
     for split, examples in task.splits.items():
         stores[split] = make(examples, tokenizer, places=task.places.get(split, ()))
         stores[split].notes += tuple(task.notes.get(split, ()))
+        if kind == "classification":
+            there = {one.label for one in examples}
+            absent = [name for number, name in enumerate(task.labels) if number not in there]
+            if absent and there != {-1}:  # a test set's labels are not told
+                stores[split].notes += (f"none labelled {listed(absent)}",)
     return stores
 
 

@@ -47,14 +47,15 @@ def _race(record, where, labels):
     questions, options, answers = (formats.value(record, key, kind, where) for key, kind in kinds.items())
     if not len(questions) == len(options) == len(answers):
         raise UserError(f"{where}: {len(questions)} questions, {len(options)} options and {len(answers)} answers")
-    id_key = "id" if "id" in record else "example_id"
+    names = (formats.value(record, key, str, where) for key in ("id", "example_id") if key in record)
+    name = next(names, where)
     for number, (question, choices, answer) in enumerate(zip(questions, options, answers, strict=True)):
         here = f"{where}, question {number + 1}"
         if len(choices) != len(labels):
             raise UserError(f"{here}: {len(choices)} options, and there should be {len(labels)}")
         blank = "_" in question
         texts = tuple(question.replace("_", one) if blank else f"{question} {one}" for one in choices)
-        label, id = formats.number_of(answer, labels, here), f"{record.get(id_key, where)}/{number}"
+        label, id = formats.number_of(answer, labels, here), f"{name}/{number}"
         yield Choice(passage, texts, label, id, question, tuple(choices))
 
 

@@ -3,11 +3,13 @@
 Labels are read as they are, IOB1 in the shared task's own files, IOB2 in later ones.
 """
 
+import re
+
 from ssl_jax import files
 from ssl_jax.data.tasks import formats
 from ssl_jax.data.tasks.examples import Words
 from ssl_jax.data.tasks.sets import Set
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, shown
 
 LABELS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC")
 
@@ -17,7 +19,7 @@ def _lines(path, split):
     del split
     words, labels, where = [], [], None
     for number, line in files.read_lines(path):
-        cells = line.split()
+        cells = re.findall(r"[^ \t]+", line)  # other white space is a part of words
         if not cells or cells[0] == "-DOCSTART-":
             if words:
                 yield where, {"tokens": words, "ner": labels}
@@ -33,8 +35,12 @@ def _lines(path, split):
 
 
 def _sentence(record, where, labels):
-    del where, labels
-    yield Words(tuple(record["tokens"]), tuple(record["ner"]))
+    del labels
+    words = tuple(record["tokens"])
+    # Predictions are written as lines of columns again.
+    if not all(re.fullmatch(r"[^ \t\r\n]+", word) for word in words):
+        raise UserError(f"{where}: {shown(words)}: a word is empty or has a space in it")
+    yield Words(words, tuple(record["ner"]))
 
 
 SETS = {

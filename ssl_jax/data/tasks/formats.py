@@ -5,12 +5,17 @@ where the format has them. What a set leaves out on purpose is a LeftOut in the 
 """
 
 import csv
+import os
 import pathlib
+import re
 import typing
 
 from ssl_jax import files
 from ssl_jax.data import corpora
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, listed, shown
+
+csv.field_size_limit(files.LARGEST)  # the module's own limit is 128 KiB, less than some articles have
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class LeftOut(typing.NamedTuple):
@@ -20,7 +25,8 @@ class LeftOut(typing.NamedTuple):
 
 
 def tsv(path, header=None, leave_out_short=False):
-    """Lines of cells between tabs. There is no quoting: a quotation mark is one (GLUE).
+    """Lines of cells between tabs. There is no quoting: a quotation mark is one (GLUE). A line ends at a line feed, which
+    a carriage return may precede; whatever else Unicode calls a line break is text.
 
     Args:
       path: of the file.
@@ -28,7 +34,7 @@ def tsv(path, header=None, leave_out_short=False):
       leave_out_short: lines that have fewer cells than the header are LeftOut.
 
     Raises:
-      UserError: a line has more or fewer cells than the header.
+      UserError: a line has more or fewer cells than the header; the header names a column twice.
     """
     rows = ((f"{path}, line {n}", line.split("\t")) for n, line in files.read_lines(path))
     return _records(path, rows, header, leave_out_short)
@@ -38,7 +44,7 @@ def csv_file(path, header=None):
     """Cells between commas, in quotation marks if need be, `header` as in `tsv`.
 
     Raises:
-      UserError: a quotation never ends, or something follows it; a row has more or fewer cells than the header.
+      UserError: a quotation never ends, or something follows it; else as `tsv`.
     """
     return _records(path, _csv_rows(path), header)
 
@@ -58,10 +64,12 @@ def _records(path, rows, header, leave_out_short=False):
     for where, cells in rows:
         if header is None:
             header = cells
+            if twice := next((name for name in header if name and header.count(name) > 1), None):
+                raise UserError(f"{where}: the column {shown(twice)} is there twice")
         elif leave_out_short and len(cells) < len(header):
             yield where, LeftOut("lines with too few columns")
         elif len(cells) != len(header):
-            raise UserError(f"{where}: {len(cells)} columns, and there should be {len(header)}: {', '.join(header)}")
+            raise UserError(f"{where}: {len(cells)} columns, and there should be {len(header)}: {listed(header)}")
         else:
             yield where, dict(zip(header, cells, strict=True))
     if header is None:
@@ -69,23 +77,48 @@ def _records(path, rows, header, leave_out_short=False):
 
 
 def below(folder, suffix):
-    """The files below a folder whose names end in `suffix`, sorted; where another is, LeftOut.
+    """The files below a folder whose names end in `suffix`, sorted; where something else is, LeftOut. Links are followed,
+    and each folder is read once.
 
     Raises:
       UserError: there is none.
     """
-    paths = sorted(one for one in pathlib.Path(folder).rglob("*") if one.is_file())
-    if not any(one.name.endswith(suffix) for one in paths):
+    if not os.path.isdir(folder):
+        raise UserError(f"there is no folder {folder}")
+    paths, entered = [], set()
+    for place, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        if (real := os.path.realpath(place)) in entered:
+            folders.clear()  # links may lead in circles
+            continue
+        entered.add(real)
+        folders.sort()
+        paths += [pathlib.Path(place, name) for name in names]
+    paths.sort()
+    if not any(one.name.endswith(suffix) and one.is_file() for one in paths):
         raise UserError(f"there is no {suffix} file in {folder}")
     for one in paths:
-        yield str(one), one if one.name.endswith(suffix) else LeftOut(f"files that do not end in {suffix}")
+        if one.name.endswith(suffix):
+            yield str(one), one if one.is_file() else LeftOut("links that lead nowhere")
+        else:
+            yield str(one), LeftOut(f"files that do not end in {suffix}")
+
+
+def _raise(error):
+    raise error
 
 
 def column(record, name, where):
     """A cell. Raises UserError, telling `where`: there is no such column."""
     if name not in record:
-        raise UserError(f"{where}: no column {name!r}; there are: {', '.join(record)}")
+        raise UserError(f"{where}: no column {name!r}; there are: {listed(record)}")
     return record[name]
+
+
+def number(text, where):
+    """The float that a cell spells. Raises UserError, telling `where`: it is no number."""
+    if not NUMBER.fullmatch(text):
+        raise UserError(f"{where}: the score {shown(text)} is no number")
+    return float(text)
 
 
 def value(record, key, kind, where):
@@ -94,17 +127,19 @@ def value(record, key, kind, where):
     Raises:
       UserError: telling `where`: there is none, or it is of another type.
     """
+    if not isinstance(record, dict):
+        raise UserError(f"{where}: no key {key!r} in {shown(record)}")
+    if key not in record:
+        raise UserError(f"{where}: no key {key!r}; there are: {listed(record) or 'none'}")
     if items := typing.get_args(kind):
         found = enumerate(value(record, key, list, where))
         return [value({(name := f"{key}[{n}]"): one}, name, *items, where) for n, one in found]
     if kind is str:
         return corpora.text_of(record, key, where)
-    if not isinstance(record, dict) or key not in record:
-        raise UserError(f"{where}: no key {key!r}")
     # True is an int, too, but no number.
     kinds = (int, float) if kind is float else kind
     if not isinstance(record[key], kinds) or kind in (int, float) and isinstance(record[key], bool):
-        raise UserError(f"{where}: {key!r} is {record[key]!r}, and should be of type {kind.__name__}")
+        raise UserError(f"{where}: {key!r} is {shown(record[key])}, and should be of type {kind.__name__}")
     return record[key]
 
 
@@ -117,4 +152,4 @@ def number_of(name, names, where):
     for number, one in enumerate(names):
         if type(one) is type(name) and one == name:  # True and 1.0 are equal to 1, and other labels
             return number
-    raise UserError(f"{where}: unknown label {name!r}; there are: {', '.join(map(str, names))}")
+    raise UserError(f"{where}: unknown label {shown(name)}; there are: {listed(names)}")

@@ -12,7 +12,7 @@ import math
 from ssl_jax.data.tasks import formats
 from ssl_jax.data.tasks.examples import Example
 from ssl_jax.data.tasks.sets import Set
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, shown
 
 FILES = {"train": "train.tsv", "heldout": "dev.tsv", "test": "test.tsv"}
 ENTAILMENT = ("entailment", "not_entailment")
@@ -54,12 +54,10 @@ def _example(record, where, labels, features):
 def _similarity(record, where, labels):
     """Of STS-B, whose score lies between 0 and 5; TensorFlow Datasets has -1 where it is not told."""
     del labels
-    try:
-        score = float(record.get("label", -1))
-    except ValueError as error:
-        raise UserError(f"{where}: the score {record['label']!r} is no number") from error
-    if not (0 <= score <= 5 or score == -1 and not isinstance(record.get("label"), str)):
-        raise UserError(f"{where}: the score {record['label']!r} is not between 0 and 5")
+    label = record.get("label", -1)
+    score = formats.number(label, where) if isinstance(label, str) else label
+    if not (0 <= score <= 5 or score == -1 and not isinstance(label, str)):
+        raise UserError(f"{where}: the score {shown(label)} is not between 0 and 5")
     yield Example(record["sentence1"], record["sentence2"], math.nan if score < 0 else score)
 
 

@@ -48,14 +48,14 @@ def read_from(name, row, folder, root):
     """The Read of a set, from the files in `folder`, or, where that is empty, from ROOT/tfds.
 
     Raises:
-      UserError: it is not there, with how to get it; a line is malformed.
+      UserError: it is not there, with how to get it; a split has no examples; a line is malformed.
     """
     if folder:
         records = _of_folder(name, row, pathlib.Path(folder))
     else:
         records = _of_catalogue(name, row, pathlib.Path(root) / "tfds")
     made = Read(row.labels, {}, {}, {})
-    for split, found in records:
+    for split, origin, found in records:
         examples, places, left_out = [], [], {}
         for where, record in found:
             if isinstance(record, LeftOut):
@@ -63,6 +63,8 @@ def read_from(name, row, folder, root):
                 continue
             examples += row.examples(record, where, row.labels)
             places += [where] * (len(examples) - len(places))
+        if not examples:
+            raise UserError(f"task {name!r}: {origin} has no examples")
         made.splits[split], made.places[split] = examples, places
         made.notes[split] = [
             f"left out: {len(wheres):,} {reason} (the first: {wheres[0]})" for reason, wheres in left_out.items()
@@ -71,12 +73,12 @@ def read_from(name, row, folder, root):
 
 
 def _of_folder(name, row, folder):
-    """Yields each split, and its records with where they are."""
+    """Yields each split, its file or folder, and its records with where they are."""
     for split, names in row.files.items():
         names = (names,) if isinstance(names, str) else names
         path = next((folder / one for one in names if (folder / one).exists()), None)
         if path is not None:
-            yield split, row.lines(path, split)
+            yield split, path, row.lines(path, split)
         elif split in NEEDED:
             raise UserError(f"task {name!r}: there is no {folder / names[0]}; get the files from {row.homepage}")
 
@@ -85,7 +87,7 @@ def _of_catalogue(name, row, folder):
     if not row.catalogue:
         raise UserError(f"task {name!r} is read from files: set task.folder; get them from {row.homepage}")
     for split, parts in row.catalogue.items():
-        yield split, (
+        yield split, parts, (
             (f"{part}, record {number}", record)
             for part in parts.split("+")
             for number, record in enumerate(_open(name, row, part, folder))

@@ -4,7 +4,7 @@ from ssl_jax import files
 from ssl_jax.data.tasks import formats
 from ssl_jax.data.tasks.examples import Question
 from ssl_jax.data.tasks.sets import Set
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, cut, shown
 
 
 def _lines(path, split):
@@ -21,7 +21,7 @@ def _lines(path, split):
             for q, question in enumerate(formats.value(paragraph, "qas", list, where), 1):
                 place = f"article {a}, paragraph {p}, question {q}"
                 id = formats.value(question, "id", str, f"{path}, {place}")
-                where = f"{path}, question {id}"
+                where = f"{path}, question {cut(id)}"
                 if id in known:
                     raise UserError(f"{where}: a second question has this id, {place}")
                 known.add(id)
@@ -40,7 +40,7 @@ def _question(record, where, labels):
         raise UserError(f"{where}: {len(texts)} answers, where is_impossible is {impossible}")
     for text, start in zip(texts, record["answers"]["answer_start"], strict=True):
         if start < 0 or not text or context[start : start + len(text)] != text:
-            raise UserError(f"{where}: the answer {text!r} is not at character {start} of its context")
+            raise UserError(f"{where}: the answer {shown(text)} is not at character {shown(start)} of its context")
     start, end = -1, -1
     if texts:
         start = record["answers"]["answer_start"][0]

@@ -18,7 +18,7 @@ import numpy as np
 
 from ssl_jax.data.pairs import excess_tokens
 from ssl_jax.data.rows import gather
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, shown
 from ssl_jax.tokenizers import Vocabulary
 
 BLOCK = 4096  # texts at a time: encodings are many times as large as ids
@@ -275,7 +275,7 @@ class SpanStore(_Hashed):
             starts, ends = self.offsets[span].T
             inside = np.flatnonzero((ends > one.start) & (starts < one.end))
             if not len(inside):
-                raise UserError(f"{self.place(n)}: the tokenizer makes no token of its answer {one.answers[0]!r}")
+                raise UserError(f"{self.place(n)}: the tokenizer makes no token of its answer {shown(one.answers[0])}")
             self.answers[n] = inside[0], inside[-1]
 
     def __len__(self):

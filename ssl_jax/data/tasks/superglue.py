@@ -13,7 +13,7 @@ from ssl_jax.data.tasks import formats
 from ssl_jax.data.tasks.examples import Choice, Example
 from ssl_jax.data.tasks.glue import ENTAILMENT
 from ssl_jax.data.tasks.sets import NEEDED, Set
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, shown
 
 FALSE_TRUE = ("False", "True")
 
@@ -76,7 +76,10 @@ def _id(record, where):
         keys = ("paragraph", "question", "answer")
         return "/".join(str(formats.value(record["idx"], key, int, where)) for key in keys)
     number = formats.value(record, "idx", int, where)
-    return f"{record['pair_id']}/{number}" if "pair_id" in record else str(number)
+    if "pair_id" not in record:
+        return str(number)
+    pair = formats.value(record, "pair_id", str if isinstance(record["pair_id"], str) else int, where)
+    return f"{pair}/{number}"
 
 
 def _wsc(text, record, where):
@@ -84,7 +87,7 @@ def _wsc(text, record, where):
     target = record.get("target", record)
     words, index = text("text").split(), formats.value(target, "span2_index", int, where)
     if not 0 <= index < len(words):
-        raise UserError(f"{where}: span2_index is {index}, and the text has {len(words)} words")
+        raise UserError(f"{where}: span2_index is {shown(index)}, and the text has {len(words)} words")
     words[index] = f"*{words[index]}*"
     return " ".join(words), formats.value(target, "span1_text", str, where)
 

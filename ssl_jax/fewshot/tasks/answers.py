@@ -9,7 +9,7 @@ import re
 
 from ssl_jax import files
 from ssl_jax.data.tasks import formats, squad
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, cut, listed
 from ssl_jax.fewshot import scores
 from ssl_jax.fewshot.items import Item, Protocol, Task
 from ssl_jax.fewshot.tasks.published import checked, jsonl_lines, reader
@@ -55,7 +55,7 @@ def _coqa_lines(path, split):
     """As TensorFlow Datasets' records, with `additional`, the other people's answers: lists of turns."""
     del split
     for story in formats.value(files.read_json(path), "data", list, str(path)):
-        where = f"{path}, story {formats.value(story, 'id', str, str(path))}"
+        where = f"{path}, story {cut(formats.value(story, 'id', str, str(path)))}"
         made = checked(story, where, story=str, questions=list, answers=list)
         others = formats.value(story, "additional_answers", dict, where) if "additional_answers" in story else {}
         yield where, {
@@ -72,7 +72,7 @@ def _coqa(record, where):
     questions, answers = record["questions"], record["answers"]["input_text"]
     additional = record.get("additional", [])
     if any(len(turns) != len(questions) for turns in (answers, *additional)):
-        counts = ", ".join(str(len(turns)) for turns in (answers, *additional))
+        counts = listed(len(turns) for turns in (answers, *additional))
         raise UserError(f"{where}: {len(questions)} questions, and {counts} answers")
     pairs = list(zip(questions, answers, strict=True))
     for number, (question, answer) in enumerate(pairs):

@@ -11,7 +11,7 @@ import xml.etree.ElementTree
 
 from ssl_jax import files
 from ssl_jax.data.tasks import choices, formats, superglue
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, cut, listed, shown
 from ssl_jax.fewshot.items import Item, Protocol, Task
 from ssl_jax.fewshot.tasks import published
 from ssl_jax.fewshot.tasks.published import checked, reader
@@ -26,7 +26,7 @@ def _protocol(item, normalise="sum", **more):
 def _gold(label, count, where):
     """A number of a choice, from a number or its digits."""
     if str(label) not in map(str, range(count)):
-        raise UserError(f"{where}: the label is {label!r}, and should be from 0 to {count - 1}")
+        raise UserError(f"{where}: the label is {shown(label)}, and should be from 0 to {count - 1}")
     return int(label)
 
 
@@ -34,16 +34,16 @@ def _schema_lines(path, split):
     """The first 273 of WSCollection.xml, the set that is reported; as in TensorFlow Datasets' wsc273."""
     del split
     try:
-        schemas = xml.etree.ElementTree.parse(path).getroot().findall("schema")
-    except xml.etree.ElementTree.ParseError as error:
-        raise UserError(f"{path}: not XML ({error})") from error
+        schemas = xml.etree.ElementTree.fromstring(files.read_bytes(path)).findall("schema")
+    except (xml.etree.ElementTree.ParseError, LookupError, ValueError) as error:  # its encoding may be the reason
+        raise UserError(f"{path}: not XML ({cut(str(error))})") from error
     for number, schema in enumerate(schemas[:SCHEMAS], 1):
         where = f"{path}, schema {number}"
         before, pronoun, after = (_element(schema, f"text/{name}", where) for name in ("txt1", "pron", "txt2"))
         options = [" ".join((one.text or "").split()) for one in schema.findall("answers/answer")]
         letter = _element(schema, "correctAnswer", where)[:1]
         if len(options) != 2 or letter not in ("A", "B"):
-            raise UserError(f"{where}: {len(options)} answers, of which {letter!r} is right; two are needed, A or B")
+            raise UserError(f"{where}: {len(options)} answers, of which {shown(letter)} is right; two are needed, A or B")
         text = f"{before} {pronoun}{'' if len(after) == 1 else ' '}{after}"
         yield where, {"text": text, "pronoun_start": len(before) + 1, "pronoun_text": pronoun,
                       "option1": options[0], "option2": options[1], "label": "AB".index(letter)}  # fmt: skip
@@ -118,7 +118,9 @@ def _piqa_lines(path, split):
     labels_path = path.with_name(f"{path.stem}-labels.lst")
     if not labels_path.is_file():
         raise UserError(f"there is no file {labels_path} with the labels of {path}")
-    labels, records = [line for _, line in files.read_lines(labels_path)], list(files.json_lines(path))
+    lines = files.read_lines(labels_path)
+    labels = [_gold(line.strip(), 2, f"{labels_path}, line {number}") for number, line in lines]
+    records = list(files.json_lines(path))
     if len(labels) != len(records):
         raise UserError(f"{labels_path}, line {len(labels)}: {len(labels)} labels for {len(records)} lines of {path}")
     for (where, record), label in zip(records, labels, strict=True):
@@ -147,7 +149,7 @@ def _arc(record, where):
     """Of TensorFlow Datasets labels and key are the numbers of letters."""
     labels, key = record["choices"]["label"], record["answerKey"]
     if key not in labels:
-        raise UserError(f"{where}: the key {key!r} is not among the labels {', '.join(map(str, labels))}")
+        raise UserError(f"{where}: the key {shown(key)} is not among the labels {listed(labels)}")
     yield {"context": record["question"], "choices": record["choices"]["text"], "gold": labels.index(key)}
 
 

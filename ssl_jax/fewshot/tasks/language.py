@@ -21,7 +21,7 @@ import os
 
 from ssl_jax import files
 from ssl_jax.data.tasks import formats
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, shown
 from ssl_jax.fewshot import detokenizers, scores
 from ssl_jax.fewshot.items import Item, Protocol, Task
 from ssl_jax.fewshot.tasks import published
@@ -50,7 +50,7 @@ def _lambada(record, where):
     else:
         text = formats.value(record, "text", str, where).strip()
     if len(text.split()) < 2:
-        raise UserError(f"{where}: {text!r} has no last word to predict")
+        raise UserError(f"{where}: {shown(text)} has no last word to predict")
     yield {"text": text}
 
 
@@ -101,7 +101,7 @@ def _cbt_lines(path, split):
             continue
         where, (place, _, rest) = f"{path}, line {number}", line.partition(" ")
         if place != str(len(sentences) + 1):
-            raise UserError(f"{where}: sentence {place!r} where number {len(sentences) + 1} should be")
+            raise UserError(f"{where}: sentence {shown(place)} where number {len(sentences) + 1} should be")
         if len(sentences) < SENTENCES:
             sentences.append(rest)
             continue
@@ -118,7 +118,7 @@ def _cbt(record, where):
     if "XXXXX" not in record["query"]:
         raise UserError(f"{where}: the query has no XXXXX to fill")
     if record["answer"] not in record["candidates"]:
-        raise UserError(f"{where}: the answer {record['answer']!r} is not among the candidates")
+        raise UserError(f"{where}: the answer {shown(record['answer'])} is not among the candidates")
     yield record
 
 
@@ -154,7 +154,7 @@ def _each_line(path, split):
 def _last_twentieth(path, split):
     """The last 5 of 100 million bytes, the test set of enwik8 and text8, from their first whole character on."""
     del split
-    content = path.read_bytes()
+    content = files.read_bytes(path)
     content = content[len(content) - len(content) // 20 :]
     start = next((place for place, byte in enumerate(content) if byte & 0xC0 != 0x80), len(content))
     try:
