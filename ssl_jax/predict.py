@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssl_jax import plan, teacher_cache, train
+from ssl_jax import generate, plan, teacher_cache, train
 from ssl_jax.data import tokens as stored
 from ssl_jax.data.rows import gather
 from ssl_jax.data.tasks.stores import encode
@@ -98,33 +98,73 @@ def sentence_embeddings(run, texts, batch_size=32):
     return np.concatenate(made)[: len(texts)] if made else np.zeros((0, run.model.config.hidden_size), np.float32)
 
 
-def attention(run, text, text2=""):
-    """Where each head of each layer looks in a text, or a pair, as a task's examples are read (`data/rows.py`).
+class Inspection(NamedTuple):
+    """What a model computes of one text of S tokens; arrays are NumPy's, float32."""
 
-    Returns:
-      The tokens, a list of S str; weights float32 [L, A, S, S], a NumPy array: row i is what token i looks at, which
-      sums to 1.
+    tokens: list[str]  # S, special tokens included
+    ids: np.ndarray  # int32 [S]
+    hidden: np.ndarray  # [L + 1, S, H]: the embeddings, each layer's output; the last is what the heads read
+    attention: np.ndarray  # [L, A, S, S]: row i is what token i looks at, and sums to 1
+    out: dict[str, np.ndarray]  # the heads' outputs by name, see `Model.__call__`: `mlm_logits` [S, V], `pooled` [H], ...
+
+
+def inspect(run, text, text2=""):
+    """Runs a text, or a pair, through a model and returns everything on the way.
+
+    It reads [CLS] text [SEP] text2 [SEP], as a task's examples are. A language model that predicts the next token, and was
+    not fine-tuned on a task, reads the tokens of the text, with nothing before or after them.
 
     Raises:
-      UserError: the text is too long for the model, or the tokenizer has no tokens to put around it.
+      UserError: the text has no tokens or too many for the model, or is a pair and the model reads running text.
     """
     vocabulary, config = run.vocabulary, run.model.config
-    if vocabulary.start is None or vocabulary.separator is None:
-        raise UserError(f"the tokenizer of {run.workdir} has no start and separator tokens, which a task's examples have")
     ids, edges = encode([text, text2], run.tokenizer)
-    length = len(ids) + 2 + bool(text2)
-    if length > config.positions:
+    if "clm" in run.model.heads and run.config.data.examples != "task":
+        if text2:
+            raise UserError(f"{run.workdir} reads running text: there are no pairs of texts, put them into one")
+        batch = dict(tokens=ids[None].astype(np.int32), segments=np.zeros((1, len(ids)), np.int32))
+        batch["mask"] = np.ones((1, len(ids)), bool)
+    elif vocabulary.start is None or vocabulary.separator is None:
+        raise UserError(f"the tokenizer of {run.workdir} has no start and separator tokens, which a task's examples have")
+    else:
+        length = len(ids) + 2 + bool(text2)
+        batch = gather(ids, np.array([[0, edges[1], edges[1], edges[2]]]), vocabulary, length)
+    length = batch["tokens"].shape[1]
+    if not 0 < length <= config.positions:
         raise UserError(f"the text has {length} tokens, and the model {config.positions} positions")
-    batch = gather(ids, np.array([[0, edges[1], edges[1], edges[2]]]), vocabulary, length)
 
     @jax.jit
     def look(params, batch):
-        scores = run.model.apply({"params": params}, batch)["layers"]["scores"][:, 0]
+        out = run.model.apply({"params": params}, batch)
+        layers = out["layers"]
         kinds = visible(config, batch)[:, 0]
         allowed = kinds[jnp.arange(config.layers) % len(kinds)]
-        return jax.nn.softmax(jnp.where(allowed, scores, -jnp.inf))
+        weights = jax.nn.softmax(jnp.where(allowed, layers["scores"][:, 0], -jnp.inf))
+        hidden = jnp.concatenate([out["embedded"][None], layers["hidden"][:-1], out["encoded"][None]])[:, 0]
+        heads = {name: x[0] for name, x in out.items() if name == "pooled" or name.endswith(("_logits", "_logit"))}
+        return hidden, weights, heads
 
-    return [run.tokenizer.id_to_token(int(i)) for i in batch["tokens"][0]], np.asarray(look(run.params, batch))
+    hidden, weights, heads = jax.tree.map(lambda x: np.asarray(x, np.float32), look(run.params, batch))
+    tokens = [run.tokenizer.id_to_token(int(i)) for i in batch["tokens"][0]]
+    return Inspection(tokens, batch["tokens"][0], hidden, weights, heads)
+
+
+def attention(run, text, text2=""):
+    """Where each head of each layer looks in a text, or a pair: `inspect`'s tokens and attention."""
+    seen = inspect(run, text, text2)
+    return seen.tokens, seen.attention
+
+
+def continue_texts(run, prompts, **options):
+    """What a causal model writes after each of `prompts`, str; the options are those of `generate.stream`.
+
+    Returns:
+      A list of str, without the prompts.
+    """
+    ids = [run.tokenizer.encode(prompt, add_special_tokens=False).ids for prompt in prompts]
+    written = generate.generate(run, ids, **options)
+    pairs = zip(ids, written, strict=True)
+    return ["".join(generate.text_pieces(run.tokenizer, start, tokens)) for start, tokens in pairs]
 
 
 class MarkedToken(NamedTuple):
