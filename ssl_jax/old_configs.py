@@ -44,6 +44,8 @@ ADDED = {
     "init_grow": [],
     "data.tokenizer.add": [],
     "task.name": "topics",
+    "data.max_examples": 0,
+    "task.fields": [],
     "task.folder": "",
     "task.augmented": "",
     "task.epochs": 0.0,
