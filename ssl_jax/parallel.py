@@ -9,7 +9,7 @@ Both classes answer the same questions, so the training loop does not know which
   like(shapes)        where Orbax shall restore such a plain state to
   adopt(plain)        a restored plain state, on the devices
   compile(function)   `function(state, batch, ..., total, shard)` on all devices; `total` sums over them and
-                      `shard()` tells them apart (for dropout); further arguments are laid out as the state
+                      `shard()` tells them apart; further arguments are laid out as the state
   read(x)             an array that is the same on all devices, as NumPy's
 """
 

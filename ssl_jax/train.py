@@ -115,6 +115,9 @@ def split(batch, parts):
 def make_train_step(config, model, vocabulary, counts=None, teach=None):
     """Returns the pure `step(state, batch, teachers, total, shard) -> (state, loss)`; see parallel.py for the last two.
 
+    How the batch is cut decides nothing but the order of float sums: every random choice about an example, dropout
+    included, is keyed by its number.
+
     `teachers` are the teachers' parameters, for `teach`. The returned loss is NaN when the loss or a gradient is not finite.
     """
     corrupt, terms = make_corrupt(config, vocabulary, counts), make_terms(config, model, teach)
@@ -123,6 +126,9 @@ def make_train_step(config, model, vocabulary, counts=None, teach=None):
     stages = two_stage.build(config)
 
     def step(state, batch, teachers=(), *, total, shard):
+        del shard
+        # The same on every device and in every micro-batch: the examples' numbers tell their masks apart.
+        rngs = {"dropout": jax.random.fold_in(stream(state["seed"], DROPOUT), state["step"])}
         stage = stages(state["step"])
         params = stage.begin(state["params"])
         batch = corrupt(batch)
@@ -132,8 +138,8 @@ def make_train_step(config, model, vocabulary, counts=None, teach=None):
         weights = jax.tree.map(lambda x: jnp.maximum(x, 1.0), total(weights))
         devices = total(1)
 
-        def loss(params, batch, key):
-            made = terms(params, batch, {"dropout": key}, teachers)
+        def loss(params, batch):
+            made = terms(params, batch, rngs, teachers)
             value = 0.0
             for name, term in made.items():
                 if config.loss_average == "device":  # the originals' mean of per-core means
@@ -143,19 +149,18 @@ def make_train_step(config, model, vocabulary, counts=None, teach=None):
                 value += stage.weight(name) * term.sum / weight
             return value, sums_of(made)
 
-        def gradients_of(batch, key):
-            (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
+        def gradients_of(batch):
+            (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params, batch)
             return drop_frozen(config.optimizer, gradients), sums
 
-        key = jax.random.fold_in(jax.random.fold_in(stream(state["seed"], DROPOUT), state["step"]), shard())
         if config.accumulate == 1:
-            made = gradients_of(batch, key)
+            made = gradients_of(batch)
         else:
-            shapes = jax.eval_shape(gradients_of, batch, key)
+            shapes = jax.eval_shape(gradients_of, batch)
             made, _ = lax.scan(
-                lambda made, part: (jax.tree.map(jnp.add, made, gradients_of(*part)), None),
+                lambda made, part: (jax.tree.map(jnp.add, made, gradients_of(part)), None),
                 jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes),
-                (split(batch, config.accumulate), jax.random.split(key, config.accumulate)),
+                split(batch, config.accumulate),
             )
         gradients, sums = total(made)
 

@@ -248,7 +248,8 @@ def test_the_released_code_drops_the_same_of_all_endings_before_the_classifier(r
     params = jax.jit(lambda: loop.initial_params(config, model))()
     tokens_of_row = np.arange(5, 5 + LENGTH, dtype=np.int32)
     rows = {"tokens": tokens_of_row, "mask": np.ones(LENGTH, bool), "segments": np.zeros(LENGTH, np.int32)}
-    batch = {name: np.broadcast_to(x, (4, 3, LENGTH)) for name, x in rows.items()} | {"label": np.zeros(4, np.int32)}
+    batch = {name: np.broadcast_to(x, (4, 3, LENGTH)) for name, x in rows.items()}
+    batch |= {"label": np.zeros(4, np.int32), "index": np.arange(4, dtype=np.int32)}
     forward = loop.make_forward(config, model)
     dropped, whole = (
         np.asarray(forward(params, batch, rngs)[0]["choice_logit"]).reshape(4, 3)

@@ -22,8 +22,6 @@ SHORT = [
     ("log_every", 1),
     ("optimizer.warmup", 0.0),
     ("checkpoint_every", 2),
-    ("model.dropout", 0.0),
-    ("model.attention_dropout", 0.0),
 ]
 ONE = [("parallel.devices", 1)]
 MESH = ("parallel.mode", "mesh")

@@ -514,7 +514,7 @@ def test_dropout_comes_before_the_classes(kind):
         head, x = SpanHead(config, dropout=0.1), jnp.ones((50, 16, 2))
     params = {"params": {"dense": {"kernel": jnp.eye(x.shape[-1]), "bias": jnp.zeros(x.shape[-1])}}}
     np.testing.assert_array_equal(head.apply(params, x), x)
-    dropped = head.apply(params, x, rngs={"dropout": jax.random.key(0)})
+    dropped = head.apply(params, x, np.arange(50), rngs={"dropout": jax.random.key(0)})
     assert 0.05 < float((dropped == 0).mean()) < 0.15
     np.testing.assert_allclose(dropped[dropped > 0], 1 / 0.9, rtol=1e-4)
 

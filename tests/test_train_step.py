@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import bert
+from configs import bert, electra, finetune, gpt1
 from ssl_jax import train
 from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import build_optimizer, step_clock
@@ -75,14 +75,55 @@ def test_a_frozen_trunk_costs_no_backward_pass(parts, compiled_step):
     np.testing.assert_allclose(min(total, 1.0), 10 * optax.global_norm(moments), rtol=1e-4)  # b1 is 0.9
 
 
-def test_dropout_is_on_in_training_and_differs_between_steps_and_devices(parts):
+def test_dropout_is_on_in_training_and_differs_between_steps_examples_and_seeds(parts):
     _, vocabulary, _, state, batch = parts
     config = bert.get_config("tiny,smoke")
+    config.corruption.update(mask=0.0, random=0.0, rate=1.0)  # the same tokens asked for, whatever the number
     model = build_model(config)
     step = train.make_train_step(config, model, vocabulary)
-    run = jax.jit(lambda state, shard: step(state, batch, total=lambda x: x, shard=lambda: shard)[1])
-    losses = [float(run(state | {"step": jnp.int32(number)}, shard)) for number, shard in [(0, 0), (0, 0), (1, 0), (0, 1)]]
-    assert losses[0] == losses[1] and len(set(losses)) == 3
+    run = jax.jit(lambda state, batch: step(state, batch, total=lambda x: x, shard=None)[1])
+    later, others = state | {"step": jnp.int32(1)}, batch | {"index": batch["index"] + 8}
+    another = state | {"seed": state["seed"] + 1}
+    losses = [float(run(*at)) for at in ((state, batch), (state, batch), (later, batch), (state, others), (another, batch))]
+    assert losses[0] == losses[1] and len(set(losses)) == 4
+
+
+CUT = {
+    "BERT": (bert, "tiny,smoke", {}),
+    "GPT-1, tables dropped": (gpt1, "base,release,smoke", {}),
+    "ELECTRA": (electra, "small,smoke", {}),
+    "choices": (finetune, "gpt1-base,rocstories,release,smoke", {"model.vocab_size": SIZE, "task.classes": 3, "losses.clm": 0.0}),
+    "both orders": (finetune, "gpt1-base,mrpc,smoke", {"model.vocab_size": SIZE, "task.classes": 2, "losses.clm": 0.0, "task.orders": 2}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_with_dropout_the_terms_of_examples_add_up_however_they_are_put_together(name, parts):
+    module, variant, changes = CUT[name]
+    _, vocabulary, _, _, batch = parts
+    config = module.get_config(variant)
+    config.update_from_flattened_dict(changes | {"model.layers": 1, "model.dropout": 0.3, "model.attention_dropout": 0.3})
+    texts = config.task.classes if config.losses.choose else config.task.orders
+    if texts > 1:
+        batch = {name: np.stack([np.roll(x, n, axis=0) for n in range(texts)], axis=1) if x.ndim == 2 else x
+                 for name, x in batch.items()} | {"label": batch["pair"]}  # fmt: skip
+    model = build_model(config)
+    params = jax.jit(lambda: jax.tree.map(lambda x: 4 * x, train.initial_params(config, model)))()
+    corrupt, terms = train.make_corrupt(config, vocabulary), train.make_terms(config, model)
+
+    @jax.jit
+    def made(batch, key):
+        return terms(params, corrupt(batch), {} if key is None else {"dropout": key})
+
+    def rows(chosen):
+        return {name: x[chosen] for name, x in batch.items()}
+
+    key = jax.random.key(3)
+    whole, undropped = made(batch, key), made(batch, None)
+    sums = jax.tree.map(lambda a, b: a + b, made(rows([6, 1, 4, 3]), key), made(rows([0, 7, 2, 5]), key))
+    for loss, term in whole.items():
+        np.testing.assert_allclose(sums[loss].sum, term.sum, rtol=1e-5)
+        assert abs(term.sum - undropped[loss].sum) > 1e-3 * abs(term.sum)
 
 
 def test_sums_start_anew_after_each_line_of_metrics(parts, compiled_step):

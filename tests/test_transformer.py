@@ -25,6 +25,7 @@ def make(reads=(), **changes):
         tokens=random.integers(0, 61, (3, LENGTH)),
         mask=np.ones((3, LENGTH), bool),
         segments=random.integers(0, 2, (3, LENGTH)),
+        index=np.arange(3, dtype=np.int32),
     )
 
     def draw(path, leaf):
@@ -269,16 +270,69 @@ def test_bfloat16_computes_near_float32_with_float32_parameters():
     assert 0 < error.mean() < 0.03 * expected.std()
 
 
+def drop(x, index, seed=0, rate=0.1, **fields):
+    return np.asarray(Dropout(rate, **fields).apply({}, x, index, rngs={"dropout": jax.random.key(seed)}))
+
+
 def test_dropout_needs_its_rng_keeps_the_mean_and_meets_the_rate():
-    x = jnp.ones((301, 7, 33))  # an odd size: the last pair of random halves is used by half
-    out = Dropout(0.1).apply({}, x, rngs={"dropout": jax.random.key(0)})
-    np.testing.assert_array_equal(Dropout(0.1).apply({}, x), x)
-    assert float((out == 0).mean()) == pytest.approx(0.1, abs=0.006)  # 69,531 draws: sd .0011
-    assert float(out.mean()) == pytest.approx(1, abs=0.007)
+    x, index = jnp.ones((301, 7, 33)), np.arange(301)  # 231 elements an example: the last block of four is not full
+    np.testing.assert_array_equal(Dropout(0.1).apply({}, x, None), x)
+    out = drop(x, index)
+    assert (out == 0).mean() == pytest.approx(0.1, abs=0.006)  # 69,531 draws: sd .0011
+    assert out.mean() == pytest.approx(1, abs=0.007)
     np.testing.assert_allclose(np.unique(out), [0, 1 / 0.9], rtol=1e-4)
-    again = Dropout(0.1).apply({}, x, rngs={"dropout": jax.random.key(1)})
     # Independent masks agree on .9 ** 2 + .1 ** 2 = .82 of the elements.
-    assert float((out == again).mean()) == pytest.approx(0.82, abs=0.01)
+    assert (out == drop(x, index, seed=1)).mean() == pytest.approx(0.82, abs=0.01)
+
+
+def test_the_mask_of_an_example_is_its_own_wherever_it_stands():
+    x, index = jnp.ones((8, 5, 13)), np.array([3, 0, 2**31 - 1, -(2**31), 7, 1, 4, 2], np.int32)
+    whole, order = drop(x, index), np.array([4, 0, 6])
+    np.testing.assert_array_equal(drop(x[order], index[order]), whole[order])
+    assert len(np.unique(whole.reshape(8, -1), axis=0)) == 8
+
+
+def test_the_rows_of_an_example_have_masks_of_their_own_or_share_one():
+    x, index = jnp.ones((6, 40)), np.array([5, 9])  # three choices each
+    own, shared = drop(x, index, rate=0.5), drop(x, index, rate=0.5, shared=3)
+    assert len(np.unique(own, axis=0)) == 6 and len(np.unique(shared, axis=0)) == 2
+    assert (shared.reshape(2, 3, 40) == shared.reshape(2, 3, 40)[:, :1]).all()
+    np.testing.assert_array_equal(drop(x[3:], index[1:], rate=0.5), own[3:])
+
+
+def correlation(*masks):
+    return np.corrcoef([np.ravel(mask) for mask in masks])[~np.eye(len(masks), dtype=bool)]
+
+
+def test_masks_of_examples_and_of_their_elements_are_independent():
+    masks = drop(jnp.ones((64, 40, 50)), 1000 + np.arange(64)) == 0
+    # 2,000 draws each: correlations have an sd of .022; the largest of 2,016 pairs is expected near 3.5 sd.
+    between = correlation(*masks)
+    assert abs(between.mean()) < 0.003 and np.abs(between).max() < 5 * 0.022 and 0.02 < between.std() < 0.025
+    elements = masks.reshape(64, -1)
+    for lag in (1, 2, 3, 4, 50):  # four neighbours come from one block of bits; 128,000 draws: sd .0028
+        assert abs(correlation(elements[:, lag:], elements[:, :-lag])[0]) < 5 * 0.0028
+    rates = elements.mean(1)
+    assert rates.std() == pytest.approx(np.sqrt(0.09 / 2000), rel=0.4)
+
+
+def test_masks_of_places_in_a_layer_of_layers_and_of_steps_are_independent():
+    """Layers that add 1 and no more: what a layer adds to its input shows the masks of its two dropouts."""
+    model, params, batch = make(norm="pre", layers=4, hidden_size=48, heads=3, dropout=0.25)
+    layers = jax.tree.map(np.zeros_like, params["encoder"]["layers"])
+    layers["attention"]["output"]["bias"] += 1
+    layers["ffn"]["output"]["bias"] += 2
+    params["encoder"]["layers"] = layers
+    masks = []
+    for seed in range(2):  # of a step
+        out = apply(model, params, batch, {"dropout": jax.random.key(seed)})
+        states = np.concatenate([out["embedded"][None], out["layers"]["hidden"]])
+        added = np.rint(np.diff(states, axis=0) * 0.75).astype(int)
+        assert set(np.unique(added)) == {0, 1, 2, 3}
+        masks += [mask for layer in added for mask in (layer % 2, layer // 2)]
+    assert np.mean(masks) == pytest.approx(0.75, abs=0.02)
+    # 1,584 draws each: sd .025, 120 pairs.
+    assert np.abs(correlation(*masks)).max() < 4.5 * 0.025
 
 
 def test_initial_values_are_the_originals():

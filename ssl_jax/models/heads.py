@@ -1,4 +1,4 @@
-"""What reads the trunk: one module per kind of logits."""
+"""What reads the trunk: one module per kind of logits. `index` is the examples' numbers, see `transformer.Dropout`."""
 
 import functools
 
@@ -202,9 +202,9 @@ class ClassHead(nn.Module):
     shared: int = 1
 
     @nn.compact
-    def __call__(self, pooled):
+    def __call__(self, pooled, index=None):
         if self.activation == "none":
-            pooled = Dropout(self.dropout, self.shared)(pooled)
+            pooled = Dropout(self.dropout, self.shared)(pooled, index)
         pooled = ACTIVATIONS[self.activation](pooled)
         return self.config.dense(self.classes, "dense", bias=self.bias)(pooled).astype(jnp.float32)
 
@@ -217,8 +217,8 @@ class TokenClassHead(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, features):
-        x = Dropout(self.dropout)(features)
+    def __call__(self, features, index=None):
+        x = Dropout(self.dropout)(features, index)
         return self.config.dense(self.classes, "dense")(x).astype(jnp.float32)
 
 
@@ -232,8 +232,8 @@ class SpanHead(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, features):
-        x = Dropout(self.dropout)(features)
+    def __call__(self, features, index=None):
+        x = Dropout(self.dropout)(features, index)
         return self.config.dense(2, "dense")(x).astype(jnp.float32)
 
 

@@ -119,7 +119,7 @@ class Model(nn.Module):
 
         embedded, table = self.embeddings(batch)
         out = self.encoder(embedded, batch, cache) | made
-        encoded, features = out["encoded"], self.features(out, batch["mask"])
+        encoded, features, index = out["encoded"], self.features(out, batch["mask"]), batch.get("index")
         if self.config.pooler != "none":
             out["pooled"] = self.pooler(features, batch["mask"])
         if "pair" in self.heads:
@@ -128,13 +128,13 @@ class Model(nn.Module):
             pooled = out["pooled"]
             if self.orders > 1:
                 pooled = pooled.reshape(-1, self.orders, pooled.shape[-1]).sum(1)
-            out["class_logits"] = self.classifier(pooled)
+            out["class_logits"] = self.classifier(pooled, index)
         if "choice" in self.heads:
-            out["choice_logit"] = self.choice(out["pooled"])[:, 0]
+            out["choice_logit"] = self.choice(out["pooled"], index)[:, 0]
         if "token_classes" in self.heads:
-            out["token_class_logits"] = self.token_classes(features)
+            out["token_class_logits"] = self.token_classes(features, index)
         if "span" in self.heads:
-            out["span_logits"] = self.span(features)
+            out["span_logits"] = self.span(features, index)
         if "joint_span" in self.heads:
             out |= self.joint_span(features, batch)
         if "mlm" in self.heads and self.generator is None:

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.random import threefry2x32_p
 
 from ssl_jax.errors import UserError, check_choice
 
@@ -187,23 +188,36 @@ TRAINED = {
 
 
 class Dropout(nn.Module):
-    """Inverted dropout that draws 16 random bits an element instead of 32.
+    """Inverted dropout; each example's mask is decided by its number, wherever and in whatever batch it is computed.
 
-    Half of the random numbers cost half of the time on a CPU, where they dominate a small step. The
-    rate is met to 2**-17 and the scale uses the rate that was met, so the mean is exact.
+    The random bits are a function of four things: the rng (the run's seed and the step), the module's place in the
+    model, the example's number, and the element within the example. So a batch can be cut over devices, hosts and
+    micro-batches without changing any mask. Threefry is such a function (Salmon et al. 2011): it encrypts counters,
+    here (example, element / 4), and each block of 64 bits serves four elements. That is a quarter of the blocks that
+    `jax.random.bits` would encrypt for 32 bits an element; on a CPU they dominate a small step. The rate is met to
+    2**-17 and the scale uses the rate that was met, so the mean is exact.
     """
 
     rate: float
-    shared: int = 1  # so many rows, one after the other, have one mask
+    shared: int = 1  # this many rows, one after the other, have one mask
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, index):
+        """
+        Args:
+          x: [R, ...], the rows of an example one after the other, R / B each.
+          index: int32 [B], the examples' numbers; None where there is no 'dropout' rng.
+        """
         if self.rate == 0 or not self.has_rng("dropout"):
             return x
         kept = round((1 - self.rate) * 2**16)
-        size = x.size // self.shared
-        pairs = jax.random.bits(self.make_rng("dropout"), (-(-size // 2),), jnp.uint32)
-        bits = lax.bitcast_convert_type(pairs, jnp.uint16).reshape(-1)[:size]
+        size = x.size // self.shared // len(index)
+        shape = (len(index), -(-size // 4))
+        key = jax.random.bits(self.make_rng("dropout"), (2,), jnp.uint32)
+        example = lax.bitcast_convert_type(jnp.asarray(index, jnp.int32), jnp.uint32)
+        counters = lax.broadcast_in_dim(example, shape, (0,)), lax.broadcasted_iota(jnp.uint32, shape, 1)
+        words = jnp.stack(threefry2x32_p.bind(key[0], key[1], *counters), axis=-1)
+        bits = lax.bitcast_convert_type(words, jnp.uint16).reshape(len(index), -1)[:, :size]
         bits = bits.reshape(len(x) // self.shared, *x.shape[1:]).repeat(self.shared, axis=0)
         return jnp.where(bits < kept, x * jnp.asarray(2**16 / kept, x.dtype), jnp.zeros_like(x))
 
@@ -234,14 +248,15 @@ class Embeddings(nn.Module):
           The embeddings [B, S, E] and the table [V, E] that predicts tokens from them (with
           `predict_positions` the position table's rows follow).
         """
-        config, tokens = self.config, batch["tokens"]
+        config, tokens, index = self.config, batch["tokens"], batch.get("index")
         if tokens.shape[1] > config.positions:
             raise UserError(
                 f"sequences of {tokens.shape[1]} tokens do not fit model.positions={config.positions}"
             )
         token, position = self.token, self.position
         if config.dropped_embeddings == "tables":
-            token, position = self.drop(token), self.drop(position)
+            # No example's own: the whole step has one mask, as each of the release's devices had (GPT-1, train.py).
+            token, position = (self.drop(table, jnp.zeros(1, jnp.int32)) for table in (token, position))
         x = jnp.take(token, tokens, axis=0)
         # Positions by slicing and segments by a product: a gather's gradient is a scatter-add, and
         # hundreds of rows that meet in two are its worst case.
@@ -255,12 +270,12 @@ class Embeddings(nn.Module):
             x = self.norm(x)
         x = x.astype(config.dtype)
         if config.dropped_embeddings == "sum":
-            x = self.drop(x)
+            x = self.drop(x, index)
         return x, jnp.concatenate([token, position]) if config.predict_positions else token
 
 
 class Attention(nn.Module):
-    """Multi-head attention over `x` [B, S, H] where `allowed` [B or 1, 1, S, T] is true.
+    """Multi-head attention over `x` [B, S, H] where `allowed` [B or 1, 1, S, T] is true; `index`: see `Dropout`.
 
     With a cache (`key`, `value` [B, T, A, D] and `start`) the keys and values of the S positions are
     written into it from column `start` on, and all T columns are attended to; without one, T = S.
@@ -272,7 +287,7 @@ class Attention(nn.Module):
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, x, allowed, cache=None):
+    def __call__(self, x, allowed, cache=None, index=None):
         config = self.config
         query, key, value = (
             config.dense((config.heads, config.head_size), name)(x) for name in ("query", "key", "value")
@@ -286,7 +301,7 @@ class Attention(nn.Module):
             "bqad,bkad->baqk", query, key, preferred_element_type=jnp.float32
         ) * config.head_size**-0.5
         probabilities = jax.nn.softmax(jnp.where(allowed, scores, -1e9))
-        probabilities = Dropout(config.attention_dropout)(probabilities.astype(config.dtype))
+        probabilities = Dropout(config.attention_dropout)(probabilities.astype(config.dtype), index)
         mixed = jnp.einsum("baqk,bkad->bqad", probabilities, value)
         output = config.residual(config.hidden_size, "output", axis=(-2, -1))(mixed)
         return output, {"scores": scores, "key": key, "value": value}
@@ -305,22 +320,22 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer: attention, then the feed-forward network, each with its residual and norm."""
+    """One layer: attention, then the feed-forward network, each with its residual and norm; `index`: see `Dropout`."""
 
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, x, allowed, cache=None):
+    def __call__(self, x, allowed, cache=None, index=None):
         config = self.config
         made = {}
         for name in ("attention", "ffn"):
             norm = config.layer_norm(f"{name}_norm")
             y = x if config.norm == "post" else norm(x)
             if name == "attention":
-                y, made = Attention(config, name=name)(y, allowed, cache)
+                y, made = Attention(config, name=name)(y, allowed, cache, index)
             else:
                 y = FeedForward(config, name=name)(y)
-            x = x + Dropout(config.dropout)(y)
+            x = x + Dropout(config.dropout)(y, index)
             if config.norm == "post":
                 x = norm(x)
         return x, {"hidden": x, **made}
@@ -360,7 +375,7 @@ class Transformer(nn.Module):
 
         Args:
           embedded: [B, S, E].
-          batch: see `visible`.
+          batch: see `visible`; with dropout also `index`, see `Dropout`.
           cache: of earlier positions: `key`, `value` [L, B, T, A, D], and `start`, the column of the first
             of these S positions; None: there are none.
 
@@ -402,7 +417,7 @@ class Transformer(nn.Module):
                 common = jax.tree.map(lambda p: p[at["group"]], shared)
             rngs = {} if dropout_key is None else {"dropout": jax.random.fold_in(dropout_key, at["number"])}
             past = None if cache is None else at["past"] | {"start": start}
-            return block.apply({"params": at["own"] | common}, x, allowed[at["kind"]], past, rngs=rngs)
+            return block.apply({"params": at["own"] | common}, x, allowed[at["kind"]], past, batch.get("index"), rngs=rngs)
 
         number = jnp.arange(config.layers)
         each = {
