@@ -4,20 +4,26 @@ All text is UTF-8, with or without a byte order mark. No reader lets a parser's 
 file before it has looked at its size.
 """
 
+import bz2
 import codecs
 import collections
 import contextlib
+import functools
+import hashlib
 import io
 import json
+import lzma
 import os
 import shutil
+import zlib
 from pathlib import Path
 
-import numpy as np
+import zstandard
 
 from ssl_jax.errors import UserError, cut, shown
 
 LARGEST = 1 << 30  # bytes of a file that is read as a whole
+LONGEST_LINE = 64 << 20  # bytes of a line of a file that is read line by line
 
 OTHER_ENCODINGS = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
@@ -25,6 +31,47 @@ OTHER_ENCODINGS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+
+
+def expanded(path):
+    """A Path, `~` and `~NAME` at its start replaced by the home folder.
+
+    Raises:
+      UserError: nobody is called NAME.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def printed(path):
+    """A path as part of a message: on one line, whatever bytes its name has."""
+    return cut(os.fspath(path), 300)
+
+
+def digests(paths, largest=64 << 20):
+    """What identifies files by their contents, without reading a terabyte: SHA-256 of each, in hexadecimal.
+
+    Of files with more than `largest` bytes together, only the size and the first, middle and last 64 KiB count: other
+    files differ there, a changed byte in between does not show.
+
+    Raises:
+      OSError: a file is missing or cannot be read.
+    """
+    sizes = [os.path.getsize(path) for path in paths]
+    return [_digest(path, size, sum(sizes) <= largest) for path, size in zip(paths, sizes, strict=True)]
+
+
+def _digest(path, size, whole, block=1 << 16):
+    with open(path, "rb", buffering=0) as file:
+        if whole:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256(str(size).encode())
+        for start in sorted({0, max(0, size - block) // 2, max(0, size - block)}):
+            file.seek(start)
+            digest.update(file.read(block))
+        return digest.hexdigest()
 
 
 def read_bytes(path, largest=LARGEST):
@@ -51,7 +98,7 @@ def _file(path):
 
 def read_text(path, largest=LARGEST):
     """A file's lines, joined by line breaks; errors as `read_bytes` and `decoded_lines`."""
-    return "\n".join(line for _, line in decoded_lines(path, io.BytesIO(read_bytes(path, largest))))
+    return "\n".join(line for _, line in decoded_lines(path, io.BytesIO(read_bytes(path, largest)), largest))
 
 
 def read_lines(path):
@@ -65,14 +112,16 @@ def read_lines(path):
         yield from decoded_lines(path, file)
 
 
-def decoded_lines(path, file):
-    """Yields (number from 1, line without its end) of a binary file, or of anything else that yields lines of bytes.
+def decoded_lines(path, file, longest=LONGEST_LINE):
+    """Yields (number from 1, line without its end) of a binary file.
 
     Raises:
-      UserError: bytes that are not UTF-8, with `path`, line and byte.
+      UserError: bytes that are not UTF-8, with `path`, line and byte; a line of more than `longest` bytes.
     """
     start = 0
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(iter(functools.partial(file.readline, longest + 1), b""), 1):
+        if len(line) > longest:
+            raise UserError(f"{path}, line {number}: more than {longest:,} bytes without a line break")
         if number == 1:
             for mark, encoding in OTHER_ENCODINGS.items():
                 if line.startswith(mark):
@@ -101,6 +150,93 @@ def _without_repeats(pairs):
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_without_repeats)
+
+
+COMPRESSIONS = ("", ".gz", ".bz2", ".xz", ".zst")
+# Input per call: a call of zstandard's, which has no bound on its output, turns a kilobyte into at most 32 MB.
+_INPUT = {".zst": 1 << 10}
+_OUTPUT = 1 << 20  # bytes that any other call gives at most
+_XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MB; a header may ask for 4 GB
+
+
+@contextlib.contextmanager
+def decompressed(path, compression):
+    """Opens a file as a buffered binary stream, in bounded memory however much a few bytes expand to.
+
+    What `gzip -dc`, `bzip2 -dc`, `xz -dc` and `zstd -dc` give is given, several members, streams or frames one after the
+    other; what they complain of, an empty file included, is refused.
+
+    Args:
+      path: of the file.
+      compression: one of COMPRESSIONS.
+
+    Raises:
+      UserError: while the stream is read: the file is damaged, cut off, or has something else after its end.
+    """
+    with open(path, "rb") as file:
+        if not compression:
+            yield file
+        else:
+            yield io.BufferedReader(_Pieces(_decompress(path, file, compression)), 1 << 17)
+
+
+class _Pieces(io.RawIOBase):
+    """The bytes of an iterator of bytes, as a raw stream."""
+
+    def __init__(self, pieces):
+        self.pieces, self.rest = filter(None, pieces), memoryview(b"")
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self.rest = self.rest or memoryview(next(self.pieces, b""))
+        size = min(len(buffer), len(self.rest))
+        buffer[:size], self.rest = self.rest[:size], self.rest[size:]
+        return size
+
+
+def _decompress(path, file, compression):
+    """Yields the content of all streams of a compressed file, in pieces of bounded size."""
+    start, bound = {
+        ".gz": (functools.partial(zlib.decompressobj, wbits=31), (_OUTPUT,)),
+        ".bz2": (bz2.BZ2Decompressor, (_OUTPUT,)),
+        ".xz": (functools.partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, memlimit=_XZ_MEMORY), (_OUTPUT,)),
+        ".zst": (lambda: zstandard.ZstdDecompressor().decompressobj(), ()),
+    }[compression]
+    read = functools.partial(file.read, _INPUT.get(compression, 1 << 17))
+    try:
+        data = read()
+        if not data:
+            raise EOFError("it is empty")
+        while data:
+            stream = start()
+            while not stream.eof:
+                piece = stream.decompress(data, *bound)
+                yield piece
+                # zlib and zstandard hand back what they did not use, the others keep it.
+                data = stream.unused_data if stream.eof else getattr(stream, "unconsumed_tail", b"")
+                if not (data or piece or stream.eof):
+                    data = read()
+                    if not data:
+                        raise EOFError("it ends within a stream")
+            data = _after_padding(data or read(), read, compression)
+    except (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk; bz2 raises one without a number
+        raise UserError(f"{printed(path)}: damaged or cut-off {compression} file ({error})") from error
+
+
+def _after_padding(data, read, compression):
+    """The bytes of the next stream; zeros are skipped where the format has them, and b"" ends the file."""
+    zeros = 0
+    while data.startswith(b"\0"):
+        padded, data = len(data), data.lstrip(b"\0")
+        zeros += padded - len(data)
+        data = data or read()
+    if zeros and (compression == ".zst" or compression == ".xz" and zeros % 4 or compression != ".xz" and data):
+        raise EOFError(f"{zeros} zero bytes after the end of a stream")
+    return data
 
 
 def parse_json(text, where, numbered=False):
@@ -220,27 +356,3 @@ def new_folder(path):
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-
-
-class ArrayWriter:
-    """A .npy file that grows by rows, for arrays larger than memory whose length is not yet known."""
-
-    def __init__(self, file, dtype, row=()):
-        """Starts the array [0, *row] in `file`, which is open for binary writing."""
-        self.file, self.dtype, self.row, self.length = file, np.dtype(dtype), tuple(row), 0
-        self._header()
-
-    def append(self, rows):
-        """Adds `rows` [N, *row]; the values must fit the dtype."""
-        self.file.write(np.ascontiguousarray(rows, self.dtype).data)
-        self.length += len(rows)
-
-    def finish(self):
-        """Writes the final length into the header."""
-        self.file.seek(0)
-        self._header()
-
-    def _header(self):
-        # numpy pads the header so that it keeps its size while the first axis grows.
-        header = dict(descr=self.dtype.str, fortran_order=False, shape=(self.length, *self.row))
-        np.lib.format.write_array_header_1_0(self.file, header)

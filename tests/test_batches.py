@@ -38,7 +38,7 @@ def store(tmp_path):
 
 def spans(store, index):
     """Per example: the document of A and of B, and whether A's and B's tokens are inside one document."""
-    index = index.astype(int)
+    index = np.asarray(index, int)
     edges = store.sentences[store.documents]
     a, b = (np.searchsorted(edges, index[:, column], "right") - 1 for column in (0, 2))
     inside = (index[:, 1] <= edges[a + 1]) & (index[:, 3] <= edges[b + 1])
@@ -46,7 +46,7 @@ def spans(store, index):
 
 
 def test_spans_lie_in_documents_and_fit(store):
-    index = pairs.pair_index(store, "nsp", 32, 0.1, 0, 5).astype(int)
+    index = np.asarray(pairs.pair_index(store, "nsp", 32, 0.1, 0, 5), int)
     a, b, inside = spans(store, index)
     assert inside.all()
     lengths = index[:, 1] - index[:, 0], index[:, 3] - index[:, 2]
@@ -65,7 +65,7 @@ def test_more_than_half_are_random_because_single_sentences_always_are(tmp_path)
     assert (pairs.pair_index(one_sentence, "nsp", 32, 0, 0, 4)[:, 4] == 1).all()
     two = FakeStore(tmp_path / "two", [[5, 5]] * 2000)
     two.path.mkdir()
-    index = pairs.pair_index(two, "nsp", 32, 0, 0, 1).astype(int)
+    index = np.asarray(pairs.pair_index(two, "nsp", 32, 0, 0, 1), int)
     # Half of the documents give (1, 2) as a true pair; in the other half sentence 2 is put back, and is
     # then alone: random. So two of three examples are random.
     assert abs((index[:, 4] == 1).mean() - 2 / 3) < 0.02
@@ -75,7 +75,7 @@ def test_more_than_half_are_random_because_single_sentences_always_are(tmp_path)
 
 def test_every_sentence_is_used(store):
     """What is not used as A or as a true B is put back: each sentence is in some chunk's pair."""
-    index = pairs.pair_index(store, "nsp", 4096, 0, 3, 1).astype(int)
+    index = np.asarray(pairs.pair_index(store, "nsp", 4096, 0, 3, 1), int)
     used = np.zeros(len(store.tokens), int)
     for a_start, a_end, b_start, b_end, label in index:
         used[a_start:a_end] += 1
@@ -98,7 +98,7 @@ def test_truncation_takes_from_the_longer_side_at_both_ends():
 
 def test_statistics_equal_the_plain_loop(store):
     length, short, passes = 40, 0.3, 12
-    index = pairs.pair_index(store, "nsp", length, short, 0, passes).astype(int)
+    index = np.asarray(pairs.pair_index(store, "nsp", length, short, 0, passes), int)
     documents = [
         [list(range(s, e)) for s, e in itertools.pairwise(store.sentences[first : last + 1])]
         for first, last in itertools.pairwise(store.documents)
@@ -165,7 +165,7 @@ def test_every_example_is_as_likely_as_in_the_plain_loop(tmp_path, kind):
 
 
 def test_exchanged_pairs_stand_in_reverse(store):
-    index = pairs.pair_index(store, "sop", 64, 0.1, 0, 5).astype(int)
+    index = np.asarray(pairs.pair_index(store, "sop", 64, 0.1, 0, 5), int)
     a, b, inside = spans(store, index)
     assert inside.all()
     a_start, a_end, b_start, b_end, label = index.T
@@ -251,7 +251,7 @@ def test_layout(store):
         tokens=("int32", (16, 32)), mask=("bool", (16, 32)), segments=("int32", (16, 32)),
         pair=("int32", (16,)), index=("int32", (16,)),
     )
-    table = {tuple(row[:4]): row[4] for row in batch.examples.astype(int).tolist()}
+    table = {tuple(row[:4]): row[4] for row in np.asarray(batch.examples, int).tolist()}
     for row in range(16):
         tokens, segments = out["tokens"][row], out["segments"][row]
         size = out["mask"][row].sum()

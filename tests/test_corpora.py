@@ -102,7 +102,7 @@ def test_large_folders_are_cut_into_splits(tmp_path, monkeypatch):
     ("a.txt.zst", b"not zstandard", r"a.txt.zst: damaged or cut-off .zst"),
     ("a.txt.zst", zstandard.compress(b"x" * 1000)[:-3], r"a.txt.zst: damaged or cut-off .zst"),
     ("a.txt", b"\n \n", r"no documents in"),
-    ("a.csv", b"x", r"no .txt or .jsonl file"),
+    ("a.csv", b"x", r"nothing to read in .*: left out: 1 files of other kinds \(1 .csv\)"),
 ])
 def test_bad_text_is_named(tmp_path, name, content, message):
     folder = tmp_path / "in"

@@ -81,7 +81,7 @@ def test_passport_and_store_against_plain_counts(corpus, tmp_path):
         # Each sentence ends with its only full stop.
         stop = tokenizers.load(f"{folder}/tokenizer.json").token_to_id(".")
         if split == "train":
-            assert np.array_equal(np.flatnonzero(store.tokens == stop) + 1, store.sentences[1:])
+            assert np.array_equal(np.flatnonzero(np.asarray(store.tokens) == stop) + 1, store.sentences[1:])
     assert sorted(everything) == sorted(map(str.lower, DOCUMENTS))
 
 

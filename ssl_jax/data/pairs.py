@@ -5,7 +5,10 @@ import functools
 import filelock
 import numpy as np
 
-from ssl_jax.files import ArrayWriter, replacing
+from ssl_jax import files
+from ssl_jax.data import tokens
+from ssl_jax.data.arrays import ArrayWriter, CheckedArray
+from ssl_jax.data.progress import progress
 from ssl_jax.errors import UserError, check_choice
 
 FORMAT = 1  # part of every index's name: raise it when the examples change
@@ -38,8 +41,8 @@ def next_sentence_pairs(sentences, documents, first, last, length, short, rng, s
       swap: instead of drawing B elsewhere, exchange A and B, where the chunk has two sentences.
 
     Returns:
-      int64 [N, 5]: A's start and end, B's start and end (offsets into the store's tokens), label; in
-      the order of the documents.
+      int64 [N, 6]: A's start and end, B's start and end (offsets into the store's tokens), label, whether the chunk had
+      one sentence alone; in the order of the documents.
     """
     most, count = length - 3, len(documents) - 1
     document = np.arange(first, last)
@@ -66,7 +69,7 @@ def next_sentence_pairs(sentences, documents, first, last, length, short, rng, s
         b = np.stack([sentences[b_first], sentences[b_last]])
         exchanged = label & ~random
         a, b = np.where(exchanged, b, a), np.where(exchanged, a, b)
-        pairs.append(np.stack([*_truncate(a, b, most, rng), label], axis=1))
+        pairs.append(np.stack([*_truncate(a, b, most, rng), label, alone], axis=1))
         starts.append(start)
 
         start = np.where(random, middle, stop)
@@ -90,8 +93,8 @@ def two_segments(sentences, documents, first, last, length, short, rng):
     enough, so A may have gaps; here both are spans of the text. And its first example of a file is
     never a short one.
 
-    Args and returns are those of next_sentence_pairs; the label is 0, and an empty B starts where it
-    ends.
+    Args are those of next_sentence_pairs, and so is what is returned, but for its last column, int64 [N, 5]; the label
+    is 0, and an empty B starts where it ends.
     """
     start, end = documents[first:last], documents[first + 1 : last + 1]
     examples = []
@@ -176,11 +179,16 @@ PAIRS = dict(
 )
 
 
+# What the labels 0 and 1 say.
+LABELS = dict(nsp=("next", "random"), sop=("in_order", "exchanged_or_random"))
+
+
 def pair_index(store, kind, length, short, seed, passes):
     """The examples of a split, made on first use and kept beside its tokens.
 
     The same arguments give the same bytes: every block of documents draws from a generator keyed by
-    (seed, pass, length, block).
+    (seed, pass, length, block). The folder's passport then says in `pairs` how many `examples` there are and, as shares
+    of them, each of the LABELS and `single_sentence`: chunks of one sentence, which always get a random B and label 1.
 
     Args:
       store: a Store.
@@ -190,11 +198,11 @@ def pair_index(store, kind, length, short, seed, passes):
       passes: walks over the documents, each with new pairs, one after the other in the index.
 
     Returns:
-      uint32 or int64 [N, 5], memory-mapped: A's start and end, B's start and end, label.
+      A CheckedArray, uint32 or int64 [N, 5]: A's start and end, B's start and end, label.
 
     Raises:
-      UserError: unknown kind, no room for two sentences, or too few documents: `segments` and `single`
-        need one, the others draw from a second one.
+      UserError: unknown kind, no room for two sentences, no examples, or too few documents: `segments` and `single`
+        need one, the others draw from a second one; the index is damaged.
     """
     check_choice(kind, PAIRS, "kind of pairs")
     if length < 5:
@@ -206,22 +214,43 @@ def pair_index(store, kind, length, short, seed, passes):
             "come from a second one); use a larger corpus, another heldout share or another end of documents"
         )
     path = store.path / f"pairs{FORMAT}-{kind}-{length}-{short}-{seed}-{passes}.npy"
-    if not path.exists():
+    # Written last: an index without its record was interrupted.
+    record = path.with_suffix(".json")
+    if not (record.exists() and path.exists()):
         with filelock.FileLock(f"{path}.lock"):
-            if not path.exists():
-                _write(path, store, PAIRS[kind], length, short, seed, passes)
-    return np.load(path, mmap_mode="r")
+            if not (record.exists() and path.exists()):
+                files.write_json(record, _write(path, store, kind, length, short, seed, passes))
+    return CheckedArray(path, files.read_json(record))
 
 
-def _write(path, store, make_pairs, length, short, seed, passes):
+def _write(path, store, kind, length, short, seed, passes):
+    """Writes an index and returns its record."""
+    # All of both is read, again and again.
+    sentences, documents = np.asarray(store.sentences), np.asarray(store.documents)
     dtype = np.uint32 if len(store.tokens) < 1 << 32 else np.int64
-    documents = len(store.documents) - 1
-    with replacing(path) as file:
+    starts = range(0, len(documents) - 1, BLOCK)
+    blocks = [(number, block, first) for number in range(passes) for block, first in enumerate(starts)]
+    what = f"{kind} examples of {length} tokens for {path.parent.name}, {passes} x {len(documents) - 1:,} documents in"
+    labels, single = np.zeros(2, np.int64), 0
+    with files.replacing(path) as file:
         array = ArrayWriter(file, dtype, [5])
-        for number in range(passes):
-            for block, first in enumerate(range(0, documents, BLOCK)):
-                key = np.random.SeedSequence([seed, number, length, block])
-                rng = np.random.Generator(np.random.Philox(key))
-                last = min(first + BLOCK, documents)
-                array.append(make_pairs(store.sentences, store.documents, first, last, length, short, rng))
-        array.finish()
+        for number, block, first in progress(blocks, what, "blocks", len(blocks)):
+            key = np.random.SeedSequence([seed, number, length, block])
+            rng = np.random.Generator(np.random.Philox(key))
+            last = min(first + BLOCK, len(documents) - 1)
+            examples = PAIRS[kind](sentences, documents, first, last, length, short, rng)
+            array.append(examples[:, :5])
+            labels += np.bincount(examples[:, 4], minlength=2)
+            single += int(examples[:, 5:].sum())
+        if not array.length:
+            raise UserError(
+                f"{path.parent} has no {kind!r} examples: no document has {SHORTEST} tokens or more; use a larger corpus"
+            )
+        record = array.finish()
+    told = dict(examples=array.length)
+    if kind in LABELS:
+        told |= dict(zip(LABELS[kind], (labels / array.length).round(4).tolist(), strict=True))
+        told["single_sentence"] = round(single / array.length, 4)
+    if (path.parent.parent / "data.json").exists():
+        tokens.add_to_passport(path.parent.parent, "pairs", f"{path.parent.name}/{path.stem}", told)
+    return record

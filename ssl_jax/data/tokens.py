@@ -3,21 +3,27 @@
 A prepared folder is named by a hash of everything in the config that decides its bytes:
 
     tokenizer.json            the tokenizer, trained on the training documents or copied, and what is added to it
-    data.json                 the passport: source, hashes, counts
-    train/, heldout/
+    data.json                 the passport: source, hashes, counts; see below
+    train/, heldout/          arrays, each with checksums behind it; see arrays.py
         tokens.npy            token ids of all sentences, no special tokens; uint16, or uint32 if needed
         sentences.npy         int64 [sentences + 1]; sentence s is tokens[sentences[s]:sentences[s + 1]]
         documents.npy         int64 [documents + 1]; document d is sentences documents[d] to documents[d + 1]
+        pairsF-KIND-....npy   an index of examples, written when a run first needs it; see pairs.py
+
+The passport says `documents_read`, how many were `duplicates` or `dropped`, and in `splits` the `documents`, `sentences`
+and `tokens` of each; `source` says where the text is from and what was `left_out` there; `pairs` says for each index how
+many `examples` it has and the share of each label. What is damaged in the folder is noticed before it is used.
 
 Work is done in FOLDER.incomplete, part by part; what was interrupted goes on with the parts that are
-there. The bytes depend neither on interruptions nor on the number of processes. Memory holds one part
-(about 16 MB of text) per process, and one byte for each document: whether it is a duplicate.
+there. The bytes depend neither on interruptions nor on the number of processes. Memory holds the tokens of
+one part (about 16 MB of text) per process, and one byte for each document: whether it is a duplicate.
 
 With a tokenizer that keeps spaces (byte level), decoding a document's tokens gives the document back,
 every space and line break included (in lower case if so trained); with others, white space around
 sentences is lost, as in BERT.
 """
 
+import array
 import concurrent.futures
 import contextlib
 import hashlib
@@ -27,33 +33,41 @@ import json
 import multiprocessing
 import os
 import pathlib
+import re
 import shutil
-import sys
 import threading
+import zipfile
 
 import filelock
 import numpy as np
 import sentencex
-import tqdm
 
-from ssl_jax import tokenizers
+from ssl_jax import files, tokenizers
+from ssl_jax.data.arrays import ArrayWriter, CheckedArray
 from ssl_jax.data.corpora import open_corpus
-from ssl_jax.files import ArrayWriter, replacing
+from ssl_jax.data.progress import progress, say
 from ssl_jax.errors import UserError
+from ssl_jax.files import replacing
 
-FORMAT = 2  # part of every folder's name: raise it when the bytes change
+FORMAT = 3  # part of every folder's name: raise it when the bytes change
 PART_BYTES = 16 << 20
 # A vocabulary hardly changes after so many documents (they come in random order), and the table of
 # word counts would grow for ever.
 TOKENIZER_DOCUMENTS = 200_000
 SPLITS = ("train", "heldout")
+ARRAYS = ("tokens", "sentences", "documents")
+# Characters: the tokenizers library takes about 100 bytes for each one that it works on.
+ENCODED_AT_ONCE = LONGEST_SENTENCE = 1 << 20
+# Apostrophes times characters of a paragraph that sentencex gets as a whole, some seconds of its time.
+PARAGRAPH_COST, PARAGRAPH_WINDOW = 1 << 34, 1 << 17
+SPACE = re.compile(r"(?<=\S)\s")  # the first of several
 
 
 class Store:
     """One split of a prepared folder, memory-mapped.
 
     Attributes:
-      tokens: uint16 or uint32 [tokens].
+      tokens: uint16 or uint32 [tokens], a CheckedArray, as are the others.
       sentences: int64 [sentences + 1], offsets into tokens.
       documents: int64 [documents + 1], offsets into sentences (counted in sentences).
       path: the split's folder.
@@ -64,17 +78,14 @@ class Store:
         """Opens FOLDER/split; `folder` comes from `prepare`.
 
         Raises:
-          UserError: not a prepared folder.
+          UserError: not a prepared folder, or its files are not those that were written. A damaged value is noticed
+            when it is read for the first time.
         """
         self.path = pathlib.Path(folder) / split
-        try:
-            self.passport = json.loads((pathlib.Path(folder) / "data.json").read_text())
-            self.tokens, self.sentences, self.documents = (
-                np.load(self.path / f"{name}.npy", mmap_mode="r")
-                for name in ("tokens", "sentences", "documents")
-            )
-        except FileNotFoundError as error:
-            raise UserError(f"{folder} is not a prepared corpus (no {error.filename})") from error
+        self.passport = read_passport(folder)
+        self.tokens, self.sentences, self.documents = (
+            CheckedArray(self.path / f"{name}.npy", self.passport["arrays"][f"{split}/{name}"]) for name in ARRAYS
+        )
 
     def document(self, number):
         """The sentences of a document: a list of arrays of token ids."""
@@ -88,6 +99,41 @@ class Store:
         for start in range(0, len(self.tokens), block):
             total += np.bincount(self.tokens[start : start + block], minlength=vocab_size)
         return total
+
+
+def read_passport(folder):
+    """The dict in a prepared folder's data.json.
+
+    Raises:
+      UserError: not a prepared folder, or one of another version; data.json is damaged.
+    """
+    path = pathlib.Path(folder) / "data.json"
+    if not path.exists():
+        raise UserError(f"{folder} is not a prepared corpus (no {path})")
+    passport = files.read_json(path)
+    if passport.get("format") != FORMAT:
+        raise UserError(f"{folder} was prepared by another version (its data.json has no format {FORMAT})")
+    checksum = passport.pop("checksum", None)
+    if checksum != _checksum(passport):
+        raise UserError(f"{path} was changed or damaged; remove {folder}, and it is prepared again")
+    return passport
+
+
+def write_passport(folder, passport):
+    """Writes data.json."""
+    files.write_json(pathlib.Path(folder) / "data.json", passport | {"checksum": _checksum(passport)})
+
+
+def add_to_passport(folder, key, name, value):
+    """Puts `value` into data.json as [key][name]; several processes may do so at once."""
+    with filelock.FileLock(pathlib.Path(folder) / "data.lock"):
+        passport = read_passport(folder)
+        passport.setdefault(key, {})[name] = value
+        write_passport(folder, passport)
+
+
+def _checksum(passport):
+    return hashlib.sha256(json.dumps(passport, sort_keys=True).encode()).hexdigest()
 
 
 def prepare(data, workers=None):
@@ -117,18 +163,35 @@ def prepare(data, workers=None):
         heldout=data.heldout,
     )
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-    folder = pathlib.Path(data.root) / f"{corpus.short_name}-{digest}"
-    if folder.exists():
-        return str(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(f"{folder}.lock"):
-            if not folder.exists():
-                _prepare(data, corpus, folder, workers or os.cpu_count())
-    except OSError as error:
-        # Without a name when a write fails: say where.
-        raise OSError(error.errno, error.strerror or str(error), error.filename or str(folder)) from error
+    folder = files.expanded(data.root) / f"{corpus.short_name}-{digest}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with _alone(folder):
+                if not folder.exists():
+                    _prepare(data, corpus, folder, workers or os.cpu_count())
+        except OSError as error:
+            # Without a name when a write fails: say where.
+            raise OSError(error.errno, error.strerror or str(error), error.filename or str(folder)) from error
+    tokenizer = folder / "tokenizer.json"
+    if not tokenizer.exists() or tokenizers.fingerprint(tokenizer) != read_passport(folder)["tokenizer_hash"]:
+        raise UserError(f"{tokenizer} is missing or damaged; remove {folder}, and it is prepared again")
     return str(folder)
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    """Waits, and says so, while another process prepares the folder."""
+    lock = filelock.FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=1)
+    except filelock.Timeout:
+        say(f"waiting for another process, which prepares {folder}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _tokenizer_identity(options):
@@ -152,6 +215,8 @@ def _prepare(data, corpus, folder, workers):
     work = folder.with_name(folder.name + ".incomplete")
     if not (work / "data.json").exists():
         size = min(len(corpus), data.max_documents or len(corpus))
+        for line in corpus.source.get("left_out", ()):
+            say(line)
         tokenizer_path = work / "tokenizer.json"
         if not tokenizer_path.exists():
             path, add = data.tokenizer.path, data.tokenizer.add
@@ -164,7 +229,7 @@ def _prepare(data, corpus, folder, workers):
             for start in range(0, size, per_part)
         ]
         missing = [part for part in parts if not part[0].exists()]
-        _write_parts(missing, data, tokenizer_path, workers)
+        _write_parts(missing, data, corpus, tokenizer_path, workers)
         counts = _merge(work, [path for path, _, _ in parts], data)
         if not counts["splits"]["train"]["documents"]:
             shutil.rmtree(work)
@@ -174,6 +239,7 @@ def _prepare(data, corpus, folder, workers):
                 f"--config.data.heldout={data.heldout}"
             )
         passport = dict(
+            format=FORMAT,
             source=corpus.source,
             corpus=data.corpus,
             tokenizer_hash=tokenizers.fingerprint(tokenizer_path),
@@ -182,8 +248,7 @@ def _prepare(data, corpus, folder, workers):
             },
             **counts,
         )
-        with replacing(work / "data.json") as file:
-            file.write(json.dumps(passport, indent=2).encode())
+        write_passport(work, passport)
     shutil.rmtree(work / "parts", ignore_errors=True)
     os.rename(work, folder)
 
@@ -191,27 +256,41 @@ def _prepare(data, corpus, folder, workers):
 def train_on(corpus, data):
     """A tokenizer trained on the documents that are not held out, as a config's `data` block asks."""
     options, texts = data.tokenizer, _TrainingTexts(corpus, data)
+    say(f"training the tokenizer ({options.kind}, {options.vocab_size:,} pieces) on {texts.size:,} documents")
     return tokenizers.train_tokenizer(options.kind, texts, options.vocab_size, options.lowercase, options.add)
 
 
 class _TrainingTexts:
-    """Texts that are not held out; can be iterated again."""
+    """Texts that are not held out, the longest in pieces; can be iterated again."""
 
     def __init__(self, corpus, data):
         self.corpus, self.heldout = corpus, data.heldout
         self.size = min(len(corpus), data.max_documents or len(corpus), TOKENIZER_DOCUMENTS)
 
     def __iter__(self):
-        for number in range(self.size):
-            text = self.corpus[number]["text"]
-            if not is_heldout(content_hash(text)[None], self.heldout)[0]:
-                yield text
+        documents = itertools.islice(self.corpus, self.size)
+        for document in progress(documents, "training the tokenizer", "documents", self.size, announced=True):
+            if not is_heldout(content_hash(document["text"])[None], self.heldout)[0]:
+                yield from cut_at_spaces(document["text"], ENCODED_AT_ONCE)
+
+
+def cut_at_spaces(text, size):
+    """Yields pieces of a text that join to it, each cut at the first space that follows `size` characters."""
+    start = 0
+    while len(text) - start > size and (space := SPACE.search(text, start + size)):
+        yield text[start : space.start()]
+        start = space.start()
+    yield text[start:]
 
 
 def content_hash(text):
     """128 bits of a text as uint64 [2]; spaces and line breaks do not matter."""
-    digest = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
-    return np.frombuffer(digest, "<u8")
+    digest, between = hashlib.blake2b(digest_size=16), b""
+    for piece in cut_at_spaces(text, ENCODED_AT_ONCE):
+        if words := " ".join(piece.split()):
+            digest.update(between + words.encode())
+            between = b" "
+    return np.frombuffer(digest.digest(), "<u8")
 
 
 def is_heldout(hashes, share):
@@ -220,11 +299,31 @@ def is_heldout(hashes, share):
 
 
 def split_sentences(text):
-    """The sentences of a document: list of str. A line break ends a sentence, too."""
+    """The sentences of a document: list of str. A line break ends a sentence, too, and so do LONGEST_SENTENCE characters."""
     sentences = []
     for paragraph in text.split("\n"):
-        sentences += filter(None, map(str.strip, sentencex.segment("en", paragraph)))
+        for sentence in map(str.strip, _segment(paragraph)):
+            while len(sentence) > LONGEST_SENTENCE:
+                space = sentence.rfind(" ", 0, LONGEST_SENTENCE)
+                end = LONGEST_SENTENCE if space < 0 else space
+                sentences.append(sentence[:end].rstrip())
+                sentence = sentence[end:].lstrip()
+            if sentence:
+                sentences.append(sentence)
     return sentences
+
+
+def _segment(paragraph):
+    """Yields sentencex's sentences; a paragraph that would take it minutes goes there in windows."""
+    start, window = 0, PARAGRAPH_WINDOW
+    # It looks from each apostrophe as far as the paragraph's end for another one.
+    if paragraph.count("'") * len(paragraph) > PARAGRAPH_COST:
+        while len(paragraph) - start > window:
+            sentences = sentencex.segment("en", paragraph[start : start + window])
+            whole = sentences[:-1] or sentences  # the last one may go on
+            yield from whole
+            start += sum(map(len, whole))
+    yield from sentencex.segment("en", paragraph[start:])
 
 
 def slice_sentences(text):
@@ -240,12 +339,14 @@ def slice_sentences(text):
     return [text[start:end] for start, end in itertools.pairwise(ends)]
 
 
-def _write_parts(parts, data, tokenizer_path, workers):
+def _write_parts(parts, data, corpus, tokenizer_path, workers):
     """Writes the missing part files, here if there is one, else in a pool of processes."""
-    what = data.corpus, data.root, tokenizer_path
+    what = data.corpus, data.root, tokenizer_path, corpus.identity
+    documents = sum(stop - start for _, start, stop in parts)
+    shown = f"encoding {documents:,} documents in", "parts", len(parts)
     if len(parts) <= 1 or workers == 1:
         _open(*what)
-        for part in _progress(parts, len(parts)):
+        for part in progress(parts, *shown):
             _write_part(*part)
         return
     # Spawned, not forked: the caller may have started JAX, whose threads do not survive a fork.
@@ -255,7 +356,7 @@ def _write_parts(parts, data, tokenizer_path, workers):
     with pool:
         futures = [pool.submit(_write_part, *part) for part in parts]
         try:
-            for future in _progress(concurrent.futures.as_completed(futures), len(parts)):
+            for future in progress(concurrent.futures.as_completed(futures), *shown):
                 future.result()
         except concurrent.futures.process.BrokenProcessPool as error:
             raise UserError(
@@ -264,15 +365,6 @@ def _write_parts(parts, data, tokenizer_path, workers):
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _progress(parts, total):
-    # One line a minute where nobody watches, nothing for small corpora.
-    interactive = sys.stderr.isatty()
-    return tqdm.tqdm(
-        parts, "preparing", total, ascii=not interactive, mininterval=0.1 if interactive else 60,
-        unit="part", disable=total <= 1,
-    )
 
 
 def _start_worker(*what):
@@ -288,58 +380,77 @@ def _start_worker(*what):
     _open(*what)
 
 
-def _open(corpus_name, root, tokenizer_path):
-    """What every part of this process needs, opened once."""
+def _open(corpus_name, root, tokenizer_path, identity=None):
+    """What every part of this process needs, opened once; the corpus must still be the one of this identity."""
     global _opened
-    _opened = open_corpus(corpus_name, root), tokenizers.load(tokenizer_path)
+    corpus = open_corpus(corpus_name, root)
+    if identity not in (None, corpus.identity):
+        raise UserError(f"corpus {corpus_name!r} changed while it was prepared: run the same command again")
+    _opened = corpus, tokenizers.load(tokenizer_path)
 
 
 def _write_part(path, start, stop):
     """Documents start to stop as one .npz: tokens, lengths of sentences, sizes of documents, hashes."""
     corpus, tokenizer = _opened
-    texts = [corpus[number]["text"] for number in range(start, stop)]
     cut = slice_sentences if tokenizers.keeps_spaces(tokenizer) else split_sentences
-    sentences, owners = [], []
-    for owner, text in enumerate(texts):
-        split = cut(text)
-        sentences += split
-        owners += [owner] * len(split)
     dtype = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
-    tokens, lengths = [np.zeros(0, dtype)], []
-    for first in range(0, len(sentences), 4096):  # encodings are many times as large as ids
-        batch = sentences[first : first + 4096]
-        for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
-            ids = encoding.ids
-            lengths.append(len(ids))
-            tokens.append(np.array(ids, dtype))
-    lengths, owners = np.array(lengths, np.uint32), np.array(owners, np.int64)
+    # Arrays throughout: a Python object for each of a million short documents takes more memory than their text.
+    tokens, lengths = [np.zeros(0, dtype)], array.array("I")
+    cuts, hashes = array.array("Q"), bytearray()  # of each document
+    waiting, characters = [], 0
+
+    def encode():  # in small groups, for encodings are many times as large as ids
+        encodings = tokenizer.encode_batch_fast(waiting, add_special_tokens=False)
+        lengths.extend(map(len, encodings))
+        ids = itertools.chain.from_iterable(encoding.ids for encoding in encodings)
+        tokens.append(np.fromiter(ids, dtype))
+        waiting.clear()
+
+    for document in corpus.records(start, stop):
+        sentences = cut(document["text"])
+        hashes += content_hash(document["text"]).tobytes()
+        cuts.append(len(sentences))
+        for sentence in sentences:
+            waiting.append(sentence)
+            characters += len(sentence)
+            if len(waiting) == 4096 or characters >= ENCODED_AT_ONCE:
+                encode()
+                characters = 0
+    encode()
+    lengths, cuts = np.array(lengths, np.uint32), np.array(cuts, np.int64)
     kept = lengths > 0
     with replacing(path) as file:
         np.savez(
             file,
             tokens=np.concatenate(tokens),
             lengths=lengths[kept],
-            sizes=np.bincount(owners[kept], minlength=len(texts)),
-            hashes=np.stack([content_hash(text) for text in texts]),
+            sizes=np.bincount(np.repeat(np.arange(len(cuts)), cuts)[kept], minlength=len(cuts)),
+            hashes=np.frombuffer(hashes, "<u8").reshape(-1, 2),
         )
+
+
+def _read_part(path, *names):
+    """These arrays of a part."""
+    try:
+        with np.load(path) as part:
+            return [part[name] for name in names]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged ({error}); remove it and run the same command again") from error
 
 
 def _merge(work, parts, data):
     """Streams the parts into the two splits, without duplicates; returns the passport's counts."""
     with replacing(work / "parts" / "hashes") as file:
         for path in parts:
-            file.write(np.load(path)["hashes"].tobytes())
+            file.write(_read_part(path, "hashes")[0].tobytes())
     hashes = np.memmap(work / "parts" / "hashes", np.uint64, "r").reshape(-1, 2)
     duplicate = find_duplicates(hashes)
     content, done, empty, duplicates = hashlib.sha256(), 0, 0, 0
-    with contextlib.ExitStack() as files:
-        dtype = np.load(parts[0])["tokens"].dtype
-        splits = {split: _SplitWriter(work / split, dtype, files) for split in SPLITS}
-        for path in parts:
-            part = np.load(path)
-            tokens, lengths, sizes, part_hashes = (
-                part[name] for name in ("tokens", "lengths", "sizes", "hashes")
-            )
+    with contextlib.ExitStack() as stack:
+        dtype = _read_part(parts[0], "tokens")[0].dtype
+        splits = {split: _SplitWriter(work / split, dtype, stack) for split in SPLITS}
+        for path in progress(parts, "joining", "parts", len(parts), announced=len(parts) == 1):
+            tokens, lengths, sizes, part_hashes = _read_part(path, "tokens", "lengths", "sizes", "hashes")
             repeated = duplicate[done : done + len(sizes)] & (sizes > 0)
             heldout = is_heldout(part_hashes, data.heldout)
             for split, chosen in (("train", ~heldout), ("heldout", heldout)):
@@ -351,24 +462,26 @@ def _merge(work, parts, data):
             empty += int((sizes == 0).sum())
             duplicates += int(repeated.sum())
             done += len(sizes)
-        counts = {split: writer.finish() for split, writer in splits.items()}
+        records = {f"{split}/{name}": record
+                   for split, writer in splits.items() for name, record in writer.finish().items()}  # fmt: skip
     return dict(
         content_hash=content.hexdigest(),
         documents_read=done,
         dropped=dict(empty=empty),
         duplicates=duplicates,
-        splits=counts,
+        splits={split: writer.counts() for split, writer in splits.items()},
+        arrays=records,
     )
 
 
 class _SplitWriter:
     """The three arrays of one split, written as documents come."""
 
-    def __init__(self, folder, dtype, files):
+    def __init__(self, folder, dtype, stack):
         folder.mkdir(exist_ok=True)
         self.tokens, self.sentences, self.documents = (
-            ArrayWriter(files.enter_context(replacing(folder / f"{name}.npy")), kind)
-            for name, kind in (("tokens", dtype), ("sentences", np.int64), ("documents", np.int64))
+            ArrayWriter(stack.enter_context(replacing(folder / f"{name}.npy")), kind)
+            for name, kind in zip(ARRAYS, (dtype, np.int64, np.int64), strict=True)
         )
         self.sentences.append([0])
         self.documents.append([0])
@@ -379,8 +492,10 @@ class _SplitWriter:
         self.tokens.append(tokens)
 
     def finish(self):
-        for array in (self.tokens, self.sentences, self.documents):
-            array.finish()
+        """Completes the files; returns the record of each."""
+        return {name: getattr(self, name).finish() for name in ARRAYS}
+
+    def counts(self):
         return dict(
             documents=self.documents.length - 1,
             sentences=self.sentences.length - 1,

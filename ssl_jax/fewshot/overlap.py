@@ -5,6 +5,7 @@ that is shorter is compared as a whole, from 8 words on; still shorter ones are 
 chance. Of whole texts, which are few, the share of their n-grams is told instead, as in GPT-2's Table 6.
 """
 
+import itertools
 import re
 
 import numpy as np
@@ -22,10 +23,9 @@ def training_texts(data):
       UserError: the corpus is not there.
     """
     corpus = corpora.open_corpus(data.corpus, data.root)
-    for number in range(min(len(corpus), data.max_documents or len(corpus))):
-        text = corpus[number]["text"]
-        if not tokens.is_heldout(tokens.content_hash(text)[None], data.heldout)[0]:
-            yield text
+    for document in itertools.islice(corpus, data.max_documents or None):
+        if not tokens.is_heldout(tokens.content_hash(document["text"])[None], data.heldout)[0]:
+            yield document["text"]
 
 
 def words_of(text):

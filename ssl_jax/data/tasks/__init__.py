@@ -20,6 +20,7 @@ when the run ends.
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -68,7 +69,7 @@ def read_articles(root, heldout, max_documents):
       `topic`, the number of a name; without empty articles, and each text once.
     """
     corpus = corpora.open_corpus("demo", root)
-    documents = [corpus[number] for number in range(min(len(corpus), max_documents or len(corpus)))]
+    documents = list(itertools.islice(corpus, max_documents or None))
     hashes = np.stack([tokens.content_hash(document["text"]) for document in documents])
     duplicate, held_out = tokens.find_duplicates(hashes), tokens.is_heldout(hashes, heldout)
     splits = {split: [] for split in tokens.SPLITS}

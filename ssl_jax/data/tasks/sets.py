@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
+from ssl_jax import files
 from ssl_jax.data import corpora
 from ssl_jax.data.tasks.examples import Read
 from ssl_jax.data.tasks.formats import LeftOut
@@ -53,7 +54,7 @@ def read_from(name, row, folder, root):
     if folder:
         records = _of_folder(name, row, pathlib.Path(folder))
     else:
-        records = _of_catalogue(name, row, pathlib.Path(root) / "tfds")
+        records = _of_catalogue(name, row, files.expanded(root) / "tfds")
     made = Read(row.labels, {}, {}, {})
     for split, origin, found in records:
         examples, places, left_out = [], [], {}
@@ -116,7 +117,7 @@ def _open(name, row, part, folder):
         source = builder.as_data_source(split=split)
     features = builder.info.features
     names = getattr(features["label"], "names", None) if "label" in features else None
-    for record in source:
+    for record in corpora.read_in_bulk(source, builder.data_dir, 0, len(source)):
         record = _plain(record)
         if isinstance(record.get("label"), int) and names:
             number = record.pop("label")

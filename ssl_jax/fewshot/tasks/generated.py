@@ -121,7 +121,7 @@ def _read_scrambled(source, file, scramble):
 
 def _demo_text(root):
     corpus = corpora.open_corpus("demo", root)
-    return "\n".join(corpus[number]["text"] for number in range(len(corpus)))
+    return "\n".join(document["text"] for document in corpus)
 
 
 def frequent_words(text):
