@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ssl_jax import objectives
+from ssl_jax import labels, logs, objectives
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.model import named_heads
 from ssl_jax.runs import load_run, read_config, tokenizer_path
@@ -89,6 +89,8 @@ def resolve(config):
 def load_teachers(config, tokenizer_hash, parallel):
     """The runs of `config.teacher`, checked against the student: a list of `runs.Run`; [] where no loss has any.
 
+    Where class logits are compared, a teacher's classes are in the order of the student's task, see `labels.match`.
+
     Raises:
       UserError: a loss without a teacher, or a teacher without a loss; a teacher that does not fit.
     """
@@ -110,7 +112,16 @@ def load_teachers(config, tokenizer_hash, parallel):
     widths = sorted({run.config.model.hidden_size for run in runs})
     if len(widths) > 1 and {"encoded", "states"} & set(names):
         raise UserError(f"teacher.runs have hidden sizes {widths}: states of equal width alone can be averaged")
-    return runs
+    return [_classes_by_name(config, run) for run in runs] if "class_logits" in names else runs
+
+
+def _classes_by_name(config, run):
+    """A teacher with its classes in the order of the student's task."""
+    hint = "a teacher's classes must be the task's; rename them in the task's files, or in the teacher's config.json"
+    order, line = labels.match(labels.of_run(run.config), config.task.labels, f"teacher {run.workdir}", hint)
+    if line:
+        logs.say(line)
+    return run._replace(params=labels.reorder(run.params, order))
 
 
 def check_teacher(config, names, run, tokenizer_hash):
@@ -151,9 +162,11 @@ def check_teacher(config, names, run, tokenizer_hash):
         heads = named_heads(LOGITS.get(name, ()), theirs.causal) - {"tokens"}
         if heads - set(run.model.heads) or run.model.generator and "mlm" in heads:
             raise UserError(f"{where} has no head for {name}: its trunk was trained without losses that have one")
-    if "class_logits" in names and (run.config.task.name, run.model.classes[0]) != (config.task.name, config.task.classes):
+    # A model of `transformers` does not say which task it was trained on.
+    known, task = run.model.classes[0], run.config.task.name
+    if "class_logits" in names and (known, task or config.task.name) != (config.task.classes, config.task.name):
         raise UserError(
-            f"{where} knows the {run.model.classes[0]} classes of {run.config.task.name}, "
+            f"{where} knows the {known} classes of {task or 'its task'}, "
             f"and the student's task {config.task.name} has {config.task.classes}"
         )
     if "class_logits" in names and run.model.orders != config.task.orders:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax import labels
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.model import GENERATOR_HEADS
 from ssl_jax.models.transformer import TRAINED, group_of
@@ -92,7 +93,8 @@ def start_from(params, model, run, config):
     """Puts a run's parameters in the place of initial ones.
 
     With stacked layers a choice of them is an index: DistilBERT's start is layers 0, 2, 4, 7, 9, 11 of its teacher
-    (extract_distilbert.py).
+    (extract_distilbert.py). A classifier's rows are put in the order of the task's classes, see `labels.match`, and
+    those of a regression are scaled to this run's `task.scale`.
 
     Args:
       params: the initial parameters.
@@ -100,14 +102,16 @@ def start_from(params, model, run, config):
       run: a `runs.Run`.
       config: has, resolved, `init_layers`, which of its layers, from 0, (): all; `init_drop`, names of its that are
         left out; `init_rename`, 'theirs=ours' of all others; `init_anew`, names of ours that keep their initial
-        values, whatever it has; `init_grow`, tables that may have more rows than its, whose rows come first.
+        values, whatever it has; `init_grow`, tables that may have more rows than its, whose rows come first; and
+        `task`.
 
     Returns:
       The parameters, and lines that say what was taken, renamed, grown, starts anew and was left out, and in what else
       the two models differ.
 
     Raises:
-      UserError: a tensor is missing, left over or of another shape, and not listed; the layers do not fit.
+      UserError: a tensor is missing, left over or of another shape, and not listed; the layers do not fit; classes
+        have other names.
     """
     ours, theirs = _named(params, model), _named(run.params, run.model)
     origin = _renamed(run.workdir, theirs, config)
@@ -150,6 +154,7 @@ def start_from(params, model, run, config):
         flags = (f"--config.{key}={','.join([*config[key], *names])}" for key, names in lists.items() if names)
         raise UserError(f"init_from: {'; '.join(problems)}; let the models agree, or allow it with {' '.join(flags)}")
 
+    taken, classes = _classes_by_name(taken, run, config)
     chosen = _whole(taken, ours)
     if config.init_layers:
         layers = f" (layers {', '.join(map(str, config.init_layers))})"
@@ -164,7 +169,24 @@ def start_from(params, model, run, config):
     line = f"starts from {run.workdir}: {', '.join(chosen) or 'nothing'}"
     line += "".join(f"; {what}: {', '.join(names)}" for what, names in told.items() if names)
     started = jax.tree_util.tree_map_with_path(lambda path, x: taken.get(_owned(path_name(path), model), x), params)
-    return started, [line, *_differences(model.config, trunk)]
+    return started, [line, *classes, *_differences(model.config, trunk)]
+
+
+def _classes_by_name(taken, run, config):
+    """A source's parameters (name -> tensor) with its classes in the order of the task's, and lines that say so."""
+    rows = [name for name in taken if _within(name, labels.CLASSIFIERS)]
+    if not rows:
+        return taken, []
+    if config.losses.regress:
+        factor = run.config.task.get("scale", 1.0) / config.task.scale
+        line = f"{run.workdir}: its scores are multiplied by {factor:g}, as task.scale says here"
+        return taken | {name: factor * taken[name] for name in rows if factor != 1}, [line] if factor != 1 else []
+    if not config.task.labels:  # a head that no task reads
+        return taken, []
+    fresh = [name for name in labels.CLASSIFIERS if any(_within(row, (name,)) for row in rows)]
+    hint = f"rename them, or start them anew with --config.init_anew={','.join([*config.init_anew, *fresh])}"
+    order, line = labels.match(labels.of_run(run.config), config.task.labels, f"init_from: {run.workdir}", hint)
+    return labels.reorder(taken, order), [line] if line else []
 
 
 def _renamed(where, names, config):

@@ -1,0 +1,94 @@
+"""Classes by name: two models number the same classes as they please, so a classifier's rows move by name, never by number."""
+
+import re
+
+import jax
+import numpy as np
+
+from ssl_jax.errors import UserError, listed
+from ssl_jax.optimizers import path_name
+
+# The heads with a row for each class; those of choices and spans have none.
+CLASSIFIERS = ("classifier", "token_classes")
+
+
+def of_run(config):
+    """The names of a run's classes in the order of its rows, a tuple of str; () where they have none."""
+    names = tuple(config.task.get("labels", ()))
+    return names if len(names) == config.task.classes else ()
+
+
+def match(theirs, ours, whose, hint):
+    """Finds which row of a source's classifier is each class of a task.
+
+    Names are the same if they are equal, or else if they are equal without regard to case and to which of space, '_'
+    and '-' stand between their words: 'ENTAILMENT' is 'entailment', 'not entailment' is 'not_entailment', 'B-PER' is
+    'b_per' and not 'B-PERS'. All names must have their match, and one alone.
+
+    'LABEL_3' and '3' are numbers, not names, and LABEL_0, LABEL_1, ... in their order are no names at all. Where one
+    side has none or numbers, the other's names are taken in the order of the numbers, which nothing can check; where
+    both have numbers, they must be the same.
+
+    Args:
+      theirs: the source's names in the order of its rows; (): it has none.
+      ours: the task's names, as many as the source has rows.
+      whose: what the source is called in messages.
+      hint: what a refusal ends with.
+
+    Returns:
+      A tuple, for each of `ours` the row of the source; and a line that says which rows moved or that no names could
+      be compared, '' where the names are the same in the same order.
+
+    Raises:
+      UserError: the names differ; the line has both lists.
+    """
+    for spelt in (str, _plain):
+        wanted, rows = [spelt(name) for name in ours], {spelt(name): row for row, name in enumerate(theirs)}
+        if len(rows) == len(theirs) == len(set(wanted)) and rows.keys() == set(wanted):
+            order = tuple(rows[name] for name in wanted)
+            moved = [f"{name} is row {row}" for place, (name, row) in enumerate(zip(ours, order)) if place != row]
+            return order, f"{whose}: rows of its classes are taken by name: {listed(moved, 8)}" if moved else ""
+    if all(name == f"LABEL_{row}" for row, name in enumerate(theirs)):
+        theirs = ()
+    numbers, wanted = _numbers(theirs), _numbers(ours)
+    if theirs and (bool(numbers) == bool(wanted)):  # names that differ, or numbers
+        raise UserError(f"{whose} has the classes {_told(theirs, ours)}, and this task {_told(ours, theirs)}: {hint}")
+    # Both sides in the order of their numbers; a side of names as it is.
+    rows, places = (np.argsort(given) if given else range(len(ours)) for given in (numbers, wanted))
+    order = [0] * len(ours)
+    for row, place in zip(rows, places, strict=True):
+        order[place] = int(row)
+    pairs = listed([f"{ours[place]} is row {order[place]}" for place in places], 8)
+    nameless = "the task's classes are numbers" if theirs and not numbers else "its classes have no names"
+    return tuple(order), f"{whose}: {nameless}, so rows are taken by number, unchecked: {pairs}"
+
+
+def reorder(params, order):
+    """A tree of parameters, or a dict of them by path, with its classifiers' rows in an order: kernel [..., C], bias [C]."""
+    if list(order) == sorted(order):
+        return params
+    order = np.array(order)
+
+    def moved(path, x):
+        return x[..., order] if path_name(path).split("/")[0] in CLASSIFIERS else x
+
+    return jax.tree_util.tree_map_with_path(moved, params)
+
+
+def _plain(name):
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+
+
+def _numbers(names):
+    """The numbers that all of the names are, in their order; []: some are names."""
+    found = [re.fullmatch(r"(?:label[\s_-]*)?(\d{1,9})", name.strip(), re.IGNORECASE) for name in names]
+    numbers = [int(one[1]) for one in found if one]
+    return numbers if len(set(numbers)) == len(names) else []
+
+
+def _told(names, others):
+    """Names as part of a message; of many those first that are not among the others."""
+    if len(names) > 10:
+        known = {_plain(name) for name in others}
+        names = sorted(names, key=lambda name: _plain(name) in known)
+    return listed(names, 10)
