@@ -37,12 +37,13 @@ from tqdm import tqdm
 from ssl_jax import distill
 from ssl_jax.checkpoints import differing_keys
 from ssl_jax.data import batches
-from ssl_jax.files import replacing
-from ssl_jax.errors import UserError, check_choice
+from ssl_jax.errors import UserError, check_choice, cut
+from ssl_jax.files import read_json, write_json
 from ssl_jax.old_configs import complete
 
 FORMAT = 1  # raise it when the meaning of the files changes
 NOTE_SECONDS = 30  # how often it is noted which rows are on disk
+KEYS = {"format", "layer_maps", "temperature"}  # of what a cache was made of: those that are looked up in it
 AXIS = {"states": 1, "scores": 1}  # of the rows in distill.py's arrays; elsewhere 0
 
 
@@ -160,13 +161,16 @@ def open_cache(config, expected, needed):
     """
     folder, names = Path(config.teacher.cache), distill.taught(config)
     where, anew = f"teacher.cache={folder}", "make it anew with scripts/cache_teacher.py"
+    if not (folder / "cache.json").is_file():
+        raise UserError(f"{where}: there is no {folder / 'cache.json'}; make it with scripts/cache_teacher.py")
     try:
-        saved = json.loads((folder / "cache.json").read_text())
-        made_of, stored, precision = (saved[key] for key in ("made_of", "arrays", "precision"))
-    except FileNotFoundError as error:
-        raise UserError(f"{where}: there is no {error.filename}; make it with scripts/cache_teacher.py") from error
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{where}: cache.json cannot be read; {anew}") from error
+        saved = read_json(folder / "cache.json")
+    except UserError as error:
+        raise UserError(f"{error}; {anew}") from error
+    made_of, stored, precision = (saved.get(key) for key in ("made_of", "arrays", "precision"))
+    whole = all(isinstance(part, dict) for part in (made_of, stored, precision)) and "top_k" in precision
+    if not whole or not all(isinstance(arrays, dict) for arrays in stored.values()) or not KEYS <= made_of.keys():
+        raise UserError(f"{folder / 'cache.json'} does not say what the cache was made of; {anew}")
     if expected["layer_maps"] is None:  # this student's losses do not ask
         expected = expected | {"layer_maps": made_of["layer_maps"]}
     if not precision["top_k"]:  # all logits are there, for any temperature
@@ -176,7 +180,7 @@ def open_cache(config, expected, needed):
         raise UserError(f"{where} has no {', '.join(missing)}, which this run's losses read; {anew}")
     differing = differing_keys(complete(made_of, expected), expected)
     if differing:
-        raise UserError(f"{where} is stale: {', '.join(differing)}; {anew}")
+        raise UserError(f"{where} is stale: {cut(', '.join(differing), 400)}; {anew}")
     arrays = {}
     for part, (_, _, rows) in needed.items():
         short = ("token_ids", "token_rest") if "token_ids" in stored[part] and "token_logits" in names else ()
@@ -191,12 +195,12 @@ def open_cache(config, expected, needed):
 def _load(path, stored, anew):
     try:
         array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read: {(str(error) or repr(error)).splitlines()[0]}; {anew}") from error
+    except Exception as error:  # NumPy parses the header as Python, and raises what that raises
+        raise UserError(f"{path} cannot be read: {cut((str(error) or repr(error)).splitlines()[0], 200)}; {anew}") from error
     there = {"dtype": array.dtype.name, "shape": list(array.shape)}
     if there != stored:
-        differing = ", ".join(differing_keys(stored, there))
-        raise UserError(f"{path} is not the array that cache.json tells of: {differing}; {anew}")
+        differing = differing_keys(stored, there) if isinstance(stored, dict) else ["it tells nothing"]
+        raise UserError(f"{path} is not the array that cache.json tells of: {cut(', '.join(differing), 400)}; {anew}")
     return array
 
 
@@ -278,8 +282,7 @@ def write_cache(folder, identity, parts, rows, parallel, params, pieces):
             if tokens:
                 kept = {"mean": probability / tokens, "least": least, "temperature": identity["temperature"]}
                 content["kept"] = kept
-            with replacing(partial / "cache.json") as file:
-                file.write(json.dumps(content, indent=2).encode())
+            write_json(partial / "cache.json", content)
             (partial / "progress.json").unlink()
             os.rename(partial, folder)
             return content
@@ -295,14 +298,15 @@ def _merged(x, axes):
 
 def _begin(partial, identity):
     """What is on disk of this very cache: the content of progress.json; of another one, nothing stays."""
-    with contextlib.suppress(OSError, ValueError):
-        state = json.loads((partial / "progress.json").read_text())
-        if not differing_keys(complete(state["identity"], identity), identity):
+    nothing = {"identity": identity, "done": {}, "arrays": {}, "kept": [0.0, 0, 1.0]}  # kept: sum of shares, tokens, least
+    with contextlib.suppress(UserError):
+        state = read_json(partial / "progress.json")
+        same = state.keys() == nothing.keys() and isinstance(state["identity"], dict)
+        if same and not differing_keys(complete(state["identity"], identity), identity):
             return state
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    # kept: sum of the shares, number of tokens, least share.
-    return {"identity": identity, "done": {}, "arrays": {}, "kept": [0.0, 0, 1.0]}
+    return nothing
 
 
 def _write_part(partial, state, name, part, size, compute):
@@ -345,8 +349,7 @@ def _note(partial, state, files):
     for file in files:
         file.flush()
         os.fsync(file.fileno())
-    with replacing(partial / "progress.json") as file:
-        file.write(json.dumps(state).encode())
+    write_json(partial / "progress.json", state)
 
 
 def _open(path, dtype, shape, start):

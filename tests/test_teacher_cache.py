@@ -300,8 +300,18 @@ def test_what_is_missing_or_broken_is_one_line(world, tmp_path):
             path.write_bytes(content)
         refused(message, cache=str(tmp_path / "cache"))
         path.write_bytes(whole)
-    (tmp_path / "cache/cache.json").write_text("{")
-    refused("cache.json cannot be read; make it anew", cache=str(tmp_path / "cache"))
+    path, whole = tmp_path / "cache/cache.json", json.loads((tmp_path / "cache/cache.json").read_text())
+    for content, message in (
+        ("{", r"cache.json, line 1: not JSON \(.*\); make it anew"),
+        ("[" * 100_000, "cache.json: JSON nested too deeply to be read; make it anew"),
+        ("[1]", r"cache.json: \[1\] is no JSON object; make it anew"),
+        *((json.dumps(whole | change), "cache.json does not say what the cache was made of; make it anew")
+          for change in ({"made_of": None}, {"made_of": {}}, {"arrays": [1]}, {"arrays": {"train": 3}}, {"precision": {}})),
+        (json.dumps(whole | {"arrays": {part: dict.fromkeys(of, 7) for part, of in whole["arrays"].items()}}),
+         "tells of: it tells nothing; make it anew"),
+    ):  # fmt: skip
+        path.write_text(content)
+        refused(message, cache=str(tmp_path / "cache"))
 
 
 class Plain:
