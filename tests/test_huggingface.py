@@ -7,14 +7,19 @@ import logging
 import os
 import pickle
 import shutil
+import stat
 import subprocess
 import sys
+import time
+import warnings
+import zipfile
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+import safetensors.torch
 import torch
 import transformers
 
@@ -176,8 +181,13 @@ def test_classes_keep_their_names(case, tokenizer, tmp_path):
     assert written["label2id"] == {name: n for n, name in enumerate(theirs)}
     assert huggingface.load(tmp_path / "theirs").config.task.labels == theirs
     for named in (None, {"0": "no"}, {str(n + 1): "no" for n in range(4)}, ["no"] * 4):
-        edit_config(tmp_path / "theirs", id2label=named)
+        edit_config(tmp_path / "theirs", id2label=named, label2id=named)
         assert huggingface.load(tmp_path / "theirs").config.task.labels == ()
+    # One of the two is enough, and both must say the same.
+    edit_config(tmp_path / "theirs", remove=["id2label"], label2id={"c": 2, "a": 0, "d": 3, "b": 1})
+    assert huggingface.load(tmp_path / "theirs").config.task.labels == ("a", "b", "c", "d")
+    edit_config(tmp_path / "theirs", id2label=dict(enumerate("bacd")))
+    assert "has the classes b, a, c, d and label2id a, b, c, d" in refusal(lambda: huggingface.load(tmp_path / "theirs"))
 
 
 def test_a_classifier_without_padding_finds_the_end_of_a_text(tmp_path):
@@ -401,19 +411,115 @@ def ambiguous(folder):
     without_architectures(folder)
 
 
+def same_in_two_shards(folder):
+    shards(folder)
+    one, other = sorted(folder.glob("model-*.safetensors"))[:2]
+    whole = [safetensors.numpy.load_file(path) for path in (one, other)]
+    safetensors.numpy.save_file(whole[1] | {"cls.predictions.bias": np.ones(3, np.float32)}, other)
+    safetensors.numpy.save_file(whole[0] | {"cls.predictions.bias": np.ones(3, np.float32)}, one)
+
+
+def prefixed(prefix):
+    def change(folder):
+        write_tensors(folder, {prefix + name: x for name, x in read_tensors(folder).items()})
+
+    return change
+
+
+def matrices(kind):
+    """Casts all matrices, to a dtype of NumPy's or torch's."""
+
+    def change(folder):
+        tensors = {name: torch.tensor(x) for name, x in read_tensors(folder).items()}
+        kind_of_torch = kind if isinstance(kind, torch.dtype) else getattr(torch, np.dtype(kind).name)
+        tensors = {name: x.to(kind_of_torch) if x.ndim == 2 else x for name, x in tensors.items()}
+        safetensors.torch.save_file(tensors, folder / "model.safetensors")
+
+    return change
+
+
+def quantised(folder):
+    matrices(np.int8)(folder)
+    edit_config(folder, quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
+
+
+def scaled(folder):
+    tensor("bert.encoder.SCB", lambda _: np.ones(3, np.float32))(folder)
+    edit_config(folder, quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
+
+
+def header_of(text):
+    """The weights' file with another header."""
+
+    def change(folder):
+        path = folder / "model.safetensors"
+        content = path.read_bytes()
+        size = int.from_bytes(content[:8], "little")
+        made = text if isinstance(text, bytes) else json.dumps(text(json.loads(content[8 : 8 + size]))).encode()
+        path.write_bytes(len(made).to_bytes(8, "little") + made + content[8 + size :])
+
+    return change
+
+
+def header(name, **changes):
+    return header_of(lambda content: content | {name: content[name] | changes})
+
+
+def one_number_of_many_axes(folder):
+    tensor("a", lambda _: np.ones(1, np.float32))(folder)
+    header("a", shape=[1] * 100)(folder)
+
+
+def bin_of(change):
+    """The folder's weights as torch's own format, each changed."""
+
+    def write(folder):
+        tensors = {name: torch.tensor(x) for name, x in read_tensors(folder).items()}
+        with warnings.catch_warnings(action="ignore"):  # about kinds that torch will drop
+            torch.save({name: change(x) for name, x in tensors.items()}, folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+
+    return write
+
+
+def nested_bin(folder):
+    as_bin(folder)
+    path = folder / "pytorch_model.bin"
+    torch.save({"model": torch.load(path), "epoch": 3, "optimizer": {}}, path)
+
+
+def zip_bomb(folder):
+    as_bin(folder)
+    path = folder / "pytorch_model.bin"
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, x in content.items():
+            archive.writestr(name, bytes(1 << 20) if "/data/" in name else x)
+
+
 POSITION = "bert.embeddings.position_embeddings.weight"
 BAD = {
     "no-folder": (shutil.rmtree, "there is no config.json"),
     "no-config": (lambda folder: (folder / "config.json").unlink(), "there is no config.json"),
-    "config-cut": (cut("config.json"), "config.json is damaged"),
-    "config-list": (config_text("[1]"), "config.json is damaged"),
+    "config-cut": (cut("config.json"), "config.json, line"),
+    "config-list": (config_text("[1]"), "config.json: [1] is no JSON object"),
+    "config-nested": (config_text("[" * 100_000), "config.json: JSON nested too deeply"),
+    "config-digits": (config_text('{"model_type": %s}' % ("1" * 5000)), "config.json: a number with too many digits"),
+    "config-utf16": (lambda folder: (folder / "config.json").write_bytes("{}".encode("utf-16")), "is UTF-16; convert it"),
+    "type-list": (config_with(model_type=["bert"]), "config.json: model_type=['bert'] is no name"),
+    "type-missing": (lambda folder: edit_config(folder, remove=["model_type"]), "model_type=None is no name"),
+    "architectures": (config_with(architectures=[3]), "architectures=[3] is no list of names"),
     "t5": (config_with(model_type="t5"), "unknown model_type"),
     "misspelt": (config_with(model_type="brt"), "did you mean 'bert'"),
     "relative": (config_with(position_embedding_type="relative_key"), "position_embedding_type='relative_key'"),
     "decoder": (config_with(is_decoder=True), "is_decoder=True"),
-    "silu": (config_with(hidden_act="silu"), "unknown activation 'silu'"),
-    "string": (config_with(hidden_size="wide"), "hidden_size='wide'"),
-    "negative": (config_with(num_hidden_layers=-3), "num_hidden_layers=-3"),
+    "silu": (config_with(hidden_act="silu"), "config.json 'silu'; there are: gelu, gelu_new"),
+    "indivisible": (config_with(num_attention_heads=5), "hidden_size=36 is not divisible by num_attention_heads=5"),
+    "untied-head": (
+        config_with(tie_word_embeddings=False), "tie_word_embeddings=false, and there is no tensor cls.predictions.decoder"
+    ),
+    "tied-how": (config_with(tie_word_embeddings="yes"), "tie_word_embeddings='yes' is neither true nor false"),
     "width": (config_with(intermediate_size=53), "is (52, 36), its config asks for (53, 36)"),
     "deeper": (config_with(num_hidden_layers=4), "has no tensor bert.encoder.layer.3.attention.self.query.weight"),
     "shallower": (config_with(num_hidden_layers=2), "no place for tensor bert.encoder.layer.2.attention"),
@@ -421,13 +527,59 @@ BAD = {
     "safetensors-cut": (cut("model.safetensors"), "model.safetensors is damaged"),
     "bin-cut": (cut_bin, "pytorch_model.bin is damaged"),
     "shard-lost": (lose_shard, "is missing, which model.safetensors.index.json names"),
-    "index-cut": (damaged_index('{"weight_map": {"a'), "index.json is damaged"),
+    "index-cut": (damaged_index('{"weight_map": {"a'), "index.json, line 1: not JSON"),
+    "index-list": (damaged_index("[]"), "index.json: [] is no JSON object"),
+    "index-elsewhere": (damaged_index('{"weight_map": {"a": "../config.json"}}'), "names '../config.json': shards are files"),
+    "index-itself": (damaged_index('{"weight_map": {"a": "config.json"}}'), "config.json is damaged or no safetensors file"),
+    "shards-alike": (same_in_two_shards, "has cls.predictions.bias, and so has another shard"),
     "index-empty": (damaged_index("{}"), "index.json is damaged"),
     "index-numbers": (damaged_index('{"weight_map": {"a": 3}}'), "index.json is damaged"),
     "index-wrong": (wrong_index, "has no tensor bert.nowhere.weight"),
     "untied": (tensor("cls.predictions.decoder.weight", lambda _: np.ones((61, 36), np.float32)), "untied tables"),
     "extra": (tensor("bert.extra.weight", lambda _: np.ones(3, np.float32)), "no place for tensor bert.extra.weight"),
     "missing": (tensor(POSITION, lambda x: None), f"has no tensor {POSITION}"),
+    "missing-bias": (tensor("cls.predictions.bias", lambda x: None), "has no tensor cls.predictions.bias"),
+    "missing-pooler": (tensor("bert.pooler.dense.weight", lambda x: None), "has no tensor bert.pooler.dense.weight"),
+    "part-of-a-head": (tensor("qa_outputs.bias", lambda _: np.ones(2, np.float32)), "has no tensor qa_outputs.weight"),
+    "two-names": (
+        tensor("bert.embeddings.LayerNorm.gamma", lambda _: np.ones(36, np.float32)),
+        "has bert.embeddings.LayerNorm.weight twice, once by its older name",
+    ),
+    "data-parallel": (prefixed("module."), "begin with 'module.', which is no part of a bert"),
+    "compiled": (prefixed("_orig_mod."), "begin with '_orig_mod.', which is no part of a bert"),
+    "long-name": (tensor("a\n" + "b" * 10_000, lambda _: np.ones(3, np.float32)), r"no place for tensor a\nbbb"),
+    "fit-again": (
+        lambda folder: shutil.copy(folder / "model.safetensors", folder / huggingface.FIT_FILE),
+        "fit_dense.safetensors has bert.embeddings.LayerNorm.bias and 61 more once more",
+    ),
+    "nan": (tensor(POSITION, lambda x: np.where(x > 0, x, np.nan)), f"{POSITION} has numbers that are not finite"),
+    "infinite": (tensor("cls.seq_relationship.bias", lambda x: np.full_like(x, -np.inf)), "cls.seq_relationship.bias has numbers that are not"),
+    "beyond-float32": (tensor(POSITION, lambda x: x.astype(np.float64) * 1e300), f"{POSITION} has numbers that are not"),
+    "int8": (matrices(np.int8), "bert.embeddings.word_embeddings.weight and 23 more are int8; weights are float32"),
+    "int64": (matrices(np.int64), "23 more are int64"),
+    "uint8": (matrices(np.uint8), "23 more are uint8"),
+    "bool": (tensor(POSITION, lambda x: x > 0), f"{POSITION} is bool; weights are float32, float16 or bfloat16"),
+    "complex": (tensor(POSITION, lambda x: x.astype(np.complex64)), f"{POSITION} is C64; weights are float32"),
+    "float8": (matrices(torch.float8_e4m3fn), "and 23 more are F8_E4M3; weights are float32"),
+    "quantised": (quantised, "(quantised, as its quantization_config says): bert.embeddings.word_embeddings.weight and 23 more"),
+    "scales": (scaled, "(quantised, as its quantization_config says): there is no place for tensor bert.encoder.SCB"),
+    "header-lies": (header(POSITION, shape=[25, 36]), "model.safetensors is damaged or no safetensors file"),
+    "header-huge": (header(POSITION, shape=[1 << 40, 1 << 40]), "model.safetensors is damaged or no safetensors file"),
+    "header-empty": (header(POSITION, shape=[0, 1 << 62], data_offsets=[0, 0]), "model.safetensors is damaged or no"),
+    "header-axes": (one_number_of_many_axes, "model.safetensors is damaged or no safetensors file: maximum supported"),
+    "header-deep": (header_of(b"[" * 100_000), "model.safetensors is damaged or no safetensors file"),
+    "header-long": (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 16), "is damaged or no safetensors"),
+    "bin-float8": (bin_of(lambda x: x.to(torch.float8_e5m2)), "61 more are torch.float8_e5m2; weights are float32"),
+    "bin-complex": (bin_of(lambda x: x.to(torch.complex64)), "61 more are torch.complex64; weights are float32"),
+    "bin-sparse": (bin_of(torch.Tensor.to_sparse), "61 more are sparse (torch.sparse_coo)"),
+    "bin-meta": (bin_of(lambda x: x.to("meta")), "61 more are without values (meta)"),
+    "bin-quantised": (
+        bin_of(lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)), "61 more are quantised (torch.qint8)"
+    ),
+    "bin-int8": (bin_of(lambda x: x.to(torch.int8)), "61 more are int8; weights are float32"),
+    "bin-claims": (bin_of(lambda x: torch.zeros(1).half().expand(1 << 30)), "its tensors claim 133,143,986,176 bytes"),
+    "bin-nested": (nested_bin, "it is not a model's state_dict; have model, optimizer of it saved as a file of its own"),
+    "bin-bomb": (zip_bomb, "it claims to hold more than its"),
     "misshapen": (tensor(POSITION, lambda x: x[:, :-1]), f"{POSITION} is (24, 35), its config asks for (24, 36)"),
     "transposed": (tensor("bert.encoder.layer.1.intermediate.dense.weight", np.transpose), "is (36, 52)"),
     "vocabulary": (lambda folder: (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n"), "tokenizer has 2 entries"),
@@ -442,6 +594,131 @@ def test_a_folder_that_is_no_model_of_ours_is_refused(name, copy):
     folder = copy()
     change(folder)
     assert message in refusal(lambda: huggingface.load(folder))
+
+
+# What a size in config.json may not be.
+NO_SIZES = (0, -1, -(10**30), 1 << 70, 10**4000, True, False, None, "36", "", 36.0, float("nan"), float("inf"), [36], {"a": 1})
+NO_SHARES = (-0.1, 1.5, float("nan"), float("inf"), 1e300, True, None, "0.1", [0.1], {})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_values_that_no_config_has_are_refused_before_anything_is_read(family, tmp_path):
+    for key, default in FAMILIES[family].fields.values():
+        for value in NO_SIZES if isinstance(default, int) or default is None else NO_SHARES:
+            if (key, value) == ("n_inner", None):  # four times the width
+                continue
+            value = 3 if isinstance(default, str) and value == "0.1" else value
+            (tmp_path / "config.json").write_text(json.dumps({"model_type": family, key: value}))
+            message = refusal(lambda: huggingface.load(tmp_path))
+            kind = {str: "no name", float: "no number from 0 to 1"}.get(type(default), "no whole number from 1 to")
+            assert f"config.json: {key}=" in message and kind in message, (key, value)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"hidden_size": 999_999}, "is (61, 36), its config asks for (61, 999999)"),
+        ({"num_hidden_layers": 4096}, "has no tensor bert.encoder.layer.3.attention.self.query.weight and"),
+        ({"vocab_size": 1 << 24}, "is (61, 36), its config asks for (16777216, 36)"),
+        ({"intermediate_size": 1 << 24, "hidden_size": 3 << 20}, "is (61, 36), its config asks for (61, 3145728)"),
+    ],
+    ids=["width", "layers", "vocabulary", "both"],
+)
+def test_nothing_is_allocated_for_sizes_that_the_file_does_not_have(changes, message, copy, monkeypatch):
+    folder = copy()
+    edit_config(folder, **changes)
+    made = []
+    monkeypatch.setattr(np, "empty", lambda *arguments, **_: made.append(arguments))
+    start = time.perf_counter()
+    assert message in refusal(lambda: huggingface.load(folder))
+    assert not made and time.perf_counter() - start < 10
+
+
+def test_parameters_in_a_bin_are_read(folders, copy):
+    folder = copy()
+    bin_of(torch.nn.Parameter)(folder)
+    assert_equal_trees(huggingface.load(folder).params, huggingface.load(folders("BertForPreTraining")).params)
+
+
+@pytest.mark.parametrize("label", ["BertModel", "BertForSequenceClassification", "GPT2ForSequenceClassification"])
+def test_without_logits_of_tokens_there_is_nothing_to_tie(label, folders, copy):
+    folder = copy(label)
+    edit_config(folder, tie_word_embeddings=False)
+    expected, run = huggingface.load(folders(label)), huggingface.load(folder)
+    assert run.model == expected.model
+    assert_equal_trees(run.params, expected.params)
+
+
+def test_untied_tables_that_are_equal_are_tied(folders, copy):
+    folder = copy()
+    with_copies(folder)
+    edit_config(folder, tie_word_embeddings=False)
+    assert_equal_trees(huggingface.load(folder).params, huggingface.load(folders("BertForPreTraining")).params)
+
+
+def test_an_untied_trunk_of_a_gpt_has_no_head(folders, copy):
+    folder = copy("GPT2LMHeadModel")
+    edit_config(folder, tie_word_embeddings=False)
+    assert "there is no tensor lm_head.weight" in refusal(lambda: huggingface.load(folder))
+    edit_config(folder, architectures=["GPT2Model"])
+    run = huggingface.load(folder)
+    assert run.model.heads == ()
+    assert_equal_trees(run.params, huggingface.load(folders("GPT2LMHeadModel")).params)
+
+
+@pytest.mark.parametrize("label", ["BertForMaskedLM", "GPT2LMHeadModel"])
+def test_rows_that_pad_the_table_are_left_out(label, folders, tmp_path):
+    model = getattr(transformers, label).from_pretrained(folders(label))
+    model.resize_token_embeddings(61, pad_to_multiple_of=64)
+    model.save_pretrained(tmp_path)
+    check.write_vocabulary(tmp_path)
+    run, expected = huggingface.load(tmp_path), huggingface.load(folders(label))
+    assert run.notes[-1] == (
+        "left out: 3 rows behind the tokenizer's 61 entries, which pad the table to 64: no text has their ids"
+    )
+    assert run.model == expected.model and run.config.data.tokenizer.vocab_size == 61
+    assert_equal_trees(run.params, expected.params)
+    assert huggingface.read_config(tmp_path).model.vocab_size == 61
+    found = check.compare(tmp_path)  # with theirs, cut to the tokenizer's entries
+    assert found.equal and max(found.inward, found.outward) < 1e-5
+
+
+def test_more_rows_than_a_multiple_are_left_out_if_asked(folders, copy):
+    folder = copy("DistilBertForMaskedLM")
+    model = transformers.DistilBertForMaskedLM.from_pretrained(folder)
+    model.resize_token_embeddings(1024)
+    model.save_pretrained(folder)
+    for read in (huggingface.load, huggingface.read_config):
+        message = refusal(lambda: read(folder))  # noqa: B023
+        assert "61 entries and its model's table 1024: " in message and "from_hf --padded leaves out" in message
+    run = huggingface.load(folder, padded=True)
+    assert "963 rows behind" in run.notes[-1]
+    assert_equal_trees(run.params, huggingface.load(folders("DistilBertForMaskedLM")).params)
+
+
+def test_files_have_the_usual_permissions(folders, tmp_path):
+    run = huggingface.load(folders("TinyBERT-one"))
+    for mask in (0o022, 0o027):
+        before = os.umask(mask)
+        try:
+            huggingface.save(run, tmp_path / str(mask))
+        finally:
+            os.umask(before)
+        for path in (tmp_path / str(mask)).iterdir():
+            assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask, path
+
+
+def test_a_full_disk_names_the_file(folders, tmp_path, root):
+    # No file may grow beyond 64 KiB: the system refuses the write as it does on a full disk.
+    code = (
+        "import resource, signal; from ssl_jax.interop import huggingface; from ssl_jax.errors import UserError\n"
+        f"run = huggingface.load({str(folders('BertForPreTraining'))!r})\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))\n"
+        f"try: huggingface.save(run, {str(tmp_path / 'out')!r})\nexcept UserError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout.strip() == f"cannot write {tmp_path}/out.partial/model.safetensors: File too large"
+    assert not list(tmp_path.iterdir())
 
 
 def test_drop_leaves_out_what_has_no_place(folders, copy):

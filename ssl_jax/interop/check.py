@@ -3,7 +3,6 @@
 The one module of the package that needs torch and `transformers` (extra `test`), which its functions import.
 """
 
-import dataclasses
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -94,7 +93,10 @@ def compare(folder, rows=5, length=24):
         written = Path(scratch) / "written"
         made = huggingface.save(run, written)
         again = huggingface.load(written)
-        pairs = [(_original(folder / half, name), _written(written / half, name)) for half, (name, *_) in made.items()]
+        pairs = [
+            (_original(folder / half, name, run.vocabulary.size), _written(written / half, name))
+            for half, (name, *_) in made.items()
+        ]
         family = pairs[0][0].config.model_type
     batch = _text(run, _pad(run, [model for pair in pairs for model in pair]), rows, length)
     ours = _our_outputs(run, batch)
@@ -135,10 +137,14 @@ def table(comparisons):
     return lines
 
 
-def _original(folder, name):
-    """Their model, of the class that has all heads which ours found: `architectures` may name fewer."""
+def _original(folder, name, entries):
+    """Their model, of the class that has all heads which ours found: `architectures` may name fewer; without the rows that
+    pad its table behind the tokenizer's entries."""
     torch, transformers = libraries()
-    return getattr(transformers, name).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    model = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    if model.config.vocab_size != entries:
+        model.resize_token_embeddings(entries)
+    return model.eval()
 
 
 def _written(folder, name):
@@ -190,12 +196,7 @@ def _text(run, pad, rows, length):
 
 def _our_outputs(run, batch):
     """Logits by their names in `out`; without a head the last states and, where there is a pooler, its vector."""
-    # One compiled layer, whatever the run does.
-    looped, generator = dataclasses.replace(run.model.config, scan=True), run.model.generator
-    if generator is not None:
-        generator = dataclasses.replace(generator, trunk=dataclasses.replace(generator.trunk, scan=True))
-    model = run.model.clone(config=looped, generator=generator)
-    out = model.apply({"params": run.params}, batch)
+    out = huggingface.looped(run.model).apply({"params": run.params}, batch)
     made = [name for name, _ in LOGITS.values() if name in out]
     return {name: np.asarray(out[name]) for name in made or ("encoded", "pooled") if name in out}
 

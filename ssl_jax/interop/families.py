@@ -69,7 +69,7 @@ _GPT_DEFAULTS = dict(
     attention_dropout=0.1, initializer_range=0.02,
 )  # fmt: skip
 _ENCODER = dict(norm="post", embedding_norm=True)
-_PLAIN = dict(is_decoder=False, add_cross_attention=False, tie_word_embeddings=True, position_embedding_type="absolute")
+_PLAIN = dict(is_decoder=False, add_cross_attention=False, position_embedding_type="absolute")
 _SUMMARY = dict(summary_type="cls_index", summary_use_proj=True, summary_activation=None)
 
 FAMILIES = {
@@ -115,7 +115,7 @@ FAMILIES = {
             ),
             _BERT_DEFAULTS | dict(layers=6),
         ),
-        needs=dict(tie_word_embeddings=True),
+        needs={},
         dropouts=("seq_classif_dropout", "qa_dropout"),
         classes=_classes("DistilBert"),
         pooler="relu",
@@ -126,7 +126,7 @@ FAMILIES = {
         fields=_fields(
             _GPT | dict(activation="afn"), _GPT_DEFAULTS | dict(vocab_size=40478, positions=512, activation="gelu")
         ),
-        needs=dict(tie_word_embeddings=True) | _SUMMARY,
+        needs=_SUMMARY,
         dropouts=("embd_pdrop", "summary_first_dropout"),
         classes={
             ("clm",): "OpenAIGPTLMHeadModel",
@@ -141,7 +141,7 @@ FAMILIES = {
             _GPT | dict(activation="activation_function", ffn_size="n_inner"),
             _GPT_DEFAULTS | dict(activation="gelu_new"),
         ),
-        needs=dict(add_cross_attention=False, tie_word_embeddings=True, scale_attn_weights=True,
+        needs=dict(add_cross_attention=False, scale_attn_weights=True,
                    scale_attn_by_inverse_layer_idx=False) | _SUMMARY,
         dropouts=("embd_pdrop", "summary_first_dropout"),
         classes={

@@ -12,12 +12,12 @@ erf GELU, heads 64 wide, at least one (util/training_utils.py, get_bert_config; 
 get_generator_config).
 """
 
-import json
 import os
 import re
 from pathlib import Path, PurePosixPath
 
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, cut, shown
+from ssl_jax.files import read_json
 from ssl_jax.interop import names
 from ssl_jax.interop.families import ACTIVATIONS, FAMILIES, GOOGLE_ACTIVATIONS
 from ssl_jax.interop.huggingface import as_run, dropped, join_configs, run_config, trunk_fields
@@ -27,17 +27,18 @@ CONFIGS = {"albert": "albert_config.json", "bert": "bert_config.json"}
 NEEDS = {"bert": {}, "albert": dict(inner_group_num=1, net_structure_type=0)}
 
 
-def load(folder, parallel=None, drop=()):
+def load(folder, parallel=None, drop=(), padded=False):
     """Reads a folder as a run; of ELECTRA's halves, where both are there, as one with a generator.
 
     Args:
       folder: holds one checkpoint (X.index, X.data-...), or several and a file `checkpoint` that names one of them.
       parallel: the parameters are as its `adopt` takes them; None: on one device.
       drop: their tensors, by whole name or by the scopes that it begins with, that are left out.
+      padded: see `huggingface.load`.
 
     Raises:
       UserError: TensorFlow, the checkpoint or a part of it, config or vocabulary is missing or damaged; a tensor is
-        missing, misshapen or one too many; the tokenizer has not as many entries as the table has rows.
+        missing, misshapen, no weight or one too many; the tokenizer's entries are not the table's rows.
     """
     folder = Path(folder)
     tensors, slots = _read(_find(folder), drop)
@@ -51,7 +52,7 @@ def load(folder, parallel=None, drop=()):
                          if any(name.startswith(row.theirs) for row in rows for name in tensors)))  # fmt: skip
     config = _electra_config(tensors, heads, folder) if electra else _config(folder, family, heads, tensors)
     rows = names.GOOGLE_TRUNKS[family] + [row for head in heads for row in known[head]]
-    run = as_run(folder, config, tensors, rows, names.TENSORFLOW, parallel)
+    run = as_run(folder, config, tensors, rows, names.TENSORFLOW, parallel, padded)
     return run._replace(notes=(*run.notes, f"left out: {slots} slots of the optimizer and counters"))
 
 
@@ -92,7 +93,7 @@ def _read(path, drop):
         wanted = sorted(name for name in shapes.keys() - slots if not dropped(name, drop))
         return {name: reader.get_tensor(name) for name in wanted}, len(slots)
     except (tf.errors.OpError, IndexError) as error:  # the latter for a file that ends too early
-        raise UserError(f"{path} is damaged or incomplete: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path} is damaged or incomplete: {cut(str(error).splitlines()[0], 200)}") from error
 
 
 def _is_below(name, shapes):
@@ -102,18 +103,15 @@ def _is_below(name, shapes):
 def _config(folder, family, heads, tensors):
     """BERT's or ALBERT's, of a run with the heads."""
     path = folder / CONFIGS[family]
-    try:
-        theirs = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+    theirs = read_json(path)
     for key, value in NEEDS[family].items():
         if theirs.get(key, value) != value:
-            raise UserError(f"{path}: {key}={theirs[key]!r} is no model of ours, only {value!r} is")
-    trunk = trunk_fields({"hidden_act": "gelu"} | theirs, family, GOOGLE_ACTIVATIONS)
+            raise UserError(f"{path}: {key}={shown(theirs[key])} is no model of ours, only {value!r} is")
+    trunk = trunk_fields({"hidden_act": "gelu"} | theirs, family, GOOGLE_ACTIVATIONS, path)
     pooled = {"pair", "classes"} & set(heads) or any(name.startswith("bert/pooler/") for name in tensors)
     config = run_config(trunk | {"pooler": FAMILIES[family].pooler if pooled else "none"}, heads)
     if "classes" in heads and "output_weights" in tensors:
-        config.task.classes = len(tensors["output_weights"])
+        config.task.classes = _shape(tensors, "output_weights", 2, folder)[0]
     return config
 
 
@@ -134,22 +132,29 @@ def _electra_config(tensors, heads, folder):
 def _electra_trunk(tensors, scope, tables, folder):
     """Fields of `config.model` as the tensors of `scope` and `tables` have them."""
 
-    def shape(name):
-        if name not in tensors:
-            raise UserError(f"{folder} has no tensor {name}")
-        return tensors[name].shape
-
-    vocabulary, width = shape(f"{tables}/embeddings/word_embeddings")
-    hidden, ffn = shape(f"{scope}/encoder/layer_0/intermediate/dense/kernel")
+    vocabulary, width = _shape(tensors, f"{tables}/embeddings/word_embeddings", 2, folder)
+    hidden, ffn = _shape(tensors, f"{scope}/encoder/layer_0/intermediate/dense/kernel", 2, folder)
+    positions, segments = (
+        _shape(tensors, f"{tables}/embeddings/{name}_embeddings", 2, folder)[0] for name in ("position", "token_type")
+    )
     numbers = [re.match(rf"{scope}/encoder/layer_(\d+)/", name) for name in tensors]
     theirs = dict(
         vocab_size=vocabulary,
         embedding_size=width,
-        max_position_embeddings=shape(f"{tables}/embeddings/position_embeddings")[0],
-        type_vocab_size=shape(f"{tables}/embeddings/token_type_embeddings")[0],
+        max_position_embeddings=positions,
+        type_vocab_size=segments,
         hidden_size=hidden,
         intermediate_size=ffn,
         num_hidden_layers=1 + max(int(number[1]) for number in numbers if number),
         num_attention_heads=max(1, hidden // 64),
     )
-    return trunk_fields(theirs, "electra", ACTIVATIONS)
+    return trunk_fields(theirs, "electra", ACTIVATIONS, folder)
+
+
+def _shape(tensors, name, axes, folder):
+    """The shape of a tensor that must be there, with so many axes."""
+    if name not in tensors:
+        raise UserError(f"{folder} has no tensor {name}")
+    if tensors[name].ndim != axes:
+        raise UserError(f"{folder}: {name} is {tensors[name].shape}, it should have {axes} axes")
+    return tensors[name].shape

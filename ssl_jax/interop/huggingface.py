@@ -9,19 +9,17 @@ ELECTRA's two halves are two folders there; here, in and out, `discriminator` an
 
 import dataclasses
 import functools
-import json
 from pathlib import Path
 
 import jax
 import numpy as np
-import safetensors.numpy
 from flax import traverse_util
 from ml_collections import ConfigDict
 
 from configs import common
 from ssl_jax import tokenizers
-from ssl_jax.files import new_folder
-from ssl_jax.errors import UserError, check_choice
+from ssl_jax.errors import UserError, check_choice, cut, listed, shown
+from ssl_jax.files import new_folder, read_json, write_json
 from ssl_jax.interop import names, tokenizer_files, weights
 from ssl_jax.interop.families import FAMILIES, activations
 from ssl_jax.models.model import GENERATOR, Model, build_model, dummy_batch
@@ -47,6 +45,14 @@ COPIES = {
 # Constants and names of older files.
 CONSTANTS = (".position_ids", ".attn.bias", ".attn.masked_bias")
 OLDER = {".gamma": ".weight", ".beta": ".bias"}
+# Tables are padded to a multiple of one of these, for speed, behind the entries that the tokenizer has.
+MULTIPLES = (8, 16, 32, 64, 128)
+PADDED = ("embeddings/token", "mlm/bias")  # what has a row for each entry
+# A size beyond this is no model's; a tensor of two such sizes still has a number of elements.
+LARGEST = {"layers": 1 << 12} | dict.fromkeys(
+    ("vocab_size", "hidden_size", "heads", "ffn_size", "embedding_size", "positions", "segments", "share_groups"),
+    1 << 24,
+)
 
 # The loss that trains a head, where there is one.
 LOSSES = {"mlm": "mlm", "clm": "clm", "classes": "classify"}
@@ -65,44 +71,51 @@ def is_folder(path):
 
 def _is_model(folder):
     try:
-        content = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
+        content = read_json(folder / "config.json")
+    except (OSError, UserError):
         return False
     # A run's config.json has the run's config under one key.
-    return isinstance(content, dict) and "config" not in content
+    return "config" not in content
 
 
 def read_config(folder):
     """The config of a folder as of a run of ours, without heads, of which its weights alone know; errors as `load`."""
     folder = Path(folder)
-    theirs, family = _read_theirs(folder if _is_model(folder) else folder / HALVES[0])
-    return run_config(trunk_fields(theirs, family, activations(family)), ())
+    folder = folder if _is_model(folder) else folder / HALVES[0]
+    theirs, family = _read_theirs(folder)
+    trunk = trunk_fields(theirs, family, activations(family), folder / "config.json")
+    size = tokenizers.vocabulary(tokenizer_files.read(folder)).size
+    return run_config(trunk | {"vocab_size": _entries(trunk["vocab_size"], size, folder)}, ())
 
 
-def load(folder, parallel=None, drop=()):
+def load(folder, parallel=None, drop=(), padded=False):
     """Reads a folder as a run.
+
+    Rows of the table behind the tokenizer's entries, which pad it to a multiple of MULTIPLES, are left out: no text has
+    their ids, and the logits of all others are the same without them.
 
     Args:
       folder: holds config.json, weights (`weights.read`), a tokenizer (`tokenizer_files.read`); or HALVES.
       parallel: the parameters are as its `adopt` takes them; None: on one device.
       drop: their tensors, by whole name or by what it begins with, that are left out.
+      padded: any number of rows behind the tokenizer's entries is left out.
 
     Raises:
-      UserError: it is another architecture; a file is missing or damaged; a tensor is missing, misshapen or one too
-        many; the tokenizer has not as many entries as the table has rows.
+      UserError: it is another architecture; a file is missing or damaged; a tensor is missing, misshapen, no weight or
+        one too many; the tokenizer's entries are not the table's rows.
     """
     folder = Path(folder)
     if not all(_is_model(folder / half) for half in HALVES):
-        return _load(folder, parallel, drop)
-    return join(*(_load(folder / half, parallel, drop) for half in HALVES))._replace(workdir=folder)
+        return _load(folder, parallel, drop, padded)
+    return join(*(_load(folder / half, parallel, drop, padded) for half in HALVES))._replace(workdir=folder)
 
 
-def _load(folder, parallel, drop):
-    config, tensors, rows = _open(folder, drop)
-    return as_run(folder, config, tensors, rows, names.TORCH, parallel)
+def _load(folder, parallel, drop, padded):
+    config, tensors, rows, quantised = _open(folder, drop)
+    return as_run(folder, config, tensors, rows, names.TORCH, parallel, padded, quantised)
 
 
-def as_run(folder, config, tensors, rows, style, parallel):
+def as_run(folder, config, tensors, rows, style, parallel, padded, quantised=False):
     """A run from a folder's tensors, each of which must have its place, and its tokenizer.
 
     Args:
@@ -111,83 +124,122 @@ def as_run(folder, config, tensors, rows, style, parallel):
       tensors: theirs, name -> array; emptied.
       rows: of `names.Row`: whose they are.
       style: of `names`.
-      parallel: as in `load`, and so are the errors.
+      parallel, padded: as in `load`, and so are the errors.
+      quantised: whether the config says that the tensors are.
     """
-    model = build_model(config)
-    shapes = _shapes(model)
+    shapes = _shapes(_model(config, folder))
     flat = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(shapes, sep="/").items()}
-    made = names.to_ours(tensors, rows, style, flat, str(folder))
+    where = f"{folder} (quantised, as its quantization_config says)" if quantised else str(folder)
+    made = names.to_ours(tensors, rows, style, flat, where)
     if tensors:
-        raise UserError(
-            f"{folder}: there is no place for tensor {names.some(sorted(tensors))}; --drop leaves out what it names"
-        )
+        hint = "" if quantised else "; --drop leaves out what it names"
+        raise UserError(f"{where}: there is no place for tensor {names.some(sorted(tensors))}{hint}")
     tokenizer = tokenizer_files.read(folder)
     vocabulary = tokenizers.vocabulary(tokenizer)
-    if vocabulary.size != config.model.vocab_size:
-        raise UserError(
-            f"{folder}: its tokenizer has {vocabulary.size} entries and its model's table "
-            f"{config.model.vocab_size}: they belong to different models"
+    notes = list(names.renamed(rows, flat, style))
+    surplus = config.model.vocab_size - _entries(config.model.vocab_size, vocabulary.size, folder, padded)
+    if surplus:
+        notes.append(
+            f"left out: {surplus:,} rows behind the tokenizer's {vocabulary.size:,} entries, which pad the table to "
+            f"{config.model.vocab_size:,}: no text has their ids"
         )
-    like = (parallel or Replicated(jax.local_devices()[:1])).like(shapes)
+        for name in (name for name in PADDED if name in made):
+            made[name] = made[name][: vocabulary.size]
+        for counted in (config.model, config.data.tokenizer):
+            counted.vocab_size = vocabulary.size
+    model = _model(config, folder)
+    like = (parallel or Replicated(jax.local_devices()[:1])).like(_shapes(model))
     params = jax.tree.map(
         lambda like, x: jax.device_put(x, like.sharding), like, traverse_util.unflatten_dict(made, sep="/")
     )
-    notes = tuple(names.renamed(rows, flat, style))
-    return Run(folder, config, model, params, tokenizer, vocabulary, notes=notes)
+    return Run(folder, config, model, params, tokenizer, vocabulary, notes=tuple(notes))
+
+
+def _entries(rows, entries, folder, padded=False):
+    """How many of a table's rows are the tokenizer's entries: all, or all but the padding; errors as `load`."""
+    multiple = any(rows == -(-entries // size) * size for size in MULTIPLES)
+    if rows == entries or rows > entries and (multiple or padded):
+        return entries
+    hint = ", or the table is padded, and scripts/convert.py from_hf --padded leaves out the rows behind them"
+    raise UserError(
+        f"{folder}: its tokenizer has {entries} entries and its model's table {rows}: they belong to different models"
+        f"{hint if rows > entries else ''}"
+    )
+
+
+def _model(config, folder):
+    try:
+        return build_model(config)
+    except UserError as error:  # sizes that do not go together
+        raise UserError(f"{folder}: {error}") from error
+
+
+def looped(model):
+    """A model that compiles one layer and loops over it, with the same parameters."""
+    generator = model.generator
+    if generator is not None:
+        generator = dataclasses.replace(generator, trunk=dataclasses.replace(generator.trunk, scan=True))
+    return model.clone(config=dataclasses.replace(model.config, scan=True), generator=generator)
 
 
 @functools.cache
 def _shapes(model):
-    return jax.eval_shape(model.init, jax.random.key(0), dummy_batch(model.orders))["params"]
+    return jax.eval_shape(looped(model).init, jax.random.key(0), dummy_batch(model.orders))["params"]
 
 
 def _open(folder, drop):
-    """A folder's config as ours, its tensors by their newest names, and the rows that say whose they are."""
+    """A folder's config as ours, its tensors by their newest names, the rows that say whose they are, and whether its
+    config says that they are quantised."""
     theirs, family = _read_theirs(folder)
+    trunk = trunk_fields(theirs, family, activations(family), folder / "config.json")
     tensors = weights.read(folder)
     if (folder / FIT_FILE).exists():
-        tensors |= weights.read_file(folder / FIT_FILE)
-    tensors = {_newest(name): x for name, x in tensors.items()}
-    for name in [name for name in tensors if name.endswith(CONSTANTS) or dropped(name, drop)]:
-        del tensors[name]
+        fit = weights.read_file(folder / FIT_FILE)
+        if fit.keys() & tensors.keys():
+            raise UserError(f"{folder / FIT_FILE} has {names.some(sorted(fit.keys() & tensors.keys()))} once more")
+        tensors |= fit
+    tensors = _by_newest_names(tensors, drop, folder)
+    _check_prefix(tensors, family, folder)
     prefix = f"{names.PREFIXES[family]}."
     prefix = prefix if any(name.startswith(prefix) for name in tensors) else ""
+    copies = [copy for copy in COPIES[family] if copy in tensors]
     _remove_copies(tensors, family, prefix, folder)
 
     heads = _heads(tensors, family, theirs, folder)
-    trunk = trunk_fields(theirs, family, activations(family))
+    heads = _check_tied(theirs, family, heads, copies, folder)
     _check_activation(family, heads, trunk["activation"])
     if family == "albert" and trunk["embedding_size"] == trunk["hidden_size"]:
         _remove_identity(tensors, f"{prefix}encoder.embedding_hidden_mapping_in", folder)
-    pooled = {"classes", "choice"} & set(heads)
+    pooled = bool({"classes", "choice", "pair"} & set(heads))
     if family in ("bert", "albert"):
-        pooled = any(name.startswith(f"{prefix}pooler.") for name in tensors)
+        pooled = pooled or any(name.startswith(f"{prefix}pooler.") for name in tensors)
     config = run_config(trunk | {"pooler": FAMILIES[family].pooler if pooled else "none"}, heads)
-    _read_classes(config, heads, tensors, family, theirs)
+    _read_classes(config, heads, tensors, family, theirs, folder)
     rows = _rows(family, heads, prefix)
     for kind, (row,) in names.FIT.items():
         kernel = tensors.get(f"{row.theirs.format(0)}.weight")
         if kernel is not None:
             config.heads += ("fit",)
-            config.teacher.update(projection=kind, hidden_size=len(kernel))
+            config.teacher.update(projection=kind, hidden_size=len(kernel) if kernel.ndim else 0)
             rows.append(row)
-    return config, tensors, rows
+    return config, tensors, rows, bool(theirs.get("quantization_config"))
 
 
 def _read_theirs(folder):
     """A folder's config.json and its model type."""
     path = folder / "config.json"
-    try:
-        theirs = json.loads(path.read_text())
-        family = theirs.get("model_type")
-    except FileNotFoundError as error:
-        raise UserError(f"{folder} holds no model of transformers: there is no config.json") from error
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+    if not path.is_file():
+        raise UserError(f"{folder} holds no model of transformers: there is no config.json")
+    theirs = read_json(path)
+    family, classes = theirs.get("model_type"), theirs.get("architectures")
+    if not isinstance(family, str):
+        raise UserError(f"{path}: model_type={shown(family)} is no name")
     check_choice(family, FAMILIES, f"model_type in {path}")
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise UserError(f"{path}: architectures={shown(classes)} is no list of names")
     for key, value in FAMILIES[family].needs.items():
         if theirs.get(key, value) != value:
-            raise UserError(f"{path}: {key}={theirs[key]!r} is no model of ours, only {value!r} is")
+            raise UserError(f"{path}: {key}={shown(theirs[key])} is no model of ours, only {value!r} is")
     return theirs, family
 
 
@@ -196,8 +248,53 @@ def _check_activation(family, heads, activation):
         raise UserError(f"the generator's head of transformers' electra has erf GELU, this trunk {activation}")
 
 
-def _newest(name):
-    return next((name.removesuffix(old) + new for old, new in OLDER.items() if name.endswith(old)), name)
+def _by_newest_names(tensors, drop, folder):
+    """Tensors by the names of today, without constants and what `drop` names."""
+    made = {}
+    for name, x in tensors.items():
+        newest = next((name.removesuffix(old) + new for old, new in OLDER.items() if name.endswith(old)), name)
+        if newest.endswith(CONSTANTS) or dropped(newest, drop):
+            continue
+        if newest in made:
+            raise UserError(f"{folder} has {cut(newest)} twice, once by its older name")
+        made[newest] = x
+    return made
+
+
+def _check_prefix(tensors, family, folder):
+    """Raises UserError if all tensors are called by a prefix that is none of the family's."""
+    first = {name.split(".")[0] for name in tensors}
+    rows = [*names.TRUNKS[family], *(row for rows in names.HEADS[family].values() for row in rows)]
+    known = {names.PREFIXES[family], *(row.theirs.split(".")[0] for row in rows)}
+    if len(tensors) > 1 and len(first) == 1 and not first & known:
+        raise UserError(
+            f"{folder}: the names of all its tensors begin with {shown(first.pop() + '.')}, which is no part of a "
+            f"{family}: DataParallel puts 'module.' before them and torch.compile '_orig_mod.'; have the model within "
+            "saved, or its tensors renamed"
+        )
+
+
+def _check_tied(theirs, family, heads, copies, folder):
+    """The heads of a model, if its logits of tokens are made with its table: without one, untied tables are no matter.
+
+    Args:
+      copies: those of COPIES that the folder has.
+
+    Raises:
+      UserError: tables are untied, and the folder does not have the logits' own.
+    """
+    tied = theirs.get("tie_word_embeddings", True)
+    if not isinstance(tied, bool):
+        raise UserError(f"{folder / 'config.json'}: tie_word_embeddings={shown(tied)} is neither true nor false")
+    lacking = [copy for copy in COPIES[family] if copy not in copies]
+    if tied or not lacking or not {"mlm", "clm"} & set(heads):
+        return heads
+    known = FAMILIES[family].classes.values()
+    if heads == ("clm",) and not set(theirs.get("architectures") or ()) & set(known):
+        return ()
+    raise UserError(
+        f"{folder}: its config.json has tie_word_embeddings=false, and there is no tensor {names.some(lacking)}"
+    )
 
 
 def dropped(name, drop):
@@ -219,26 +316,29 @@ def _remove_copies(tensors, family, prefix, folder):
 def _remove_identity(tensors, name, folder):
     """ALBERT's projection, where tables are as wide as the trunk: ours has none there (nor has Google's code)."""
     kernel, bias = (tensors.pop(f"{name}.{part}", None) for part in ("weight", "bias"))
-    if kernel is None or bias is None or not np.array_equal(kernel, np.eye(len(kernel))) or bias.any():
+    square = kernel is not None and bias is not None and kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1]
+    if not square or not np.array_equal(kernel, np.eye(len(kernel))) or bias.any():
         raise UserError(
             f"{folder}: {name} is no identity; with embedding_size = hidden_size our trunk has no projection"
         )
 
 
 def _heads(tensors, family, theirs, folder):
-    """The heads whose tensors are there, sorted."""
-    found, known = set(), names.HEADS[family]
-    for head, rows in known.items():
-        if rows and all(any(name.startswith(row.theirs) for name in tensors) for row in rows):
-            found.add(head)
+    """The heads whose tensors are there, sorted; of a head of which a part is there, `as_run` misses the rest."""
+    known = names.HEADS[family]
+    there = {row for rows in known.values() for row in rows if any(name in tensors for name in names.of_row(row))}
+    found = {head for head, rows in known.items() if rows and there.issuperset(rows)}
+    unclaimed = there - {row for head in found for row in known[head]}
+    found |= {head for head, rows in known.items() if unclaimed & set(rows)}
     alike = found & {"classes", "choice", "token_classes"}
     if len(alike) > 1:
         by_class = {name: heads for heads, name in FAMILIES[family].classes.items()}
         named = {head for name in theirs.get("architectures") or () for head in by_class.get(name, ())} & alike
         if len(named) != 1:
+            possible = sorted(name for name, heads in by_class.items() if alike & set(heads))
             raise UserError(
                 f"{folder / 'config.json'}: its architectures must say what `classifier` is, one of "
-                f"{', '.join(sorted(FAMILIES[family].classes[head,] for head in alike))}"
+                f"{', '.join(possible)}"
             )
         found = found - alike | named
     if "clm" in known and not found & {"classes", "token_classes", "span"}:
@@ -246,17 +346,38 @@ def _heads(tensors, family, theirs, folder):
     return tuple(sorted(found))
 
 
-def trunk_fields(theirs, family, known):
-    """Fields of `config.model` that a config.json decides; `known`: their activations -> ours."""
+def trunk_fields(theirs, family, known, where):
+    """Fields of `config.model` that a config.json decides.
+
+    Args:
+      known: their activations -> ours.
+      where: the path of the config, or what it was read from.
+
+    Raises:
+      UserError: a value is of another type, out of bounds, or does not fit another one.
+    """
     facts, made = FAMILIES[family], {}
     for ours, (key, default) in facts.fields.items():
         value = theirs.get(key, default)
-        made[ours] = value = 0 if value is None else value  # n_inner
-        kinds = {str: str, float: (int, float)}.get(type(default), int)
-        if not isinstance(value, kinds) or not isinstance(value, str) and value < 0:
-            raise UserError(f"config.json: {key}={value!r} makes no sense")
-    check_choice(made["activation"], known, "activation")
-    made["activation"] = known[made["activation"]]
+        wrong = f"{where}: {key}={shown(value)} is"
+        if value is None and default is None:  # n_inner
+            made[ours] = 0
+        elif isinstance(default, str):
+            if not isinstance(value, str):
+                raise UserError(f"{wrong} no name")
+            check_choice(value, known, f"{key} in {where}")
+            made[ours] = known[value]
+        elif isinstance(default, float):
+            if type(value) not in (int, float) or not 0 <= value <= 1:  # which NaN is not
+                raise UserError(f"{wrong} no number from 0 to 1")
+            made[ours] = float(value)
+        else:
+            if type(value) is not int or not 1 <= value <= LARGEST[ours]:
+                raise UserError(f"{wrong} no whole number from 1 to {LARGEST[ours]:,}")
+            made[ours] = value
+    sizes = [f"{facts.fields[name][0]}={made[name]}" for name in ("hidden_size", "heads")]
+    if made["hidden_size"] % made["heads"]:
+        raise UserError(f"{where}: {' is not divisible by '.join(sizes)}")
     return made | facts.trunk
 
 
@@ -273,20 +394,33 @@ def run_config(trunk, heads):
     return config
 
 
-def _read_classes(config, heads, tensors, family, theirs):
+def _read_classes(config, heads, tensors, family, theirs, folder):
     """Puts into the config how many classes there are, what they are called, and whether they have a bias."""
     for head in {"classes", "token_classes"} & set(heads):
         row = names.HEADS[family][head][-1]
-        name = row.theirs if row.kind == "matrix" else f"{row.theirs}.weight"
-        classes = len(tensors[name])
-        config.task.update(classes=classes, bias=row.kind != "matrix", labels=_label_names(theirs, classes))
+        logits = tensors.get(names.of_row(row)[0])
+        classes = len(logits) if logits is not None and logits.ndim else 0
+        if not classes:
+            raise UserError(f"{folder} has no tensor {names.of_row(row)[0]} with a row for each class")
+        labels = _label_names(theirs, classes, folder)
+        config.task.update(classes=classes, bias=row.kind != "matrix", labels=labels)
 
 
-def _label_names(theirs, classes):
+def _label_names(theirs, classes, folder):
     """What a config.json calls so many classes, in their order; () where it does not name just them."""
-    named, numbers = theirs.get("id2label"), [str(number) for number in range(classes)]
-    whole = isinstance(named, dict) and sorted(named) == sorted(numbers)
-    return tuple(str(named[number]) for number in numbers) if whole else ()
+    numbers, by_number, by_name = range(classes), theirs.get("id2label"), theirs.get("label2id")
+    named = [(), ()]
+    if isinstance(by_number, dict) and by_number.keys() == {str(number) for number in numbers}:
+        named[0] = tuple(str(by_number[str(number)]) for number in numbers)
+    if isinstance(by_name, dict) and all(type(number) is int for number in by_name.values()):
+        if sorted(by_name.values()) == list(numbers):
+            named[1] = tuple(sorted(by_name, key=by_name.get))
+    if all(named) and named[0] != named[1] and set(named[0]) == set(named[1]):
+        raise UserError(
+            f"{folder / 'config.json'}: id2label has the classes {listed(named[0], 8)} and label2id "
+            f"{listed(named[1], 8)}: which of them is right?"
+        )
+    return named[1] if by_number is None else named[0]
 
 
 def _rows(family, heads, prefix):
@@ -428,8 +562,6 @@ def _save(run, trunk, params, heads, family, folder):
         raise UserError(f"transformers' {name} has no task.features={features!r} and task.lstm={lstm} below its head")
     if "classes" in heads and run.model.orders > 1:
         raise UserError(f"transformers' {name} reads a pair in one order, this run in both (task.inputs=gpt1)")
-    theirs = _their_config(run, trunk, heads, family, name)
-    _check_same(trunk, theirs, pooled, family)
     fit = {leaf: x for leaf, x in params.items() if leaf.startswith("fit/")}
     rest = {leaf: x for leaf, x in params.items() if leaf not in fit}
     if family == "albert" and trunk.embedding_size == trunk.hidden_size:
@@ -447,12 +579,14 @@ def _save(run, trunk, params, heads, family, folder):
     lacking = [leaf for leaf in names.lacking(rows, rest) if not leaf.startswith(absent)]
     if lacking:
         raise UserError(f"transformers' {name} needs {names.some(lacking)}, which the run does not have")
+    theirs = _their_config(run, trunk, heads, family, name)
+    _check_same(trunk, theirs, pooled, family)
     try:
         tensors = names.to_theirs(rest, rows, names.TORCH)
     except UserError as error:
         raise UserError(f"in transformers' {name} {error}; --drop leaves out what it names") from error
-    (folder / "config.json").write_text(json.dumps(theirs, indent=2))
-    safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write_json(folder / "config.json", theirs)
+    weights.write(tensors, folder / "model.safetensors")
     if fit:
         _save_fit(fit, trunk.layers, folder)
     tokenizer_files.write(run.tokenizer, folder, trunk.positions, bool(trunk.segments))
@@ -466,7 +600,7 @@ def _save_fit(fit, layers, folder):
         fit = {"fit/kernel": kernel, "fit/bias": np.zeros(kernel[:, 0].shape, np.float32)}
     kind = "one" if len(fit["fit/kernel"]) == 1 else "each"
     made = names.to_theirs(fit, names.FIT[kind], names.TORCH)
-    safetensors.numpy.save_file(made, folder / FIT_FILE, metadata={"format": "pt"})
+    weights.write(made, folder / FIT_FILE)
 
 
 def _their_config(run, trunk, heads, family, name):
@@ -514,6 +648,6 @@ def _check_same(trunk, theirs, pooled, family):
 def _as_trunk(theirs, family):
     """The trunk of a config.json, as a TransformerConfig."""
     config = common.base()
-    config.model.update(trunk_fields(theirs, family, activations(family)))
+    config.model.update(trunk_fields(theirs, family, activations(family), "this run"))
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}
     return TransformerConfig(**{name: config.model[name] for name in fields})

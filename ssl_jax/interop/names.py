@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, listed, shown
+from ssl_jax.interop.weights import refuse_kinds
 
 
 class Row(NamedTuple):
@@ -114,9 +115,14 @@ def _leaves(row, style):
     return [("/kernel", style.kernel, row.kind == "linear"), ("/bias", style.bias, False)]
 
 
+def of_row(row):
+    """The names of a row's tensors in `transformers`."""
+    return [f"{row.theirs}{suffix}" for _, suffix, _ in _leaves(row, TORCH)]
+
+
 def some(names):
-    more = len(names) - 1
-    return names[0] + (f" and {more} more" if more else "")
+    """The first of several names, and how many more there are."""
+    return listed(names, 1)
 
 
 def _matrix(leaf, shape):
@@ -163,17 +169,24 @@ def to_ours(weights, rows, style, shapes, where):
       where: what the weights are called in messages.
 
     Raises:
-      UserError: a tensor is missing or has another shape.
+      UserError: a tensor is missing, has another shape, or holds whole numbers or one that is not finite.
     """
-    made = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
     wanted = tensors(rows, shapes, style)
     missing = [tensor.name for tensor in wanted if tensor.name not in weights]
     if missing:
         raise UserError(f"{where} has no tensor {some(missing)}")
+    for tensor in wanted:  # before there is memory for what a config asks for
+        shape, needed = weights[tensor.name].shape, their_shape(tensor, shapes)
+        if shape != needed:
+            raise UserError(f"{where}: {tensor.name} is {shown(shape)}, its config asks for {needed}")
+    kinds = {tensor.name: weights[tensor.name].dtype for tensor in wanted}
+    refuse_kinds({name: x.name for name, x in kinds.items() if x.kind != "f" and x.name != "bfloat16"}, where)
+    made = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
     for tensor in wanted:
-        whole, needed = weights.pop(tensor.name), their_shape(tensor, shapes)
-        if whole.shape != needed:
-            raise UserError(f"{where}: {tensor.name} is {whole.shape}, its config asks for {needed}")
+        with np.errstate(over="ignore"):  # of a float64 that float32 does not reach
+            whole = np.asarray(weights.pop(tensor.name), np.float32)
+        if not np.isfinite(whole).all():
+            raise UserError(f"{where}: {tensor.name} has numbers that are not finite (NaN or infinite)")
         own = _own_shape(tensor, shapes)
         whole = whole.T if tensor.transposed else whole
         widths = [_matrix(leaf, shape)[-1] for leaf, shape in zip(tensor.ours, own, strict=True)]
