@@ -9,10 +9,10 @@ BERT, ALBERT, ELECTRA, DistilBERT, TinyBERT, GPT-1, GPT-2, with the heads that e
 `teacher.runs` also take a folder of transformers as it is. ELECTRA's halves are `discriminator` and `generator` in DIR, or
 DIR and `--generator`. What has no place on the other side is an error that names it, and `--drop` leaves it out.
 
-Rows that pad the table behind the tokenizer's entries are left out: up to a multiple of 128 as they are, more of them with
-`--padded`. Classes that DIR has no names for (LABEL_0, ...; Google's checkpoints) get them by `--labels`, in the order of the
-classifier's rows: run_classifier.py of Google's BERT has contradiction,entailment,neutral. What starts or learns from the
-run then takes its classes by name.
+Rows that pad the table behind the tokenizer's entries are left out: to a multiple of up to 128 as it is, more of them
+with `--padded`. Classes that DIR has no names for (LABEL_0, ...; Google's checkpoints) get them by `--labels`, in the
+order of the classifier's rows: MNLI's in Google's run_classifier.py are contradiction,entailment,neutral. What starts
+or learns from the run then takes its classes by name.
 """
 
 from absl import flags
@@ -23,7 +23,7 @@ from ssl_jax.errors import UserError, check_choice, listed
 DROP = flags.DEFINE_list("drop", [], "names of tensors, or what they begin with, that are left out")
 GENERATOR = flags.DEFINE_string("generator", None, "from_hf: ELECTRA's generator, where DIR is the discriminator")
 PADDED = flags.DEFINE_bool("padded", False, "from_hf, from_google: leave out all rows behind the tokenizer's entries")
-LABELS = flags.DEFINE_list("labels", [], "from_hf, from_google: names of the classes, in the order of the classifier's rows")
+LABELS = flags.DEFINE_list("labels", [], "from_hf, from_google: names of the classes, in the order of their rows")
 FAMILY = flags.DEFINE_string("family", "", "to_hf: the model_type, where the trunk alone does not tell")
 COMMANDS = {"from_hf": "DIR W", "from_google": "DIR W", "to_hf": "W DIR", "check": "[DIR]"}
 TOLERANCE = 1e-5  # of logits in float32, whose values are a few units
@@ -78,9 +78,9 @@ def name_classes(run, labels):
     """
     known, classes = run.config.task.labels, run.model.classes[0]
     if len(set(labels)) != len(labels) or len(labels) != classes:
-        raise UserError(f"--labels={','.join(labels)}: {run.workdir} has {classes} classes, each needs a name of its own")
+        raise UserError(f"--labels={listed(labels, 8)}: {run.workdir} has {classes} classes, each needs its own name")
     if known and any(name != f"LABEL_{number}" for number, name in enumerate(known)):
-        raise UserError(f"--labels: {run.workdir} has names for its classes, {listed(known, 8)}; --labels is for one without")
+        raise UserError(f"--labels is for classes without names, and {run.workdir} has {listed(known, 8)}")
     run.config.task.labels = tuple(labels)
 
 

@@ -326,7 +326,9 @@ def replacing(path):
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = os.fspath(path)  # of a full disk the system does not say which file it was
         with contextlib.suppress(OSError):
             os.unlink(partial)
         raise

@@ -1,4 +1,4 @@
-"""Classes by name: two models number the same classes as they please, so a classifier's rows move by name, never by number."""
+"""Classes by name: models number the same classes as they please, so rows of a classifier move by name, not number."""
 
 import re
 
@@ -46,7 +46,7 @@ def match(theirs, ours, whose, hint):
         wanted, rows = [spelt(name) for name in ours], {spelt(name): row for row, name in enumerate(theirs)}
         if len(rows) == len(theirs) == len(set(wanted)) and rows.keys() == set(wanted):
             order = tuple(rows[name] for name in wanted)
-            moved = [f"{name} is row {row}" for place, (name, row) in enumerate(zip(ours, order)) if place != row]
+            moved = [f"{ours[place]} is row {row}" for place, row in enumerate(order) if place != row]
             return order, f"{whose}: rows of its classes are taken by name: {listed(moved, 8)}" if moved else ""
     if all(name == f"LABEL_{row}" for row, name in enumerate(theirs)):
         theirs = ()
@@ -64,7 +64,7 @@ def match(theirs, ours, whose, hint):
 
 
 def reorder(params, order):
-    """A tree of parameters, or a dict of them by path, with its classifiers' rows in an order: kernel [..., C], bias [C]."""
+    """Puts the rows of classifiers, kernel [..., C] and bias [C], in an order; `params` is a tree, or a dict by path."""
     if list(order) == sorted(order):
         return params
     order = np.array(order)

@@ -20,7 +20,6 @@ goes on with the rows that are there.
 """
 
 import contextlib
-import json
 import os
 import shutil
 import time
@@ -196,7 +195,8 @@ def _load(path, stored, anew):
     try:
         array = np.load(path, mmap_mode="r")
     except Exception as error:  # NumPy parses the header as Python, and raises what that raises
-        raise UserError(f"{path} cannot be read: {cut((str(error) or repr(error)).splitlines()[0], 200)}; {anew}") from error
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise UserError(f"{path} cannot be read: {cut(reason, 200)}; {anew}") from error
     there = {"dtype": array.dtype.name, "shape": list(array.shape)}
     if there != stored:
         differing = differing_keys(stored, there) if isinstance(stored, dict) else ["it tells nothing"]
@@ -298,7 +298,8 @@ def _merged(x, axes):
 
 def _begin(partial, identity):
     """What is on disk of this very cache: the content of progress.json; of another one, nothing stays."""
-    nothing = {"identity": identity, "done": {}, "arrays": {}, "kept": [0.0, 0, 1.0]}  # kept: sum of shares, tokens, least
+    # kept: sum of the shares, number of tokens, least share.
+    nothing = {"identity": identity, "done": {}, "arrays": {}, "kept": [0.0, 0, 1.0]}
     with contextlib.suppress(UserError):
         state = read_json(partial / "progress.json")
         same = state.keys() == nothing.keys() and isinstance(state["identity"], dict)

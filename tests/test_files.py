@@ -1,6 +1,7 @@
 """What a user hands in is read, or refused in one line that says where; what is written is whole."""
 
 import codecs
+import errno
 import os
 import stat
 
@@ -77,3 +78,9 @@ def test_what_is_written_is_whole_and_has_the_usual_permissions(tmp_path):
     mask = os.umask(0)
     os.umask(mask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_full_disk_names_the_file_that_was_to_be_written(tmp_path):
+    with pytest.raises(OSError, match="a.json") as error, files.replacing(tmp_path / "a.json"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write says it
+    assert error.value.filename == str(tmp_path / "a.json") and not list(tmp_path.iterdir())

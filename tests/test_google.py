@@ -309,8 +309,10 @@ BROKEN = {
     "data cut short": (lambda folder: os.truncate(folder / DATA, 999), "bert_model.ckpt is damaged or incomplete"),
     "index cut short": (lambda folder: os.truncate(folder / INDEX, 99), "bert_model.ckpt is damaged or incomplete"),
     "no config": (lambda folder: (folder / CONFIG).unlink(), "neither albert_config.json nor bert_config.json"),
-    "config damaged": (lambda folder: (folder / CONFIG).write_text("{"), "bert_config.json is damaged"),
-    "activation": (lambda folder: change(folder, hidden_act="swish"), "unknown activation 'swish'"),
+    "config damaged": (lambda folder: (folder / CONFIG).write_text("{"), "bert_config.json, line 1: not JSON"),
+    "activation": (lambda folder: change(folder, hidden_act="swish"), "unknown hidden_act in .*bert_config.json 'swish'"),
+    "list": (lambda folder: (folder / CONFIG).write_text("[]"), r"bert_config.json: \[\] is no JSON object"),
+    "size": (lambda folder: change(folder, hidden_size=True), "bert_config.json: hidden_size=True is no whole number"),
     "wider": (lambda folder: change(folder, intermediate_size=53), r"is \(36, 52\), its config asks for \(36, 53\)"),
     "deeper": (lambda folder: change(folder, num_hidden_layers=4), "has no tensor bert/encoder/layer_3/"),
     "shallower": (lambda folder: change(folder, num_hidden_layers=2), "no place for tensor bert/encoder/layer_2/"),
@@ -329,6 +331,19 @@ def test_refused(bert_folder, tmp_path, case):
     with pytest.raises(UserError, match=message) as caught:
         google.load(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_weight_is_refused(tensorflow, tmp_path):
+    variables = bert_variables(numbers(bert()))
+    name = "bert/embeddings/position_embeddings"
+    for number, (x, message) in enumerate((
+        (variables[name].astype(np.int8), f"{name} is int8; weights are float32"),
+        (np.full_like(variables[name], np.nan), f"{name} has numbers that are not finite"),
+        (variables[name][0], f"{name} is .*, its config asks for"),
+    )):  # fmt: skip
+        folder = write(tensorflow, tmp_path / str(number), variables | {name: x}, {"bert_config.json": BERT})
+        with pytest.raises(UserError, match=message):
+            google.load(folder)
 
 
 def test_named_checkpoint(bert_folder, tmp_path):

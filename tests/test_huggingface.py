@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import pickle
+import re
+import runpy
 import shutil
 import stat
 import subprocess
@@ -506,7 +508,9 @@ BAD = {
     "config-list": (config_text("[1]"), "config.json: [1] is no JSON object"),
     "config-nested": (config_text("[" * 100_000), "config.json: JSON nested too deeply"),
     "config-digits": (config_text('{"model_type": %s}' % ("1" * 5000)), "config.json: a number with too many digits"),
-    "config-utf16": (lambda folder: (folder / "config.json").write_bytes("{}".encode("utf-16")), "is UTF-16; convert it"),
+    "config-utf16": (
+        lambda folder: (folder / "config.json").write_bytes("{}".encode("utf-16")), "is UTF-16; convert it"
+    ),
     "type-list": (config_with(model_type=["bert"]), "config.json: model_type=['bert'] is no name"),
     "type-missing": (lambda folder: edit_config(folder, remove=["model_type"]), "model_type=None is no name"),
     "architectures": (config_with(architectures=[3]), "architectures=[3] is no list of names"),
@@ -517,7 +521,7 @@ BAD = {
     "silu": (config_with(hidden_act="silu"), "config.json 'silu'; there are: gelu, gelu_new"),
     "indivisible": (config_with(num_attention_heads=5), "hidden_size=36 is not divisible by num_attention_heads=5"),
     "untied-head": (
-        config_with(tie_word_embeddings=False), "tie_word_embeddings=false, and there is no tensor cls.predictions.decoder"
+        config_with(tie_word_embeddings=False), "word_embeddings=false, and there is no tensor cls.predictions.decoder"
     ),
     "tied-how": (config_with(tie_word_embeddings="yes"), "tie_word_embeddings='yes' is neither true nor false"),
     "width": (config_with(intermediate_size=53), "is (52, 36), its config asks for (53, 36)"),
@@ -529,8 +533,12 @@ BAD = {
     "shard-lost": (lose_shard, "is missing, which model.safetensors.index.json names"),
     "index-cut": (damaged_index('{"weight_map": {"a'), "index.json, line 1: not JSON"),
     "index-list": (damaged_index("[]"), "index.json: [] is no JSON object"),
-    "index-elsewhere": (damaged_index('{"weight_map": {"a": "../config.json"}}'), "names '../config.json': shards are files"),
-    "index-itself": (damaged_index('{"weight_map": {"a": "config.json"}}'), "config.json is damaged or no safetensors file"),
+    "index-elsewhere": (
+        damaged_index('{"weight_map": {"a": "../config.json"}}'), "names '../config.json': shards are files"
+    ),
+    "index-itself": (
+        damaged_index('{"weight_map": {"a": "config.json"}}'), "config.json is damaged or no safetensors file"
+    ),
     "shards-alike": (same_in_two_shards, "has cls.predictions.bias, and so has another shard"),
     "index-empty": (damaged_index("{}"), "index.json is damaged"),
     "index-numbers": (damaged_index('{"weight_map": {"a": 3}}'), "index.json is damaged"),
@@ -553,22 +561,31 @@ BAD = {
         "fit_dense.safetensors has bert.embeddings.LayerNorm.bias and 61 more once more",
     ),
     "nan": (tensor(POSITION, lambda x: np.where(x > 0, x, np.nan)), f"{POSITION} has numbers that are not finite"),
-    "infinite": (tensor("cls.seq_relationship.bias", lambda x: np.full_like(x, -np.inf)), "cls.seq_relationship.bias has numbers that are not"),
-    "beyond-float32": (tensor(POSITION, lambda x: x.astype(np.float64) * 1e300), f"{POSITION} has numbers that are not"),
+    "infinite": (
+        tensor("cls.seq_relationship.bias", lambda x: np.full_like(x, -np.inf)),
+        "cls.seq_relationship.bias has numbers that are not finite",
+    ),
+    "beyond-float32": (
+        tensor(POSITION, lambda x: x.astype(np.float64) * 1e300), f"{POSITION} has numbers that are not"
+    ),
     "int8": (matrices(np.int8), "bert.embeddings.word_embeddings.weight and 23 more are int8; weights are float32"),
     "int64": (matrices(np.int64), "23 more are int64"),
     "uint8": (matrices(np.uint8), "23 more are uint8"),
     "bool": (tensor(POSITION, lambda x: x > 0), f"{POSITION} is bool; weights are float32, float16 or bfloat16"),
     "complex": (tensor(POSITION, lambda x: x.astype(np.complex64)), f"{POSITION} is C64; weights are float32"),
     "float8": (matrices(torch.float8_e4m3fn), "and 23 more are F8_E4M3; weights are float32"),
-    "quantised": (quantised, "(quantised, as its quantization_config says): bert.embeddings.word_embeddings.weight and 23 more"),
+    "quantised": (
+        quantised, "(quantised, as its quantization_config says): bert.embeddings.word_embeddings.weight and 23 more"
+    ),
     "scales": (scaled, "(quantised, as its quantization_config says): there is no place for tensor bert.encoder.SCB"),
     "header-lies": (header(POSITION, shape=[25, 36]), "model.safetensors is damaged or no safetensors file"),
     "header-huge": (header(POSITION, shape=[1 << 40, 1 << 40]), "model.safetensors is damaged or no safetensors file"),
     "header-empty": (header(POSITION, shape=[0, 1 << 62], data_offsets=[0, 0]), "model.safetensors is damaged or no"),
     "header-axes": (one_number_of_many_axes, "model.safetensors is damaged or no safetensors file: maximum supported"),
     "header-deep": (header_of(b"[" * 100_000), "model.safetensors is damaged or no safetensors file"),
-    "header-long": (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 16), "is damaged or no safetensors"),
+    "header-long": (
+        lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 16), "is damaged or no safetensors"
+    ),
     "bin-float8": (bin_of(lambda x: x.to(torch.float8_e5m2)), "61 more are torch.float8_e5m2; weights are float32"),
     "bin-complex": (bin_of(lambda x: x.to(torch.complex64)), "61 more are torch.complex64; weights are float32"),
     "bin-sparse": (bin_of(torch.Tensor.to_sparse), "61 more are sparse (torch.sparse_coo)"),
@@ -578,7 +595,9 @@ BAD = {
     ),
     "bin-int8": (bin_of(lambda x: x.to(torch.int8)), "61 more are int8; weights are float32"),
     "bin-claims": (bin_of(lambda x: torch.zeros(1).half().expand(1 << 30)), "its tensors claim 133,143,986,176 bytes"),
-    "bin-nested": (nested_bin, "it is not a model's state_dict; have model, optimizer of it saved as a file of its own"),
+    "bin-nested": (
+        nested_bin, "it is not a model's state_dict; have model, optimizer of it saved as a file of its own"
+    ),
     "bin-bomb": (zip_bomb, "it claims to hold more than its"),
     "misshapen": (tensor(POSITION, lambda x: x[:, :-1]), f"{POSITION} is (24, 35), its config asks for (24, 36)"),
     "transposed": (tensor("bert.encoder.layer.1.intermediate.dense.weight", np.transpose), "is (36, 52)"),
@@ -597,7 +616,7 @@ def test_a_folder_that_is_no_model_of_ours_is_refused(name, copy):
 
 
 # What a size in config.json may not be.
-NO_SIZES = (0, -1, -(10**30), 1 << 70, 10**4000, True, False, None, "36", "", 36.0, float("nan"), float("inf"), [36], {"a": 1})
+NO_SIZES = (0, -1, -(10**30), 1 << 70, 10**4000, True, False, None, "36", "", 36.0, float("nan"), [36], {"a": 1})
 NO_SHARES = (-0.1, 1.5, float("nan"), float("inf"), 1e300, True, None, "0.1", [0.1], {})
 
 
@@ -719,6 +738,17 @@ def test_a_full_disk_names_the_file(folders, tmp_path, root):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == f"cannot write {tmp_path}/out.partial/model.safetensors: File too large"
     assert not list(tmp_path.iterdir())
+
+
+def test_classes_without_names_get_them(folders, root):
+    name_classes = runpy.run_path(str(root / "scripts/convert.py"))["name_classes"]
+    run = huggingface.load(folders("BertForSequenceClassification"))
+    assert run.config.task.labels == tuple(f"LABEL_{n}" for n in range(5))
+    for names, message in (("ab", "a, b: .* has 5 classes"), ("abcdd", "each needs its own name")):
+        assert re.search(message, refusal(lambda: name_classes(run, list(names))))  # noqa: B023
+    name_classes(run, list("abcde"))
+    assert run.config.task.labels == tuple("abcde")
+    assert "is for classes without names" in refusal(lambda: name_classes(run, list("edcba")))
 
 
 def test_drop_leaves_out_what_has_no_place(folders, copy):

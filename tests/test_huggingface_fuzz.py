@@ -5,7 +5,6 @@ import random
 import resource
 import struct
 import time
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -16,23 +15,95 @@ from ssl_jax.errors import UserError
 from ssl_jax.interop import check, huggingface
 
 BASES = (
-    "BertForPreTraining", "BertForSequenceClassification", "AlbertForMaskedLM", "ElectraForTokenClassification",
-    "ElectraForPreTraining", "DistilBertForMaskedLM", "OpenAIGPTLMHeadModel", "GPT2LMHeadModel", "GPT2DoubleHeadsModel",
-)  # fmt: skip
+    "BertForPreTraining",
+    "BertForSequenceClassification",
+    "AlbertForMaskedLM",
+    "ElectraForTokenClassification",
+    "ElectraForPreTraining",
+    "DistilBertForMaskedLM",
+    "OpenAIGPTLMHeadModel",
+    "GPT2LMHeadModel",
+    "GPT2DoubleHeadsModel",
+)
 KINDS = {
-    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I64": np.int64, "I8": np.int8,
-    "U8": np.uint8, "BOOL": np.bool_, "C64": np.complex64, "F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2,
-}  # fmt: skip
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+    "C64": np.complex64,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+}
 ODD = (
-    0, -1, 1, 2, 3, 4, 6, 12, 35, 61, 64, 1 << 20, 1 << 31, 1 << 70, 10**4000, 1.0, 0.5, -0.0, 1e-5, 1e39, float("nan"), float("inf"),
-    True, False, None, "", "36", "gelu", "gelu_new", "relu", "silu", "x" * 100_000, "a\nb", [], [3], ["bert"], {}, {"a": 1},
-)  # fmt: skip
+    0,
+    -1,
+    1,
+    2,
+    3,
+    4,
+    6,
+    12,
+    35,
+    61,
+    64,
+    1 << 20,
+    1 << 31,
+    1 << 70,
+    10**4000,
+    1.0,
+    0.5,
+    -0.0,
+    1e-5,
+    1e39,
+    float("nan"),
+    float("inf"),
+    True,
+    False,
+    None,
+    "",
+    "36",
+    "gelu",
+    "gelu_new",
+    "relu",
+    "silu",
+    "x" * 100_000,
+    "a\nb",
+    [],
+    [3],
+    ["bert"],
+    {},
+    {"a": 1},
+)
 KEYS = (
-    "is_decoder", "add_cross_attention", "tie_word_embeddings", "position_embedding_type", "architectures", "id2label",
-    "label2id", "num_labels", "pad_token_id", "quantization_config", "summary_type", "n_inner", "embedding_size", "dtype",
-    "num_hidden_groups", "inner_group_num", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "hidden_act",
-    "pruned_heads", "chunk_size_feed_forward", "reorder_and_upcast_attn", "classifier_dropout", "problem_type",
-)  # fmt: skip
+    "is_decoder",
+    "add_cross_attention",
+    "tie_word_embeddings",
+    "position_embedding_type",
+    "architectures",
+    "id2label",
+    "label2id",
+    "num_labels",
+    "pad_token_id",
+    "quantization_config",
+    "summary_type",
+    "n_inner",
+    "embedding_size",
+    "dtype",
+    "num_hidden_groups",
+    "inner_group_num",
+    "scale_attn_weights",
+    "scale_attn_by_inverse_layer_idx",
+    "hidden_act",
+    "pruned_heads",
+    "chunk_size_feed_forward",
+    "reorder_and_upcast_attn",
+    "classifier_dropout",
+    "problem_type",
+)
 
 
 class Folder:
@@ -65,7 +136,9 @@ class Folder:
             part = dict(list(self.tensors.items())[number :: self.shards])
             where |= dict.fromkeys(part, f"model-{number}.safetensors")
             (path / f"model-{number}.safetensors").write_bytes(self.bytes(self.packed(part)))
-        (path / "model.safetensors.index.json").write_text(json.dumps(self.index({"metadata": {}, "weight_map": where})))
+        (path / "model.safetensors.index.json").write_text(
+            json.dumps(self.index({"metadata": {}, "weight_map": where}))
+        )
 
     def packed(self, tensors):
         header, data = {"__metadata__": {"format": "pt"}}, b""
@@ -100,11 +173,26 @@ def of_config(folder, rng):
 
 
 def of_text(folder, rng):
-    garbage = (b"", b"[]", b"null", b"3", b"{", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe{}", b'{"model_type": "bert"}')
-    change = rng.choice((
-        lambda text: flipped(text, rng), lambda text: text[: rng.randrange(len(text))], lambda text: rng.choice(garbage),
-        lambda text: b"\xef\xbb\xbf" + text, lambda text: text.decode().encode("utf-16"),
-    ))  # fmt: skip
+    garbage = (
+        b"",
+        b"[]",
+        b"null",
+        b"3",
+        b"{",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"\xff\xfe{}",
+        b'{"model_type": "bert"}',
+    )
+    change = rng.choice(
+        (
+            lambda text: flipped(text, rng),
+            lambda text: text[: rng.randrange(len(text))],
+            lambda text: rng.choice(garbage),
+            lambda text: b"\xef\xbb\xbf" + text,
+            lambda text: text.decode().encode("utf-16"),
+        )
+    )
     folder.text = change
 
 
@@ -118,17 +206,31 @@ def of_tensor(folder, rng):
         flat[size : size + 1] = value
         return {name: flat.reshape(x.shape)}
 
-    change = rng.choice((
-        lambda: {}, lambda: {name: x.T}, lambda: {name: x[:-1] if x.ndim else x}, lambda: {name: x[..., None]},
-        lambda: {name: x.reshape(-1)}, lambda: {name: x[:0] if x.ndim else x}, lambda: {name: np.float32(0) + np.zeros((), np.float32)},
-        lambda: {name: np.concatenate([x, x])} if x.ndim else {}, lambda: poisoned(np.nan), lambda: poisoned(np.inf),
-        lambda: {f"module.{name}": x}, lambda: {name.replace(".", "_", 1): x}, lambda: {name + rng.choice("\n\x00.é") * 3: x},
-        lambda: {name: x, "bert." + name: x}, lambda: {name: x, rng.choice(["a", "x" * 100_000, "cls.a.weight", "h.0.attn.bias"]): x},
-        lambda: {name.replace("weight", "gamma").replace("bias", "beta"): x},
-        lambda: {name: x, name.replace("weight", "gamma").replace("bias", "beta"): x},
-        lambda: {name.replace(".0.", ".7."): x}, lambda: {name: x * 2}, lambda: {name: x * 1e30},
-        *(lambda kind=kind: {name: x.astype(kind)} for kind in KINDS.values()),
-    ))  # fmt: skip
+    change = rng.choice(
+        (
+            lambda: {},
+            lambda: {name: x.T},
+            lambda: {name: x[:-1] if x.ndim else x},
+            lambda: {name: x[..., None]},
+            lambda: {name: x.reshape(-1)},
+            lambda: {name: x[:0] if x.ndim else x},
+            lambda: {name: np.float32(0) + np.zeros((), np.float32)},
+            lambda: {name: np.concatenate([x, x])} if x.ndim else {},
+            lambda: poisoned(np.nan),
+            lambda: poisoned(np.inf),
+            lambda: {f"module.{name}": x},
+            lambda: {name.replace(".", "_", 1): x},
+            lambda: {name + rng.choice("\n\x00.é") * 3: x},
+            lambda: {name: x, "bert." + name: x},
+            lambda: {name: x, rng.choice(["a", "x" * 100_000, "cls.a.weight", "h.0.attn.bias"]): x},
+            lambda: {name.replace("weight", "gamma").replace("bias", "beta"): x},
+            lambda: {name: x, name.replace("weight", "gamma").replace("bias", "beta"): x},
+            lambda: {name.replace(".0.", ".7."): x},
+            lambda: {name: x * 2},
+            lambda: {name: x * 1e30},
+            *(lambda kind=kind: {name: x.astype(kind)} for kind in KINDS.values()),
+        )
+    )
     with np.errstate(all="ignore"):
         folder.tensors |= change()
 
@@ -136,14 +238,19 @@ def of_tensor(folder, rng):
 def of_all_tensors(folder, rng):
     kind = rng.choice(list(KINDS.values()))
     prefix = rng.choice(("module.", "_orig_mod.", "model.", "bert."))
-    change = rng.choice((
-        lambda: {prefix + name: x for name, x in folder.tensors.items()},
-        lambda: {name.split(".", 1)[-1]: x for name, x in folder.tensors.items()},
-        lambda: {name: x.astype(kind) for name, x in folder.tensors.items()},
-        lambda: {name: x.astype(kind) if x.ndim > 1 else x for name, x in folder.tensors.items()},
-        lambda: {name: np.pad(x, [(0, 3), *[(0, 0)] * (x.ndim - 1)]) if len(x) == 61 else x for name, x in folder.tensors.items()},
-        dict,
-    ))  # fmt: skip
+    change = rng.choice(
+        (
+            lambda: {prefix + name: x for name, x in folder.tensors.items()},
+            lambda: {name.split(".", 1)[-1]: x for name, x in folder.tensors.items()},
+            lambda: {name: x.astype(kind) for name, x in folder.tensors.items()},
+            lambda: {name: x.astype(kind) if x.ndim > 1 else x for name, x in folder.tensors.items()},
+            lambda: {
+                name: np.pad(x, [(0, 3), *[(0, 0)] * (x.ndim - 1)]) if len(x) == 61 else x
+                for name, x in folder.tensors.items()
+            },
+            dict,
+        )
+    )
     with np.errstate(all="ignore"):
         folder.tensors = change()
     if any(len(x) == 64 for x in folder.tensors.values() if x.ndim):
@@ -151,10 +258,16 @@ def of_all_tensors(folder, rng):
 
 
 def of_file(folder, rng):
-    change = rng.choice((
-        lambda x: x[: rng.randrange(len(x))], lambda x: flipped(x, rng), lambda x: flipped(x, rng, 2000), lambda x: x + b"1",
-        lambda x: b"", lambda x: struct.pack("<Q", rng.choice((0, 1 << 27, 1 << 62))) + x[8:],
-    ))  # fmt: skip
+    change = rng.choice(
+        (
+            lambda x: x[: rng.randrange(len(x))],
+            lambda x: flipped(x, rng),
+            lambda x: flipped(x, rng, 2000),
+            lambda x: x + b"1",
+            lambda x: b"",
+            lambda x: struct.pack("<Q", rng.choice((0, 1 << 27, 1 << 62))) + x[8:],
+        )
+    )
     folder.bytes = change
 
 
@@ -164,7 +277,9 @@ def of_header(folder, rng):
         entry = header.setdefault(name, {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]})
         what = rng.randrange(6)
         if what == 0:
-            entry["shape"] = rng.choice(([0], [], [1 << 40, 1 << 40], [0, 1 << 62], [-1], [10**30], [1] * 100, "36", None, [36.0], [True]))
+            entry["shape"] = rng.choice(
+                ([0], [], [1 << 40, 1 << 40], [0, 1 << 62], [-1], [10**30], [1] * 100, "36", None, [36.0], [True])
+            )
         elif what == 1:
             entry["dtype"] = rng.choice(("F64", "F16", "F4", "F6_E2M3", "X", None, 3))
         elif what == 2:
@@ -174,7 +289,9 @@ def of_header(folder, rng):
         elif what == 4:
             header["__metadata__"] = rng.choice(({"format": 3}, [], {"format": "tf"}, None))
         else:
-            return rng.choice((b"", b"{}", b"[" * 50_000, b'{"a":' * 50_000, b"\xff" * 20, json.dumps(header).encode()[:-5]))
+            return rng.choice(
+                (b"", b"{}", b"[" * 50_000, b'{"a":' * 50_000, b"\xff" * 20, json.dumps(header).encode()[:-5])
+            )
         return header
 
     folder.header = change
@@ -188,7 +305,20 @@ def of_shards(folder, rng):
         name = rng.choice(list(where) or ["a"])
         what = rng.randrange(7)
         if what == 0:
-            where[name] = rng.choice(("../model.safetensors", "/etc/passwd", "config.json", "", ".", "model-9.safetensors", 3, None, ["a"], "a\x00b"))
+            where[name] = rng.choice(
+                (
+                    "../model.safetensors",
+                    "/etc/passwd",
+                    "config.json",
+                    "",
+                    ".",
+                    "model-9.safetensors",
+                    3,
+                    None,
+                    ["a"],
+                    "a\x00b",
+                )
+            )
         elif what == 1:
             where["a"] = "model-0.safetensors"
         elif what == 2:
@@ -206,16 +336,26 @@ def of_shards(folder, rng):
 
 def of_bin(folder, rng):
     first = next(iter(folder.tensors), "a")
-    folder.bin = rng.choice((
-        lambda x: x, lambda x: {"state_dict": x}, list, lambda x: {n: torch.nn.Parameter(t) for n, t in x.items()},
-        lambda x: {n: t.to_sparse() if t.ndim == 2 else t for n, t in x.items()},
-        lambda x: x | {first: torch.zeros(1).half().expand(1 << 33)}, lambda x: {n: t.to("meta") for n, t in x.items()},
-        lambda x: {n: t.to(torch.float8_e5m2) for n, t in x.items()}, lambda x: x | {3: torch.ones(2)}, lambda x: x | {first: 3},
-        lambda x: {n: t.to(torch.complex64) for n, t in x.items()},
-    ))  # fmt: skip
+    folder.bin = rng.choice(
+        (
+            lambda x: x,
+            lambda x: {"state_dict": x},
+            list,
+            lambda x: {n: torch.nn.Parameter(t) for n, t in x.items()},
+            lambda x: {n: t.to_sparse() if t.ndim == 2 else t for n, t in x.items()},
+            lambda x: x | {first: torch.zeros(1).half().expand(1 << 33)},
+            lambda x: {n: t.to("meta") for n, t in x.items()},
+            lambda x: {n: t.to(torch.float8_e5m2) for n, t in x.items()},
+            lambda x: x | {3: torch.ones(2)},
+            lambda x: x | {first: 3},
+            lambda x: {n: t.to(torch.complex64) for n, t in x.items()},
+        )
+    )
 
 
-MUTATIONS = (of_config,) * 6 + (of_tensor,) * 4 + (of_all_tensors, of_header, of_header, of_file, of_shards, of_text, of_bin)
+MUTATIONS = (
+    (of_config,) * 6 + (of_tensor,) * 4 + (of_all_tensors, of_header, of_header, of_file, of_shards, of_text, of_bin)
+)
 
 
 def mutated(base, seed):

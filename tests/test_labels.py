@@ -1,4 +1,4 @@
-"""Classes by name: a classifier's rows come in the task's order or are refused, from runs of ours and of transformers."""
+"""A classifier's rows come in the order of the task's names or are refused, whether ours or a model of transformers."""
 
 import functools
 import json
@@ -30,23 +30,50 @@ ORDERS = {
     "tags": (("O", "b-per", "I-PER"), ("I_PER", "O", "B-PER"), (2, 0, 1), "by name: I_PER is row 2"),
     "case counts": (("A", "a"), ("a", "A"), (1, 0), "by name: a is row 1"),
     "numbers": (("1", "0"), ("0", "1"), (1, 0), "by name: 0 is row 1"),
-    "unnamed": (("LABEL_0", "LABEL_1"), ("no", "yes"), (0, 1), "its classes have no names, .* unchecked: no is row 0, yes"),
+    "unnamed": (
+        ("LABEL_0", "LABEL_1"),
+        ("no", "yes"),
+        (0, 1),
+        "its classes have no names, .* unchecked: no is row 0, yes",
+    ),
     "no names": ((), MNLI, (0, 1, 2), "its classes have no names, .* unchecked: entailment is row 0, neutral"),
-    "numbered": (("1", "0"), ("no", "yes"), (1, 0), "its classes have no names, .* unchecked: no is row 1, yes is row 0"),
-    "a task of numbers": (MNLI, ("0", "1", "2"), (0, 1, 2), "the task's classes are numbers, .* unchecked: 0 is row 0, 1"),
+    "numbered": (
+        ("1", "0"),
+        ("no", "yes"),
+        (1, 0),
+        "its classes have no names, .* unchecked: no is row 1, yes is row 0",
+    ),
+    "a task of numbers": (
+        MNLI,
+        ("0", "1", "2"),
+        (0, 1, 2),
+        "the task's classes are numbers, .* unchecked: 0 is row 0, 1",
+    ),
     "ten is after nine": ((), tuple(sorted(BYTES)), (0, 1, 10, 11, *range(2, 10)), "9 is row 9|2 is row 2"),
-    "LABEL_10, too": (tuple(f"LABEL_{n}" for n in BYTES), tuple(sorted(BYTES)), (0, 1, 10, 11, *range(2, 10)), "unchecked"),
-}  # fmt: skip
+    "LABEL_10, too": (
+        tuple(f"LABEL_{n}" for n in BYTES),
+        tuple(sorted(BYTES)),
+        (0, 1, 10, 11, *range(2, 10)),
+        "unchecked",
+    ),
+}
 DIFFER = {
     "other": (("true", "fake"), ("real", "untrue"), "has the classes true, fake, and this task real, untrue: rename"),
-    "one": (("entailment", "neutral", "contradictory"), MNLI, "entailment, neutral, contradictory, and this task entail"),
+    "one": (
+        ("entailment", "neutral", "contradictory"),
+        MNLI,
+        "entailment, neutral, contradictory, and this task entail",
+    ),
     "part": (("O", "B-PERS"), ("O", "B-PER"), "O, B-PERS, and this task O, B-PER"),
     "twice": (("no", "no"), ("no", "yes"), "no, no, and this task no, yes"),
     "case is all": (("a", "A"), ("a", "b"), "a, A, and this task a, b"),
     "numbers": (("1", "2"), ("0", "1"), "1, 2, and this task 0, 1"),
-    "long": (tuple(f"c{n}" for n in range(40)), (*(f"c{n}" for n in range(39)), "x"),
-             "has the classes c39, c0, .* and 30 more, and this task x, c0, .* and 30 more: rename"),
-}  # fmt: skip
+    "long": (
+        tuple(f"c{n}" for n in range(40)),
+        (*(f"c{n}" for n in range(39)), "x"),
+        "has the classes c39, c0, .* and 30 more, and this task x, c0, .* and 30 more: rename",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", ORDERS)
@@ -97,7 +124,8 @@ def test_a_start_has_the_classes_in_the_tasks_order(head):
     source, ours = run_of(head, GOOGLE, factor=-1), run_of(head, MNLI)
     params, lines = start.start_from(ours.params, ours.model, source, ours.config)
     assert lines[1:] == [
-        "init_from: W: rows of its classes are taken by name: entailment is row 1, neutral is row 2, contradiction is row 0"
+        "init_from: W: rows of its classes are taken by name: "
+        "entailment is row 1, neutral is row 2, contradiction is row 0"
     ]
     np.testing.assert_array_equal(logits(ours.model, params), logits(source.model, source.params)[..., [1, 2, 0]])
     same, lines = start.start_from(ours.params, ours.model, ours, ours.config)
@@ -134,7 +162,13 @@ def test_scores_keep_their_units():
 
 
 def student(names, **changes):
-    changes = {"task.classes": 3, "task.labels": names, "teacher.runs": ("W",), "init_from": "", "task.name": "jsonl"} | changes
+    changes = {
+        "task.classes": 3,
+        "task.labels": names,
+        "teacher.runs": ("W",),
+        "init_from": "",
+        "task.name": "jsonl",
+    } | changes
     return make_config(tinybert, "4-312,prediction,smoke", changes)
 
 
@@ -152,20 +186,29 @@ def test_a_teacher_has_its_classes_in_the_students_order(monkeypatch, capsys):
     # A cache of the teacher as it is was made of another one.
     assert teaching[0].params_hash != run.params_hash
     assert "teacher W: rows of its classes are taken by name: entailment is row 1" in capsys.readouterr().out
-    assert teachers(config, run_of("classifier", MNLI), monkeypatch)[0].params_hash == run_of("classifier", MNLI).params_hash
+    assert (
+        teachers(config, run_of("classifier", MNLI), monkeypatch)[0].params_hash
+        == run_of("classifier", MNLI).params_hash
+    )
     assert not capsys.readouterr().out
 
 
 def test_a_teacher_of_other_classes_is_refused(monkeypatch, capsys):
-    with pytest.raises(UserError, match="teacher W has the classes contradiction, entailment, neutral, and this task a, b, c: "):
+    with pytest.raises(
+        UserError, match="teacher W has the classes contradiction, entailment, neutral, and this task a, b, c: "
+    ):
         teachers(student(("a", "b", "c")), run_of("classifier", GOOGLE), monkeypatch)
     with pytest.raises(UserError, match="teacher W knows the 3 classes of jsonl, and the student's task mnli has 3"):
         teachers(student(MNLI, **{"task.name": "mnli"}), run_of("classifier", GOOGLE), monkeypatch)
     unnamed = run_of("classifier", (), **{"task.name": ""})  # as a model of transformers
-    with pytest.raises(UserError, match="teacher W knows the 3 classes of its task, and the student's task jsonl has 2"):
+    with pytest.raises(
+        UserError, match="teacher W knows the 3 classes of its task, and the student's task jsonl has 2"
+    ):
         teachers(student(("a", "b"), **{"task.classes": 2}), unnamed, monkeypatch)
     teachers(student(MNLI, **{"task.name": "mnli"}), unnamed, monkeypatch)
-    assert "teacher W: its classes have no names, so rows are taken by number, unchecked: ent" in capsys.readouterr().out
+    assert (
+        "teacher W: its classes have no names, so rows are taken by number, unchecked: ent" in capsys.readouterr().out
+    )
 
 
 @pytest.fixture(scope="module")
@@ -193,11 +236,24 @@ def test_a_classifier_of_transformers_is_right_and_teaches_right(theirs, tmp_pat
     assert huggingface.load(theirs / "model").config.task.labels == ("Untrue", "real")
     sizes = {name: size for name, size in check.SIZES.items() if name != "embedding_size"} | {"layers": 1}
     changes = {f"model.{name}": size for name, size in sizes.items()} | {
-        "model.activation": "gelu", "phases.lengths": (24,), "data.corpus": f"text:{theirs}/text.txt", "data.heldout": 0.3,
-        "data.root": str(theirs / "root"), "data.tokenizer.vocab_size": 61, "task.name": "jsonl", "task.folder": str(theirs),
-        "task.epochs": 0.0, "steps": 1, "parallel.devices": 1, "optimizer.learning_rate": 0.0, "evals.heldout.module": "task",
-        "init_from": str(theirs / "model"), "init_anew": (), "init_drop": (), "teacher.runs": (str(theirs / "model"),),
-    }  # fmt: skip
+        "model.activation": "gelu",
+        "phases.lengths": (24,),
+        "data.corpus": f"text:{theirs}/text.txt",
+        "data.heldout": 0.3,
+        "data.root": str(theirs / "root"),
+        "data.tokenizer.vocab_size": 61,
+        "task.name": "jsonl",
+        "task.folder": str(theirs),
+        "task.epochs": 0.0,
+        "steps": 1,
+        "parallel.devices": 1,
+        "optimizer.learning_rate": 0.0,
+        "evals.heldout.module": "task",
+        "init_from": str(theirs / "model"),
+        "init_anew": (),
+        "init_drop": (),
+        "teacher.runs": (str(theirs / "model"),),
+    }
     config = tinybert.get_config("4-312,prediction,smoke")
     config.update_from_flattened_dict(changes)
     result = train.train(config, tmp_path / "run")

@@ -138,8 +138,10 @@ def table(comparisons):
 
 
 def _original(folder, name, entries):
-    """Their model, of the class that has all heads which ours found: `architectures` may name fewer; without the rows that
-    pad its table behind the tokenizer's entries."""
+    """Their model, of the class that has all heads which ours found: `architectures` may name fewer.
+
+    Its table has as many rows as the tokenizer has entries: those that pad it are left out, as ours does.
+    """
     torch, transformers = libraries()
     model = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     if model.config.vocab_size != entries:

@@ -85,7 +85,7 @@ def write(tensors, path):
 
 
 def refuse_kinds(kinds, where):
-    """Raises UserError if any of `kinds`, tensor -> what it is in the place of numbers that can be weights, is there."""
+    """Raises UserError if there are any `kinds`: tensor -> what it is in place of numbers that can be weights."""
     for first in kinds.values():
         alike = [name for name, kind in kinds.items() if kind == first]
         raise UserError(
@@ -133,7 +133,8 @@ def _read_bin(path):
     if claimed > VIEWS * size:
         raise UserError(f"{path}: its tensors claim {claimed:,} bytes, and the file has {size:,}")
     # NumPy has no bfloat16 of torch's; all of its numbers are float32's, too.
-    return {name: (x.float() if x.is_floating_point() else x).detach().resolve_neg().numpy() for name, x in tensors.items()}
+    plain = {name: (x.float() if x.is_floating_point() else x) for name, x in tensors.items()}
+    return {name: x.detach().resolve_neg().numpy() for name, x in plain.items()}
 
 
 def _by_name(content, path, torch):
@@ -154,8 +155,8 @@ def _strange(x, torch):
         return f"sparse ({x.layout})"
     if x.device.type != "cpu":
         return f"without values ({x.device.type})"
-    kinds = "float16 bfloat16 float32 float64 bool uint8 uint16 uint32 uint64 int8 int16 int32 int64"
-    return "" if x.dtype in [getattr(torch, kind) for kind in kinds.split()] else str(x.dtype)
+    kinds = "float16 bfloat16 float32 float64 bool uint8 uint16 uint32 uint64 int8 int16 int32 int64".split()
+    return "" if str(x.dtype).removeprefix("torch.") in kinds else str(x.dtype)
 
 
 def _first_line(error):
