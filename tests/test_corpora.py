@@ -10,7 +10,6 @@ import subprocess
 import sys
 
 import pytest
-import tensorflow_datasets as tfds
 import zstandard
 
 from configs import common
@@ -152,13 +151,12 @@ def test_a_corpus_that_is_not_there(tmp_path, name, message):
 
 
 @pytest.mark.parametrize("name", ["wikipedia/20230601.en", "wiki40b/en", "lm1b", "c4/en"])
-def test_catalogue_sets_are_read_and_prepared(tmp_path, name, monkeypatch):
+def test_catalogue_sets_are_read_and_prepared(tmp_path, name, mock_sets):
     # The real loading code, but for the records themselves.
-    monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", lambda builder: True)
     data = common.base().data
     data.update(corpus=name, root=str(tmp_path), heldout=0.2, max_documents=20)
     data.tokenizer.vocab_size = 60
-    with tfds.testing.mock_data(num_examples=40):
+    with mock_sets(40):
         corpus = corpora.open_corpus(name, tmp_path)
         assert len(corpus) == 40 and isinstance(corpus[2]["text"], str)
         assert corpus.source["name"].startswith(name)

@@ -377,11 +377,10 @@ TFDS = ["lambada", "1bw", "winograd", "hellaswag", "piqa", "arc_easy", "openbook
 
 
 @pytest.mark.parametrize("name", TFDS)
-def test_tensorflow_datasets_are_read_by_name(name, monkeypatch):
+def test_tensorflow_datasets_are_read_by_name(name, monkeypatch, mock_sets):
     """Records of the right types and random content, as `tfds.testing` makes them."""
-    monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", lambda builder: True)
     monkeypatch.setattr(sets, "_plain", lambda record, plain=sets._plain: mend(plain(record)))
-    with tfds.testing.mock_data(num_examples=4):
+    with mock_sets(4):
         records = TASKS[name].read(Source())
     assert len(records["test"]) == (8 if name == "coqa" else 4)
     for protocol in TASKS[name].protocols.values():

@@ -452,13 +452,12 @@ def test_what_is_not_there_is_told_with_how_to_get_it(reading, smoke_config, tmp
 
 
 @pytest.mark.parametrize("name", ["cola", "stsb", "mnli", "squad2", "conll2003", "race", "ag_news"])
-def test_tensorflow_datasets_are_read_by_name(name, smoke_config, monkeypatch):
+def test_tensorflow_datasets_are_read_by_name(name, smoke_config, monkeypatch, mock_sets):
     """Records of the right types and random content, as `tfds.testing` makes them."""
-    monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", lambda builder: True)
     if name in ("cola", "squad2", "race", "conll2003"):  # random answers are in no context, random words have spaces
         monkeypatch.setattr(tasks.sets, "_plain", lambda record, plain=tasks.sets._plain: mend(plain(record)))
     config = smoke_config(("task.name", name))
-    with tfds.testing.mock_data(num_examples=8):
+    with mock_sets(8):
         task = tasks.read(config)
     if name == "race":  # three questions to each of 2 x 8 passages
         assert all(len(examples) == 48 for examples in task.splits.values())

@@ -110,10 +110,9 @@ def read_in_bulk(source, folder, start, stop, at_once=1024):
     Raises:
       UserError: naming `folder`, where the set is: a record is damaged.
     """
-    several = getattr(type(source), "__getitems__", lambda source, numbers: [source[number] for number in numbers])
     for first in range(start, stop, at_once):
         try:
-            records = several(source, list(range(first, min(first + at_once, stop))))
+            records = source.__getitems__(list(range(first, min(first + at_once, stop))))
             records = [
                 {key: value.decode("utf-8") if isinstance(value, bytes) else value for key, value in record.items()}
                 for record in records
