@@ -8,14 +8,32 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssl_jax import generate, plan, teacher_cache, train
+from ssl_jax import generate, plan, teacher_cache, tokenizers, train
 from ssl_jax.data import tokens as stored
 from ssl_jax.data.rows import gather
 from ssl_jax.data.tasks.stores import encode
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, shown
 from ssl_jax.evaluators import Setting, mean
+from ssl_jax.fewshot.models import require_head
 from ssl_jax.models.transformer import visible
 from ssl_jax.parallel import Replicated
+
+
+def require_frame(run):
+    """Raises UserError unless a run's tokenizer has what stands before and after a text, [CLS] and [SEP]."""
+    if run.vocabulary.start is None or run.vocabulary.separator is None:
+        raise UserError(f"the tokenizer of {run.workdir} has no start and separator tokens, which a task's examples have")
+
+
+def require_positions(run, length):
+    """Raises UserError unless a text of `length` tokens has some, and no more than a model has positions."""
+    if not 0 < length <= run.model.config.positions:
+        raise UserError(f"the text has {length} tokens, and the model {run.model.config.positions} positions")
+
+
+def trunk(run):
+    """A run's model without its heads and generator: a head of classes may read rows in pairs, and nothing else."""
+    return run.model.clone(heads=(), generator=None)
 
 
 def fill_masks(run, sentence, best=5):
@@ -25,14 +43,17 @@ def fill_masks(run, sentence, best=5):
       For each blank, in reading order, a list of (token, probability), the likeliest first.
 
     Raises:
-      UserError: there is no blank, or the sentence is too long for the model.
+      UserError: there is no blank; see `fill_blanks`.
     """
+    require_head(run, "mlm", "a masked language model (losses.mlm)")
     vocabulary = run.vocabulary
+    if vocabulary.mask is None:
+        raise UserError(f"the tokenizer of {run.workdir} has no mask token: there is nothing to fill")
     blank = run.tokenizer.id_to_token(vocabulary.mask)
     # A tokenizer takes a special token in a text for plain text, so the blanks are put in here.
     before, *after = (tokens_of_part(run.tokenizer, part) for part in sentence.split(blank))
     if not after:
-        raise UserError(f"no {blank} to fill in {sentence!r}")
+        raise UserError(f"no {blank} to fill in {shown(sentence)}")
     return fill_blanks(run, [*before, *(token for part in after for token in (vocabulary.mask, *part))], best)
 
 
@@ -51,7 +72,16 @@ def one_example(vocabulary, ids):
 
 
 def fill_blanks(run, ids, best=5):
-    """As `fill_masks`, for a list of token ids without [CLS] and [SEP]."""
+    """As `fill_masks`, for a list of token ids without [CLS] and [SEP].
+
+    Raises:
+      UserError: the run has no masked language model; the text is too long for it; `best` is below 1.
+    """
+    require_head(run, "mlm", "a masked language model (losses.mlm)")
+    require_frame(run)
+    require_positions(run, len(ids) + 2)
+    if best < 1:
+        raise UserError(f"best={best}: at least 1")
     vocabulary = run.vocabulary
     batch = one_example(vocabulary, ids)
     tokens = batch["tokens"]
@@ -75,7 +105,14 @@ def sentence_embeddings(run, texts, batch_size=32):
 
     Returns:
       [N, H] float32, a NumPy array.
+
+    Raises:
+      UserError: `texts` is one text, `batch_size` is below 1, or the tokenizer has no tokens to put around a text.
     """
+    if isinstance(texts, str) or batch_size < 1:
+        raise UserError(f"texts={shown(texts)}, batch_size={batch_size}: a list of texts, and at least 1")
+    require_frame(run)
+    model = trunk(run)
     most = run.model.config.positions - 2
     rows = [run.tokenizer.encode(text, add_special_tokens=False).ids[:most] for text in texts]
     rows = [[run.vocabulary.start, *ids, run.vocabulary.extract] for ids in rows]
@@ -88,7 +125,7 @@ def sentence_embeddings(run, texts, batch_size=32):
 
     @jax.jit
     def embed(params, batch):
-        encoded = run.model.apply({"params": params}, batch)["encoded"]
+        encoded = model.apply({"params": params}, batch)["encoded"]
         total = (encoded * batch["mask"][..., None]).sum(axis=1)
         return total / jnp.linalg.norm(total, axis=1, keepdims=True)
 
@@ -117,25 +154,25 @@ def inspect(run, text, text2=""):
     Raises:
       UserError: the text has no tokens or too many for the model, or is a pair and the model reads running text.
     """
-    vocabulary, config = run.vocabulary, run.model.config
+    vocabulary, config, model = run.vocabulary, run.model.config, run.model
+    if model.orders > 1:  # a head that reads a pair in both orders has nothing to say of one text
+        model = model.clone(heads=tuple(head for head in model.heads if head != "classes"))
     ids, edges = encode([text, text2], run.tokenizer)
     if "clm" in run.model.heads and run.config.data.examples != "task":
         if text2:
             raise UserError(f"{run.workdir} reads running text: there are no pairs of texts, put them into one")
         batch = dict(tokens=ids[None].astype(np.int32), segments=np.zeros((1, len(ids)), np.int32))
         batch["mask"] = np.ones((1, len(ids)), bool)
-    elif vocabulary.start is None or vocabulary.separator is None:
-        raise UserError(f"the tokenizer of {run.workdir} has no start and separator tokens, which a task's examples have")
     else:
+        require_frame(run)
         length = len(ids) + 2 + bool(text2)
         batch = gather(ids, np.array([[0, edges[1], edges[1], edges[2]]]), vocabulary, length)
     length = batch["tokens"].shape[1]
-    if not 0 < length <= config.positions:
-        raise UserError(f"the text has {length} tokens, and the model {config.positions} positions")
+    require_positions(run, length)
 
     @jax.jit
     def look(params, batch):
-        out = run.model.apply({"params": params}, batch)
+        out = model.apply({"params": params}, batch)
         layers = out["layers"]
         kinds = visible(config, batch)[:, 0]
         allowed = kinds[jnp.arange(config.layers) % len(kinds)]
@@ -213,12 +250,21 @@ def read_heldout(run, config):
     Returns:
       `metrics`, a dict with `mlm_loss` and `mlm_accuracy`, whatever losses the run was trained with; and
       `read()`, which predicts what one batch hides and returns its number of tokens, padding included.
+
+    Raises:
+      UserError: the run has no masked LM of its trunk, another vocabulary, or too few positions.
     """
+    require_head(run, "mlm", "a masked language model (losses.mlm)")
+    if run.model.generator is not None:
+        raise UserError(f"the masked language model of {run.workdir} is a generator's: its trunk predicts no words")
+    require_positions(run, config.phases.lengths[-1])
     config = ConfigDict(config)
     config.losses = {name: float(name == "mlm") for name in config.losses}
     model, length = run.model.clone(heads=("mlm",), generator=None), config.phases.lengths[-1]
     parallel, kind = Replicated(jax.local_devices()[:1]), plan.example_kind(config)
     prepared = Path(stored.prepare(config.data))
+    if tokenizers.identity(tokenizers.load(prepared / "tokenizer.json")) != run.tokenizer_hash:
+        raise UserError(f"{run.workdir} has another vocabulary than the examples in {prepared}")
     counts = train.token_counts(config, prepared, run.vocabulary)
     measure = parallel.compile(train.make_measure(config, model, run.vocabulary, counts))
     stores = train.open_stores(config, kind, prepared)

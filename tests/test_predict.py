@@ -1,5 +1,7 @@
 """Questions to a run: what it computes of a text, where its heads look."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from configs import gpt3
 from ssl_jax import generate, predict, runs
 from ssl_jax.errors import UserError
 from ssl_jax.interop import check, tokenizer_files
+from tests.test_fewshot_models import run_of
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +83,73 @@ def test_a_text_that_does_not_fit_is_told_with_both_numbers(folder):
     run = runs.load_run(folder)
     with pytest.raises(UserError, match=f"the text has 102 tokens, and the model {check.SIZES['positions']} positions"):
         predict.attention(run, "a " * 100)
+
+
+def small(variant, tokenizer, paper="finetune", **changes):
+    """A run of random parameters."""
+    config = importlib.import_module(f"configs.{paper}").get_config(variant)
+    config.model.update({name: size for name, size in check.SIZES.items() if name in config.model})
+    config.update_from_flattened_dict(changes)
+    return check.random_run(config, tokenizer)
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """Runs by what they were trained for, all with the folder's tokenizer but for 'next tokens'."""
+    tokenizer = tokenizer_files.read(folder)
+    doubled = {"task.classes": 2, "task.orders": 2, "init_grow": ()}
+    return {
+        "masked tokens": small("tiny", tokenizer, "bert"),
+        "replaced tokens": small("small", tokenizer, "electra"),
+        "spans": small("bert-tiny,squad", tokenizer),
+        "pairs in both orders": small("gpt1-base,mrpc", tokenizer, **doubled),
+        "next tokens": run_of("gpt2"),
+    }
+
+
+def test_what_a_model_cannot_be_asked_is_one_line(trained):
+    no_masks = "is not a masked language model \\(losses.mlm\\): it has heads for "
+    for name in ("spans", "pairs in both orders", "next tokens"):
+        for sentence in ("a [MASK]", "", "a " * 100):
+            with pytest.raises(UserError, match=no_masks):
+                predict.fill_masks(trained[name], sentence)
+        with pytest.raises(UserError, match=no_masks):
+            predict.read_heldout(trained[name], trained[name].config)
+    with pytest.raises(UserError, match="masked language model of random is a generator's"):
+        predict.read_heldout(trained["replaced tokens"], trained["replaced tokens"].config)
+    for name in set(trained) - {"replaced tokens"}:
+        with pytest.raises(UserError, match="no discriminator with a generator"):
+            predict.mark_replaced(trained[name], [5, 6])
+    for name in set(trained) - {"next tokens", "pairs in both orders"}:
+        with pytest.raises(UserError, match="not a causal language model|no causal|losses.clm"):
+            predict.continue_texts(trained[name], ["a b"], max_tokens=2)
+    with pytest.raises(UserError, match="has no start and separator tokens"):
+        predict.sentence_embeddings(trained["next tokens"], ["a"])
+    run = trained["masked tokens"]
+    for sentence, best, message in [
+        ("", 5, "no \\[MASK\\] to fill in ''"),
+        ("a b " * 9000, 5, "no \\[MASK\\] to fill in 'a b a b a b .*\\.\\.\\..{,40}$"),
+        ("a " * 100 + "[MASK]", 5, f"the text has 103 tokens, and the model {check.SIZES['positions']} positions"),
+        ("[MASK]", 0, "best=0: at least 1"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            predict.fill_masks(run, sentence, best)
+    for texts, size in (("a b", 32), (["a b"], 0)):
+        with pytest.raises(UserError, match="a list of texts, and at least 1"):
+            predict.sentence_embeddings(run, texts, batch_size=size)
+
+
+def test_empty_texts_and_characters_that_no_piece_has_are_read(trained):
+    (filled,) = predict.fill_masks(trained["masked tokens"], "☃ [MASK]", 3)
+    assert len(filled) == 3 and filled[0][1] >= filled[1][1] >= filled[2][1] > 0
+    for name in ("masked tokens", "replaced tokens", "pairs in both orders"):
+        run = trained[name]
+        alone = predict.sentence_embeddings(run, [""], batch_size=1)
+        made = predict.sentence_embeddings(run, ["a b", "", "☃", "a " * 100], batch_size=2)
+        np.testing.assert_allclose(made[1], alone[0], atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(made, axis=1), 1, rtol=1e-5)
+    tokens, weights = predict.attention(trained["pairs in both orders"], "")
+    assert len(tokens) == 2 and weights.shape[-2:] == (2, 2)
+    assert "class_logits" not in predict.inspect(trained["pairs in both orders"], "a", "b").out
+    with pytest.raises(UserError, match="the text has 0 tokens, and the model"):
+        predict.inspect(trained["next tokens"], "")

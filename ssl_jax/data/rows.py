@@ -25,6 +25,7 @@ def gather(tokens, spans, vocabulary, length):
     mask = column <= last_separator
     # Where each column comes from; those of special tokens and padding are overwritten below.
     source = np.where(in_b, b_start - first_separator - 1, a_start - 1) + column
+    tokens = tokens if len(tokens) else np.zeros(1, np.int32)  # all texts may be empty
     gathered = tokens[np.clip(source, 0, len(tokens) - 1)].astype(np.int32)
     gathered[:, 0] = vocabulary.start
     gathered[column == first_separator] = vocabulary.separator
