@@ -21,7 +21,7 @@ class Decision(NamedTuple):
     """Of a split.
 
     Attributes:
-      values: metric -> float, `score` among them; None where the split has examples without a label, as a test set.
+      values: metric -> float, `score` among them, with an accuracy its `chance`, the share of the most frequent label; None where the split has examples without a label, as a test set.
       files: name -> text, the predictions.
     """
 
@@ -46,7 +46,10 @@ def classes(task, split, rows, logits):
     if not (labels >= 0).all():
         return Decision(None, files)
     measured = split if split in metrics.METRICS else task.name  # diagnostic sets have a metric of their own
-    return Decision(metrics.evaluate(measured, predictions, labels), files)
+    values = metrics.evaluate(measured, predictions, labels)
+    if "accuracy" in values:
+        values["chance"] = float(np.bincount(labels).max() / len(labels))
+    return Decision(values, files)
 
 
 def largest(logits):

@@ -1,24 +1,38 @@
 """Arithmetic of a run: parameters by part, FLOPs per token, the peak of a device."""
 
-import time
+import re
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.models.heads import SPAN_HIDDEN, feature_size
 
-# Dense bf16 peaks in FLOP/s, from the makers' data sheets. An unknown device, a CPU for one, is measured.
-PEAKS = {
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H200": 989e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA A100-SXM4-40GB": 312e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
-}
+# The peak of one device for matrix products in TFLOP/s, by a pattern of the name that JAX gives it: of bfloat16, and of
+# float32 as JAX multiplies it by default (jax.lax.Precision): in TF32 where a GPU has that, in bfloat16 on a TPU.
+# Data sheets of A100, H100, H200 and L4 print twice as much, "with sparsity". Volta and Turing have no bfloat16. A device
+# of TPU v2 and v3 is a core, half a chip; of the others a chip. A part of a GPU (MIG) is another device.
+PEAKS = (
+    # nvidia.com: nvidia-a100-datasheet-us-nvidia-1758950-r4-web.pdf
+    (r"NVIDIA A100[- ](?!.*MIG).*", 312, 156),
+    # resources.nvidia.com: nvidia-tensor-core-gpu-datasheet (H100 SXM and PCIe); H200 SXM computes as H100 SXM
+    (r"NVIDIA H100 80GB HBM3|NVIDIA H200", 989.4, 494.7),
+    (r"NVIDIA H100 PCIe", 756, 378),
+    # nvidia.com/en-us/data-center/l4
+    (r"NVIDIA L4", 121, 60),
+    # nvidia.com: t4-tensor-core-datasheet-951643.pdf
+    (r"(Tesla|NVIDIA) T4", None, 8.1),
+    # images.nvidia.com: volta-v100-datasheet-update-us-1165301-r5.pdf
+    (r"Tesla V100-SXM\d.*", None, 15.7),
+    (r"Tesla V100-PCIE.*", None, 14),
+    (r"Tesla V100S-PCIE.*", None, 16.4),
+    # v2: arxiv.org/abs/1907.10701, 45 a chip; the others: cloud.google.com/tpu/docs
+    (r"TPU v2", 22.5, 22.5),
+    (r"TPU v3", 61.5, 61.5),
+    (r"TPU v4", 275, 275),
+    (r"TPU v5( lite|e)", 197, 197),
+    (r"TPU v5p?", 459, 459),
+    (r"TPU v6( lite|e)", 918, 918),
+)
 
 
 def count_parameters(params):
@@ -86,20 +100,17 @@ def _decoder(config, dense):
     return config.embedding_size * (config.vocab_size + dense * config.hidden_size)
 
 
-def peak_flops(dtype, devices):
-    """The peak of so many devices together, in FLOP/s: from PEAKS, or a measured matrix product."""
-    peak = PEAKS.get(jax.devices()[0].device_kind)
-    return devices * peak if peak else _measured_peak(dtype)
+def peak_flops(kind, dtype):
+    """The peak of one device in FLOP/s, None where none is known.
 
+    A CPU has none here: what a product takes there depends on what else the machine does, and so would every share of it.
 
-def _measured_peak(dtype, size=1024, repeats=5):
-    """Virtual CPU devices share the cores, so one product measures all of them."""
-    x = jnp.ones((size, size), dtype)
-    product = jax.jit(jnp.dot)
-    product(x, x).block_until_ready()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        product(x, x).block_until_ready()
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds)
+    Args:
+      kind: what JAX calls the device, `jax.Device.device_kind`.
+      dtype: of the computation, 'float32' or 'bfloat16'.
+    """
+    for pattern, bfloat16, float32 in PEAKS:
+        if re.fullmatch(pattern, kind):
+            peak = {"bfloat16": bfloat16, "float32": float32}[dtype]
+            return peak and peak * 1e12
+    return None

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ssl_jax import files
 from ssl_jax.errors import UserError
+from ssl_jax.objectives import chance_of
 from ssl_jax.seeds import learned_nothing, summary, table
 
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint ml_collections tensorflow-datasets grain tokenizers numpy".split()
@@ -72,14 +73,12 @@ class Log:
         for i, folder in enumerate(self.folders):
             self._append(folder, i, "metrics.jsonl", step, split, {name: own[i] for name, own in values.items()})
         if self.writes:
-            say(f"step {step:,}  {split}  {'  '.join(map(_shown, values, values.values()))}{note}")
+            say(f"step {step:,}  {split}  {_line(values)}{note}")
 
     def training(self, step, values, timings):
         """Appends one line of training metrics and one of timings, and prints both."""
-        speed = (
-            f"{timings['tokens_per_second']:,.0f} tokens/s, MFU {timings['mfu']:.1%}, "
-            f"data wait {timings['data_wait']:.1%}"
-        )
+        share = f"MFU {timings['mfu']:.1%}" if "mfu" in timings else f"{timings['flops_per_second'] / 1e9:,.3g} GFLOP/s"
+        speed = f"{timings['tokens_per_second']:,.0f} tokens/s, {share}, data wait {timings['data_wait']:.1%}"
         for i, folder in enumerate(self.folders):
             self._append(folder, i, "timings.jsonl", step, "timing", timings)
         self.metrics(step, "train", values, f"  ({speed})")
@@ -150,10 +149,20 @@ def _write_event(events, step, **content):
     events.write_event(tensorboard().proto.event_pb2.Event(wall_time=time.time(), step=step, **content))
 
 
-def _shown(name, values):
-    """'accuracy 0.74', of several seeds 'accuracy 0.74 (0.71 to 0.76)'."""
-    spread = f" ({min(values):.4g} to {max(values):.4g})" if len(values) > 1 else ""
-    return f"{name} {sum(values) / len(values):.4g}{spread}"
+def _line(values):
+    """'loss 6.9  nsp_accuracy 0.74 (chance 0.68)'; `values` is name -> a float for each seed."""
+    chances = {chance_of(name) for name in values} & set(values)
+    return "  ".join(
+        _shown(name, own, values.get(chance_of(name))) for name, own in values.items() if name not in chances
+    )
+
+
+def _shown(name, values, chances=None):
+    """'accuracy 0.74', of several seeds 'accuracy 0.74 (0.71 to 0.76)'; beside it what it is by chance, if that is known."""
+    notes = [f"{min(values):.4g} to {max(values):.4g}"] if len(values) > 1 else []
+    if chances is not None:
+        notes.append(f"chance {sum(chances) / len(chances):.4g}")
+    return f"{name} {sum(values) / len(values):.4g}" + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def say(line):
@@ -184,7 +193,7 @@ def _result(folder, chance):
         if line["step"] == values["step"] and line["split"] not in ("train", "heldout"):
             values |= {f"{line['split']}/{name}": x for name, x in line.items() if name not in ("step", "split")}
     if chance is not None:
-        values["chance"] = float(chance)
+        values.setdefault("chance", float(chance))
     if reason := learned_nothing(values):
         values["learned_nothing"] = reason
     files.write_json(folder / "result.json", values)
@@ -221,6 +230,7 @@ def _draw_curves(workdir):
 
     lines = read_lines(Path(workdir) / "metrics.jsonl")
     names = [n for n in dict.fromkeys(n for line in lines for n in line) if n not in ("step", "split")]
+    names = [name for name in names if name not in {chance_of(other) for other in names}]
     if not names:
         return
     columns = min(3, len(names))
@@ -230,10 +240,13 @@ def _draw_curves(workdir):
     for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
     for name, axis in zip(names, axes.flat):
-        for split in dict.fromkeys(line["split"] for line in lines):
-            points = [(line["step"], line[name]) for line in lines if line["split"] == split and name in line]
-            if points:
-                axis.plot(*zip(*points), label=split, marker="o" if len(points) < 20 else None, markersize=3)
+        for number, split in enumerate(dict.fromkeys(line["split"] for line in lines)):
+            for drawn, style in ((name, "-"), (chance_of(name), ":")):
+                points = [(line["step"], line[drawn]) for line in lines if line["split"] == split and drawn in line]
+                label = split if drawn == name else f"{split}, by chance"
+                if points:
+                    marker = "o" if len(points) < 20 else None
+                    axis.plot(*zip(*points), style, color=f"C{number}", label=label, marker=marker, markersize=3)
         axis.set(title=name.replace("_", " "), xlabel="step")
         axis.grid(alpha=0.3)
         axis.legend()

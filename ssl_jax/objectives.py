@@ -23,7 +23,9 @@ class Term(NamedTuple):
     Attributes:
       sum: [] float32, summed over the examples (or tokens) that count.
       weight: [] float32, how many count.
-      metrics: name -> two sums, reported as `quotient` of their totals.
+      metrics: name -> two sums, reported as `quotient` of their totals. Beside each `accuracy` stands its `chance`: what
+        the best answer that looks at no example would get on the very examples that the accuracy is of. Where the
+        objective does not say otherwise that is the share of the most frequent label, from `label_counts`.
     """
 
     sum: jax.Array
@@ -34,13 +36,20 @@ class Term(NamedTuple):
 def quotient(numerator, denominator):
     """What is reported of two totals: their quotient, 0 where nothing counted.
 
-    Two histograms (arrays) are those of the scores of positives and of negatives; of them the area under the
+    Of counts of labels (an array) and a number it is the most frequent one's share. Two histograms (arrays) are those of the scores of positives and of negatives; of them the area under the
     ROC curve is reported: the probability that a positive has the higher score, ties counting half.
     """
     if np.ndim(denominator):
         below = np.cumsum(denominator) - denominator / 2
         numerator, denominator = (numerator * below).sum(), numerator.sum() * denominator.sum()
+    elif np.ndim(numerator):
+        numerator = numerator.max()
     return float(numerator / denominator) if denominator else 0.0
+
+
+def chance_of(name):
+    """The name of the metric that says what an accuracy is by chance; None where `name` is that of no accuracy."""
+    return name.removesuffix("accuracy") + "chance" if name.endswith("accuracy") else None
 
 
 def cross_entropy(logits, targets):
@@ -50,13 +59,23 @@ def cross_entropy(logits, targets):
     return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 
+def label_counts(labels, weights, size):
+    """How often each label occurs where the weight is 1 and not 0: integers [...] and [...] to float32 [size]."""
+    # In integers: a scatter of floats is slow on a GPU where many of them meet in one place, as frequent tokens do.
+    counts = jnp.zeros(size, jnp.int32).at[labels.ravel()].add(weights.ravel().astype(jnp.int32))
+    return counts.astype(jnp.float32)
+
+
 def _classify(logits, targets, weights):
     weights = weights.astype(jnp.float32)
     correct = (logits.argmax(-1) == targets) * weights
     return Term(
         (cross_entropy(logits, targets) * weights).sum(),
         weights.sum(),
-        {"accuracy": (correct.sum(), weights.sum())},
+        {
+            "accuracy": (correct.sum(), weights.sum()),
+            "chance": (label_counts(targets, weights, logits.shape[-1]), weights.sum()),
+        },
     )
 
 
@@ -128,15 +147,16 @@ def span(out, batch):
     """Where the answer begins and ends: the mean of two cross-entropies over positions (BERT, section 4.2).
 
     Reads `out['span_logits']` [B, S, 2], `batch['span']` [B, 2]. Positions outside the row do not count, nor do rows
-    without a real token. `accuracy` is how often both are right, within their window.
+    without a real token. `accuracy` is how often both are right, within their window; `chance` how often that would be
+    [CLS] and [CLS], which say that there is no answer here.
     """
     logits, positions = out["span_logits"].swapaxes(1, 2), batch["span"]
     length = logits.shape[-1]
     inside = (positions >= 0) & (positions < length) & batch["mask"].any(-1)[:, None]
     term = _classify(logits, jnp.clip(positions, 0, length - 1), inside)
     whole = inside.all(-1).astype(jnp.float32)
-    right = (logits.argmax(-1) == positions).all(-1) * whole
-    return term._replace(metrics={"accuracy": (right.sum(), whole.sum())})
+    right = {"accuracy": logits.argmax(-1) == positions, "chance": positions == 0}
+    return term._replace(metrics={name: ((hit.all(-1) * whole).sum(), whole.sum()) for name, hit in right.items()})
 
 
 def joint_span(out, batch):
@@ -159,7 +179,10 @@ def answerable(out, batch):
     return Term(
         ((jax.nn.softplus(logit) - impossible * logit) * weights).sum(),
         weights.sum(),
-        {"accuracy": (right.sum(), weights.sum())},
+        {
+            "accuracy": (right.sum(), weights.sum()),
+            "chance": (label_counts(batch["impossible"].astype(jnp.int32), weights, 2), weights.sum()),
+        },
     )
 
 
@@ -187,6 +210,7 @@ def _detect(out, weights):
         weights.sum(),
         {
             "accuracy": (right.sum(), weights.sum()),
+            "chance": (jnp.stack([weights.sum() - positive.sum(), positive.sum()]), weights.sum()),
             "replaced": (positive.sum(), weights.sum()),
             "precision": ((flagged * replaced).sum(), flagged.sum()),
             "recall": ((flagged * replaced).sum(), positive.sum()),
@@ -227,7 +251,8 @@ def all_tokens(out, batch):
 
     p = D onehot(the token shown) + (1 - D) softmax(logits), D the sigmoid of the gate. Reads
     `out['copied_logits']` [B, S, V], `out['copy_logit']` [B, S], `batch['original']` and `['mask']` [B, S], and
-    the tokens shown: `out['tokens']` where a generator replaced some, `batch['tokens']` otherwise.
+    the tokens shown: `out['tokens']` where a generator replaced some, `batch['tokens']` otherwise. `chance` is that of
+    copying each token as it is shown.
     """
     original, weights = batch["original"], batch["mask"].astype(jnp.float32)
     shown = out.get("tokens", batch["tokens"])
@@ -240,16 +265,14 @@ def all_tokens(out, batch):
     log_shown = jnp.logaddexp(
         jax.nn.log_sigmoid(gate), jax.nn.log_sigmoid(-gate) - cross_entropy(logits, shown)
     )
-    guess = jnp.where(log_shown >= log_best, shown, best)
-    hidden = weights * chosen(batch)
-    return Term(
-        -(log_p * weights).sum(),
-        weights.sum(),
-        {
-            "accuracy": (((guess == original) * weights).sum(), weights.sum()),
-            "chosen_accuracy": (((guess == original) * hidden).sum(), hidden.sum()),
-        },
-    )
+    guesses = {"accuracy": jnp.where(log_shown >= log_best, shown, best), "chance": shown}
+    counted = {"": weights, "chosen_": weights * chosen(batch)}
+    metrics = {
+        where + name: (((guess == original) * counts).sum(), counts.sum())
+        for where, counts in counted.items()
+        for name, guess in guesses.items()
+    }
+    return Term(-(log_p * weights).sum(), weights.sum(), metrics)
 
 
 def adversarial(out, batch):
@@ -279,6 +302,7 @@ def adversarial(out, batch):
         {
             "reward": ((reward * weights).sum(), weights.sum()),
             "accuracy": (right.sum(), weights.sum()),
+            "chance": (label_counts(batch["targets"], weights, out["mlm_logits"].shape[-1]), weights.sum()),
         },
     )
 
@@ -403,6 +427,8 @@ def soft_labels(out, batch, *, temperature):
     guess = ours.argmax(-1)
     right = {"agreement": guess == theirs.argmax(-1), "accuracy": guess == batch["label"]}
     metrics = {name: ((hit * weights).sum(), weights.sum()) for name, hit in right.items()}
+    known = weights * (batch["label"] >= 0)
+    metrics["chance"] = (label_counts(batch["label"].astype(jnp.int32), known, ours.shape[-1]), weights.sum())
     return Term((entropy * weights).sum(), weights.sum(), metrics)
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.errors import UserError
+from ssl_jax.objectives import chance_of
 from ssl_jax.parallel import Replicated
 
 RESAMPLES = 10_000  # of the bootstrap
@@ -98,16 +99,16 @@ def summary(results, seeds, statistic):
 
     Returns:
       By name, `mean`, `sd` (of a sample, n - 1), `median`, `best` (the largest; of losses the smallest), `interval`, of the
-      mean (95 %, percentiles of a bootstrap over the seeds), `values`, in the seeds' order; of `step` and `chance` the
-      number itself.
+      mean (95 %, percentiles of a bootstrap over the seeds), `values`, in the seeds' order; of `step`, `chance` and what
+      else ends in `chance` the number itself: the seeds are measured on the same examples.
       `seeds`; `failed`, those with a value that is not finite, or which `learned_nothing`; `statistic`. Failed ones count everywhere but where a value
       is not finite.
     """
     results = [{name: x for name, x in values.items() if name != "learned_nothing"} for values in results]
     made = {"step": results[0]["step"], "seeds": list(seeds), "statistic": statistic}
-    made |= {"chance": results[0]["chance"]} if "chance" in results[0] else {}
+    made |= {name: value for name, value in results[0].items() if name.endswith("chance")}
     made["failed"] = [seed for seed, values in zip(seeds, results, strict=True) if _failed(values)]
-    for name in [name for name in results[0] if name not in ("step", "chance")]:
+    for name in [name for name in results[0] if name != "step" and name not in made]:
         values = np.array([values[name] for values in results], float)
         finite = values[np.isfinite(values)]
         if not len(finite):
@@ -154,6 +155,8 @@ def table(made):
         if isinstance(values, dict):
             low, high = values["interval"]
             row = "".join(f"{values[head.rstrip('*')]:>10.4g}" for head in heads)
-            lines.append(f"{name:{width}}{row}   {low:.4g} to {high:.4g}")
+            chance = made.get(chance_of(name))
+            note = "" if chance is None else f"   (chance {chance:.4g})"
+            lines.append(f"{name:{width}}{row}   {low:.4g} to {high:.4g}{note}")
     failed = ", ".join(map(str, made["failed"])) or "none"
     return [*lines, f"seeds {made['seeds'][0]} to {made['seeds'][-1]}; failed: {failed}"]

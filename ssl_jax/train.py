@@ -245,7 +245,9 @@ def initial_state(config, model, vocabulary, seed=None):
     # Names and shapes of the sums do not depend on the teacher.
     counts = jnp.ones(vocabulary.size) if config.corruption.smoothing else None
     measure = make_measure(config, model, vocabulary, counts, distill.own_outputs)
-    sums = jax.eval_shape(lambda: measure(params, dummy_batch(model.orders), total=lambda x: x, shard=None))
+    # Those of the shares of labels do depend on how many choices there are.
+    batch = dummy_batch(config.task.classes if config.losses.choose else model.orders)
+    sums = jax.eval_shape(lambda: measure(params, batch, total=lambda x: x, shard=None))
     alone = {name: (jnp.zeros(()), jnp.zeros(())) for name in ("loss", "gradient_norm", "learning_rate")}
     optimizer = build_optimizer(config.optimizer, make_clock(config, plan_phases(config)))
     return {
@@ -574,13 +576,14 @@ class StopRequest:
 
 
 class Meter:
-    """Tokens per second, MFU and the share of time spent waiting for data, since the last reading."""
+    """Tokens and FLOPs per second, MFU where the devices' peak is known, and the share of time spent waiting for data."""
 
     def __init__(self, config, model, devices, teachers=()):
         self.config = config
         self.model = model
         self.teachers = teachers
-        self.peak = flops.peak_flops(model.config.dtype, devices)
+        self.devices = devices
+        self.peak = flops.peak_flops(jax.devices()[0].device_kind, model.config.dtype)
         self.restart()
 
     def restart(self):
@@ -610,8 +613,10 @@ class Meter:
         values = {
             "seconds": seconds,
             "tokens_per_second": self.tokens / seconds,
-            "mfu": self.flops / seconds / self.peak,
+            "flops_per_second": self.flops / seconds,
             "data_wait": self.waited / seconds,
         }
+        if self.peak is not None:
+            values["mfu"] = values["flops_per_second"] / (self.devices * self.peak)
         self.restart()
         return values

@@ -41,7 +41,9 @@ def test_the_diagnostic_set_has_its_own_metric(split):
     task, logits = SimpleNamespace(name="mnli", labels=NLI), np.eye(3)[[0, 1, 2, 2]]
     rows = SimpleNamespace(store=SimpleNamespace(labels=np.array([0, 1, 2, 1])))
     values, files = decisions.decide(task, split, rows, logits, "class_logits")
-    assert list(values) == [MEASURED[split], "score"] and 0 < values["score"] < 1
+    chance = {} if split == "ax" else {"chance": 2 / 4}  # beside an accuracy
+    assert list(values) == [MEASURED[split], "score", *chance] and 0 < values["score"] < 1
+    assert {name: value for name, value in values.items() if name == "chance"} == chance
     assert list(files) == ["AX.tsv" if split == "ax" else f"predictions-{split}.tsv"]
     rows.store.labels[3] = -1
     assert decisions.decide(task, split, rows, logits, "class_logits") == (None, files)
@@ -57,15 +59,15 @@ def test_superglues_diagnostic_sets_are_measured_as_its_paper_has_them():
     for split in ("heldout", "ax_b", "ax_g"):
         found[split], _ = decisions.decide(task, split, rows, np.eye(2)[guesses], "class_logits")
     same = [len({guess for guess, other in zip(guesses, pairs) if other == pair}) == 1 for pair in sorted(set(pairs))]
-    assert found["heldout"] == {"accuracy": 3 / 6, "score": 3 / 6}
-    assert found["ax_g"] == {"accuracy": 3 / 6, "score": 3 / 6, "gender_parity": sum(same) / 3} and sum(same) == 1
+    assert found["heldout"] == {"accuracy": 3 / 6, "chance": 3 / 6, "score": 3 / 6}
+    assert found["ax_g"] == found["heldout"] | {"gender_parity": sum(same) / 3} and sum(same) == 1
     told = list(zip(labels, guesses))
     right, zeros, wrong, missed = (told.count(both) for both in ((1, 1), (0, 0), (0, 1), (1, 0)))
     below = np.sqrt((right + wrong) * (right + missed) * (zeros + wrong) * (zeros + missed))
     matthews = (right * zeros - wrong * missed) / below
     assert found["ax_b"] == pytest.approx({"matthews": matthews, "score": matthews})
     rows.store.ids = ["0", "1", "2", "3", "4", "5"]  # TensorFlow Datasets does not tell the pairs
-    assert set(decisions.decide(task, "ax_g", rows, np.eye(2)[guesses], "class_logits").values) == {"accuracy", "score"}
+    assert decisions.decide(task, "ax_g", rows, np.eye(2)[guesses], "class_logits").values == found["heldout"]
     rows.store.labels = labels - 1
     assert decisions.decide(task, "ax_g", rows, np.eye(2)[guesses], "class_logits").values is None
 

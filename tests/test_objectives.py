@@ -216,6 +216,55 @@ def test_classes_of_rows_lose_the_mean_negative_log_probability_where_a_row_is_n
     assert term.weight == 15
 
 
+# By objective: the logits in which an answer can be written, and how: one that ignores the examples.
+LOGITS = {
+    "mlm": "mlm_logits", "clm": "clm_logits", "nsp": "pair_logits", "sop": "pair_logits", "replaced_mlm": "restored_logits",
+    "adversarial": "mlm_logits", "classify": "class_logits", "soft_labels": "class_logits", "choose": "choice_logit",
+    "classify_tokens": "token_class_logits", "rtd": "replaced_logit", "rtd_masked": "replaced_logit",
+    "answerable": "impossible_logit", "span": "span_logits", "joint_span": "joint_span_logits", "all_tokens": "copy_logit",
+}  # fmt: skip
+
+
+def blind_answers(name, out):
+    """Yields `out` with each answer that looks at no example in the place of the logits."""
+    logits = np.zeros_like(out[LOGITS[name]])
+    if name in ("rtd", "rtd_masked", "answerable"):
+        answers = [logits - 1, logits + 1]
+    elif name in ("span", "joint_span"):  # [CLS] to [CLS]
+        answers = [logits + (np.arange(logits.shape[1]) == 0)[:, None]]
+    elif name == "all_tokens":  # copies
+        answers = [logits + 100]
+    else:
+        answers = [logits + np.eye(logits.shape[-1])[n] for n in range(logits.shape[-1])]
+    for answer in answers:
+        yield out | {LOGITS[name]: jnp.asarray(answer, jnp.float32)}
+
+
+@pytest.mark.parametrize("name", LOGITS)
+def test_chance_is_what_the_best_answer_that_looks_at_no_example_gets(name):
+    out, batch = example()
+    batch["span"][:4] = 0
+    found = [term(name, blind, batch).metrics for blind in blind_answers(name, out)]
+    for accuracy in [key for key in found[0] if key.endswith("accuracy")]:
+        best = max(objectives.quotient(*metrics[accuracy]) for metrics in found)
+        chance = objectives.quotient(*term(name, out, batch).metrics[objectives.chance_of(accuracy)])
+        assert chance == pytest.approx(best) and 0 < chance < 1
+
+
+def test_every_accuracy_has_a_chance_which_batches_add_up_to():
+    """Of two batches with different favourites it is that of both together, not the mean of theirs."""
+    out, batch = example()
+    for name in objectives.OBJECTIVES:
+        metrics = term(name, out, batch).metrics
+        accuracies = {key for key in metrics if key.endswith("accuracy")}
+        assert {objectives.chance_of(key) for key in accuracies} == {key for key in metrics if key.endswith("chance")}
+        assert bool(accuracies) == (name in LOGITS)
+    halves = [batch | {"pair": np.where(np.arange(16) < few, 1, 0)} for few in (3, 13)]
+    counts = [objectives.OBJECTIVES["nsp"](out, half).metrics["chance"] for half in halves]
+    assert [objectives.quotient(*pair) for pair in counts] == pytest.approx([12 / 15, 13 / 15])
+    assert objectives.quotient(*map(sum, zip(*counts))) == pytest.approx(16 / 30)
+
+
 def term(name, out, batch):
     """An objective with the options that a config gives it."""
     return objectives.OBJECTIVES[name](out, batch, **{key: 2.0 for key in objectives.OPTIONS.get(name, ())})

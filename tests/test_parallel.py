@@ -36,9 +36,9 @@ CUTS = {
 
 
 def losses(workdir):
-    """[lines, metrics] of metrics.jsonl, without the step and the split."""
+    """[lines, metrics] of metrics.jsonl: all losses, and what accuracies are by chance."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return np.array([[value for name, value in line.items() if name.endswith("loss")] for line in lines])
+    return np.array([[value for name, value in line.items() if name.endswith(("loss", "chance"))] for line in lines])
 
 
 @pytest.fixture(scope="session")

@@ -83,11 +83,12 @@ def test_metrics_are_scikit_learns_on_all_examples_however_cut(cut, world, tmp_p
     assert (tmp_path / "predictions-heldout.tsv").read_text() == lines(LABELS[n] for n in guess)
     # What a mean of the objectives says is there too, from the same pass.
     assert found["classify_accuracy"] == pytest.approx(found["accuracy"]) and found["loss"] == found["classify_loss"]
+    assert found["classify_chance"] == pytest.approx(found["chance"]) and found["chance"] == store.chance
     expected = sklearn.metrics.log_loss(store.labels, jax.nn.softmax(logits), labels=range(4))
     assert found["loss"] == pytest.approx(expected, rel=1e-4)
     if cut == "two":
         assert dict(made(mean).run(params, LENGTH, tmp_path)) == pytest.approx(
-            {name: value for name, value in found.items() if name not in ("accuracy", "macro_f1", "score")}
+            {name: value for name, value in found.items() if name not in ("accuracy", "chance", "macro_f1", "score")}
         )
         # A test set has predictions alone.
         assert list(made(task, "test").run(params, LENGTH, tmp_path)) == []
@@ -95,6 +96,7 @@ def test_metrics_are_scikit_learns_on_all_examples_however_cut(cut, world, tmp_p
         # As far as it goes.
         found = dict(made(task, most=2).run(params, LENGTH, tmp_path))
         assert found["accuracy"] == (store.labels == guess)[:8].mean()
+        assert found["chance"] == np.bincount(store.labels[:8]).max() / 8
         assert (tmp_path / "predictions-heldout.tsv").read_text() == lines(LABELS[n] for n in guess[:8])
 
 

@@ -85,7 +85,8 @@ def test_a_run_leaves_what_the_readme_promises(quiet, root):
     assert heldout[1]["mlm_loss"] < heldout[0]["mlm_loss"] < np.log(512) + 0.1  # below a uniform guess
 
     timings = [json.loads(line) for line in (quiet / "timings.jsonl").read_text().splitlines()]
-    assert all(line["tokens_per_second"] > 0 and 0 < line["mfu"] < 1 for line in timings)
+    assert all(line["tokens_per_second"] > 0 and line["flops_per_second"] > 0 for line in timings)
+    assert not any("mfu" in line for line in timings)  # of a CPU nobody knows the peak
     assert all(0 <= line["data_wait"] < 1 for line in timings)
 
 

@@ -1,0 +1,53 @@
+"""Peaks of devices, and what a run reports where there is one and where there is none."""
+
+import pytest
+
+from ssl_jax import flops, logs, train
+from ssl_jax.models.model import build_model
+from ssl_jax.plan import plan_phases
+
+# The names that CUDA and libtpu give devices; TFLOP/s in bfloat16 and float32.
+DEVICES = {
+    "NVIDIA A100-SXM4-40GB": (312, 156), "NVIDIA A100-PCIE-40GB": (312, 156), "NVIDIA A100 80GB PCIe": (312, 156),
+    "NVIDIA H100 80GB HBM3": (989.4, 494.7), "NVIDIA H100 PCIe": (756, 378), "NVIDIA H200": (989.4, 494.7),
+    "NVIDIA L4": (121, 60), "Tesla T4": (None, 8.1), "Tesla V100-SXM2-16GB": (None, 15.7),
+    "Tesla V100-PCIE-32GB": (None, 14), "Tesla V100S-PCIE-32GB": (None, 16.4),
+    "TPU v2": (22.5, 22.5), "TPU v3": (61.5, 61.5), "TPU v4": (275, 275), "TPU v5 lite": (197, 197), "TPU v5e": (197, 197),
+    "TPU v5": (459, 459), "TPU v5p": (459, 459), "TPU v6 lite": (918, 918), "TPU v6e": (918, 918),
+    # Others, and parts of a GPU.
+    "cpu": (None, None), "NVIDIA L40": (None, None), "NVIDIA A10": (None, None), "NVIDIA H200 NVL": (None, None),
+    "NVIDIA A100-SXM4-40GB MIG 1g.5gb": (None, None), "NVIDIA H100 80GB HBM3 MIG 1g.10gb": (None, None),
+    "TPU v4 lite": (None, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DEVICES)
+def test_the_peak_of_a_device_is_its_makers(kind):
+    peaks = [flops.peak_flops(kind, dtype) for dtype in ("bfloat16", "float32")]
+    assert peaks == [None if peak is None else pytest.approx(peak * 1e12) for peak in DEVICES[kind]]
+
+
+@pytest.mark.parametrize("peak", [None, 2e9])
+def test_mfu_is_the_share_of_the_peak_of_all_devices_and_left_out_where_there_is_none(peak, smoke_config, monkeypatch):
+    monkeypatch.setattr(flops, "peak_flops", lambda kind, dtype: peak)
+    clock = iter([0.0, 0.5])
+    monkeypatch.setattr(train.time, "perf_counter", lambda: next(clock, 0.5))
+    config = smoke_config()
+    model, phase = build_model(config), plan_phases(config)[0]
+    meter = train.Meter(config, model, devices=4)
+    meter.count(phase, 1)
+    values = meter.values()
+    a_step = 8 * 32 * flops.flops_per_token(model, 32, train.predictions_per_sequence(config, 32))
+    assert values["tokens_per_second"] == 8 * 32 / 0.5 and values["flops_per_second"] == a_step / 0.5
+    assert values.get("mfu") == (None if peak is None else a_step / 0.5 / (4 * 2e9))
+
+
+def test_what_stands_in_the_line_is_the_mfu_or_the_flops(tmp_path, capfd):
+    log = logs.Log(tmp_path, 0, 10)
+    timings = {"seconds": 1.0, "tokens_per_second": 2500.0, "flops_per_second": 31.4e9, "data_wait": 0.001}
+    log.training(1, {"loss": [2.0]}, timings)
+    log.training(2, {"loss": [2.0]}, timings | {"mfu": 0.424})
+    log.close()
+    first, second = capfd.readouterr().out.splitlines()
+    assert first.endswith("(2,500 tokens/s, 31.4 GFLOP/s, data wait 0.1%)")
+    assert second.endswith("(2,500 tokens/s, MFU 42.4%, data wait 0.1%)")
