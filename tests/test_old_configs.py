@@ -3,10 +3,13 @@
 import json
 import subprocess
 
+import jax
+import numpy as np
 import pytest
 
 from configs import common
 from ssl_jax import old_configs, runs
+from ssl_jax import train as loop
 from ssl_jax.errors import UserError
 from ssl_jax.train import train
 
@@ -105,6 +108,29 @@ def test_an_old_run_is_read_and_resumed(old_run, capfd):
     train(config, workdir)
     assert "resumed at step 2 of 4" in capfd.readouterr().out
     assert (workdir / "metrics.jsonl").read_text() == metrics
+
+
+def test_a_run_that_did_not_sum_all_of_todays_metrics_is_resumed(smoke_config, tmp_path, monkeypatch, capfd):
+    """Its parameters are those of a run that nothing happened to; its sums start again where it is resumed."""
+    config = smoke_config(("steps", 4), ("log_every", 4), ("checkpoint_every", 2), ("parallel.devices", 1))
+    sums_of = loop.sums_of
+
+    def fewer(terms):
+        return {name: pair for name, pair in sums_of(terms).items() if not name.endswith("chance")}
+
+    with monkeypatch.context() as old:
+        old.setattr(loop, "sums_of", fewer)
+        loop.train(config, tmp_path)
+    expected = runs.load_run(tmp_path).params
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert "nsp_accuracy" in lines[0] and "nsp_chance" not in lines[0]
+    subprocess.run(["rm", "-r", tmp_path / "checkpoints/4"], check=True)
+    capfd.readouterr()
+    loop.train(config, tmp_path)
+    assert "resumed at step 2 of 4" in capfd.readouterr().out
+    jax.tree.map(np.testing.assert_array_equal, runs.load_run(tmp_path).params, expected)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert 0.5 <= lines[0]["nsp_chance"] <= 1 and 0.5 <= lines[-1]["nsp_chance"] <= 1
 
 
 def test_an_old_run_is_refused_where_a_new_key_stands_at_another_value(old_run):

@@ -111,17 +111,19 @@ def test_all_seeds_start_from_the_same_run_with_heads_of_their_own(config, toget
 
 
 def test_a_summary_is_arithmetic():
-    results = [dict(step=7, loss=loss, accuracy=accuracy, chance=0.25) for loss, accuracy in
+    results = [dict(step=7, loss=loss, accuracy=accuracy, chance=0.25, span_chance=0.5) for loss, accuracy in
                ((1.0, 0.5), (3.0, 0.25), (2.0, 0.75), (np.nan, 0.125))]  # fmt: skip
     made = seeds.summary(results, range(4), "median")
-    assert made["step"] == 7 and made["chance"] == 0.25 and made["seeds"] == [0, 1, 2, 3] and made["failed"] == [1, 3]
+    assert made["step"] == 7 and (made["chance"], made["span_chance"]) == (0.25, 0.5) and made["seeds"] == [0, 1, 2, 3] and made["failed"] == [1, 3]
     accuracy, loss = made["accuracy"], made["loss"]
     assert (accuracy["mean"], accuracy["median"], accuracy["best"]) == (0.40625, 0.375, 0.75)
     assert accuracy["sd"] == pytest.approx(np.sqrt(np.var([0.5, 0.25, 0.75, 0.125]) * 4 / 3))
     assert (loss["best"], loss["values"]) == (1.0, [1.0, 3.0, 2.0, None])
     low, high = accuracy["interval"]
     assert 0.125 < low < accuracy["mean"] < high < 0.75
-    assert "median*" in seeds.table(made)[0] and "failed: 1, 3" in seeds.table(made)[-1]
+    lines = seeds.table(made)
+    assert "median*" in lines[0] and "failed: 1, 3" in lines[-1]
+    assert [line.split()[0] for line in lines if line.endswith("(chance 0.25)")] == ["accuracy"]
 
 
 # A task; what is right, what always the same gets for it, and what learned something.

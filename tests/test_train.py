@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import filelock
 import jax
 import numpy as np
 import pytest
 
-from ssl_jax import runs
-from ssl_jax.data import tokens
+from ml_collections import ConfigDict
+
+from ssl_jax import runs, tokenizers
+from ssl_jax.data import batches, tokens
 from ssl_jax.errors import UserError
 from ssl_jax.train import train
 
@@ -65,6 +68,16 @@ def quiet(root, data_root, tmp_path_factory):
     return workdir
 
 
+def heldout_pairs(config):
+    """The labels of all held-out pairs at the length of the run's last phase."""
+    prepared = Path(tokens.prepare(config.data))
+    vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
+    length, store = config.phases.lengths[-1], tokens.Store(prepared, "heldout")
+    examples = batches.evaluation_batches(config.data, "nsp", store, vocabulary, length, config.batch_size, config.seed)
+    made = [examples(number) for number in range(examples.steps)]
+    return np.concatenate([batch["pair"][batch["mask"].any(-1)] for batch in made])
+
+
 def test_a_run_leaves_what_the_readme_promises(quiet, root):
     config = json.loads((quiet / "config.json").read_text())
     assert config["config"]["model"]["hidden_size"] == 32
@@ -83,6 +96,12 @@ def test_a_run_leaves_what_the_readme_promises(quiet, root):
     assert result == {name: value for name, value in heldout[-1].items() if name != "split"}
     assert result["loss"] == pytest.approx(result["mlm_loss"] + result["nsp_loss"])
     assert heldout[1]["mlm_loss"] < heldout[0]["mlm_loss"] < np.log(512) + 0.1  # below a uniform guess
+    # What always giving the most frequent label gets on the very pairs that were measured.
+    pairs = heldout_pairs(ConfigDict(config["config"]))
+    assert heldout[1]["nsp_chance"] == pytest.approx(np.bincount(pairs).max() / len(pairs))
+    shown = [line for line in (quiet / "stdout").read_text().splitlines() if line.startswith("step 20  heldout")]
+    assert f"  nsp_accuracy {result['nsp_accuracy']:.4g} (chance {result['nsp_chance']:.4g})  nsp_loss" in shown[0]
+    assert f"  mlm_accuracy {result['mlm_accuracy']:.4g} (chance {result['mlm_chance']:.4g})  mlm_loss" in shown[0]
 
     timings = [json.loads(line) for line in (quiet / "timings.jsonl").read_text().splitlines()]
     assert all(line["tokens_per_second"] > 0 and line["flops_per_second"] > 0 for line in timings)
