@@ -77,3 +77,10 @@ def test_what_is_written_is_whole_and_has_the_usual_permissions(tmp_path):
     mask = os.umask(0)
     os.umask(mask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_line_of_any_length_is_refused_with_its_place_before_all_of_it_is_read(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.txt", b"short\n")
+    os.truncate(path, 1 << 40)  # zeros, without taking up the space
+    with pytest.raises(UserError, match="a.txt, line 2: more than 67,108,864 bytes without a line break"):
+        list(files.read_lines(path))
