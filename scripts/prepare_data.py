@@ -21,6 +21,8 @@ def main():
     for split, counts in passport["splits"].items():
         print(f"  {split:<9} " + ", ".join(f"{number:,} {what}" for what, number in counts.items()))
     print(f"  left out  {passport['duplicates']:,} duplicates, {passport['dropped']['empty']:,} empty")
+    for line in source.get("left_out", ()):
+        print(f"  {line}")
 
 
 if __name__ == "__main__":

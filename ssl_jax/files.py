@@ -24,6 +24,7 @@ from ssl_jax.errors import UserError, cut, shown
 
 LARGEST = 1 << 30  # bytes of a file that is read as a whole
 LONGEST_LINE = 64 << 20  # bytes of a line of a file that is read line by line
+DIGESTED = 64 << 20  # bytes of files that are identified by all of their contents
 
 OTHER_ENCODINGS = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
@@ -50,17 +51,17 @@ def printed(path):
     return cut(os.fspath(path), 300)
 
 
-def digests(paths, largest=64 << 20):
+def digests(paths):
     """What identifies files by their contents, without reading a terabyte: SHA-256 of each, in hexadecimal.
 
-    Of files with more than `largest` bytes together, only the size and the first, middle and last 64 KiB count: other
+    Of files with more than DIGESTED bytes together, only the size and the first, middle and last 64 KiB count: other
     files differ there, a changed byte in between does not show.
 
     Raises:
       OSError: a file is missing or cannot be read.
     """
     sizes = [os.path.getsize(path) for path in paths]
-    return [_digest(path, size, sum(sizes) <= largest) for path, size in zip(paths, sizes, strict=True)]
+    return [_digest(path, size, sum(sizes) <= DIGESTED) for path, size in zip(paths, sizes, strict=True)]
 
 
 def _digest(path, size, whole, block=1 << 16):

@@ -1,18 +1,24 @@
 """Text by name: what is read, and one clear line when it cannot be."""
 
+import bz2
 import gzip
 import hashlib
 import importlib.util
 import json
 import lzma
 import os
+import random
+import shutil
+import struct
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 import zstandard
 
 from configs import common
+from ssl_jax import files
 from ssl_jax.data import corpora, tokens
 from ssl_jax.errors import UserError
 
@@ -101,6 +107,8 @@ def test_large_folders_are_cut_into_splits(tmp_path, monkeypatch):
     ("a.txt.zst", b"not zstandard", r"a.txt.zst: damaged or cut-off .zst"),
     ("a.txt.zst", zstandard.compress(b"x" * 1000)[:-3], r"a.txt.zst: damaged or cut-off .zst"),
     ("a.txt", b"\n \n", r"no documents in"),
+    ("a.jsonl", b'{"text": "x", "n": ' + b"1" * 5000 + b"}\n", r"a.jsonl, line 1: a number with too many digits"),
+    ("a.jsonl", b'{"text": "x", "n": ' + b"[" * 100_000 + b"\n", r"a.jsonl, line 1: JSON nested too deeply"),
     ("a.csv", b"x", r"nothing to read in .*: left out: 1 files of other kinds \(1 .csv\)"),
 ])
 def test_bad_text_is_named(tmp_path, name, content, message):
@@ -173,3 +181,250 @@ def test_wiki40b_markers_are_removed():
         "\n_START_SECTION_\nHistory\n_START_PARAGRAPH_\nThird."
     )
     assert corpora.clean_wiki40b(text) == "First.\nSecond.\nThird."
+
+
+def written(folder, contents):
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def listed(path):
+    """The documents of a folder's text files, and what was left out, without building the set."""
+    paths, left_out = corpora._text_files(path)
+    return sorted(text for file in paths for text in corpora.read_documents(file)), left_out
+
+
+def test_other_suffixes_are_read_and_what_is_left_out_is_told(tmp_path):
+    folder = written(tmp_path / "in", {
+        "a.txt": b"One.\n", "B.TXT": b"Two.\n", "c.json": b'{"text": "Three."}\n', "d.text": b"Four.\n",
+        "e.jsonl.bz2": bz2.compress(b'{"text": "Five."}\n'), "F.JSONL.GZ": gzip.compress(b'{"text": "Six."}\n'),
+        "g.ndjson": b'{"text": "Seven."}\n', "h.json": b'{"version": 1}\n', "i.csv": b"x", "j.md": b"x", "k": b"x",
+    })  # fmt: skip
+    documents, left_out = listed(folder)
+    assert documents == ["Five.", "Four.", "One.", "Seven.", "Six.", "Three.", "Two."]
+    assert left_out == [
+        "left out: 1 .json files whose first line is no object with the key 'text' (the first: h.json)",
+        "left out: 3 files of other kinds (1 .csv, 1 .md, 1 no suffix) (the first: i.csv)",
+    ]
+    corpus = corpora.open_corpus(f"text:{folder}", tmp_path)
+    assert corpus.source["left_out"] == left_out and corpus.source["description"] == "7 files"
+
+
+def test_links_are_followed_once(tmp_path):
+    folder = written(tmp_path / "in", {"a.txt": b"Own text.\n", "deep/b.txt": b"Deep.\n"})
+    elsewhere = written(tmp_path / "elsewhere", {"c.txt": b"Linked folder.\n", "d/e.txt": b"Below it.\n"})
+    single = written(tmp_path, {"single": b"Linked file.\n"}) / "single"
+    for name, target in {
+        "shard": elsewhere, "again": elsewhere, "inside": folder / "deep", "f.txt": single, "g.txt": single,
+        "h.txt": elsewhere / "c.txt", "loop": folder, "deep/up": tmp_path, "gone.txt": tmp_path / "nothing",
+        "self.txt": folder / "self.txt",
+    }.items():  # fmt: skip
+        (folder / name).symlink_to(target)
+    documents, left_out = listed(folder)
+    assert documents == ["Below it.", "Deep.", "Linked file.", "Linked folder.", "Own text."]
+    assert [line.split("(")[0] for line in left_out] == [
+        "left out: 2 links to nothing ", "left out: 6 links to what is read already "
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_opened_is_one_line(tmp_path, monkeypatch):
+    folder = written(tmp_path / "in", {"a.txt": b"x", "odd\n\xff.txt".encode("latin-1").decode("utf-8", "surrogateescape"): b"\xff"})
+    with pytest.raises(UserError, match=r"odd\\n.*line 1, byte 0: not UTF-8") as told:
+        len(corpora.open_corpus(f"text:{folder}", tmp_path))
+    assert "\n" not in str(told.value)
+
+    def denied(path, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(corpora.os, "scandir", denied)
+    with pytest.raises(UserError, match="cannot read .*in: Permission denied"):
+        corpora.open_corpus(f"text:{folder}", tmp_path)
+
+
+FIRST, SECOND = b'{"text": "First."}\n', b'{"text": "Second."}\n'
+METHODS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
+
+
+@pytest.mark.parametrize("suffix", METHODS)
+def test_streams_are_what_the_tools_say(tmp_path, suffix):
+    """A UserError where xz -dc, zstd -dc and gzip -t fail; zeros behind a member are padding for gzip and bzip2."""
+    a, b = METHODS[suffix](FIRST), METHODS[suffix](SECOND)
+    zeros = suffix in (".gz", ".bz2", ".xz")
+    both, one, none = ["First.", "Second."], ["First."], None
+    damaged = bytearray(b)
+    damaged[0] ^= 0xFF
+    for name, data, expected in [
+        ("one", a, one), ("two", a + b, both), ("garbage between", a + b"garbage!" + b, none),
+        ("garbage behind", a + b"garbage!", none), ("damaged second", a + damaged, none), ("cut", a + b[:-2], none),
+        ("padding behind", a + bytes(8), one if zeros else none), ("a gap", a + bytes(4) + b, both if suffix == ".xz" else none),
+        ("odd padding", a + bytes(3), one if suffix in (".gz", ".bz2") else none), ("empty", b"", none),
+    ]:  # fmt: skip
+        path = tmp_path / f"{name}.jsonl{suffix}"
+        path.write_bytes(data)
+        if expected is None:
+            with pytest.raises(UserError, match=f"damaged or cut-off {suffix} file") as told:
+                list(corpora.read_documents(path))
+            assert str(path) in str(told.value) and "\n" not in str(told.value)
+        else:
+            assert list(corpora.read_documents(path)) == expected, name
+
+
+def test_zstandard_s_skippable_frames_are_skipped(tmp_path):
+    path = tmp_path / "a.jsonl.zst"
+    skipped = struct.pack("<II", 0x184D2A50, 5) + b"12345"
+    path.write_bytes(skipped + zstandard.compress(FIRST) + skipped + zstandard.compress(SECOND))
+    assert list(corpora.read_documents(path)) == ["First.", "Second."]
+
+
+@pytest.mark.parametrize("suffix", METHODS)
+def test_a_bomb_is_read_in_bounded_memory(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(files, "LONGEST_LINE", 1 << 20)
+    path = tmp_path / f"bomb.txt{suffix}"
+    path.write_bytes(METHODS[suffix](b"hello. \n\n" + bytes(48 << 20)))
+    assert path.stat().st_size < 1 << 17
+    lines = corpora.read_documents(path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"bomb.txt.*, line 3: more than 1,048,576 bytes without a line break"):
+            list(lines)
+        assert tracemalloc.get_traced_memory()[1] < 40 << 20  # less than the 48 MB of one line
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_document_without_an_end_is_refused_with_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LONGEST_LINE", 1000)
+    path = tmp_path / "a.txt"
+    path.write_text("short\n\n" + "A line of text.\n" * 100)
+    with pytest.raises(UserError, match=r"a.txt, line 6\d: a document of more than 1,000 characters: with blank_lines=1"):
+        list(corpora.read_documents(path))
+
+
+def test_another_folder_or_an_edit_of_the_same_size_and_time_is_another_corpus(tmp_path, monkeypatch):
+    def identity(folder, text):
+        path = written(folder, {"part.txt": text.encode()}) / "part.txt"
+        os.utime(path, (0, 0))  # as unpacked from a reproducible archive
+        return corpora.open_corpus(f"text:{folder}", tmp_path).identity
+
+    english, german = tmp_path / "en" / "train", tmp_path / "de" / "train"
+    assert identity(english, "bread") != identity(german, "brote")
+    assert identity(english, "bread") == identity(german, "bread")  # a copy is the same corpus
+    assert identity(english, "bread") != identity(english, "brick")
+    monkeypatch.setattr(files, "DIGESTED", 1000)  # of large files only parts are read
+    start, middle, end = "a" * 300_000, "b" * 300_000, "c" * 300_000
+    whole = identity(english, start + middle + end)
+    assert whole == corpora.open_corpus(f"text:{english}", tmp_path).identity
+    for changed in ("A" + start[1:] + middle + end, start + middle + end[1:] + "C", start + middle[1:] + "B" + end):
+        assert identity(english, changed) != whole
+    assert identity(german, start + middle + end) != whole
+
+
+def test_files_that_change_while_they_are_read_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    read = corpora.read_documents
+
+    def edited(*arguments):
+        yield from read(*arguments)
+        path.write_text("new")
+
+    monkeypatch.setattr(corpora, "read_documents", edited)
+    with pytest.raises(UserError, match="a.txt changed while it was read"):
+        len(corpora.open_corpus(f"text:{path}", tmp_path / "root"))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    (folder / "a.txt").write_text("\n\n".join(f"document number {number}" for number in range(200)))
+    name = f"text:{folder}/a.txt"
+    len(corpora.open_corpus(name, folder))
+    return name, folder
+
+
+def test_a_damaged_set_is_noticed(built, tmp_path):
+    name, folder = built
+    root = tmp_path / "root"
+    for number in range(8):
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(folder, root)
+        paths = sorted(path for path in (root / "tfds").rglob("*") if path.is_file() and path.name != "build.lock")
+        path = paths[number % len(paths)]
+        data = bytearray(path.read_bytes())
+        data[len(data) // 3] ^= 1
+        path.write_bytes(data if number < len(paths) else data[: len(data) // 2])
+        with pytest.raises(UserError, match="is damaged .*: remove this folder and build it again") as told:
+            texts(corpora.open_corpus(name, root))
+        assert "\n" not in str(told.value)
+
+
+def test_a_damaged_record_is_noticed_when_it_is_read(built, monkeypatch):
+    name, folder = built
+    [path] = (folder / "tfds").rglob("*.array_record*")
+    whole = path.read_bytes()
+    broken = bytearray(whole)
+    broken[broken.index(b"document number 150") + 9] ^= 1
+    monkeypatch.setattr(corpora, "_is_built", lambda folder: True)  # as if the digests of a large file had not shown it
+    path.write_bytes(broken)
+    try:
+        with pytest.raises(UserError, match="is damaged"):
+            list(corpora.open_corpus(name, folder))
+    finally:
+        path.write_bytes(whole)
+
+
+def test_records_in_bulk_are_the_single_ones(built):
+    corpus = corpora.open_corpus(*built)
+    singles = [corpus[number] for number in range(len(corpus))]
+    assert list(corpus) == singles and list(corpus.records(7, 30)) == singles[7:30]
+
+
+def test_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written(tmp_path / "books", {"a.txt": b"Mine."})
+    assert texts(corpora.open_corpus("text:~/books", "~/data")) == ["Mine."]
+    assert (tmp_path / "data" / "tfds").is_dir()
+    with pytest.raises(UserError, match="nobody-of-this-name"):
+        corpora.open_corpus("text:~nobody-of-this-name/books", tmp_path)
+
+
+def test_progress_is_a_line_a_stage_and_none_of_what_fails_at_once(tmp_path, capsys):
+    path = tmp_path / "a.txt"
+    path.write_text("one\n\ntwo")
+    len(corpora.open_corpus(f"text:{path}", tmp_path))
+    told = capsys.readouterr()
+    assert told.out == "" and told.err == f"preparing: reading {path}: documents\npreparing: storing 2 documents\n"
+    path.write_bytes(b"\xff")
+    with pytest.raises(UserError):
+        len(corpora.open_corpus(f"text:{path}", tmp_path))
+    assert capsys.readouterr().err == ""
+
+
+TOOLS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
+
+
+@pytest.mark.parametrize("suffix", METHODS)
+def test_mutated_streams_are_read_as_the_tool_reads_them_or_refused(tmp_path, suffix):
+    """Seeded, so the same files each time."""
+    if not shutil.which(TOOLS[suffix]):
+        pytest.skip(f"no {TOOLS[suffix]} here")
+    rng = random.Random(suffix)
+    lines = b"".join(json.dumps({"text": f"Doc {number}. T\u00e4xt."}).encode() + b"\n" for number in range(40))
+    path, refused = tmp_path / f"a.jsonl{suffix}", 0
+    for _ in range(40):
+        data = bytearray(METHODS[suffix](lines[:700]) + METHODS[suffix](lines[700:]))
+        for _ in range(rng.randint(0, 2)):
+            place = rng.randrange(len(data))
+            data[place : place + rng.choice((0, 1, 4))] = rng.choice((b"", b"\0" * 4, rng.randbytes(1), rng.randbytes(9)))
+        path.write_bytes(data[: rng.choice((None, None, rng.randrange(len(data))))])
+        tool = subprocess.run([TOOLS[suffix], "-dc", path], capture_output=True, check=False)
+        try:
+            got = list(corpora.read_documents(path))
+        except UserError as error:
+            assert "\n" not in str(error)
+            refused += 1
+            continue
+        assert tool.returncode == 0 and got == [json.loads(line)["text"] for line in tool.stdout.splitlines() if line.strip()]
+    assert 0 < refused < 40

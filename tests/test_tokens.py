@@ -1,5 +1,6 @@
 """Preparing: the same bytes whatever happens on the way, nothing shared between the splits, honest counts."""
 
+import io
 import json
 import os
 import pathlib
@@ -13,7 +14,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from ssl_jax import tokenizers
-from ssl_jax.data import tokens
+from ssl_jax.data import arrays, pairs, tokens
 from ssl_jax.errors import UserError
 
 rng = np.random.default_rng(0)
@@ -352,3 +353,125 @@ def test_workers_end_with_their_parent(corpus, tmp_path):
         time.sleep(0.05)
     os.kill(worker, signal.SIGKILL)
     pytest.fail("the worker outlived its parent")
+
+
+def test_every_damage_of_a_prepared_folder_is_noticed(corpus, tmp_path):
+    """A flipped byte, a cut, something appended, another file's bytes, a pickle, nothing: one line before any wrong number."""
+    data = config(tmp_path, corpus)
+    folder = pathlib.Path(tokens.prepare(data))
+    stores = {split: tokens.Store(folder, split) for split in tokens.SPLITS}
+    pairs.pair_index(stores["train"], "nsp", 16, 0.1, 0, 1)
+    expected = {
+        split: [np.array(getattr(store, name)) for name in tokens.ARRAYS] for split, store in stores.items()
+    }
+    index = np.array(pairs.pair_index(stores["train"], "nsp", 16, 0.1, 0, 1))
+    pickled = io.BytesIO()
+    np.save(pickled, np.array([{}], object), allow_pickle=True)
+    generator, whole = np.random.default_rng(0), content(folder)
+    names = [name for name in whole if not name.endswith(".lock")]
+
+    def read():
+        tokens.prepare(data)
+        for split in tokens.SPLITS:
+            store = tokens.Store(folder, split)
+            for name, values in zip(tokens.ARRAYS, expected[split], strict=True):
+                assert np.array_equal(np.asarray(getattr(store, name)), values)  # array_equal would swallow the error
+        again = pairs.pair_index(tokens.Store(folder, "train"), "nsp", 16, 0.1, 0, 1)
+        assert np.array_equal(np.asarray(again), index)
+
+    read()
+    noticed = 0
+    for name in names:
+        path, good = folder / name, whole[name]
+        damages = [b"", good[: len(good) // 2], good[:-1], good + b"x", pickled.getvalue(), b"[" * 100_000, b"1" * 5000]
+        damages += [next(other for key, other in whole.items() if key != name and key.endswith(path.suffix))]
+        damages += [None]
+        for place in generator.integers(0, len(good), 8):
+            flipped = bytearray(good)
+            flipped[place] ^= 1 << int(generator.integers(8))
+            damages.append(bytes(flipped))
+        for damage in damages:
+            path.unlink() if damage is None else path.write_bytes(damage)
+            try:
+                read()  # what can be computed again is: a missing index
+            except UserError as error:
+                noticed += 1
+                assert "\n" not in str(error) and len(str(error)) < 700 and str(folder) in str(error)
+            path.write_bytes(good)
+    read()
+    assert noticed > 14 * len(names)
+
+
+def test_values_are_checked_when_they_are_first_read(tmp_path):
+    path = tmp_path / "a.npy"
+    values = np.arange(3 * arrays.BLOCK, dtype=np.uint16).reshape(-1, 3)  # rows lie across the ends of blocks
+    with open(path, "wb") as file:
+        writer = arrays.ArrayWriter(file, np.uint16, [3])
+        for part in np.array_split(values, 7):
+            writer.append(part)
+        record = json.loads(json.dumps(writer.finish()))
+    assert np.array_equal(np.load(path), values)  # any reader of .npy files reads it
+    whole = arrays.CheckedArray(path, record)
+    assert np.array_equal(whole, values) and np.array_equal(whole[[5, -1]], values[[5, -1]])
+    data = bytearray(path.read_bytes())
+    data[-4 * 6 - 1] ^= 1  # the last value's: behind it are the six blocks' checksums
+    path.write_bytes(data)
+    damaged = arrays.CheckedArray(path, record)
+    assert np.array_equal(damaged[:1000], values[:1000]) and np.array_equal(damaged[7], values[7])
+    for rows in (-1, slice(1000, None), np.array([[0, len(values) - 1]]), (slice(None), 0)):
+        with pytest.raises(UserError, match=r"a.npy is damaged \(in its block 5 of"):
+            damaged[rows]
+
+
+def test_the_passport_says_the_share_of_each_label(tmp_path):
+    """Documents of one sentence alone make pairs that are always random."""
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(dict(text=text)) + "\n" for text in DOCUMENTS))
+    folder = tokens.prepare(config(tmp_path, f"text:{path}"))
+    store = tokens.Store(folder, "train")
+    for kind, names in pairs.LABELS.items():
+        index = np.array(pairs.pair_index(store, kind, 64, 0.1, 0, 2))
+        told = tokens.read_passport(folder)["pairs"][f"train/pairs{pairs.FORMAT}-{kind}-64-0.1-0-2"]
+        assert told["examples"] == len(index)
+        assert [told[name] for name in names] == pytest.approx([(index[:, 4] == 0).mean(), (index[:, 4] == 1).mean()], abs=1e-4)
+        assert 0 < told["single_sentence"] < told[names[1]] < 1
+
+
+def test_sentences_of_any_length_are_cut(monkeypatch):
+    text = "Word after word without an end " * 50
+    monkeypatch.setattr(tokens, "LONGEST_SENTENCE", 100)
+    cut = tokens.split_sentences(text)
+    assert max(map(len, cut)) <= 100 and " ".join(cut) == text.strip()
+    assert "".join(tokens.slice_sentences(text)) == text
+    assert [len(piece) for piece in tokens.split_sentences("x" * 250)] == [100, 100, 50]
+    # A paragraph full of apostrophes, which sentencex needs a minute for, goes there in windows.
+    monkeypatch.setattr(tokens, "PARAGRAPH_COST", 1000)
+    monkeypatch.setattr(tokens, "PARAGRAPH_WINDOW", 60)
+    text = "It's 'so'. It isn't! " * 30
+    assert "".join(tokens.slice_sentences(text)) == text
+
+
+def test_hashes_of_long_texts_do_not_depend_on_pieces(monkeypatch):
+    text = "  many   words\n" * 100 + "end"
+    expected = tokens.content_hash(text)
+    monkeypatch.setattr(tokens, "ENCODED_AT_ONCE", 7)
+    assert np.array_equal(tokens.content_hash(text), expected)
+    assert "".join(tokens.cut_at_spaces(text, 7)) == text
+
+
+def test_no_example_at_all_is_one_line(tmp_path, corpus):
+    path = tmp_path / "short.jsonl"
+    path.write_text("".join(json.dumps(dict(text=f"w{number}")) + "\n" for number in range(60)))
+    made = tokens.prepare(config(tmp_path, corpus))
+    options = dict(path=f"{made}/tokenizer.json", kind="", vocab_size=200, lowercase=True, add=())
+    store = tokens.Store(tokens.prepare(config(tmp_path, f"text:{path}", tokenizer=options)), "train")
+    with pytest.raises(UserError, match="has no 'single' examples: no document has 10 tokens or more"):
+        pairs.pair_index(store, "single", 64, 0.1, 0, 1)
+
+
+def test_stages_are_told(corpus, tmp_path, capsys):
+    tokens.prepare(config(tmp_path, corpus))
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "preparing: training the tokenizer (wordpiece, 200 pieces) on 300 documents",
+        "preparing: encoding 300 documents in 1 parts",
+    ]

@@ -368,7 +368,7 @@ def _text_identity(folder, paths, blank_lines):
         stats = [path.stat() for path in paths]
     except OSError as error:
         raise UserError(f"cannot read {files.printed(error.filename or folder)}: {error.strerror}") from error
-    if sum(stat.st_size for stat in stats) > 64 << 20:
+    if sum(stat.st_size for stat in stats) > files.DIGESTED:
         # A copy of the folder is then another corpus; so is an edit that keeps size and time of change, for the
         # system's own time, ctime, cannot be set.
         listing += [str(folder.resolve())]
@@ -391,7 +391,8 @@ def _text_files(path):
     lines = []
     for fault, found in sorted(left_out.items()):
         if fault == OTHER_KINDS:
-            kinds = [f"{number:,} {kind}" for kind, number in collections.Counter(map(_suffix, found)).most_common()]
+            kinds = sorted(collections.Counter(map(_suffix, found)).items(), key=lambda pair: (-pair[1], pair[0]))
+            kinds = [f"{number:,} {kind}" for kind, number in kinds]
             more = f" and {len(kinds) - 5} more kinds" if len(kinds) > 5 else ""
             fault = f"{fault} ({', '.join(kinds[:5])}{more})"
         lines.append(f"left out: {len(found):,} {fault} (the first: {files.printed(min(found).relative_to(path))})")
@@ -466,7 +467,7 @@ def read_documents(path, blank_lines=1):
     where = files.printed(path)
     try:
         with files.decompressed(path, compression) as file:
-            yield from FORMATS[kind](where, files.decoded_lines(where, file), blank_lines)
+            yield from FORMATS[kind](where, files.decoded_lines(where, file, files.LONGEST_LINE), blank_lines)
     except OSError as error:
         raise UserError(f"cannot read {where}: {error.strerror or error}") from error
 
