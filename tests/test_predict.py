@@ -11,6 +11,7 @@ import ssl_jax
 from configs import gpt3
 from ssl_jax import generate, predict, runs
 from ssl_jax.errors import UserError
+from ssl_jax.fewshot import models
 from ssl_jax.interop import check, tokenizer_files
 from tests.test_fewshot_models import run_of
 
@@ -153,3 +154,8 @@ def test_empty_texts_and_characters_that_no_piece_has_are_read(trained):
     assert "class_logits" not in predict.inspect(trained["pairs in both orders"], "a", "b").out
     with pytest.raises(UserError, match="the text has 0 tokens, and the model"):
         predict.inspect(trained["next tokens"], "")
+    # It goes on with one text, and with three, as with any number.
+    run = trained["pairs in both orders"]
+    assert predict.continue_texts(run, ["a b", "b", "a"], max_tokens=2, temperature=0)[0] == (
+        predict.continue_texts(run, ["a b"], max_tokens=2, temperature=0)[0])  # fmt: skip
+    assert models.log_likelihoods(run, [("a", "b")])[0].tokens == 1
