@@ -86,7 +86,7 @@ def test_a_full_disk_names_the_file_that_was_to_be_written(tmp_path):
     assert error.value.filename == str(tmp_path / "a.json") and not list(tmp_path.iterdir())
 
 
-def test_a_line_of_any_length_is_refused_with_its_place_before_all_of_it_is_read(tmp_path, monkeypatch):
+def test_a_line_of_any_length_is_refused_with_its_place_before_all_of_it_is_read(tmp_path):
     path = write(tmp_path / "a.txt", b"short\n")
     os.truncate(path, 1 << 28)  # zeros, without taking up the space
     with pytest.raises(UserError, match="a.txt, line 2: more than 67,108,864 bytes without a line break"):
