@@ -14,7 +14,6 @@ import filelock
 import jax
 import numpy as np
 import pytest
-
 from ml_collections import ConfigDict
 
 from ssl_jax import runs, tokenizers
