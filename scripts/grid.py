@@ -9,7 +9,9 @@ again. Points are compared by the task's score on the development set, with --co
 statistic of it, task.statistic; grid.json has all of them and the best one's name. A point that diverges has no score.
 """
 
+import hashlib
 import itertools
+import re
 from pathlib import Path
 
 from absl import flags
@@ -25,7 +27,54 @@ def points(values):
     """Yields the folder and the changes, key -> value, of each point of a grid, key -> its values."""
     for chosen in itertools.product(*values.values()):
         changes = dict(zip(values, chosen, strict=True))
-        yield "_".join(f"{key.rpartition('.')[2]}={value:g}" for key, value in changes.items()), changes
+        yield folder_name("_".join(f"{key.rpartition('.')[2]}={spelt(value)}" for key, value in changes.items())), changes
+
+
+def spelt(value):
+    """A value in a folder's name: 5e-05, 32, True, gelu, 128,512."""
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return ",".join(map(spelt, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def folder_name(name):
+    """`name` with what a folder is better not called replaced, and then with a hash of it: runs/a and runs-a are two."""
+    plain = re.sub(r"[^\w.,=+-]", "-", name)[:100]
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def check(values, config, name):
+    """Raises UserError unless grid `name` has tuples of values that the keys of a config can have."""
+    from ssl_jax.errors import UserError, check_choice, shown
+
+    config = config.copy_and_resolve_references()
+    present = dict(flatten(config))
+    if not values:
+        raise UserError(f"grid {name} has no keys")
+    for key, of in values.items():
+        check_choice(key, present, f"key of grid {name}")
+        if not isinstance(of, (tuple, list)) or not of:
+            raise UserError(f"grid {name}: {key} has {shown(of)}, and should have several values in a tuple")
+        for value in of:
+            try:
+                if isinstance(value, bool) != isinstance(present[key], bool) or value is None:
+                    raise TypeError
+                config.update_from_flattened_dict({key: value})
+            except (TypeError, ValueError) as error:
+                kind = type(present[key]).__name__
+                raise UserError(f"grid {name}: {key} cannot be {shown(value)}: its values are of type {kind}") from error
+    names = [folder for folder, _ in points(values)]
+    if twice := next((folder for folder in names if names.count(folder) > 1), None):
+        raise UserError(f"grid {name} has the point {twice} twice")
+
+
+def flatten(config, prefix=""):
+    """Yields (key, value) of a config, keys as on a command line."""
+    for key, value in config.items():
+        if hasattr(value, "items"):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def measured(result):
@@ -40,15 +89,17 @@ def search(config, name, workdir):
     """Trains all points of a grid of GRIDS and writes grid.json; returns what is in it, None when SIGTERM came.
 
     Raises:
-      UserError: there is no such grid; the config is of no task; all points diverge; see `train.train`.
+      UserError: there is no such grid, or it has values that the config cannot have; the config is of no task; all points
+        diverge; see `train.train`.
     """
     from configs.finetune import GRIDS
     from ssl_jax import files, logs, train
-    from ssl_jax.errors import NotFiniteError, UserError, check_choice
+    from ssl_jax.errors import NotFiniteError, UserError, check_choice, listed
 
     check_choice(name, GRIDS, "grid")
     if "evals" not in config or config.evals.heldout.module != "task":
         raise UserError("a grid is compared by the score of a task: give a config of configs/finetune.py")
+    check(GRIDS[name], config, name)
     tried = []
     for folder, changes in points(GRIDS[name]):
         logs.say(f"--- {folder}")
@@ -68,6 +119,10 @@ def search(config, name, workdir):
         raise UserError(f"all {len(tried)} points of grid {name} diverge; the last one: {tried[-1]['diverged']}")
     found = {"grid": name, "best": max(scored, key=lambda one: one["score"])["point"], "points": tried}
     files.write_json(Path(workdir) / "grid.json", found)
+    names = {one["point"] for one in tried}
+    others = sorted(path.parent.name for path in Path(workdir).glob("*/result.json") if path.parent.name not in names)
+    if others:
+        logs.say(f"{workdir} has points that the grid no longer has, which are not compared: {listed(others)}")
     return found
 
 

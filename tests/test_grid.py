@@ -1,6 +1,7 @@
 """A grid's points are runs of their own; the best on the development set is told."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -23,7 +24,12 @@ script = runpy.run_path("scripts/grid.py", run_name="script")
 main = script["main"]
 command_line.run(main)
 print("----")
+import pathlib
+old = pathlib.Path(flags.FLAGS.workdir, "learning_rate=3_batch_size=4")
+old.mkdir()
+(old / "result.json").write_text("{}")
 main()
+(old / "result.json").unlink()
 print("----")
 def made_up(config, workdir):
     results = [{"step": 1, "score": config.optimizer.learning_rate * seed} for seed in (1, 4)]
@@ -44,6 +50,27 @@ except errors.UserError as error:
 print("----")
 train.train = made_up
 main()
+for values in (
+    {"optimizer.schedule": ("linear", "cosine"), "model.scan": (True, False)},
+    {"phases.lengths": ((16,), (8, 16)), "optimizer.learning_rate": (0.12345678, 0.12345679)},
+    {"init_from": ("runs/a", "runs-a", "x" * 300)},
+    {"optimizer.schedule": "linear"},
+    {"optimizer.learning_rate": 1e-4},
+    {"optimizer.learning_rate": ("fast",)},
+    {"optimizer.learning_rat": (1e-4,)},
+    {"batch_size": (True,)},
+    {"batch_size": (1.5,)},
+    {"model.scan": (1,)},
+    {"init_from": (None,)},
+    {"batch_size": (4, 4)},
+    {},
+):
+    print("## ", end="")
+    try:
+        script["check"](values, flags.FLAGS.config, "g")
+        print(*(folder for folder, _ in script["points"](values)))
+    except errors.UserError as error:
+        print(error)
 for config, grid in ((flags.FLAGS.config, "tow"), (bert.get_config("tiny,smoke"), "two")):
     try:
         script["search"](config, grid, "nowhere")
@@ -65,6 +92,7 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     first, again, diverged, seeds, *refused = done.stdout.split("----\n")
+    seeds, *checked = re.split("^## ", seeds, flags=re.MULTILINE)
 
     folders = ["learning_rate=1e-09_batch_size=4", "learning_rate=0.01_batch_size=4"]
     for folder, rate in zip(folders, (1e-9, 1e-2), strict=True):
@@ -78,7 +106,9 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
     table = [line.split() for line in first.splitlines()[-3:]]
     assert table == [["score"], [folders[0], "0.5"], [f"{folders[1]}*", "1"]]
 
-    # A second time no step is taken.
+    # A second time no step is taken; what an earlier grid left there is named.
+    assert "has points that the grid no longer has, which are not compared: learning_rate=3_batch_size=4" in again
+    assert "no longer has" not in first
     assert first.count("started at step 0 of 30") == 2 and again.count("resumed at step 30 of 30") == 2
     assert first.count("step 30  train") == 2 and "  train  " not in again
     assert [line.split() for line in again.splitlines()[-3:]] == table
@@ -94,6 +124,28 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
         # BERT's statistic is the best one.
         assert [one[name] for name in ("score", "mean", "sd")] == pytest.approx([4 * rate, 2.5 * rate, 4.5**0.5 * rate])
     assert seeds.splitlines()[-3].split() == ["score", "mean", "sd"]
+    checked = [line.strip() for line in checked]
+    assert checked[:2] == [
+        "schedule=linear_scan=True schedule=linear_scan=False schedule=cosine_scan=True schedule=cosine_scan=False",
+        "lengths=16_learning_rate=0.12345678 lengths=16_learning_rate=0.12345679 "
+        "lengths=8,16_learning_rate=0.12345678 lengths=8,16_learning_rate=0.12345679",
+    ]
+    slashes, plain, long = checked[2].split(" ")  # folders of their own, whose names any file system takes
+    assert re.fullmatch("init_from=runs-a-[0-9a-f]{8}", slashes) and plain == "init_from=runs-a" and len(long) < 120
+    wanted = [
+        "grid g: optimizer.schedule has 'linear', and should have several values in a tuple",
+        "grid g: optimizer.learning_rate has 0.0001, and should have several values in a tuple",
+        "grid g: optimizer.learning_rate cannot be 'fast': its values are of type float",
+        "unknown key of grid g 'optimizer.learning_rat'; did you mean 'optimizer.learning_rate'?",
+        "grid g: batch_size cannot be True: its values are of type int",
+        "grid g: batch_size cannot be 1.5: its values are of type int",
+        "grid g: model.scan cannot be 1: its values are of type bool",
+        "grid g: init_from cannot be None: its values are of type str",
+        "grid g has the point batch_size=4 twice",
+        "grid g has no keys",
+    ]
+    assert len(checked) == 3 + len(wanted)
+    assert all(line.startswith(start) for line, start in zip(checked[3:], wanted, strict=True)), checked[3:]
     assert refused[0].startswith("unknown grid 'tow'; did you mean 'two'")
     assert refused[1].startswith("a grid is compared by the score of a task")
 
