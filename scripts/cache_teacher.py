@@ -22,11 +22,11 @@ DTYPE = flags.DEFINE_enum("dtype", "float16", ("float16", "float32"), "of everyt
 
 def cache(config, folder, top_k, dtype):
     """Writes the cache that `config` asks for; see `teacher_cache.write_cache`, whose result it returns."""
-    from ssl_jax import distill, parallel, plan, start, teacher_cache, tokenizers, train
+    from ssl_jax import distill, parallel, plan, source, teacher_cache, tokenizers, train
     from ssl_jax.data import tasks, tokens
     from ssl_jax.errors import UserError
 
-    config = start.resolve(distill.resolve(tasks.resolve(config)))
+    config = tasks.resolve(plan.settle(source.resolve(distill.resolve(config))))
     devices = parallel.build_parallel(config.parallel)
     phases, kind = plan.plan_phases(config), plan.example_kind(config)
     plan.check(config, phases, devices)

@@ -22,8 +22,9 @@ from ssl_jax.errors import UserError, check_choice, cut, listed, shown
 from ssl_jax.files import new_folder, read_json, write_json
 from ssl_jax.interop import names, tokenizer_files, weights
 from ssl_jax.interop.families import FAMILIES, activations
-from ssl_jax.models.model import GENERATOR, build_model, dummy_batch
-from ssl_jax.models.transformer import TRAINED, TransformerConfig
+from ssl_jax.models.model import build_model, dummy_batch
+from ssl_jax.models.spec import GENERATOR, TRAINED
+from ssl_jax.models.transformer import TransformerConfig
 from ssl_jax.parallel import Replicated
 from ssl_jax.runs import Run
 
