@@ -1,9 +1,16 @@
 """What the papers' configs share: every key there is, at its most neutral, and the suffixes of variants."""
 
+import ast
+import functools
+import inspect
+import io
+import tokenize
+
 from ml_collections import ConfigDict
 
 from ssl_jax.errors import check_choice
 from ssl_jax.losses import TAUGHT
+from ssl_jax.models import spec
 
 
 def parse(variant, sizes, suffixes):
@@ -240,6 +247,52 @@ def base():
     # One number with two names: whoever sets one of them sets both.
     config.model.vocab_size = config.data.tokenizer.get_ref("vocab_size")
     return config
+
+
+@functools.cache
+def docs():
+    """What the comments of `base` say of each key and block, and those of `spec.Trunk` of `model`: {'model.layers': str}."""
+    source = inspect.getsource(base)
+    comments = _comments(source)
+    call = next(node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and node.keywords)
+
+    def of(call, prefix):
+        found = {}
+        for keyword in call.keywords:
+            name, value = f"{prefix}{keyword.arg}", keyword.value
+            block = isinstance(value, ast.Call)
+            found[name] = _beside(comments, keyword.lineno, keyword.lineno if block else value.end_lineno)
+            found |= of(value, f"{name}.") if block else {}
+        return found
+
+    found = of(call, "")
+    source = inspect.getsource(spec.Trunk)
+    comments = _comments(source)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.AnnAssign):
+            name = f"model.{node.target.id}"
+            found[name] = found.get(name) or _beside(comments, node.lineno, node.end_lineno)
+    return found
+
+
+def _comments(source):
+    """The comments of Python code by line, and whether each has its line for itself."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {
+        token.start[0]: (token.string.lstrip("# "), token.line.lstrip().startswith("#"))
+        for token in tokens
+        if token.type == tokenize.COMMENT
+    }
+
+
+def _beside(comments, first, last):
+    """The comment at the end of line `last`, or else those on the lines before `first`."""
+    if last in comments:
+        return comments[last][0]
+    above = []
+    while (first := first - 1) in comments and comments[first][1]:
+        above.insert(0, comments[first][0])
+    return " ".join(above)
 
 
 # What the papers' demos have in common: sizes for five minutes on two CPU cores.

@@ -26,7 +26,7 @@ def cache(config, folder, top_k, dtype):
     from ssl_jax.data import tasks, tokens
     from ssl_jax.errors import UserError
 
-    config = tasks.resolve(plan.settle(source.resolve(distill.resolve(config))))
+    config = tasks.resolve(plan.settle(source.resolve(source.resolve_teacher(config))))
     devices = parallel.build_parallel(config.parallel)
     phases, kind = plan.plan_phases(config), plan.example_kind(config)
     plan.check(config, phases, devices)

@@ -26,7 +26,7 @@ from ssl_jax.errors import UserError, check_choice
 from ssl_jax.losses import taught
 from ssl_jax.models.spec import named_heads
 from ssl_jax.plan import check_teachers
-from ssl_jax.runs import load_run, read_config, tokenizer_path
+from ssl_jax.runs import load_run, tokenizer_path
 
 # The heads that make the logits that are compared, as in losses.HEADS.
 LOGITS = {"token_logits": ("language", "tokens"), "predicted_logits": ("language",), "class_logits": ("classes",),
@@ -63,23 +63,6 @@ def map_layers(name, ours, theirs):
             "or use 'top' or 'bottom' of a deeper teacher"
         )
     return [known[name](m) for m in range(1, ours + 1)]
-
-
-def resolve(config):
-    """The config with `teacher.hidden_size` as its runs have it, and 'teacher' in `init_from` spelt out.
-
-    Raises:
-      UserError: `init_from` needs a teacher; a folder holds no run.
-    """
-    folders = config.teacher.runs
-    if config.init_from == "teacher" and not folders:
-        raise UserError("init_from='teacher' needs a teacher: set teacher.runs, or init_from='' for a random start")
-    config = config.copy_and_resolve_references()
-    if folders:
-        config.teacher.hidden_size = read_config(folders[0]).model.hidden_size
-    if config.init_from == "teacher":
-        config.init_from = folders[0]
-    return config
 
 
 def load_teachers(config, tokenizer_hash, parallel):

@@ -138,6 +138,23 @@ def _check_there(config, workdir):
         )
 
 
+def resolve_teacher(config):
+    """The config with `teacher.hidden_size` as its runs have it, and 'teacher' in `init_from` spelt out.
+
+    Raises:
+      UserError: `init_from` needs a teacher; a folder holds no run.
+    """
+    folders = config.teacher.runs
+    if config.init_from == "teacher" and not folders:
+        raise UserError("init_from='teacher' needs a teacher: set teacher.runs, or init_from='' for a random start")
+    config = config.copy_and_resolve_references()
+    if folders:
+        config.teacher.hidden_size = read_config(folders[0]).model.hidden_size
+    if config.init_from == "teacher":
+        config.init_from = folders[0]
+    return config
+
+
 def resolve(config, workdir=None):
     """The config with an `init_from` of 'none' as '', and the source's tokenizer where it names none.
 
@@ -147,7 +164,7 @@ def resolve(config, workdir=None):
     'vocabulary', the larger one is the run's own.
 
     Args:
-      config: as `distill.resolve` gives it.
+      config: as `resolve_teacher` gives it.
       workdir: the run's folder, which has the tokenizer when the run goes on and its source is gone.
 
     Raises:

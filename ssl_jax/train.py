@@ -349,7 +349,7 @@ def _train_seeds(config, workdir):
 def _train(config, workdir):
     check_values(config)
     # What the configs alone say comes first, then what a task's files do.
-    config = settle(source.resolve(distill.resolve(config), workdir))
+    config = settle(source.resolve(source.resolve_teacher(config), workdir))
     source.check_fit(config, workdir)
     parallel = build_parallel(config.parallel)
     config = tasks.resolve(config)

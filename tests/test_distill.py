@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from configs import bert, distilbert, electra, finetune, gpt2, tinybert
-from ssl_jax import distill, files, losses, objectives, predict, runs, train
+from ssl_jax import distill, files, losses, objectives, predict, runs, source, train
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import tasks, tokens
 from ssl_jax.errors import UserError
@@ -349,10 +349,10 @@ def assert_equal(made, expected):
 def test_a_start_from_a_teacher_needs_one():
     config = distilbert.get_config("base,smoke")
     with pytest.raises(UserError, match="init_from='teacher' needs a teacher: set teacher.runs"):
-        distill.resolve(config)
+        source.resolve_teacher(config)
     config.teacher.runs = ("nowhere",)
     with pytest.raises(UserError, match="nowhere holds no run: there is no config.json"):
-        distill.resolve(config)
+        source.resolve_teacher(config)
 
 
 def shrink(config, data_root, **changes):
