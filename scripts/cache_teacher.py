@@ -15,7 +15,7 @@ from absl import flags
 from ssl_jax import command_line
 
 CONFIG = command_line.define_config()
-OUTPUT = flags.DEFINE_string("output", None, "the folder to write", required=True)
+OUTPUT = command_line.define_path("output", None, "the folder to write", required=True)
 TOP_K = flags.DEFINE_integer("top_k", 64, "how many of a token's logits are kept; 0: all", lower_bound=0)
 DTYPE = flags.DEFINE_enum("dtype", "float16", ("float16", "float32"), "of everything but ids")
 
@@ -59,10 +59,14 @@ def cache(config, folder, top_k, dtype):
 
 
 def main():
-    from ssl_jax import parallel  # after the flags: a typing error need not wait for jax
+    config, lines = command_line.settled()
+
+    from ssl_jax import logs, parallel  # after the flags: a typing error need not wait for jax
 
     parallel.initialise()
-    content = cache(CONFIG.value, OUTPUT.value, TOP_K.value, DTYPE.value)
+    for line in lines:
+        logs.say(line)
+    content = cache(config, OUTPUT.value, TOP_K.value, DTYPE.value)
     size = sum(path.stat().st_size for path in Path(OUTPUT.value).rglob("*.npy"))
     print(f"{OUTPUT.value}: {size / 1e6:,.1f} MB")
     for part, arrays in content["arrays"].items():

@@ -15,6 +15,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from ssl_jax import synonyms
 from ssl_jax.errors import UserError, cut, listed, shown
@@ -26,7 +27,7 @@ PATHS = (
     "data.corpus", "data.root", "data.tokenizer.path", "task.folder", "task.augmented", "init_from", "teacher.runs",
     "teacher.cache", "runs", "folder",
 )  # fmt: skip
-OVERRIDE = re.compile(r"--?(?:no)?config\.(.+?)(?:=.*)?", re.DOTALL)
+OVERRIDE = re.compile(r"--?(?:no)?config\.(.+?)(?:=(.*))?", re.DOTALL)
 
 
 class _ListParser(tuple_parser.TupleParser):
@@ -214,7 +215,7 @@ def _load(argv):
         return None
     path = argv[at + 1] if words == 2 else argv[at].partition("=")[2]
     try:
-        config = config_flags.ConfigFileFlagParser("config").parse(path)
+        config = ConfigFileFlagParser("config").parse(path)
         return config if isinstance(config, ConfigDict) else None
     except Exception:  # it is read again, by absl's rules
         return None
@@ -232,15 +233,13 @@ def _names(config, prefix=""):
 
 def _check_keys(argv):
     """Raises flags.Error for a key that the config does not have, with the nearest ones."""
-    found = (OVERRIDE.fullmatch(argument) for argument in argv[1:])
-    keys = [match[1] for match in found if match]
-    config = _load(argv) if keys else None
-    names = _names(config) if config is not None else {}
-    for key in keys if names else ():
+    found = [match for match in map(OVERRIDE.fullmatch, argv[1:]) if match]
+    names = _names(_load(argv) or {}) if found else {}
+    for key, value in (match.groups() for match in found if names):
         if key not in names:
             raise flags.Error(f"unknown config key {cut(key)}{_hint(key, names)}")
-        if isinstance(names[key], ConfigDict) and not names[key].keys():
-            raise flags.Error(f"config key {key} is empty")
+        if isinstance(names[key], ConfigDict) and not (value or "").startswith("{"):
+            raise flags.Error(f"config key {key} is a block: set its keys, as --config.{key}.{next(iter(names[key]))}=...")
 
 
 def near(name, keys):
@@ -351,7 +350,7 @@ def _flag_message(error):
         hint = near(name, list(keys)) if keys else []
         other = difflib.get_close_matches(name, list(flags.FLAGS), 1, 0.75)
         told = [f"--{word}" for word in other] or [key if key.startswith("--") else f"--config.{key}" for key in hint]
-        return f"Unknown command line flag {cut(name)!r}" + f"; did you mean {told[0]}?" * bool(told)
+        return f"Unknown command line flag {cut(name)!r}" + "".join(f"; did you mean {one}?" for one in told[:1])
     if isinstance(error, OSError):
         return _file_message(next((x for x in lines[1:] if "Attempted" not in x), lines[0]))
     # A config file's own error arrives as a whole traceback in one string: its last line is the message.
@@ -369,7 +368,7 @@ def _file_message(path):
     ours = Path(__file__).parent.parent / path
     if not found and ours.is_file():
         found = [str(ours)]
-    return f"cannot read the config file {path}: there is none" + f"; did you mean {found[0]}?" * bool(found)
+    return f"cannot read the config file {path}: there is none" + "".join(f"; did you mean {one}?" for one in found)
 
 
 def _exit(code, message):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssl_jax import evaluators, tokenizers
-from ssl_jax.bounds import check_regex, check_values
+from ssl_jax.bounds import check_regex, check_value, check_values
 from ssl_jax.data import tasks
 from ssl_jax.errors import UserError, check_choice, listed, shown
 from ssl_jax.losses import HEADS, NEED_MASKS, PREDICTS, TAUGHT, task_logits
@@ -264,7 +264,8 @@ def rate_rules(optimizer):
 
 
 def check_teachers(config):
-    """Raises UserError for a loss without a teacher, or a teacher without a loss."""
+    """Raises UserError for a loss without a teacher, a teacher without a loss, or a temperature that is none."""
+    check_value("teacher.temperature", config.teacher.temperature)
     asking = [loss for loss, weight in config.losses.items() if weight and loss in TAUGHT]
     folders = config.teacher.runs
     if asking and not folders:
