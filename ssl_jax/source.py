@@ -7,11 +7,15 @@ loaded.
 import dataclasses
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from ssl_jax import tokenizers
 from ssl_jax.bounds import bound_of, flat
 from ssl_jax.errors import UserError, check_choice, listed, shown
+from ssl_jax.files import read_json
 from ssl_jax.models.spec import TRAINED, Trunk
-from ssl_jax.runs import is_converted, is_there, read_config, tokenizer_path
+from ssl_jax.interop import config_files
+from ssl_jax.old_configs import complete
 
 # The keys of a config that list names; they decide nothing where there is no `init_from`.
 LISTS = ("init_drop", "init_anew", "init_rename", "init_grow")
@@ -136,6 +140,42 @@ def _check_there(config, workdir):
             f"init_from: {config.init_from} holds no run; train it first, name another one with --config.init_from=RUN, "
             "or start from scratch with --config.init_from=none"
         )
+
+
+def is_there(folder):
+    """Whether a folder holds a run of ours or a model of `transformers`."""
+    return (Path(folder) / "config.json").exists() or config_files.is_folder(folder)
+
+
+def is_converted(folder):
+    """Whether a folder holds no run of ours: it is one of `transformers`, or its config.json says what it was made from."""
+    return config_files.is_folder(folder) or "converted_from" in read_json(Path(folder) / "config.json")
+
+
+def read_config(folder):
+    """The config of a run's folder, or of one of `transformers`, as its config.json says; `runs.load_run` says more.
+
+    Raises:
+      UserError: the folder holds neither, or what it holds is damaged.
+    """
+    if config_files.is_folder(folder):
+        return config_files.read_config(folder)
+    path = Path(folder) / "config.json"
+    if not path.exists():
+        raise UserError(f"{folder} holds no run: there is no config.json; train one with scripts/train.py")
+    values = read_json(path).get("config")
+    if not isinstance(values, dict):
+        raise UserError(f"{path} has no config: it is no run's")
+    return ConfigDict(complete(values))
+
+
+def tokenizer_path(folder):
+    """What `data.tokenizer.path` is for the tokenizer of a run, or of a folder of `transformers`."""
+    folder = Path(folder)
+    if config_files.is_folder(folder):
+        # ELECTRA's halves have the same.
+        return folder if (folder / "config.json").exists() else folder / config_files.HALVES[0]
+    return folder / "tokenizer.json"
 
 
 def resolve_teacher(config):
