@@ -77,7 +77,6 @@ def get_config(variant="base"):
             batch_size=4096,
             phases=dict(lengths=(512,)),
             model=dict(
-                vocab_size=30000,
                 embedding_size=128,
                 positions=512,
                 segments=2,
@@ -108,4 +107,4 @@ def get_config(variant="base"):
             ),
         )
     )
-    return common.finish(config, name, DEMO, changes)
+    return common.finish(config, f"albert:{variant}", name, DEMO, changes)

@@ -85,7 +85,6 @@ def get_config(variant="base"):
             batch_size=256,
             phases=dict(lengths=(128, 512), shares=(0.9, 0.1)),  # A.2
             model=dict(
-                vocab_size=30522,  # uncased
                 positions=512,
                 segments=2,
                 norm="post",
@@ -100,6 +99,7 @@ def get_config(variant="base"):
             ),
             losses=dict(mlm=1.0, nsp=1.0),
             corruption=dict(rate=0.15, mask=0.8, random=0.1),
+            data=dict(tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True)),
             optimizer=dict(
                 name="bert_adam",
                 learning_rate=1e-4,
@@ -113,4 +113,4 @@ def get_config(variant="base"):
             ),
         )
     )
-    return common.finish(config, name, DEMO, changes)
+    return common.finish(config, f"bert:{variant}", name, DEMO, changes)

@@ -94,7 +94,6 @@ def get_config(variant="base"):
             dict(
                 phases=dict(lengths=(512,)),
                 model=dict(
-                    vocab_size=30522,  # uncased
                     positions=512,
                     segments=0,
                     norm="post",
@@ -108,7 +107,7 @@ def get_config(variant="base"):
                     initializer_range=0.02,
                 ),
                 corruption=dict(rate=0.15, mask=0.8, random=0.1, smoothing=0.7),
-                data=dict(examples="single"),
+                data=dict(examples="single", tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True)),
             )
         )
     config.update(
@@ -135,4 +134,4 @@ def get_config(variant="base"):
             ),
         )
     )
-    return common.finish(config, name, DEMO, changes)
+    return common.finish(config, f"distilbert:{variant}", name, DEMO, changes)

@@ -97,7 +97,6 @@ def get_config(variant="small"):
             batch_size=batch_size,
             phases=dict(lengths=(length,)),
             model=dict(
-                vocab_size=30522,  # BERT's, uncased
                 positions=512,
                 segments=2,
                 norm="post",
@@ -119,7 +118,7 @@ def get_config(variant="small"):
                 max_predictions=int((rate + 0.005) * length),  # configure_pretraining.py
                 with_replacement=True,
             ),
-            data=dict(short=0.05),
+            data=dict(short=0.05, tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True)),  # BERT's
             optimizer=dict(
                 name="bert_adam",
                 learning_rate=learning_rate,
@@ -133,4 +132,4 @@ def get_config(variant="small"):
             ),
         )
     )
-    return common.finish(config, name, DEMO, changes)
+    return common.finish(config, f"electra:{variant}", name, DEMO, changes)

@@ -300,8 +300,7 @@ def get_config(variant="bert-base,topics"):
         )
     )
     config.update_from_flattened_dict(recipe)
-    for counted in (config.model, config.data.tokenizer):
-        counted.vocab_size += len(config.data.tokenizer.add)
+    config.data.tokenizer.vocab_size += len(config.data.tokenizer.add)
     read_kind(config, kind)
     changes = [TOPS[suffix] for suffix in suffixes if suffix in TOPS] + [smoke] * ("smoke" in suffixes)
-    return common.finish(config, size, DEMO, changes)
+    return common.finish(config, f"finetune:{variant}", size, DEMO, changes)

@@ -56,7 +56,6 @@ def get_config(variant="base"):
             batch_size=64,
             phases=dict(lengths=(512,)),
             model=dict(
-                vocab_size=40478,  # 40,000 merges
                 positions=512,
                 causal=True,
                 norm="post",
@@ -69,7 +68,9 @@ def get_config(variant="base"):
                 **SIZES[name],
             ),
             losses=dict(clm=1.0),
-            data=dict(examples="windows", tokenizer=dict(kind="gpt1_bpe", vocab_size=40478, lowercase=True)),
+            data=dict(  # 40,000 merges
+                examples="windows", tokenizer=dict(kind="gpt1_bpe", vocab_size=40478, lowercase=True)
+            ),
             optimizer=dict(
                 name="gpt1_adam",
                 learning_rate=2.5e-4,
@@ -83,4 +84,4 @@ def get_config(variant="base"):
             ),
         )
     )
-    return common.finish(config, name, DEMO, changes)
+    return common.finish(config, f"gpt1:{variant}", name, DEMO, changes)

@@ -58,7 +58,6 @@ def get_config(variant="small"):
             batch_size=512,
             phases=dict(lengths=(1024,)),
             model=dict(
-                vocab_size=50257,
                 positions=1024,
                 causal=True,
                 norm="pre",
@@ -89,4 +88,4 @@ def get_config(variant="small"):
             ),
         )
     )
-    return common.finish(config, name, DEMO, changes)
+    return common.finish(config, f"gpt2:{variant}", name, DEMO, changes)

@@ -93,7 +93,6 @@ def get_config(variant="small"):
             phases=dict(lengths=(CONTEXT,)),
             ramp=dict(start=START, share=ramp / TOKENS),
             model=dict(
-                vocab_size=50257,
                 positions=CONTEXT,
                 causal=True,
                 band=256,
@@ -129,4 +128,4 @@ def get_config(variant="small"):
             ),
         )
     )
-    return common.finish(config, name, FEW if name == "few" else DEMO, changes)
+    return common.finish(config, f"gpt3:{variant}", name, FEW if name == "few" else DEMO, changes)

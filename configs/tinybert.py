@@ -168,7 +168,6 @@ def get_config(variant="4-312"):
             batch_size=256,
             phases=dict(lengths=(128,)),
             model=dict(
-                vocab_size=30522,  # uncased
                 positions=512,
                 segments=2,
                 norm="post",
@@ -185,6 +184,7 @@ def get_config(variant="4-312"):
             losses=dict(attention=1.0, hidden=1.0, embedding=1.0),
             teacher=dict(layer_map="uniform", projection="two", hidden_size=768, temperature=1.0),
             corruption=dict(rate=0.0),
+            data=dict(tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True)),
             optimizer=dict(  # section 4.2: as BERT's
                 name="bert_adam",
                 learning_rate=1e-4,
@@ -198,4 +198,4 @@ def get_config(variant="4-312"):
             ),
         )
     )
-    return common.finish(config, name, DEMO, changes)
+    return common.finish(config, f"tinybert:{variant}", name, DEMO, changes)

@@ -13,10 +13,10 @@ from ssl_jax import command_line
 from ssl_jax.errors import UserError
 
 CONFIG = command_line.define_config()
-MASKED_LM = flags.DEFINE_string("masked_lm", None, "folder of a run with a masked language model", required=True)
-VECTORS = flags.DEFINE_string("vectors", None, "word vectors, GloVe's text; none: words of several pieces stay")
+MASKED_LM = command_line.define_path("masked_lm", None, "folder of a run with a masked language model", required=True)
+VECTORS = command_line.define_path("vectors", None, "word vectors, GloVe's text; none: words of several pieces stay")
 MOST_VECTORS = flags.DEFINE_integer("most_vectors", 100_000, "read the first so many; 0: all", lower_bound=0)
-OUTPUT = flags.DEFINE_string("output", None, "the .jsonl file to write", required=True)
+OUTPUT = command_line.define_path("output", None, "the .jsonl file to write", required=True)
 OPTIONS = {
     "copies": flags.DEFINE_integer("copies", 20, "of each example (N_a)", lower_bound=1),
     "threshold": flags.DEFINE_float("threshold", 0.4, "the probability that a word is replaced (p_t)", 0.0, 1.0),

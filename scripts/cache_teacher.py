@@ -15,18 +15,18 @@ from absl import flags
 from ssl_jax import command_line
 
 CONFIG = command_line.define_config()
-OUTPUT = flags.DEFINE_string("output", None, "the folder to write", required=True)
+OUTPUT = command_line.define_path("output", None, "the folder to write", required=True)
 TOP_K = flags.DEFINE_integer("top_k", 64, "how many of a token's logits are kept; 0: all", lower_bound=0)
 DTYPE = flags.DEFINE_enum("dtype", "float16", ("float16", "float32"), "of everything but ids")
 
 
 def cache(config, folder, top_k, dtype):
     """Writes the cache that `config` asks for; see `teacher_cache.write_cache`, whose result it returns."""
-    from ssl_jax import distill, parallel, plan, start, teacher_cache, tokenizers, train
+    from ssl_jax import distill, parallel, plan, source, teacher_cache, tokenizers, train
     from ssl_jax.data import tasks, tokens
     from ssl_jax.errors import UserError
 
-    config = start.resolve(distill.resolve(tasks.resolve(config)))
+    config = tasks.resolve(plan.settle(source.resolve(source.resolve_teacher(config))))
     devices = parallel.build_parallel(config.parallel)
     phases, kind = plan.plan_phases(config), plan.example_kind(config)
     plan.check(config, phases, devices)
@@ -59,10 +59,14 @@ def cache(config, folder, top_k, dtype):
 
 
 def main():
-    from ssl_jax import parallel  # after the flags: a typing error need not wait for jax
+    config, lines = command_line.settled()
+
+    from ssl_jax import logs, parallel  # after the flags: a typing error need not wait for jax
 
     parallel.initialise()
-    content = cache(CONFIG.value, OUTPUT.value, TOP_K.value, DTYPE.value)
+    for line in lines:
+        logs.say(line)
+    content = cache(config, OUTPUT.value, TOP_K.value, DTYPE.value)
     size = sum(path.stat().st_size for path in Path(OUTPUT.value).rglob("*.npy"))
     print(f"{OUTPUT.value}: {size / 1e6:,.1f} MB")
     for part, arrays in content["arrays"].items():

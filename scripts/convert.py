@@ -21,7 +21,7 @@ from ssl_jax import command_line
 from ssl_jax.errors import UserError, check_choice, listed
 
 DROP = flags.DEFINE_list("drop", [], "names of tensors, or what they begin with, that are left out")
-GENERATOR = flags.DEFINE_string("generator", None, "from_hf: ELECTRA's generator, where DIR is the discriminator")
+GENERATOR = command_line.define_path("generator", None, "from_hf: ELECTRA's generator, where DIR is the discriminator")
 PADDED = flags.DEFINE_bool("padded", False, "from_hf, from_google: leave out all rows behind the tokenizer's entries")
 LABELS = flags.DEFINE_list("labels", [], "from_hf, from_google: names of the classes, in the order of their rows")
 FAMILY = flags.DEFINE_string("family", "", "to_hf: the model_type, where the trunk alone does not tell")

@@ -22,7 +22,7 @@ from absl import flags
 from ssl_jax import command_line
 
 CONFIG = command_line.define_config()
-WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder", required=True)
+WORKDIR = command_line.define_path("workdir", None, "the run's folder", required=True)
 SEEDS = flags.DEFINE_integer("seeds", 1, "of a student and of the same student alone: how many to train")
 
 # Written for the demo, none from the corpus. [MASK] is put in as the tokenizer spells it.

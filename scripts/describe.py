@@ -16,12 +16,15 @@ JSON = flags.DEFINE_bool("json", False, "print one JSON object")
 
 
 def main():
-    from ssl_jax.describe import describe
+    config, lines = command_line.settled(start=False)
 
-    description = describe(CONFIG.value)
+    from ssl_jax.describe import describe  # after the flags: a typing error need not wait for jax
+
+    description = describe(config)
     if JSON.value:
         print(json.dumps(description, indent=2))
         return
+    print(*lines, sep="\n", end="\n" * bool(lines))
     print(ConfigDict(description["config"]))
     print("parameters")
     for part, count in description["parts"].items():

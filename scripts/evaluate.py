@@ -10,7 +10,7 @@ from ssl_jax import command_line
 from ssl_jax.errors import UserError
 
 CONFIG = command_line.define_config()
-WORKDIR = flags.DEFINE_string("workdir", None, "where the results, answers and figures go")
+WORKDIR = command_line.define_path("workdir", None, "where the results, answers and figures go")
 SHOW = flags.DEFINE_integer("show", 0, "print the prompts of so many items of each task, and do nothing else")
 
 

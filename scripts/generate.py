@@ -13,9 +13,9 @@ from absl import flags
 from ssl_jax import command_line
 from ssl_jax.errors import UserError
 
-WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder", required=True)
+WORKDIR = command_line.define_path("workdir", None, "the run's folder", required=True)
 PROMPT = flags.DEFINE_multi_string("prompt", [], "a text to continue; give it again for more")
-PROMPTS_FILE = flags.DEFINE_string("prompts_file", None, "a file of texts to continue, one a line")
+PROMPTS_FILE = command_line.define_path("prompts_file", None, "a file of texts to continue, one a line")
 MAX_TOKENS = flags.DEFINE_integer("max_tokens", 50, "how many tokens to add at most", lower_bound=1)
 SAMPLING = {
     "temperature": flags.DEFINE_float("temperature", 1.0, "0: always the likeliest token", lower_bound=0.0),

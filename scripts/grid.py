@@ -20,7 +20,7 @@ from ssl_jax import command_line
 
 CONFIG = command_line.define_config()
 GRID = flags.DEFINE_string("grid", None, "one of GRIDS in configs/finetune.py", required=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "the folder of all runs", required=True)
+WORKDIR = command_line.define_path("workdir", None, "the folder of all runs", required=True)
 
 
 def points(values):
@@ -138,10 +138,14 @@ def table(found):
 
 
 def main():
-    from ssl_jax import parallel  # after the flags: a typing error need not wait for jax
+    config, lines = command_line.settled()
+
+    from ssl_jax import logs, parallel  # after the flags: a typing error need not wait for jax
 
     parallel.initialise()
-    found = search(CONFIG.value, GRID.value, WORKDIR.value)
+    for line in lines:
+        logs.say(line)
+    found = search(config, GRID.value, WORKDIR.value)
     if found is not None:
         print(*table(found), sep="\n")
 

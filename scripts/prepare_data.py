@@ -13,7 +13,9 @@ WORKERS = flags.DEFINE_integer("workers", None, "processes; default: one per cor
 
 
 def main():
-    folder = tokens.prepare(CONFIG.value.data, WORKERS.value)
+    config, lines = command_line.settled(start=False)
+    print(*lines, sep="\n", end="\n" * bool(lines))
+    folder = tokens.prepare(config.data, WORKERS.value)
     passport = tokens.Store(folder, "train").passport
     print(folder)
     source = passport["source"]

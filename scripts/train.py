@@ -12,17 +12,21 @@ from absl import flags
 from ssl_jax import command_line
 
 CONFIG = command_line.define_config()
-WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder", required=True)
+WORKDIR = command_line.define_path("workdir", None, "the run's folder", required=True)
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, or auto")
 PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "how many processes run together")
 PROCESS_INDEX = flags.DEFINE_integer("process_index", None, "which of them this is, from 0")
 
 
 def main():
-    from ssl_jax import parallel, train  # after the flags: a typing error need not wait for jax
+    config, lines = command_line.settled(WORKDIR.value)
+
+    from ssl_jax import logs, parallel, train  # after the flags: a typing error need not wait for jax
 
     parallel.initialise(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_INDEX.value)
-    train.train(CONFIG.value, WORKDIR.value)
+    for line in lines:
+        logs.say(line)
+    train.train(config, WORKDIR.value)
 
 
 if __name__ == "__main__":

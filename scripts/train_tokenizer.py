@@ -12,7 +12,7 @@ from ssl_jax import command_line, tokenizers
 from ssl_jax.data import corpora, tokens
 
 CONFIG = command_line.define_config()
-OUTPUT = flags.DEFINE_string("output", "tokenizer.json", "the file to write")
+OUTPUT = command_line.define_path("output", "tokenizer.json", "the file to write")
 
 
 def main():

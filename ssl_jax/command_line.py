@@ -1,18 +1,33 @@
 """How every script starts: flags in, one clear line and a non-zero exit code when something is wrong."""
 
 import ast
+import difflib
 import logging
 import os
+import re
 import sys
+import textwrap
 import threading
 import warnings
+from pathlib import Path
 
 from absl import app, flags
 from absl import logging as absl_logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
-from ssl_jax.errors import UserError
+from ssl_jax import synonyms
+from ssl_jax.errors import UserError, cut, listed, shown
+
+flags.disclaim_key_flags()  # what is defined through here belongs to the script
+
+# Keys of configs that hold paths, in which ~ is a home folder.
+PATHS = (
+    "data.corpus", "data.root", "data.tokenizer.path", "task.folder", "task.augmented", "init_from", "teacher.runs",
+    "teacher.cache", "runs", "folder",
+)  # fmt: skip
+OVERRIDE = re.compile(r"--?(?:no)?config\.(.+?)(?:=(.*))?", re.DOTALL)
 
 
 class _ListParser(tuple_parser.TupleParser):
@@ -22,12 +37,54 @@ class _ListParser(tuple_parser.TupleParser):
         if isinstance(argument, str) and argument[:1] not in tuple("([{'\""):
             try:
                 ast.literal_eval(argument)
-            except (SyntaxError, ValueError):
+            except (SyntaxError, ValueError, MemoryError, RecursionError):
                 return tuple(word.strip() for word in argument.split(",") if word.strip())
-        return super().parse(argument)
+        try:
+            return super().parse(argument)
+        except (MemoryError, RecursionError) as error:
+            raise ValueError("several values are needed, as in 1,2") from error
+
+
+class _Parser(flags.ArgumentParser):
+    """A type of flag whose errors say what is needed; `read(str)` raises ValueError for what is none."""
+
+    def __init__(self, read, needed):
+        self.read, self.needed = read, needed
+        self.syntactic_help = ""
+
+    def parse(self, argument):
+        if not isinstance(argument, str):
+            return argument
+        try:
+            return self.read(argument)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{self.needed} is needed") from error
+
+    def flag_type(self):
+        return self.needed
+
+
+def _read_whole(text):
+    """'1000', '1_000' or '1e3' as an int."""
+    try:
+        return int(text)
+    except ValueError:
+        if not float(text).is_integer():
+            raise
+        return int(float(text))
+
+
+def _read_bool(text):
+    known = {"true": True, "t": True, "1": True, "yes": True, "false": False, "f": False, "0": False, "no": False}
+    if text.lower() not in known:
+        raise ValueError
+    return known[text.lower()]
 
 
 config_flags.register_flag_parser_for_type(tuple, _ListParser())
+config_flags.register_flag_parser_for_type(int, _Parser(_read_whole, "a whole number"))
+config_flags.register_flag_parser_for_type(float, _Parser(float, "a number"))
+config_flags.register_flag_parser_for_type(bool, _Parser(_read_bool, "True or False"))
 
 
 def define_config(default=None):
@@ -35,6 +92,54 @@ def define_config(default=None):
     return config_flags.DEFINE_config_file(
         "config", default, "a config file and its variant, for example configs/bert.py:tiny"
     )
+
+
+def define_path(name, default, help_text, **options):
+    """Defines a flag whose value is a path, in which ~ is a home folder; returns the flag."""
+    parser = _Parser(expanded, "a path")
+    return flags.DEFINE(parser, name, default, help_text, serializer=flags.ArgumentSerializer(), **options)
+
+
+def expanded(path):
+    """A path, or a corpus text:FOLDER, with a home folder in the place of ~; of a tuple each of them."""
+    if isinstance(path, tuple | list):
+        return tuple(expanded(one) for one in path)
+    if not isinstance(path, str):
+        return path
+    kind = "text:" if path.startswith("text:") else ""
+    return kind + os.path.expanduser(path.removeprefix(kind))
+
+
+def settled(workdir=None, start=True):
+    """The config of `--config` as its run will have it; what configs alone say is checked, before JAX is loaded.
+
+    Args:
+      workdir: the run's folder, where there is one.
+      start: whether the run or model that it starts from must be there; otherwise only one that a flag names.
+
+    Returns:
+      The config, with what it takes from its source (`source.adopt`), and lines that say so.
+
+    Raises:
+      UserError: a value is out of bounds, values do not fit each other or the source, or there is none.
+    """
+    from ssl_jax import bounds, plan, source
+
+    flag = flags.FLAGS["config"]
+    config, given = flag.value, config_flags.get_override_values(flag)
+    bounds.check_values(config)
+    numbers = {key: given[key] for key in ("model.vocab_size", "data.tokenizer.vocab_size") if key in given}
+    if len(set(numbers.values())) > 1:
+        told = " and ".join(f"--config.{key}={value}" for key, value in numbers.items())
+        raise UserError(f"{told} are one number: set data.tokenizer.vocab_size alone")
+    config, lines = source.adopt(config, given, workdir)
+    if start:
+        plan.check_teachers(config)
+        config = source.resolve(source.resolve_teacher(config), workdir)
+    config = plan.settle(config, given)
+    if start or lines:
+        source.check_fit(config, workdir)
+    return config, lines
 
 
 def run(main, usage=None):
@@ -53,13 +158,18 @@ def run(main, usage=None):
     _require_config()
     app.define_help_flags()
     try:
-        rest = flags.FLAGS(sys.argv)[1:]
+        sys.argv = _config_first(sys.argv)
+        if any(argument in ("--help", "-help", "-h", "--helpshort", "--helpfull") for argument in sys.argv[1:]):
+            print(_help())
+            raise SystemExit(0)
+        _check_keys(sys.argv)
+        rest = [expanded(word) for word in flags.FLAGS(sys.argv)[1:]]
         if usage and not rest:
             raise flags.Error(f"what is to be done? {usage}")
         if rest and not usage:
-            raise flags.Error(f"{rest[0]!r} is not a flag; flags begin with --, as in --config.steps=100")
+            raise flags.Error(f"{shown(rest[0])} is not a flag; flags begin with --, as in --config.steps=100")
         if "config" in flags.FLAGS:
-            _ = flags.FLAGS["config"].value.is_locked  # what is wrong with a file is told on first use
+            _check_config(flags.FLAGS["config"])
     except Exception as error:  # absl's, ml_collections' and whatever a config file raises
         _exit(2, _flag_message(error))
     try:
@@ -80,19 +190,185 @@ def _require_config():
         flags.mark_flag_as_required("config")
 
 
+def _config_file(argv):
+    """Where the value of --config is in a command, and how many words it takes; (None, 0): nowhere."""
+    for at, argument in enumerate(argv):
+        if argument == "--":
+            break
+        if re.match(r"--?config=", argument):
+            return at, 1
+        if argument in ("--config", "-config") and at + 1 < len(argv):
+            return at, 2
+    return None, 0
+
+
+def _config_first(argv):
+    """A command with --config in front, which its keys need: the order of flags is nobody's business."""
+    at, words = _config_file(argv)
+    return argv if at is None else [argv[0], *argv[at : at + words], *argv[1:at], *argv[at + words :]]
+
+
+def _load(argv):
+    """The config that a command names, without its overrides; None: it names none, or one that cannot be read."""
+    at, words = _config_file(argv)
+    if at is None or "config" not in flags.FLAGS:
+        return None
+    path = argv[at + 1] if words == 2 else argv[at].partition("=")[2]
+    try:
+        config = ConfigFileFlagParser("config").parse(path)
+        return config if isinstance(config, ConfigDict) else None
+    except Exception:  # it is read again, by absl's rules
+        return None
+
+
+def _names(config, prefix=""):
+    """All keys of a config and their values, blocks too: {'model': ..., 'model.layers': 12}."""
+    names = {}
+    for name, value in config.items():
+        names[f"{prefix}{name}"] = value
+        if isinstance(value, ConfigDict):
+            names |= _names(value, f"{prefix}{name}.")
+    return names
+
+
+def _check_keys(argv):
+    """Raises flags.Error for a key that the config does not have, with the nearest ones."""
+    found = [match for match in map(OVERRIDE.fullmatch, argv[1:]) if match]
+    names = _names(_load(argv) or {}) if found else {}
+    for key, value in (match.groups() for match in found if names):
+        if key not in names:
+            raise flags.Error(f"unknown config key {cut(key)}{_hint(key, names)}")
+        if isinstance(names[key], ConfigDict) and not (value or "").startswith("{"):
+            raise flags.Error(f"config key {key} is a block: set its keys, as --config.{key}.{next(iter(names[key]))}=...")
+
+
+def near(name, keys):
+    """The keys that a name may stand for: the one that others call so, those that end so, or those spelt nearly so."""
+    plain = re.sub("[-_]", "", name.rpartition(".")[2].lower())
+    other = synonyms.KEYS.get(plain)
+    if other in keys or other and other.startswith("--"):
+        return [other]
+    last = {key: re.sub("[-_]", "", key.rpartition(".")[2]) for key in keys}
+    same = [key for key in keys if last[key] == plain]
+    if same:
+        # Those of the block that was named, and those of the model, before others'.
+        block = name.partition(".")[0]
+        return sorted(same, key=lambda key: (key.partition(".")[0] != block, not key.startswith("model."), key))[:3]
+    whole = difflib.get_close_matches(name, keys, 1, 0.75)
+    if whole:
+        return whole
+    known = {**{word: key for word, key in synonyms.KEYS.items() if key in keys}, **{last[key]: key for key in keys}}
+    return [known[word] for word in difflib.get_close_matches(plain, known, 1, 0.75)]
+
+
+def _hint(name, names):
+    """'; did you mean --config.optimizer.warmup (share of the clock's total)?'"""
+    found = near(name, list(names))
+    if not found:
+        return "; --help lists all keys"
+    told = [key if key.startswith("--") else f"--config.{key}" for key in found]
+    doc = _docs().get(found[0], "")
+    return f"; did you mean {' or '.join(told)}{f' ({doc})' * bool(doc)}?"
+
+
+def _docs():
+    """What configs/common.py says of each key."""
+    from configs import common
+
+    return common.docs()
+
+
+def _check_config(flag):
+    """Raises what is wrong with a config file, or UserError for a config that is none of ours; expands its paths."""
+    from configs import common
+
+    config = flag.value
+    _ = config.is_locked if not isinstance(config, dict | None) else None  # what is wrong with a file is told on first use
+    where = cut(flag.config_filename, 200)
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"get_config() of {where} gives {type(config).__name__}: begin with configs.common.base()")
+    names = _names(config)
+    if "losses" in names:
+        known = _names(common.base())
+        for name in names:
+            if name not in known and not name.startswith("evals."):
+                raise UserError(f"{where} has an unknown key {cut(name)}{_hint(name, known)}")
+        if "variant" in names and not config.variant:
+            config.variant = flag.config_filename
+    for name in PATHS:
+        *blocks, key = name.split(".")
+        block = config
+        for part in blocks:
+            block = block.get(part, {})
+        if isinstance(block.get(key), str | tuple | list):
+            block[key] = expanded(block[key])
+
+
+def _help():
+    """What a script is for, its flags, and with --config all keys with their values and what they mean."""
+    script = sys.modules["__main__"]
+    lines = [(script.__doc__ or "").strip(), "", "flags:"]
+    for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]):
+        default = "" if flag.default in (None, "", []) or flag.name == "config" else f" (default: {flag.default_as_str})"
+        lines += _entry(f"--{flag.name}", f"{flag.help}{default}")
+    if "config" in flags.FLAGS:
+        lines += _help_on_keys()
+    return "\n".join(lines)
+
+
+def _help_on_keys():
+    from configs import common
+
+    config = _load(sys.argv)
+    at, words = _config_file(sys.argv)
+    of = "configs/common.py" if config is None else sys.argv[at + words - 1].removeprefix("--config=")
+    names = _names(common.base() if config is None else config)
+    lines = ["", f"keys of the config, each a flag --config.KEY=VALUE, here with the values of {of}:"]
+    docs = _docs()
+    for name, value in names.items():
+        if isinstance(value, ConfigDict):
+            lines += ["", f"  {name}{f': {docs[name]}' * bool(docs.get(name))}"]
+        else:
+            told = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
+            lines += _entry(f"{name}={told}", docs.get(name, ""))
+    return lines
+
+
+def _entry(name, text):
+    """Lines with a name and, in a column beside it, what it means."""
+    column = textwrap.wrap(text, 78) or [""]
+    first = [f"  {name:<38}  {column[0]}".rstrip()] if len(name) <= 38 else [f"  {name}", " " * 42 + column[0]]
+    return first + [" " * 42 + line for line in column[1:]]
+
+
 def _flag_message(error):
     """The lines that absl and ml_collections spread over several, as one."""
     lines = [line.strip() for line in str(error).replace("\\n", "\n").splitlines() if line.strip()]
-    if isinstance(error, AttributeError) and lines[0].startswith(("'", '"')):
-        # ml_collections quotes twice: '\'stps\'\nDid you mean "steps" instead of "stps"?'
-        return "unknown config key " + "; ".join(line.strip("\"'\\") for line in lines)
+    if isinstance(error, flags.UnrecognizedFlagError):
+        name = error.flagname.split("=")[0]
+        keys = _names(_load(sys.argv) or {})
+        hint = near(name, list(keys)) if keys else []
+        other = difflib.get_close_matches(name, list(flags.FLAGS), 1, 0.75)
+        told = [f"--{word}" for word in other] or [key if key.startswith("--") else f"--config.{key}" for key in hint]
+        return f"Unknown command line flag {cut(name)!r}" + "".join(f"; did you mean {one}?" for one in told[:1])
     if isinstance(error, OSError):
-        # ml_collections lists the places where it looked: the first is the file as it was given.
-        return "cannot read the config file " + next((x for x in lines[1:] if "Attempted" not in x), lines[0])
+        return _file_message(next((x for x in lines[1:] if "Attempted" not in x), lines[0]))
     # A config file's own error arrives as a whole traceback in one string: its last line is the message.
     message = lines[-1].split("UserError: ")[-1] if lines else repr(error)
     known = isinstance(error, (flags.Error, UserError, ValueError))
     return message if known else f"the config file fails: {type(error).__name__}: {message}"
+
+
+def _file_message(path):
+    """What to say of a config file that cannot be read: ml_collections lists where it looked, first as it was given."""
+    if Path(path).exists():
+        return f"cannot read the config file {path}"
+    names = [str(one) for one in Path(path).parent.glob("*.py")]
+    found = difflib.get_close_matches(path, names, 1)
+    ours = Path(__file__).parent.parent / path
+    if not found and ours.is_file():
+        found = [str(ours)]
+    return f"cannot read the config file {path}: there is none" + "".join(f"; did you mean {one}?" for one in found)
 
 
 def _exit(code, message):

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ssl_jax.errors import UserError, check_choice
+from ssl_jax.bounds import check_value
+from ssl_jax.errors import UserError
+from ssl_jax.plan import predictions
 
 
 def prediction_counts(length, rate, max_predictions):
@@ -20,8 +22,7 @@ def prediction_counts(length, rate, max_predictions):
     does, by one token: at a rate of .15 for rows of 190, 350 and 390 tokens, of all up to 512.
     `max_predictions` 0 sets no cap. A row of padding predicts nothing.
     """
-    counts = [min(max(1, round(rate * tokens)), tokens) for tokens in range(length + 1)]
-    return [min(count, max_predictions or length) for count in counts]
+    return [predictions(tokens, rate, max_predictions) for tokens in range(length + 1)]
 
 
 def mask_tokens(
@@ -58,7 +59,7 @@ def mask_tokens(
     Raises:
       UserError: an unknown `unit`, `max_ngram` below 1, or `with_replacement` or `smoothing` of words or n-grams.
     """
-    check_choice(unit, ("token", "word", "ngram"), "corruption.unit")
+    check_value("corruption.unit", unit)
     if with_replacement and unit != "token":
         raise UserError(f"corruption.with_replacement needs corruption.unit='token', not {unit!r}")
     if unit == "ngram" and max_ngram < 1:

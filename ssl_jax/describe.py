@@ -7,7 +7,7 @@ import jax
 from ssl_jax import flops
 from ssl_jax.data import tasks
 from ssl_jax.models.model import build_model
-from ssl_jax.plan import plan_phases, predictions_per_sequence
+from ssl_jax.plan import plan_phases, predictions_per_sequence, settle
 from ssl_jax.train import initial_params
 
 
@@ -24,7 +24,7 @@ def describe(config):
       in all; `phases`, for each sequence length its steps, `tokens_per_step`, `predictions` per sequence and
       training `flops_per_token`.
     """
-    config = tasks.resolve(config)
+    config = tasks.resolve(settle(config))
     shapes, model = parameter_shapes(config), build_model(config)
     parts = {}
     for part, tree in shapes.items():

@@ -1,7 +1,7 @@
 """Teachers: finished runs of any paper, whose outputs a student's losses compare with its own.
 
 A teacher sees what the student sees, without dropout, and no gradient reaches it. `out['teacher']` has what the
-losses read of it (objectives.TAUGHT):
+losses read of it (losses.TAUGHT):
 
     token_logits  [B, S, V]         at every token; from a cache [B, S, K], the largest, and
     token_ids     [B, S, K] int32   whose they are, and
@@ -21,20 +21,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ssl_jax import labels, logs, objectives
+from ssl_jax import labels, logs
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.models.model import named_heads
-from ssl_jax.runs import load_run, read_config, tokenizer_path
+from ssl_jax.losses import taught
+from ssl_jax.models.spec import named_heads
+from ssl_jax.plan import check_teachers
+from ssl_jax.runs import load_run, tokenizer_path
 
-# The heads that make the logits that are compared, as in objectives.HEADS.
+# The heads that make the logits that are compared, as in losses.HEADS.
 LOGITS = {"token_logits": ("language", "tokens"), "predicted_logits": ("language",), "class_logits": ("classes",),
           "span_logits": ("span",)}  # fmt: skip
-
-
-def taught(config):
-    """The names of what the losses compare with a teacher's, in order."""
-    names = {objectives.TAUGHT[name] for name, weight in config.losses.items() if weight and name in objectives.TAUGHT}
-    return sorted(names)
 
 
 def map_layers(name, ours, theirs):
@@ -69,23 +65,6 @@ def map_layers(name, ours, theirs):
     return [known[name](m) for m in range(1, ours + 1)]
 
 
-def resolve(config):
-    """The config with `teacher.hidden_size` as its runs have it, and 'teacher' in `init_from` spelt out.
-
-    Raises:
-      UserError: `init_from` needs a teacher; a folder holds no run.
-    """
-    folders = config.teacher.runs
-    if config.init_from == "teacher" and not folders:
-        raise UserError("init_from='teacher' needs a teacher: set teacher.runs, or init_from='' for a random start")
-    config = config.copy_and_resolve_references()
-    if folders:
-        config.teacher.hidden_size = read_config(folders[0]).model.hidden_size
-    if config.init_from == "teacher":
-        config.init_from = folders[0]
-    return config
-
-
 def load_teachers(config, tokenizer_hash, parallel):
     """The runs of `config.teacher`, checked against the student: a list of `runs.Run`; [] where no loss has any.
 
@@ -94,19 +73,11 @@ def load_teachers(config, tokenizer_hash, parallel):
     Raises:
       UserError: a loss without a teacher, or a teacher without a loss; a teacher that does not fit.
     """
-    names, folders = taught(config), config.teacher.runs
-    lonely = [loss for loss, weight in config.losses.items() if weight and loss in objectives.TAUGHT]
-    if lonely and not folders:
-        raise UserError(f"losses.{lonely[0]} compares with a teacher: set teacher.runs, a tuple of finished runs' folders")
-    if config.teacher.cache and not names:
-        raise UserError("teacher.cache is read by no loss: give losses.soft_targets or another of them a weight")
+    check_teachers(config)
+    names = taught(config)
     if not names:
-        if folders and config.init_from not in folders:
-            raise UserError("teacher.runs is read by no loss: give losses.soft_targets or another of them a weight")
         return []
-    if config.teacher.temperature <= 0:
-        raise UserError(f"teacher.temperature={config.teacher.temperature}: above 0")
-    runs = [load_run(folder, parallel) for folder in folders]
+    runs = [load_run(folder, parallel) for folder in config.teacher.runs]
     for run in runs:
         check_teacher(config, names, run, tokenizer_hash)
     widths = sorted({run.config.model.hidden_size for run in runs})
@@ -129,8 +100,7 @@ def check_teacher(config, names, run, tokenizer_hash):
     ours, theirs, where = config.model, run.model.config, f"teacher {run.workdir}"
     if run.tokenizer_hash != tokenizer_hash:
         raise UserError(
-            f"{where} has another vocabulary: set data.tokenizer.path={tokenizer_path(run.workdir)} "
-            f"and model.vocab_size={theirs.vocab_size}"
+            f"{where} has another vocabulary: set data.tokenizer.path={tokenizer_path(run.workdir)}"
         )
     if ours.causal != theirs.causal:
         raise UserError(f"{where} has model.causal={theirs.causal} and the student {ours.causal}")

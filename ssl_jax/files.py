@@ -307,6 +307,25 @@ def json_line(value):
     return line.translate({0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}).encode() + b"\n"
 
 
+def text_of(record, key, where):
+    """The str `record[key]`.
+
+    Raises:
+      UserError: telling `where`: there is no such key, or it is not text that UTF-8 can spell.
+    """
+    try:
+        text = record[key]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{where}: no key {key!r}") from error
+    if not isinstance(text, str):
+        raise UserError(f"{where}: {key!r} is not a string")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where}: half a surrogate pair in {key!r} ({error.reason})") from error
+    return text
+
+
 def write_json(path, value):
     """Writes a JSON file, whole or not at all."""
     with replacing(path) as file:

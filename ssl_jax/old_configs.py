@@ -7,6 +7,7 @@ import copy
 
 # key -> what runs without it did; as JSON has it: a list, no tuple.
 ADDED = {
+    "variant": "",
     "run.checkpoint_minutes": 0.0,
     "run.extend": False,
     "seeds": 1,

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ssl_jax.errors import UserError, check_choice
+from ssl_jax.bounds import check_value
+from ssl_jax.errors import UserError
+from ssl_jax.plan import rate_rules
 
 
 def path_name(path):
@@ -61,12 +63,8 @@ def schedule(config, clock):
     Raises:
       UserError: an unknown schedule, a `floor` that is no share, a `decay_until` that is not above 0.
     """
-    known = ("linear", "linear_warmed", "linear_peaked", "cosine", "constant")
-    check_choice(config.schedule, known, "optimizer.schedule")
-    if not 0 <= config.floor <= 1:
-        raise UserError(f"optimizer.floor={config.floor}: a share of the peak lies between 0 and 1")
-    if config.decay_until <= 0:
-        raise UserError(f"optimizer.decay_until={config.decay_until}: a share of the run above 0")
+    for name in ("schedule", "floor", "decay_until"):
+        check_value(f"optimizer.{name}", config[name])
     # Python floats, because a number of tokens does not fit into an int32.
     end, warmup = float(config.decay_until * clock.total), float(config.warmup * clock.total)
     if isinstance(clock.total, int):
@@ -205,28 +203,6 @@ def levels(params):
     return made
 
 
-def _rules(config):
-    """(key, regex, multiplier) of `frozen` and of each entry of `rates`: the first that matches counts."""
-    rules = [("optimizer.frozen", config.frozen, 0.0)] if config.frozen else []
-    for entry in config.rates:
-        pattern, _, number = entry.rpartition("=")
-        try:
-            multiplier = float(number)
-        except ValueError:
-            multiplier = -1.0
-        if not pattern or not 0 <= multiplier < np.inf:
-            raise UserError(
-                f"optimizer.rates: {entry!r} is not REGEX=MULTIPLIER with a number of 0 or more, as ^classifier=10"
-            )
-        rules.append(("optimizer.rates", pattern, multiplier))
-    for key, pattern, _ in rules:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise UserError(f"{key}: {pattern!r} is no regular expression: {error}") from error
-    return rules
-
-
 def _spellings(path, x):
     """The names of each tensor that a parameter holds; a layer of a stack is called by its number, too."""
     name = path_name(path)
@@ -253,7 +229,7 @@ def factors(config, params):
     Raises:
       UserError: a regex is none or matches no parameter, a multiplier is none, nothing is left that moves.
     """
-    rules = _rules(config)
+    rules = rate_rules(config)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     called = {path_name(path): _spellings(path, x) for path, x in leaves}
     for key, pattern, _ in rules:
@@ -348,7 +324,7 @@ def build_optimizer(config, clock):
     Raises:
       UserError: an unknown `name`; from `schedule`; at `init`, which sees the parameters, from `scale_by_part`.
     """
-    check_choice(config.name, ("bert_adam", "gpt1_adam", "adamw", "lamb"), "optimizer.name")
+    check_value("optimizer.name", config.name)
     make_adam = optax.scale_by_adam if config.name == "adamw" else scale_by_bert_adam
     rate = planned = schedule(config, clock)
     if config.name == "gpt1_adam":
@@ -357,7 +333,7 @@ def build_optimizer(config, clock):
             t = jnp.asarray(step + 1, jnp.float32)
             return planned(step) * jnp.sqrt(1 - config.b2**t) / (1 - config.b1**t)
 
-    check_choice(config.clip_by, ("global", "tensor"), "optimizer.clip_by")
+    check_value("optimizer.clip_by", config.clip_by)
     clip = optax.clip_by_global_norm if config.clip_by == "global" else clip_by_tensor_norm
     by_part = config.layer_decay != 1 or config.rates or config.frozen or config.unfreeze
     return optax.chain(

@@ -1,19 +1,23 @@
-"""What a run will do, as its config alone says: its phases, its clock, its examples, and whether its values fit."""
+"""What a run will do, as its config alone says: its phases, its clock, its examples, and whether its values fit.
 
-import functools
+Importing this takes no JAX, so that a config is checked before that is loaded.
+"""
+
 import math
 import pkgutil
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax import corruption, evaluators
+from ssl_jax import evaluators, tokenizers
+from ssl_jax.bounds import check_regex, check_value, check_values
 from ssl_jax.data import tasks
-from ssl_jax.errors import UserError, check_choice, check_entries
-from ssl_jax.objectives import NEED_MASKS, OBJECTIVES, PREDICTS, task_logits
-from ssl_jax.optimizers import Clock, step_clock
-from ssl_jax.seeds import STATISTICS
+from ssl_jax.errors import UserError, check_choice, listed, shown
+from ssl_jax.losses import HEADS, NEED_MASKS, PREDICTS, TAUGHT, task_logits
+from ssl_jax.models.spec import model_fields
+
+
+MOST_SIZES = 1_000  # of a batch that grows; each is a phase
 
 
 class Phase(NamedTuple):
@@ -53,6 +57,10 @@ def plan_phases(config):
                 f"batch_size={config.batch_size}"
             )
         sizes = range(ramp.start, config.batch_size, ramp.start)
+        if len(sizes) > MOST_SIZES:
+            raise UserError(
+                f"ramp.start={ramp.start} takes {len(sizes):,} steps up to batch_size={config.batch_size:,}: at most {MOST_SIZES:,}"
+            )
         # With E examples in all, E * share / len(sizes) of them come at each size b, in that many / b steps,
         # and E * (1 - share) at the full size: the steps add up to config.steps.
         steps_per_example = [ramp.share / len(sizes) / size for size in sizes]
@@ -72,7 +80,10 @@ def plan_phases(config):
 
 def make_clock(config, phases):
     """What the learning rate's schedule counts in, `optimizer.clock`: 'steps', or 'tokens' seen before a step."""
-    check_choice(config.optimizer.clock, ("steps", "tokens"), "optimizer.clock")
+    import jax.numpy as jnp
+
+    from ssl_jax.optimizers import Clock, step_clock
+
     if config.optimizer.clock == "steps":
         return step_clock(config.steps)
     ends = [0, *(phase.last for phase in phases)]
@@ -90,7 +101,6 @@ def example_kind(config):
     Raises:
       UserError: the losses ask for two kinds, or for pairs or classes where there are none.
     """
-    check_choice(config.data.examples, ("pairs", "single", "windows", "task"), "data.examples")
     asked = [name for name in ("nsp", "sop") if config.losses[name]]
     if len(asked) > 1:
         raise UserError("losses.nsp and losses.sop label the same pairs in two ways: set one of them to 0")
@@ -130,72 +140,46 @@ NEED_TASKS = {
     "classify_tokens": ("token_labels", "the labelled words"),
 }
 
-AT_LEAST = {
-    1: ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "checkpoint_every",
-        "keep_checkpoints", "seeds", "model.layers", "model.heads", "model.positions", "data.passes",
-        "corruption.max_ngram", "task.stride", "task.max_question", "task.n_best", "task.max_answer", "task.lstm_size"),
-    0: ("seed", "data.max_documents", "corruption.max_predictions", "optimizer.weight_decay", "ramp.start",
-        "model.band", "task.epochs", "task.lstm", "corruption.smoothing", "optimizer.layer_decay_gap"),
-}  # fmt: skip
-SHARES = ("model.dropout", "model.attention_dropout", "corruption.rate", "corruption.mask", "corruption.random",
-          "data.short", "data.heldout", "optimizer.warmup", "optimizer.floor", "optimizer.decay_until",
-          "optimizer.layer_decay", "optimizer.unfreeze", "ramp.share", "generator.first_stage")  # fmt: skip
 
+def check(config, phases, parallel=None):
+    """Raises UserError for values that do not fit each other; `parallel`: the devices that they must fit, too.
 
-# Of lists, what their entries are: on a command line 64 is a number, and '64' a word.
-ENTRIES = {
-    str: ("teacher.runs", "init_drop", "init_anew", "init_rename", "init_grow", "heads", "data.tokenizer.add",
-          "optimizer.rates"),
-    int: ("phases.lengths", "init_layers", "model.neighbours"),
-    float: ("phases.shares",),
-}  # fmt: skip
-
-
-def value_of(config, name):
-    """A config's value by its name, 'model.layers'."""
-    return functools.reduce(lambda block, key: block[key], name.split("."), config)
-
-
-def check_lists(config):
-    """Raises UserError for entries of lists that are of another type than ENTRIES has."""
-    for kind, names in ENTRIES.items():
-        for name in names:
-            check_entries(value_of(config, name), kind, name)
-
-
-def check(config, phases, parallel):
-    """Raises UserError for values that are out of bounds or do not fit each other."""
-    values = {name: value_of(config, name) for names in (*AT_LEAST.values(), SHARES) for name in names}
-    for least, names in AT_LEAST.items():
-        for name in names:
-            if values[name] < least:
-                raise UserError(f"{name}={values[name]}: at least {least}")
-    for name in SHARES:
-        if not 0 <= values[name] <= 1 or name.endswith("dropout") and values[name] == 1:
-            raise UserError(f"{name}={values[name]}: a share lies between 0 and 1")
+    `bounds.check_values` has looked at each of them by itself.
+    """
     if config.corruption.mask + config.corruption.random > 1:
         raise UserError("corruption.mask and corruption.random are shares of the same tokens: at most 1 together")
-    if config.task.dropout >= 1:
-        raise UserError(f"task.dropout={config.task.dropout}: a share below 1, or below 0 for that of the model")
-    if config.optimizer.clip <= 0:
-        raise UserError(f"optimizer.clip={config.optimizer.clip}: a norm above 0")
-    pieces = parallel.batch_shards * config.accumulate
+    pieces = config.accumulate * (1 if parallel is None else parallel.batch_shards)
     for phase in phases:
         if phase.batch_size % pieces:
             name = "batch_size" if phase.batch_size == config.batch_size else "a batch of ramp.start's"
+            devices = "" if parallel is None else f"{parallel.batch_shards} devices x "
             raise UserError(
-                f"{name}={phase.batch_size} is not divisible by {parallel.batch_shards} devices x "
-                f"accumulate={config.accumulate} = {pieces}"
+                f"{name}={phase.batch_size} is not divisible by {devices}accumulate={config.accumulate} = {pieces}"
             )
+    if config.seed + config.seeds > 1 << 32:
+        raise UserError(f"seed={config.seed} and {config.seeds - 1} seeds after it: the last is {(1 << 32) - 1}")
     if config.seeds > 1 and config.data.examples != "task":
         raise UserError(f"seeds={config.seeds} of a task train together; of pre-training run them one by one: set seed")
-    if config.generator.temperature <= 0:
-        raise UserError(f"generator.temperature={config.generator.temperature}: above 0")
-    check_choice(config.loss_average, ("global", "device"), "loss_average")
     if config.loss_average == "device" and config.parallel.mode != "pmap":
         raise UserError("loss_average='device' needs parallel.mode='pmap': a mesh sees one global batch")
+    _check_losses(config)
+    _check_corruption(config)
+    rate_rules(config.optimizer)
+    check_stages(config)
+    several = "losses.choose" if config.losses.choose else "task.inputs=gpt1" if config.task.orders > 1 else ""
+    if several and masks(config):
+        raise UserError(f"{several} reads several texts of an example as they are: set corruption.rate=0")
+    if several and config.teacher.cache:
+        has = "choices have several" if config.losses.choose else "a pair in both orders is two (task.inputs=gpt1)"
+        raise UserError(f"teacher.cache keeps what teachers say of one text of an example: {has}")
+    for name, options in config.evals.items():
+        _check_evaluation(config, name, options)
+    model_fields(config)
+
+
+def _check_losses(config):
     for name in config.losses:
-        check_choice(name, OBJECTIVES, "objective in losses")
+        check_choice(name, HEADS, "objective in losses")
     if not any(config.losses.values()):
         raise UserError("all losses have weight 0: nothing to train")
     masked = [name for name, weight in config.losses.items() if weight and name in NEED_MASKS]
@@ -209,22 +193,133 @@ def check(config, phases, parallel):
         raise UserError(
             "losses.joint_span answers every question, and task.name=squad2 has some without: set losses.answerable=0.5"
         )
-    check_choice(config.task.statistic, STATISTICS, "task.statistic")
-    if config.task.scale <= 0:
-        raise UserError(f"task.scale={config.task.scale}: above 0")
-    several = "losses.choose" if config.losses.choose else "task.inputs=gpt1" if config.task.orders > 1 else ""
-    if several and masks(config):
-        raise UserError(f"{several} reads several texts of an example as they are: set corruption.rate=0")
-    if several and config.teacher.cache:
-        has = "choices have several" if config.losses.choose else "a pair in both orders is two (task.inputs=gpt1)"
-        raise UserError(f"teacher.cache keeps what teachers say of one text of an example: {has}")
-    for name, options in config.evals.items():
-        modules = [module.name for module in pkgutil.iter_modules(evaluators.__path__)]
-        check_choice(options.module, modules, f"module of evals.{name}")
-        if options.module == "task" and task_logits(config) is None:
+
+
+def _check_corruption(config):
+    """As corruption.mask_tokens, before anything is masked."""
+    options = config.corruption
+    if masks(config) and options.with_replacement and options.unit != "token":
+        raise UserError(f"corruption.with_replacement needs corruption.unit='token', not {options.unit!r}")
+    if masks(config) and options.smoothing and (options.unit != "token" or options.with_replacement):
+        raise UserError("corruption.smoothing needs corruption.unit='token' and with_replacement=False")
+
+
+def _check_evaluation(config, name, options):
+    needs, takes = {"module", "split", "max_batches"}, {"module", "split", "max_batches", "at_end"}
+    for keys, what in ((needs - {*options}, "has no"), ({*options} - takes, "has an unknown key")):
+        if keys:
+            raise UserError(f"evals.{name} {what} {listed(sorted(keys))}; it takes {listed(sorted(takes))}")
+    modules = [module.name for module in pkgutil.iter_modules(evaluators.__path__)]
+    check_choice(options.module, modules, f"module of evals.{name}")
+    if options.module == "task" and task_logits(config) is None:
+        raise UserError(
+            f"evals.{name}.module=task needs a loss on a task's labels ({', '.join(PREDICTS)}): set module=mean"
+        )
+
+
+def check_stages(config):
+    """Returns how many steps train the generator alone, `generator.first_stage` of all, see two_stage.py.
+
+    Raises:
+      UserError: the discriminator cannot start from the generator's weights, or the generator is not trained.
+    """
+    first = round(config.generator.first_stage * config.steps)
+    if not first:
+        return 0
+    generator, model = config.generator, config.model
+    same = generator.size == 1 and generator.layers == 1 and model.embedding_size in (0, model.hidden_size)
+    if generator.kind != "transformer" or generator.tying != "none" or not same or model.heads != max(
+        1, model.hidden_size // 64
+    ):
+        raise UserError(
+            "generator.first_stage: the discriminator starts from the generator's weights, which needs "
+            "generator.kind=transformer, tying=none, size=1, layers=1, model.embedding_size=0 and heads of 64"
+        )
+    if not config.losses.mlm:
+        raise UserError("generator.first_stage: the first stage trains losses.mlm, which has weight 0")
+    return first
+
+
+def rate_rules(optimizer):
+    """(key, regex, multiplier) of `optimizer.frozen` and of each entry of `rates`: the first that matches counts.
+
+    Raises:
+      UserError: an entry of `rates` is not of its form, or a regex is none.
+    """
+    rules = [("optimizer.frozen", optimizer.frozen, 0.0)] if optimizer.frozen else []
+    for entry in optimizer.rates:
+        pattern, _, multiplier = entry.rpartition("=")
+        try:
+            multiplier = float(multiplier)
+        except ValueError:
+            multiplier = -1.0
+        if not pattern or not 0 <= multiplier < math.inf:
             raise UserError(
-                f"evals.{name}.module=task needs a loss on a task's labels ({', '.join(PREDICTS)}): set module=mean"
+                f"optimizer.rates: {shown(entry)} is not REGEX=MULTIPLIER with a number of 0 or more, as ^classifier=10"
             )
+        rules.append(("optimizer.rates", pattern, multiplier))
+    for key, pattern, _ in rules:
+        check_regex(key, pattern)
+    return rules
+
+
+def check_teachers(config):
+    """Raises UserError for a loss without a teacher, a teacher without a loss, or a temperature that is none."""
+    check_value("teacher.temperature", config.teacher.temperature)
+    asking = [loss for loss, weight in config.losses.items() if weight and loss in TAUGHT]
+    folders = config.teacher.runs
+    if asking and not folders:
+        raise UserError(f"losses.{asking[0]} compares with a teacher: set teacher.runs, a tuple of finished runs' folders")
+    if config.teacher.cache and not asking:
+        raise UserError("teacher.cache is read by no loss: give losses.soft_targets or another of them a weight")
+    if folders and not asking and config.init_from not in ("teacher", *folders):
+        raise UserError("teacher.runs is read by no loss: give losses.soft_targets or another of them a weight")
+
+
+def settle(config, given=()):
+    """The config with the one size of its vocabulary, the tokenizer's; all that it says by itself has been checked.
+
+    Args:
+      config: a run's; of the run or model that it starts from it has the tokenizer, see `source.resolve`.
+      given: the keys that were set on purpose, as flags are.
+
+    Raises:
+      UserError: a value is out of bounds, values do not fit each other, or the tokenizer cannot be read.
+    """
+    check_values(config)
+    config = _settle_vocabulary(config, given)
+    example_kind(config)
+    check(config, plan_phases(config))
+    return config
+
+
+def _settle_vocabulary(config, given):
+    """The config with a `vocab_size` as its tokenizer's file says, or with one that can be trained."""
+    config, options = config.copy_and_resolve_references(), config.data.tokenizer
+    if not options.path:
+        if config.model.vocab_size != options.vocab_size:
+            raise UserError(
+                f"model.vocab_size={config.model.vocab_size} and data.tokenizer.vocab_size={options.vocab_size} are one "
+                "number: set data.tokenizer.vocab_size, which decides"
+            )
+        tokenizer = tokenizers.untrained(options.kind, options.lowercase, options.add)
+        if options.vocab_size < tokenizer.get_vocab_size():
+            raise UserError(
+                f"data.tokenizer.vocab_size={options.vocab_size}: a {options.kind} tokenizer has "
+                f"{tokenizer.get_vocab_size()} pieces before it has learned any"
+            )
+        check_tokens(config, tokenizers.vocabulary(tokenizer))
+        return config
+    tokenizer = tokenizers.add_pieces(tokenizers.load(options.path), options.add)
+    vocabulary = tokenizers.vocabulary(tokenizer)
+    for key in ("data.tokenizer.vocab_size", "model.vocab_size"):
+        if key in given and options.vocab_size != vocabulary.size:
+            raise UserError(
+                f"{key}={options.vocab_size}, but {options.path} has {vocabulary.size} pieces, and decides: leave it out"
+            )
+    config.data.tokenizer.vocab_size = config.model.vocab_size = vocabulary.size
+    check_tokens(config, vocabulary)
+    return config
 
 
 def check_vocabulary(config, vocabulary):
@@ -232,8 +327,13 @@ def check_vocabulary(config, vocabulary):
     if vocabulary.size != config.model.vocab_size:
         raise UserError(
             f"model.vocab_size={config.model.vocab_size}, but the tokenizer has {vocabulary.size} entries; "
-            "set model.vocab_size and data.tokenizer.vocab_size to the same number"
+            f"set data.tokenizer.vocab_size={vocabulary.size}, which model.vocab_size follows"
         )
+    check_tokens(config, vocabulary)
+
+
+def check_tokens(config, vocabulary):
+    """Raises UserError when a tokenizer has not the special tokens that the config's examples need."""
     needed = ("mask",) if masks(config) else ()
     if config.data.examples != "windows":
         needed += ("start", "separator")
@@ -255,4 +355,13 @@ def predictions_per_sequence(config, length):
     """How many tokens of a full sequence the objectives predict, at most."""
     if not masks(config):
         return length - 1 if config.losses.clm or config.losses.soft_predictions else 0
-    return max(corruption.prediction_counts(length, config.corruption.rate, config.corruption.max_predictions))
+    return predictions(length, config.corruption.rate, config.corruption.max_predictions)
+
+
+def predictions(tokens, rate, most):
+    """How many of so many real tokens, specials included, are predicted: a share of them, 1 at least, `most` at most.
+
+    min(max_predictions_per_seq, max(1, round(tokens * rate))) in create_pretraining_data.py. `most` 0 sets no cap.
+    """
+    count = min(max(1, round(rate * tokens)), tokens)
+    return min(count, most or count)

@@ -15,7 +15,6 @@ from ssl_jax.objectives import chance_of
 from ssl_jax.parallel import Replicated
 
 RESAMPLES = 10_000  # of the bootstrap
-STATISTICS = ("mean", "median", "best")  # of which a paper reports one
 
 
 class Seeds:
@@ -95,7 +94,7 @@ def summary(results, seeds, statistic):
       results: of each, name -> value; `chance`, where it is there, the accuracy of always giving the most frequent label;
         `learned_nothing`, which is a text, is not read.
       seeds: theirs.
-      statistic: one of STATISTICS: what the paper reports.
+      statistic: one of bounds.STATISTICS: what the paper reports.
 
     Returns:
       By name, `mean`, `sd` (of a sample, n - 1), `median`, `best` (the largest; of losses the smallest), `interval`, of the

@@ -9,72 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax import labels
-from ssl_jax.errors import UserError, check_choice
-from ssl_jax.models.model import GENERATOR_HEADS
-from ssl_jax.models.transformer import TRAINED, group_of
+from ssl_jax.errors import UserError
+from ssl_jax.models.spec import GENERATOR_HEADS, TRAINED
+from ssl_jax.models.transformer import group_of
 from ssl_jax.optimizers import path_name
-from ssl_jax.runs import is_converted, is_there, read_config, tokenizer_path
-
-# The keys of a config that list names; they decide nothing where there is no `init_from`.
-LISTS = ("init_drop", "init_anew", "init_rename", "init_grow")
-# What each entry of `init_grow` lets have more rows than the source's.
-GROWING = {
-    "positions": ("embeddings/position", "generator_embeddings/position"),
-    "vocabulary": (
-        "embeddings/token", "generator_embeddings/token",
-        "mlm/bias", "generator_mlm/bias", "restored/bias", "copied/tokens/bias",
-    ),
-}  # fmt: skip
-# Fields of a trunk that its parameters show.
-SHOWN = {
-    "vocab_size", "layers", "hidden_size", "heads", "head_size", "ffn_size", "embedding_size", "positions", "segments",
-    "embedding_norm", "final_norm",
-}  # fmt: skip
-
-
-def resolve(config, workdir=None):
-    """The config with an `init_from` of 'none' as '', and the source's tokenizer where it names none.
-
-    The source is `init_from`, or else the first teacher. Where it was trained on the same documents with a tokenizer
-    of the same kind, that is the one that this run trains, too: the config stays as it is, and both share a prepared
-    corpus. `data.tokenizer.add` adds to the source's tokenizer; where nothing is added and `init_grow` has
-    'vocabulary', the larger one is the run's own.
-
-    Args:
-      config: as `distill.resolve` gives it.
-      workdir: the run's folder, which has the tokenizer when the run goes on and its source is gone.
-
-    Raises:
-      UserError: an entry is none; the source holds no run.
-    """
-    config = config.copy_and_resolve_references()
-    if config.init_from == "none":
-        config.init_from = ""
-    if config.init_from and not any(is_there(folder) for folder in (config.init_from, workdir) if folder):
-        raise UserError(
-            f"init_from: {config.init_from} holds no run; train it first, name another one with --config.init_from=RUN, "
-            "or start from scratch with --config.init_from=none"
-        )
-    for name in config.init_grow:
-        check_choice(name, GROWING, "table in init_grow")
-    for entry in config.init_rename:
-        if entry.count("=") != 1 or not all(entry.split("=")):
-            raise UserError(f"init_rename: {entry!r} is not of the form theirs=ours, as in generator_encoder=encoder")
-    source = config.init_from or next(iter(config.teacher.runs), "")
-    larger = "vocabulary" in config.init_grow and not config.data.tokenizer.add
-    if not source or config.data.tokenizer.path or larger:
-        return config
-    folder = next((folder for folder in (source, workdir) if folder and is_there(folder)), source)
-    if is_converted(folder) or _tokenizer_of(read_config(folder).data) != _tokenizer_of(config.data):
-        config.data.tokenizer.path = str(tokenizer_path(folder))
-    return config
-
-
-def _tokenizer_of(data):
-    """What decides the tokenizer that a config's `data` block trains."""
-    # A run's config.json makes a tuple a list; one of before there was `add` has none.
-    options = data.tokenizer.to_dict()
-    return data.corpus, data.max_documents, data.heldout, options | {"add": tuple(options.get("add", ()))}
+from ssl_jax.source import GROWING, HEADS, SHOWN, TRUNK, differing
 
 
 def check_pieces(run, tokenizer):
@@ -103,7 +42,7 @@ def start_from(params, model, run, config):
       config: has, resolved, `init_layers`, which of its layers, from 0, (): all; `init_drop`, names of its that are
         left out; `init_rename`, 'theirs=ours' of all others; `init_anew`, names of ours that keep their initial
         values, whatever it has; `init_grow`, tables that may have more rows than its, whose rows come first; and
-        `task`.
+        `task`. In the first two lists 'heads' stands for all parts but the trunk that the two models do not have alike.
 
     Returns:
       The parameters, and lines that say what was taken, renamed, grown, starts anew and was left out, and in what else
@@ -120,11 +59,21 @@ def start_from(params, model, run, config):
     if any(_within(origin[name], ("generator_encoder",)) for name in given if _within(name, ("encoder",))):
         trunk = run.model.generator.trunk
     given |= choose_layers(model.config, run.workdir, trunk, given, config.init_layers)
+    parts = {_part(name) for name in ours} | set(TRUNK)
+    if HEADS in config.init_drop:
+        given = {name: y for name, y in given.items() if _part(name) in parts}
+    anew = tuple(config.init_anew)
+    if HEADS in config.init_anew:
+        fits = lambda name: name in given and (  # noqa: E731
+            given[name].shape == ours[name].shape or _growing(name, given[name], ours[name], trunk) in config.init_grow
+        )
+        anew += tuple({_part(name) for name in ours if not fits(name)} - set(TRUNK))
+        given = {name: y for name, y in given.items() if not _within(name, anew)}
 
     taken, grown, missing, misshapen = {}, [], [], {}
     for name, x in ours.items():
         if name not in given:
-            missing += [] if _within(name, config.init_anew) else [name]
+            missing += [] if _within(name, anew) else [name]
             continue
         y = given[name]
         growing = _growing(name, y, x, trunk)
@@ -146,13 +95,20 @@ def start_from(params, model, run, config):
     if extra:
         problems.append(f"{run.workdir} has {_first(extra, theirs)}, and this model has not")
     if problems:
+        # Of a trunk nothing is left to chance: what differs there is for the two models to agree on.
+        unlike = [*missing, *(name for name, growing in misshapen.items() if not growing)]
         lists = {
-            "init_anew": _whole([*missing, *(name for name, growing in misshapen.items() if not growing)], ours),
+            "init_anew": _whole([name for name in unlike if _part(name) not in TRUNK], ours),
             "init_grow": sorted({growing for growing in misshapen.values() if growing}),
-            "init_drop": _whole(extra, theirs),
+            "init_drop": _whole([name for name in extra if _part(name) not in TRUNK], theirs),
         }
-        flags = (f"--config.{key}={','.join([*config[key], *names])}" for key, names in lists.items() if names)
-        raise UserError(f"init_from: {'; '.join(problems)}; let the models agree, or allow it with {' '.join(flags)}")
+        flags = " ".join(f"--config.{key}={','.join([*config[key], *names])}" for key, names in lists.items() if names)
+        hint = f"let the models agree, or allow it with {flags}"
+        if any(_part(name) in TRUNK for name in (*unlike, *extra)):
+            fields = differing(model.config, trunk)
+            agree = " ".join(f"--config.model.{name}={getattr(trunk, name)}" for name in fields)
+            hint = f"let the models agree{' with ' * bool(agree)}{agree}" + f", and allow the rest with {flags}" * bool(flags)
+        raise UserError(f"init_from: {'; '.join(problems)}; {hint}")
 
     taken, classes = _classes_by_name(taken, run, config)
     chosen = _whole(taken, ours)
@@ -206,7 +162,7 @@ def _renamed(where, names, config):
 
 def _differences(ours, theirs):
     """Nothing, or a line: in which fields two trunks differ that decide what they compute."""
-    fields = (name for name in vars(ours) if name not in SHOWN | TRAINED)
+    fields = (name for name in vars(ours) if name not in {*SHOWN} | TRAINED)
     values = ((name, getattr(ours, name), getattr(theirs, name)) for name in fields)
     told = [
         f"{name} {here}, there {there}"
@@ -281,6 +237,11 @@ def _named(params, model):
 def _owned(name, model):
     """A parameter's name, which tells whose head it is of."""
     return f"generator_{name}" if model.generator is not None and _within(name, GENERATOR_HEADS) else name
+
+
+def _part(name):
+    """The top of a parameter's name: which part of the model it is of."""
+    return name.split("/")[0]
 
 
 def _within(name, prefixes):

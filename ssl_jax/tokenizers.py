@@ -74,6 +74,21 @@ def _gpt1_bpe(lowercase):
 
 
 KINDS = dict(wordpiece=_wordpiece, unigram=_unigram, byte_bpe=_byte_bpe, gpt1_bpe=_gpt1_bpe)
+# What each kind has before it learns anything; of byte_bpe the 256 bytes, too.
+SPECIALS = dict(
+    wordpiece=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    unigram=("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"),
+    byte_bpe=("<|endoftext|>",),
+    gpt1_bpe=("<unk>",),
+)
+
+
+def untrained(kind, lowercase, add=()):
+    """A tokenizer as `train_tokenizer` makes it, with the pieces that it has whatever it is trained on."""
+    tokenizer = KINDS[kind](lowercase)
+    pieces = sorted(pre_tokenizers.ByteLevel.alphabet()) if kind == "byte_bpe" else []
+    tokenizer.add_tokens(pieces)
+    return add_pieces(add_pieces(tokenizer, SPECIALS[kind]), add)
 
 
 def train_tokenizer(kind, texts, vocab_size, lowercase, add=()):
@@ -93,11 +108,10 @@ def train_tokenizer(kind, texts, vocab_size, lowercase, add=()):
     check_choice(kind, KINDS, "kind of tokenizer")
     tokenizer, learned = KINDS[kind](lowercase), vocab_size - len(add)
     if kind == "wordpiece":
-        specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-        tokenizer = _train_pairs(trainers.WordPieceTrainer, tokenizer, texts, learned, specials)
+        tokenizer = _train_pairs(trainers.WordPieceTrainer, tokenizer, texts, learned, SPECIALS[kind])
     elif kind == "gpt1_bpe":
         trainer = functools.partial(trainers.BpeTrainer, end_of_word_suffix="</w>")
-        tokenizer = _train_pairs(trainer, tokenizer, texts, learned, ["<unk>"])
+        tokenizer = _train_pairs(trainer, tokenizer, texts, learned, SPECIALS[kind])
     elif kind == "byte_bpe":
         # One less: GPT-2 has <|endoftext|> last.
         alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -105,7 +119,7 @@ def train_tokenizer(kind, texts, vocab_size, lowercase, add=()):
             vocab_size=learned - 1, initial_alphabet=alphabet, show_progress=False
         )
         tokenizer.train_from_iterator(texts, trainer)
-        tokenizer.add_special_tokens(["<|endoftext|>"])
+        add_pieces(tokenizer, SPECIALS[kind])
     else:
         _train_unigram(tokenizer, texts, vocab_size, len(add))
     add_pieces(tokenizer, add)

@@ -21,17 +21,21 @@ import optax
 from jax import lax
 from jax.experimental import multihost_utils
 
-from ssl_jax import corruption, distill, evaluators, files, flops, logs, runs, start, teacher_cache, tokenizers, two_stage
+from ssl_jax import (
+    corruption, distill, evaluators, files, flops, logs, runs, source, start, teacher_cache, tokenizers, two_stage,
+)  # fmt: skip
+from ssl_jax.bounds import check_values
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.errors import NotFiniteError, UserError
+from ssl_jax.losses import task_logits
 from ssl_jax.models.model import build_model, dummy_batch, flatten_choices
 from ssl_jax.models.neighbours import attend_to_neighbours
-from ssl_jax.objectives import OBJECTIVES, OPTIONS, quotient, task_logits
+from ssl_jax.objectives import OBJECTIVES, OPTIONS, quotient
 from ssl_jax.optimizers import build_optimizer, drop_frozen, schedule
 from ssl_jax.parallel import build_parallel
 from ssl_jax.plan import (
-    check, check_lists, check_vocabulary, example_kind, make_clock, masks, plan_phases, predictions_per_sequence,
+    check, check_vocabulary, example_kind, make_clock, masks, plan_phases, predictions_per_sequence, settle,
 )  # fmt: skip
 from ssl_jax.seeds import Seeds
 
@@ -42,7 +46,7 @@ INITIALISATION, CORRUPTION, DROPOUT = range(3)
 # are masked or what is optimised.
 FREE_KEYS = (
     "accumulate", "parallel", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "seeds_together",
-    "run",
+    "run", "variant",
 )  # fmt: skip
 
 
@@ -273,10 +277,10 @@ def decisive(config, prepared, stores, teachers=()):
     values = json.loads(config.to_json())
     # Where the data and the teachers lie is this machine's business.
     del values["data"]["root"], values["task"]["folder"], values["task"]["augmented"]
-    if config.init_from or config.teacher.runs:  # perhaps theirs (start.resolve); its hash is what counts
+    if config.init_from or config.teacher.runs:  # perhaps theirs (source.resolve); its hash is what counts
         values["data"]["tokenizer"]["path"] = ""
     if not config.init_from:
-        for key in start.LISTS:
+        for key in source.LISTS:
             del values[key]
     values["teacher"] |= {"runs": [run.params_hash for run in teachers], "cache": ""}
     if config.init_from in config.teacher.runs:
@@ -343,9 +347,12 @@ def _train_seeds(config, workdir):
 
 
 def _train(config, workdir):
-    check_lists(config)
-    config = start.resolve(distill.resolve(tasks.resolve(config)), workdir)
+    check_values(config)
+    # What the configs alone say comes first, then what a task's files do.
+    config = settle(source.resolve(source.resolve_teacher(config), workdir))
+    source.check_fit(config, workdir)
     parallel = build_parallel(config.parallel)
+    config = tasks.resolve(config)
     phases, kind = plan_phases(config), example_kind(config)
     check(config, phases, parallel)
     seeds = Seeds(parallel, config.seed, config.seeds)

@@ -9,7 +9,7 @@ from typing import Any, Callable, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.errors import UserError
+from ssl_jax.plan import check_stages
 
 GENERATOR = ("generator_embeddings", "generator_encoder", "mlm")
 GENERATOR_LOSSES = ("mlm",)
@@ -27,22 +27,11 @@ def build(config):
     """Returns `stages(step) -> Stage`; without `generator.first_stage` all that is trained jointly.
 
     Raises:
-      UserError: the discriminator cannot start from the generator's weights, or the generator is not trained.
+      UserError: see `plan.check_stages`.
     """
-    first = round(config.generator.first_stage * config.steps)
+    first = check_stages(config)
     if not first:
         return lambda step: Stage(lambda params: params, config.losses.get, lambda updates: updates)
-    generator, model = config.generator, config.model
-    same = generator.size == 1 and generator.layers == 1 and model.embedding_size in (0, model.hidden_size)
-    if generator.kind != "transformer" or generator.tying != "none" or not same or model.heads != max(
-        1, model.hidden_size // 64
-    ):
-        raise UserError(
-            "generator.first_stage: the discriminator starts from the generator's weights, which needs "
-            "generator.kind=transformer, tying=none, size=1, layers=1, model.embedding_size=0 and heads of 64"
-        )
-    if not config.losses.mlm:
-        raise UserError("generator.first_stage: the first stage trains losses.mlm, which has weight 0")
 
     def stages(step):
         second = step >= first

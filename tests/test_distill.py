@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from configs import bert, distilbert, electra, finetune, gpt2, tinybert
-from ssl_jax import distill, files, objectives, predict, runs, train
+from ssl_jax import distill, files, losses, objectives, predict, runs, source, train
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import tasks, tokens
 from ssl_jax.errors import UserError
@@ -19,7 +19,7 @@ from ssl_jax.models import heads
 from ssl_jax.models.model import build_model
 from tests.test_five_steps import make_batch, make_config, make_params
 
-LOSSES = sorted(objectives.TAUGHT)
+LOSSES = sorted(losses.TAUGHT)
 
 
 def random_outputs(rows=3, length=6, size=11, width=8, layers=2, seed=0):
@@ -228,7 +228,7 @@ def test_of_several_teachers_of_any_depth_the_outputs_are_averaged():
         return teach({}, batch, params), [m.apply({"params": p}, batch) for m, p in zip(models, params, strict=True)]
 
     mean, made = jax.tree.map(np.asarray, both(params))
-    assert set(mean) == set(objectives.TAUGHT.values())
+    assert set(mean) == set(losses.TAUGHT.values())
     for name in ("token_logits", "encoded", "class_logits"):
         np.testing.assert_allclose(mean[name], (made[0][name] + made[1][name]) / 2, rtol=1e-5, atol=1e-5)
     for m, (first, second) in enumerate([(1, 2), (2, 4)], 1):  # g(m), from 1
@@ -349,10 +349,10 @@ def assert_equal(made, expected):
 def test_a_start_from_a_teacher_needs_one():
     config = distilbert.get_config("base,smoke")
     with pytest.raises(UserError, match="init_from='teacher' needs a teacher: set teacher.runs"):
-        distill.resolve(config)
+        source.resolve_teacher(config)
     config.teacher.runs = ("nowhere",)
     with pytest.raises(UserError, match="nowhere holds no run: there is no config.json"):
-        distill.resolve(config)
+        source.resolve_teacher(config)
 
 
 def shrink(config, data_root, **changes):

@@ -13,6 +13,7 @@ import transformers
 
 from configs import finetune, gpt1
 from ssl_jax import distill, objectives, runs, start, tokenizers
+from ssl_jax import source as origin
 from ssl_jax import train as loop
 from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.data.tasks import Choice, Example
@@ -403,7 +404,7 @@ def test_the_tokenizer_that_grows_is_the_sources(added, larger, data_root, tmp_p
     (tmp_path / "config.json").write_text(json.dumps({"config": json.loads(config.to_json())}))
     tuned = finetune.get_config("gpt1-base,topics,smoke")
     tuned.update_from_flattened_dict({"init_from": str(tmp_path), "data.root": data_root, "data.tokenizer.add": added})
-    made = start.resolve(tuned).data
+    made = origin.resolve(tuned).data
     assert made.tokenizer.path == (str(tmp_path / "tokenizer.json") if larger else "")
     if larger:
         before = tokenizers.load(tmp_path / "tokenizer.json").get_vocab(with_added_tokens=True)

@@ -11,6 +11,7 @@ from ssl_jax import flops, objectives
 from ssl_jax.errors import UserError
 from ssl_jax.models import heads
 from ssl_jax.models.model import build_model
+from ssl_jax.models.spec import FEATURES
 
 LAYERS, ROWS, LENGTH, WIDTH = 5, 4, 7, 32
 LENGTHS = np.array([7, 4, 1, 3])
@@ -105,7 +106,7 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", heads.FEATURES, ids=lambda kind: kind or "encoded")
+@pytest.mark.parametrize("kind", FEATURES, ids=lambda kind: kind or "encoded")
 def test_kinds_are_those_of_table_7(kind):
     out, module = made_by_trunk(), heads.Features(trunk(), kind, 0, 0)
     initial = module.init(jax.random.key(0), out, MASK).get("params", {})

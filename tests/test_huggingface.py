@@ -29,7 +29,7 @@ from configs import common
 from ssl_jax.errors import UserError
 from ssl_jax.interop import check, huggingface, tokenizer_files
 from ssl_jax.interop.families import FAMILIES
-from ssl_jax.models.transformer import TRAINED
+from ssl_jax.models.spec import TRAINED
 
 
 def assert_equal_trees(one, other):

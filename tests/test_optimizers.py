@@ -339,8 +339,8 @@ def test_without_warm_up_the_first_step_has_the_peak(name):
 @pytest.mark.parametrize(
     "changes, line",
     [
-        ({"floor": 1.5}, "optimizer.floor=1.5: a share of the peak lies between 0 and 1"),
-        ({"decay_until": 0.0}, "optimizer.decay_until=0.0: a share of the run above 0"),
+        ({"floor": 1.5}, "optimizer.floor=1.5: a share lies between 0 and 1"),
+        ({"decay_until": 0.0}, "optimizer.decay_until=0.0: a share lies between 0 and 1 and is above 0"),
     ],
 )
 def test_a_floor_or_an_end_out_of_bounds_is_refused(changes, line):

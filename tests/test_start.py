@@ -13,9 +13,11 @@ import tokenizers as library
 
 from configs import albert, bert, distilbert, electra, finetune, gpt1, gpt2, tinybert
 from ssl_jax import files, runs, start, train
+from ssl_jax import source as origin
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
+from ssl_jax.models.spec import TRAINED
 from ssl_jax.models.transformer import TransformerConfig
 from ssl_jax.optimizers import schedule, step_clock
 from tests.test_distill import assert_equal, leave_run, shrink
@@ -158,7 +160,7 @@ REFUSED = {
     "width": ({"model.hidden_size": 40}, r"init_from: embeddings/norm/bias is \(32,\) in a, and \(40,\) here \(and "),
     "norm": (
         {"model.final_norm": True},
-        r"init_from: a has no encoder/final_norm/bias \(and 1 more\); .* --config.init_anew=encoder/final_norm$",
+        r"init_from: a has no encoder/final_norm/bias \(and 1 more\); let the models agree with --config.model.final_norm=False$",
     ),
     "heads left over": (
         {"model.pooler": "none", "losses.nsp": 0.0},
@@ -166,7 +168,7 @@ REFUSED = {
     ),
     "a table left over": (
         {"model.segments": 0, "init_drop": ("fit",)},
-        "a has embeddings/segment, and .* --config.init_drop=fit,embeddings/segment$",
+        "a has embeddings/segment, and .* agree with --config.model.segments=2$",
     ),
     "head missing, the beginning of its name listed": (
         {"losses.all_tokens": 1.0, "init_anew": ("cop",)}, "a has no part copied; .* --config.init_anew=cop,copied$",
@@ -178,7 +180,7 @@ REFUSED = {
     ),
     "fewer positions": (
         {"model.positions": 60, "init_grow": ("positions",)},
-        r"position is \(64, 32\) .* --config.init_anew=embeddings/position$",
+        r"position is \(64, 32\) .* agree with --config.model.positions=64$",
     ),
     "vocabulary": (
         LARGER | {"init_grow": ("positions",)},
@@ -186,7 +188,7 @@ REFUSED = {
     ),
     "segments": (
         {"model.segments": 4, "init_grow": ("positions",)},
-        r"segment is \(2, 32\) .* --config.init_anew=embeddings/segment$",
+        r"segment is \(2, 32\) .* agree with --config.model.segments=2$",
     ),
     "two renamed to one": (
         {"init_rename": ("pair/dense=pooler/dense",)},
@@ -273,9 +275,9 @@ def test_the_recipes_list_what_they_need(flow):
 
 def test_every_field_of_a_trunk_is_told_or_need_not_be():
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}
-    assert start.SHOWN | start.TRAINED < fields
+    assert {*origin.SHOWN} | TRAINED < fields
     told = "causal band share share_groups norm norm_epsilon activation pooler predict_positions"
-    assert fields - start.SHOWN - start.TRAINED == set(told.split())
+    assert fields - {*origin.SHOWN} - TRAINED == set(told.split())
 
 
 def pieces(*words):
@@ -305,10 +307,10 @@ def test_entries_of_lists_that_do_not_fit_are_refused():
     config = bert.get_config("tiny,smoke")
     config.init_grow = ("position",)
     with pytest.raises(UserError, match="unknown table in init_grow 'position'; did you mean 'positions'"):
-        start.resolve(config)
+        origin.resolve(config)
     config.update(init_grow=(), init_rename=("a",))
     with pytest.raises(UserError, match="init_rename: 'a' is not of the form theirs=ours"):
-        start.resolve(config)
+        origin.resolve(config)
 
 
 @pytest.fixture(scope="module")
@@ -322,7 +324,7 @@ def test_the_tokenizer_is_the_sources_unless_it_is_the_same(source, smoke_config
     path = f"{source}/tokenizer.json"
 
     def resolved(*changes):
-        return start.resolve(smoke_config(("init_from", source), *changes), tmp_path).data.tokenizer.path
+        return origin.resolve(smoke_config(("init_from", source), *changes), tmp_path).data.tokenizer.path
 
     assert resolved() == resolved(("init_from", ""), ("teacher.runs", (source,))) == path
     assert resolved(("data.max_documents", 200)) == resolved(("init_from", "")) == ""
@@ -371,7 +373,7 @@ def test_lists_decide_a_run_that_starts_from_another(smoke_config):
     prepared = Path(tokens.prepare(smoke_config().data))
     decided = lambda *changes: train.decisive(smoke_config(*changes), prepared, {})  # noqa: E731
     begun = ("init_from", "a")
-    assert decided(("init_drop", ("pair",))) == decided() and not set(start.LISTS) & set(decided())
+    assert decided(("init_drop", ("pair",))) == decided() and not set(origin.LISTS) & set(decided())
     assert decided(begun, ("init_drop", ("pair",))) != decided(begun)
     assert decided(begun, ("data.tokenizer.path", "a/tokenizer.json")) == decided(begun)
 

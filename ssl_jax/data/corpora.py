@@ -472,29 +472,10 @@ def read_documents(path, blank_lines=1):
         raise UserError(f"cannot read {where}: {error.strerror or error}") from error
 
 
-def text_of(record, key, where):
-    """The str `record[key]`.
-
-    Raises:
-      UserError: telling `where`: there is no such key, or it is not text that UTF-8 can spell.
-    """
-    try:
-        text = record[key]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{where}: no key {key!r}") from error
-    if not isinstance(text, str):
-        raise UserError(f"{where}: {key!r} is not a string")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UserError(f"{where}: half a surrogate pair in {key!r} ({error.reason})") from error
-    return text
-
-
 def _json_texts(path, lines, blank_lines):
     del blank_lines  # a line is a document
     for where, record in files.json_lines(path, lines, object):
-        yield text_of(record, "text", where)
+        yield files.text_of(record, "text", where)
 
 
 def _paragraphs(path, lines, blank_lines):

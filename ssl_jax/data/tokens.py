@@ -44,7 +44,6 @@ import sentencex
 
 from ssl_jax import files, tokenizers
 from ssl_jax.data.arrays import ArrayWriter, CheckedArray
-from ssl_jax.data.corpora import open_corpus
 from ssl_jax.data.progress import progress, say
 from ssl_jax.errors import UserError
 from ssl_jax.files import replacing
@@ -154,6 +153,8 @@ def prepare(data, workers=None):
       UserError: the corpus or tokenizer cannot be had, or there is nothing to train on.
       OSError: the disk is full, the root read-only, ...
     """
+    from ssl_jax.data.corpora import open_corpus  # which loads TFDS: a config is checked without
+
     corpus = open_corpus(data.corpus, data.root)
     identity = dict(
         format=FORMAT,
@@ -383,6 +384,8 @@ def _start_worker(*what):
 def _open(corpus_name, root, tokenizer_path, identity=None):
     """What every part of this process needs, opened once; the corpus must still be the one of this identity."""
     global _opened
+    from ssl_jax.data.corpora import open_corpus
+
     corpus = open_corpus(corpus_name, root)
     if identity not in (None, corpus.identity):
         raise UserError(f"corpus {corpus_name!r} changed while it was prepared: run the same command again")

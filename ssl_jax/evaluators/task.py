@@ -5,7 +5,7 @@ import numpy as np
 
 from ssl_jax import decisions, submissions
 from ssl_jax.evaluators import mean
-from ssl_jax.objectives import task_logits
+from ssl_jax.losses import task_logits
 
 
 class Evaluator(mean.Evaluator):

@@ -14,20 +14,22 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax import traverse_util
-from ml_collections import ConfigDict
 
 from configs import common
 from ssl_jax import tokenizers
 from ssl_jax.errors import UserError, check_choice, cut, listed, shown
-from ssl_jax.files import new_folder, read_json, write_json
+from ssl_jax.files import new_folder, write_json
 from ssl_jax.interop import names, tokenizer_files, weights
+from ssl_jax.interop.config_files import (  # noqa: F401  is_folder and read_config for others
+    HALVES, entries_of, is_folder, is_model, join_configs, read_config, read_theirs, run_config, trunk_fields,
+)  # fmt: skip
 from ssl_jax.interop.families import FAMILIES, activations
-from ssl_jax.models.model import GENERATOR, build_model, dummy_batch
-from ssl_jax.models.transformer import TRAINED, TransformerConfig
+from ssl_jax.models.model import build_model, dummy_batch
+from ssl_jax.models.spec import GENERATOR, TRAINED
+from ssl_jax.models.transformer import TransformerConfig
 from ssl_jax.parallel import Replicated
 from ssl_jax.runs import Run
 
-HALVES = ("discriminator", "generator")
 # TinyBERT's projection is in a file of its own, for no class of theirs has a place for it.
 FIT_FILE = "fit_dense.safetensors"
 
@@ -45,17 +47,7 @@ COPIES = {
 # Constants and names of older files.
 CONSTANTS = (".position_ids", ".attn.bias", ".attn.masked_bias")
 OLDER = {".gamma": ".weight", ".beta": ".bias"}
-# Tables are padded to a multiple of one of these, for speed, behind the entries that the tokenizer has.
-MULTIPLES = (8, 16, 32, 64, 128)
 PADDED = ("embeddings/token", "mlm/bias")  # what has a row for each entry
-# A size beyond this is no model's; a tensor of two such sizes still has a number of elements.
-LARGEST = {"layers": 1 << 12} | dict.fromkeys(
-    ("vocab_size", "hidden_size", "heads", "ffn_size", "embedding_size", "positions", "segments", "share_groups"),
-    1 << 24,
-)
-
-# The loss that trains a head, where there is one.
-LOSSES = {"mlm": "mlm", "clm": "clm", "classes": "classify"}
 # Top-level parameters of ours -> head; all others are the trunk's.
 HEAD_OF = {"classifier": "classes"} | {
     head: head for head in ("mlm", "clm", "pair", "choice", "token_classes", "span", "joint_span", "replaced",
@@ -63,35 +55,10 @@ HEAD_OF = {"classifier": "classes"} | {
 }  # fmt: skip
 
 
-def is_folder(path):
-    """Whether a folder holds a model of theirs, or both halves of ELECTRA."""
-    path = Path(path)
-    return _is_model(path) or all(_is_model(path / half) for half in HALVES)
-
-
-def _is_model(folder):
-    try:
-        content = read_json(folder / "config.json")
-    except (OSError, UserError):
-        return False
-    # A run's config.json has the run's config under one key.
-    return "config" not in content
-
-
-def read_config(folder):
-    """The config of a folder as of a run of ours, without heads, of which its weights alone know; errors as `load`."""
-    folder = Path(folder)
-    folder = folder if _is_model(folder) else folder / HALVES[0]
-    theirs, family = _read_theirs(folder)
-    trunk = trunk_fields(theirs, family, activations(family), folder / "config.json")
-    size = tokenizers.vocabulary(tokenizer_files.read(folder)).size
-    return run_config(trunk | {"vocab_size": _entries(trunk["vocab_size"], size, folder)}, ())
-
-
 def load(folder, parallel=None, drop=(), padded=False):
     """Reads a folder as a run.
 
-    Rows of the table behind the tokenizer's entries, which pad it to a multiple of MULTIPLES, are left out: no text has
+    Rows of the table behind the tokenizer's entries, which pad it to a multiple of config_files.MULTIPLES, are left out: no text has
     their ids, and the logits of all others are the same without them.
 
     Args:
@@ -105,7 +72,7 @@ def load(folder, parallel=None, drop=(), padded=False):
         one too many; the tokenizer's entries are not the table's rows.
     """
     folder = Path(folder)
-    if not all(_is_model(folder / half) for half in HALVES):
+    if not all(is_model(folder / half) for half in HALVES):
         return _load(folder, parallel, drop, padded)
     return join(*(_load(folder / half, parallel, drop, padded) for half in HALVES))._replace(workdir=folder)
 
@@ -137,7 +104,7 @@ def as_run(folder, config, tensors, rows, style, parallel, padded, quantised=Fal
     tokenizer = tokenizer_files.read(folder)
     vocabulary = tokenizers.vocabulary(tokenizer)
     notes = list(names.renamed(rows, flat, style))
-    surplus = config.model.vocab_size - _entries(config.model.vocab_size, vocabulary.size, folder, padded)
+    surplus = config.model.vocab_size - entries_of(config.model.vocab_size, vocabulary.size, folder, padded)
     if surplus:
         notes.append(
             f"left out: {surplus:,} rows behind the tokenizer's {vocabulary.size:,} entries, which pad the table to "
@@ -153,18 +120,6 @@ def as_run(folder, config, tensors, rows, style, parallel, padded, quantised=Fal
         lambda like, x: jax.device_put(x, like.sharding), like, traverse_util.unflatten_dict(made, sep="/")
     )
     return Run(folder, config, model, params, tokenizer, vocabulary, notes=tuple(notes))
-
-
-def _entries(rows, entries, folder, padded=False):
-    """How many of a table's rows are the tokenizer's entries: all, or all but the padding; errors as `load`."""
-    multiple = any(rows == -(-entries // size) * size for size in MULTIPLES)
-    if rows == entries or rows > entries and (multiple or padded):
-        return entries
-    hint = ", or the table is padded, and scripts/convert.py from_hf --padded leaves out the rows behind them"
-    raise UserError(
-        f"{folder}: its tokenizer has {entries} entries and its model's table {rows}: they belong to different models"
-        f"{hint if rows > entries else ''}"
-    )
 
 
 def _model(config, folder):
@@ -190,7 +145,7 @@ def _shapes(model):
 def _open(folder, drop):
     """A folder's config as ours, its tensors by their newest names, the rows that say whose they are, and whether its
     config says that they are quantised."""
-    theirs, family = _read_theirs(folder)
+    theirs, family = read_theirs(folder)
     trunk = trunk_fields(theirs, family, activations(family), folder / "config.json")
     tensors = weights.read(folder)
     if (folder / FIT_FILE).exists():
@@ -223,24 +178,6 @@ def _open(folder, drop):
             config.teacher.update(projection=kind, hidden_size=len(kernel) if kernel.ndim else 0)
             rows.append(row)
     return config, tensors, rows, bool(theirs.get("quantization_config"))
-
-
-def _read_theirs(folder):
-    """A folder's config.json and its model type."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UserError(f"{folder} holds no model of transformers: there is no config.json")
-    theirs = read_json(path)
-    family, classes = theirs.get("model_type"), theirs.get("architectures")
-    if not isinstance(family, str):
-        raise UserError(f"{path}: model_type={shown(family)} is no name")
-    check_choice(family, FAMILIES, f"model_type in {path}")
-    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
-        raise UserError(f"{path}: architectures={shown(classes)} is no list of names")
-    for key, value in FAMILIES[family].needs.items():
-        if theirs.get(key, value) != value:
-            raise UserError(f"{path}: {key}={shown(theirs[key])} is no model of ours, only {value!r} is")
-    return theirs, family
 
 
 def _check_activation(family, heads, activation):
@@ -346,54 +283,6 @@ def _heads(tensors, family, theirs, folder):
     return tuple(sorted(found))
 
 
-def trunk_fields(theirs, family, known, where):
-    """Fields of `config.model` that a config.json decides.
-
-    Args:
-      known: their activations -> ours.
-      where: the path of the config, or what it was read from.
-
-    Raises:
-      UserError: a value is of another type, out of bounds, or does not fit another one.
-    """
-    facts, made = FAMILIES[family], {}
-    for ours, (key, default) in facts.fields.items():
-        value = theirs.get(key, default)
-        wrong = f"{where}: {key}={shown(value)} is"
-        if value is None and default is None:  # n_inner
-            made[ours] = 0
-        elif isinstance(default, str):
-            if not isinstance(value, str):
-                raise UserError(f"{wrong} no name")
-            check_choice(value, known, f"{key} in {where}")
-            made[ours] = known[value]
-        elif isinstance(default, float):
-            if type(value) not in (int, float) or not 0 <= value <= 1:  # which NaN is not
-                raise UserError(f"{wrong} no number from 0 to 1")
-            made[ours] = float(value)
-        else:
-            if type(value) is not int or not 1 <= value <= LARGEST[ours]:
-                raise UserError(f"{wrong} no whole number from 1 to {LARGEST[ours]:,}")
-            made[ours] = value
-    sizes = [f"{facts.fields[name][0]}={made[name]}" for name in ("hidden_size", "heads")]
-    if made["hidden_size"] % made["heads"]:
-        raise UserError(f"{where}: {' is not divisible by '.join(sizes)}")
-    return made | facts.trunk
-
-
-def run_config(trunk, heads):
-    """A run's config with the trunk and heads, and whatever else as in `common.base`."""
-    config = common.base()
-    config.model.update(trunk)
-    losses = LOSSES | {"pair": "nsp" if config.model.share == "none" else "sop"}
-    config.losses.update({losses[head]: 1.0 for head in heads if head in losses})
-    config.heads = tuple(head for head in heads if head not in losses)
-    config.phases.lengths = (config.model.positions,)
-    config.task.name = ""
-    config.data.tokenizer.vocab_size = config.model.vocab_size
-    return config
-
-
 def _read_classes(config, heads, tensors, family, theirs, folder):
     """Puts into the config how many classes there are, what they are called, and whether they have a bias."""
     for head in {"classes", "token_classes"} & set(heads):
@@ -455,21 +344,6 @@ def join(discriminator, generator):
     params |= {"generator_encoder": generator.params["encoder"], "mlm": generator.params["mlm"]}
     notes = tuple(f"{half}: {note}" for half, run in zip(HALVES, (discriminator, generator)) for note in run.notes)
     return discriminator._replace(config=config, model=model, params=params, notes=notes)
-
-
-def join_configs(discriminator, generator):
-    """The config of ELECTRA from those of its halves."""
-    config, own = ConfigDict(discriminator), generator.model
-    config.heads = tuple(head for head in config.heads if head != "replaced")
-    config.losses.update(mlm=1.0, rtd=50.0)
-    config.generator.update(
-        kind="transformer",
-        size=own.hidden_size / config.model.hidden_size,
-        layers=own.layers / config.model.layers,
-        heads=own.heads,
-        ffn_size=own.ffn_size,
-    )
-    return config
 
 
 def _differing(ours, theirs):

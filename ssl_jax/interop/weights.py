@@ -61,6 +61,19 @@ def _read_shards(index):
     return tensors
 
 
+def names(folder):
+    """The names of all tensors of a model's folder, a set; of safetensors their values are not read. Errors as `read`."""
+    path, index = Path(folder) / FILES[0], Path(folder) / f"{FILES[0]}.index.json"
+    if path.is_file():
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                return {*file.keys()}
+        except Exception as error:  # its own, which name no narrower one
+            raise UserError(f"{path} is damaged or no safetensors file: {_first_line(error)}") from error
+    parts = read_json(index).get("weight_map") if index.is_file() else None
+    return {*parts} if isinstance(parts, dict) else {*read(folder)}
+
+
 def read_file(path):
     """The tensors of one file, by the kind that its name ends with; errors as `read`."""
     return _read_bin(path) if path.suffix == ".bin" else _read_safetensors(path)

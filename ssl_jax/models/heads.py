@@ -35,11 +35,6 @@ def _decode_backward(saved, gradient):
 decode.defvjp(lambda x, table: (decode(x, table), (x, table)), _decode_backward)
 
 
-# What `Features` gives; '' is the usual input of heads, the trunk's output.
-FEATURES = ("", "embeddings", "last", "second_to_last", "sum_last_four", "weighted_sum_last_four", "concat_last_four",
-            "weighted_sum_all")  # fmt: skip
-
-
 class Features(nn.Module):
     """What the heads of tasks read of every token, in place of the trunk's output: [B, S, F] of the trunk's dict.
 
@@ -54,7 +49,7 @@ class Features(nn.Module):
     """
 
     config: TransformerConfig
-    kind: str  # of FEATURES
+    kind: str  # of spec.FEATURES
     lstm: int
     lstm_size: int
 

@@ -1,40 +1,20 @@
 """A model is a trunk, for ELECTRA a generator beside it, and the heads that the config's losses read."""
 
-import dataclasses
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ssl_jax import corruption, objectives
-from ssl_jax.errors import UserError, check_choice
+from ssl_jax import corruption
 from ssl_jax.models import heads
-from ssl_jax.models.transformer import ACTIVATIONS, Embeddings, Transformer, TransformerConfig
-
-
-# All heads there are. 'tokens' is 'mlm' or 'clm' at all positions, 'fit' a student's projection to its teacher's width.
-HEADS = ("mlm", "clm", "pair", "classes", "choice", "token_classes", "span", "joint_span", "replaced", "restored",
-         "copied", "baseline", "tokens", "fit")  # fmt: skip
-# What of a model's parameters is its generator's: the heads are as wide as that is.
-GENERATOR_HEADS = ("mlm", "baseline")
-GENERATOR = ("generator_embeddings", "generator_encoder", *GENERATOR_HEADS)
-
-
-@dataclasses.dataclass(frozen=True)
-class Generator:
-    """The second trunk, which makes up the replaced tokens; the fields of `config.generator` that it reads."""
-
-    trunk: TransformerConfig
-    tying: str  # with the discriminator: 'none', 'embeddings' (all tables and their norm) or 'all'
-    temperature: float  # of the sampling
-    average_duplicates: bool  # positions drawn twice get the mean of two ids, as in the released code
+from ssl_jax.models.spec import Generator, model_fields
+from ssl_jax.models.transformer import Embeddings, Transformer, TransformerConfig
 
 
 class Model(nn.Module):
     """Trunk and heads; a call returns `out`, the dict of everything that one forward pass made."""
 
     config: TransformerConfig
-    heads: tuple[str, ...]  # of HEADS
+    heads: tuple[str, ...]  # of spec.HEADS
     generator: Generator | None = None
     # How many; the activation before 'classes' and 'choice', and whether these have a bias, see `heads.ClassHead`.
     classes: tuple[int, str, bool] = (0, "none", True)
@@ -194,97 +174,6 @@ def flatten_choices(batch):
     return {name: x.reshape(-1, x.shape[-1]) if x.ndim == 3 else x for name, x in batch.items()}
 
 
-def named_heads(heads, causal):
-    """A set of heads as in objectives.HEADS, with 'language' by its name: a causal trunk's is 'clm', others' is 'mlm'."""
-    return {("clm" if causal else "mlm") if head == "language" else head for head in heads}
-
-
 def build_model(config):
-    """The module for a run's config: `config.model`'s trunk, `config.generator`, the heads that `losses` read, `heads`.
-
-    Raises:
-      UserError: the trunk is none (`TransformerConfig`), or losses, heads and generator do not fit.
-    """
-    losses = {name for name, weight in config.losses.items() if weight}
-    needed = {head for name in losses for head in objectives.HEADS[name]}
-    own_language = "language" in needed
-    for head in config.heads:
-        check_choice(head, HEADS, "head in heads")
-    needed = named_heads(needed, config.model.causal) | set(config.heads)
-    if needed & {"pair", "classes", "choice"} and config.model.pooler == "none":
-        raise UserError(
-            "heads of sentence pairs and classes read the pooled vector: set model.pooler=tanh or their losses to 0"
-        )
-    if "clm" in losses and not config.model.causal:
-        raise UserError("losses.clm predicts the next token: set model.causal=True, or its weight to 0")
-    if "clm" in losses and losses & objectives.NEED_MASKS:
-        masked = sorted(losses & objectives.NEED_MASKS)[0]
-        raise UserError(f"losses.clm reads the text as it is, {masked} a corrupted one: choose one")
-    fields = {field.name for field in dataclasses.fields(TransformerConfig)}
-    trunk = TransformerConfig(**{name: config.model[name] for name in fields})
-    generator = build_generator(config.generator, trunk, losses)
-    if own_language and generator is not None:
-        raise UserError("losses.soft_targets and soft_predictions read the trunk's own logits: set generator.kind=none")
-    classes, dropout, orders = (0, "none", True), 0.0, 1
-    if needed & {"classes", "choice", "token_classes"}:
-        classes = (config.task.classes, config.task.activation, config.task.bias)
-        check_choice(classes[1], ACTIVATIONS, "task.activation")
-        orders = config.task.orders
-    reading = ("", 0, 0)
-    if needed & {"classes", "choice", "token_classes", "span", "joint_span"}:
-        dropout = trunk.dropout if config.task.dropout < 0 else config.task.dropout
-        reading = (config.task.features, config.task.lstm, config.task.lstm_size)
-        check_choice(reading[0], heads.FEATURES, "task.features")
-        if reading[0] == "second_to_last" and trunk.layers < 2:
-            raise UserError("task.features=second_to_last needs two layers, and model.layers=1")
-    spans = (config.task.n_best, "answerable" in losses) if "joint_span" in needed else (0, False)
-    shared = config.task.classes if "choice" in needed and config.task.share_dropout else 1
-    projection = ("none", 0)
-    if "fit" in needed:
-        projection = (config.teacher.projection, config.teacher.hidden_size)
-        check_choice(projection[0], ("two", "one", "each", "none"), "teacher.projection")
-    options = (classes, projection, dropout, orders, reading, spans, shared)
-    return Model(trunk, tuple(sorted(needed)), generator, *options)
-
-
-def build_generator(config, trunk, losses):
-    """ELECTRA's generator beside a trunk (run_pretraining.py, get_generator_config), or None.
-
-    Its width is `size` times the trunk's, rounded; unless the config has other numbers, heads are 64 wide, at least
-    one, and its feed-forward network is four times its width. Kinds 'unigram' and 'uniform' are no model: the corruption draws the tokens.
-    """
-    check_choice(config.kind, ("none", "transformer", "unigram", "uniform"), "generator.kind")
-    check_choice(config.tying, ("none", "embeddings", "all"), "generator.tying")
-    reads = sorted(losses & objectives.NEED_REPLACEMENTS)
-    if reads and config.kind == "none":
-        raise UserError(f"losses.{reads[0]} needs tokens that a generator replaced: set generator.kind=transformer")
-    if config.kind != "none" and not reads and "all_tokens" not in losses:
-        raise UserError(f"generator.kind={config.kind}, but no loss reads the discriminator: set losses.rtd or kind=none")
-    trains = sorted(losses & {"mlm", "adversarial"})
-    if config.kind in ("unigram", "uniform") and trains:
-        raise UserError(f"a {config.kind} generator has nothing to train: set losses.{trains[0]}=0")
-    if config.kind != "transformer":
-        return None
-    if not trains:
-        raise UserError("the generator is not trained: give losses.mlm or losses.adversarial a weight")
-    if config.tying == "all":
-        if config.size != 1 or config.layers != 1:
-            raise UserError("generator.tying=all needs a generator of the same shape: size=1 and layers=1")
-        shape = trunk
-    else:
-        hidden = round(trunk.hidden_size * config.size)
-        heads = config.heads or max(1, hidden // 64)
-        shape = dataclasses.replace(
-            trunk,
-            hidden_size=hidden,
-            layers=round(trunk.layers * config.layers),
-            heads=heads,
-            head_size=0,
-            ffn_size=config.ffn_size,
-            # Untied tables are as wide as the generator itself.
-            embedding_size=trunk.embedding_size if config.tying == "embeddings" else 0,
-            pooler="none",
-            # A start for the trunk's heads (neighbours.py) fits a generator of the trunk's width alone.
-            neighbours=trunk.neighbours[:heads] if hidden == trunk.hidden_size else (),
-        )
-    return Generator(shape, config.tying, config.temperature, config.average_duplicates)
+    """The module for a run's config; fields and errors are those of `spec.model_fields`."""
+    return Model(*model_fields(config, TransformerConfig))

@@ -5,7 +5,6 @@ size, V vocabulary, L layers.
 Dropout is on exactly when `apply` is given a 'dropout' rng; there is no train flag.
 """
 
-import dataclasses
 import functools
 import math
 
@@ -15,7 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.random import threefry2x32_p
 
-from ssl_jax.errors import UserError, check_choice
+from ssl_jax.errors import UserError
+from ssl_jax.models.spec import SHARED, Trunk
 
 # 'gelu' is the exact erf form, 'gelu_tanh' the approximation. Google's BERT code has the tanh form,
 # `transformers` calls the erf form "gelu" and uses it for BERT; they differ by up to 4.7e-4.
@@ -25,15 +25,6 @@ ACTIVATIONS = {
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
     "none": lambda x: x,
-}
-
-
-# The parts of `Block` whose parameters layers may share (ALBERT, section 3.1); a norm goes with its sub-layer.
-SHARED = {
-    "none": (),
-    "attention": ("attention", "attention_norm"),
-    "ffn": ("ffn", "ffn_norm"),
-    "all": ("attention", "attention_norm", "ffn", "ffn_norm"),
 }
 
 
@@ -76,76 +67,8 @@ def group_of(layer, groups, layers):
     return layer * groups // layers
 
 
-@dataclasses.dataclass(frozen=True)
-class TransformerConfig:
-    """What a trunk is; `config.model` holds the same fields."""
-
-    vocab_size: int
-    layers: int
-    hidden_size: int
-    heads: int
-    head_size: int  # 0: hidden size / heads
-    ffn_size: int  # 0: four times the hidden size
-    embedding_size: int  # 0: the hidden size; otherwise the sum of embeddings is projected to it
-    positions: int  # the longest sequence
-    segments: int  # rows of the segment table; 0: none
-    causal: bool  # each position sees itself and what is before it
-    band: int  # every second layer, from the second on, sees the last so many positions alone; 0: all see all
-    share: str  # what layers share: 'none', 'attention', 'ffn' (each with its norm) or 'all'
-    share_groups: int  # layers fall into so many groups, one after the other, that share within themselves
-    norm: str  # 'post': LN(x + f(x)), the original; 'pre': x + f(LN(x))
-    embedding_norm: bool
-    final_norm: bool
-    norm_epsilon: float
-    activation: str
-    pooler: str  # what heads of a whole text read, see `heads.Pooler`; 'none': there are no such heads
-    dropout: float  # after the embeddings and after each sub-layer
-    attention_dropout: float  # on the attention probabilities
-    dropped_embeddings: str  # 'sum': dropout after the lookup; 'tables': on the tables, before it
-    predict_positions: bool  # causal logits over the position table's rows, too: the targets' competitors
-    initializer: str  # 'truncated_normal', cut at two sd, or 'normal'
-    initializer_range: float  # sd that matrices start from
-    embedding_range: float  # the same for the tables; 0: as the matrices
-    position_range: float  # the same for the position table; 0: as the other tables
-    residual_scale: bool  # what ends a sub-layer starts 1/sqrt(2 layers) as large
-    projection_initializer: str  # of the projection from E to H: 'matrices' (as those) or 'glorot_uniform'
-    neighbours: tuple[int, ...]  # offsets that layer 0's heads attend to at the start (neighbours.py); (): none
-    dtype: str  # of the computation; parameters, norms and softmax are float32
-    scan: bool  # compile one layer and loop over it, or unroll all layers
-    remat: bool  # recompute a layer in the backward pass instead of keeping it
-
-    def __post_init__(self):
-        choices = {
-            "activation": ACTIVATIONS,
-            "norm": ("post", "pre"),
-            "pooler": ("none", "plain", "tanh", "relu", "gelu"),
-            "share": SHARED,
-            "dropped_embeddings": ("sum", "tables"),
-            "initializer": ("truncated_normal", "normal"),
-            "projection_initializer": ("matrices", "glorot_uniform"),
-            "dtype": ("float32", "bfloat16"),
-        }
-        for name, known in choices.items():
-            check_choice(getattr(self, name), known, f"model.{name}")
-        if self.heads < 1 or not self.head_size and self.hidden_size % self.heads:
-            raise UserError(
-                f"model.hidden_size={self.hidden_size} is not divisible by model.heads={self.heads}"
-            )
-        if self.band and not self.causal:
-            raise UserError("model.band is a band of the past: it needs model.causal=True")
-        if not 1 <= self.share_groups <= self.layers:
-            raise UserError(f"model.share_groups={self.share_groups} of {self.layers} layers: from 1 to all of them")
-        defaults = dict(
-            head_size=self.hidden_size // self.heads,
-            ffn_size=4 * self.hidden_size,
-            embedding_size=self.hidden_size,
-            embedding_range=self.initializer_range,
-            position_range=self.embedding_range or self.initializer_range,
-        )
-        for name, value in defaults.items():
-            object.__setattr__(self, name, getattr(self, name) or value)
-        # A run's config.json makes it a list; what is compiled for a model is found by the model's hash.
-        object.__setattr__(self, "neighbours", tuple(self.neighbours))
+class TransformerConfig(Trunk):
+    """A `spec.Trunk` that makes its layers."""
 
     def initial(self, sd):
         # BERT's create_initializer: sd 0.02 before cutting at two sd, 0.0176 after. jax's
@@ -174,17 +97,6 @@ class TransformerConfig:
         return nn.LayerNorm(
             epsilon=self.norm_epsilon, dtype=self.dtype, use_fast_variance=False, name=name
         )
-
-    def sets(self, part):
-        """How many sets of parameters the layers have for a part of `Block`."""
-        return self.share_groups if part in SHARED[self.share] else self.layers
-
-
-# Fields that only training reads: all others decide what a trunk computes.
-TRAINED = {
-    "dropout", "attention_dropout", "dropped_embeddings", "dtype", "scan", "remat", "initializer", "initializer_range",
-    "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours",
-}  # fmt: skip
 
 
 class Dropout(nn.Module):

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssl_jax.data import corpora, tokens
+from ssl_jax.data import tokens
 from ssl_jax.data.tasks import choices, conll, glue, own, reviews, sets, squad, superglue
 from ssl_jax.data.tasks.examples import KINDS, Choice, Example, Question, Read, Words
 from ssl_jax.data.tasks.own import read_examples, write_examples
@@ -68,6 +68,8 @@ def read_articles(root, heldout, max_documents):
       The names of the topics, and 'train' and 'heldout' -> list of dict with `text`, `title`, `description` and
       `topic`, the number of a name; without empty articles, and each text once.
     """
+    from ssl_jax.data import corpora  # which loads TFDS: a config is checked without
+
     corpus = corpora.open_corpus("demo", root)
     documents = list(itertools.islice(corpus, max_documents or None))
     hashes = np.stack([tokens.content_hash(document["text"]) for document in documents])

@@ -11,7 +11,6 @@ import re
 import typing
 
 from ssl_jax import files
-from ssl_jax.data import corpora
 from ssl_jax.errors import UserError, listed, shown
 
 csv.field_size_limit(files.LARGEST)  # the module's own limit is 128 KiB, less than some articles have
@@ -135,7 +134,7 @@ def value(record, key, kind, where):
         found = enumerate(value(record, key, list, where))
         return [value({(name := f"{key}[{n}]"): one}, name, *items, where) for n, one in found]
     if kind is str:
-        return corpora.text_of(record, key, where)
+        return files.text_of(record, key, where)
     # True is an int, too, but no number.
     kinds = (int, float) if kind is float else kind
     if not isinstance(record[key], kinds) or kind in (int, float) and isinstance(record[key], bool):

@@ -21,7 +21,7 @@ import pathlib
 import re
 
 from ssl_jax import files
-from ssl_jax.data import corpora, tokens
+from ssl_jax.data import tokens
 from ssl_jax.data.tasks import formats
 from ssl_jax.data.tasks.examples import Example, Read
 from ssl_jax.errors import UserError, check_choice, check_entries, listed, shown
@@ -114,12 +114,12 @@ def _rows(path, keys, scores=False):
         raise UserError(f'there is no file {path}; its lines are {{"text": ..., "label": ...}}, of pairs with "text2"')
     json_lines = path.suffix not in (".csv", ".tsv")
     for where, record in READERS[path.suffix if not json_lines else ".jsonl"](path):
-        text = corpora.text_of(record, _present(record, "text", keys, where, json_lines), where)
+        text = files.text_of(record, _present(record, "text", keys, where, json_lines), where)
         text2 = None
         if keys["text2"] != "text2" or "text2" in record:
             key = _present(record, "text2", keys, where, json_lines)
             if record[key] is not None and (json_lines or record[key]):
-                text2 = corpora.text_of(record, key, where)
+                text2 = files.text_of(record, key, where)
         key = _present(record, "label", keys, where, json_lines)
         yield where, text, text2, _score(record, key, where) if scores else _label(record, key, where)
 
@@ -140,7 +140,7 @@ def _label(record, key, where):
         return json.dumps(label)
     if not isinstance(label, str) or not label:
         raise UserError(f"{where}: {key!r} is {shown(label)}, and should be text, a whole number, true or false")
-    return corpora.text_of(record, key, where)
+    return files.text_of(record, key, where)
 
 
 def _score(record, key, where):

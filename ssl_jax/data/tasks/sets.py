@@ -5,10 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow_datasets as tfds
-
 from ssl_jax import files
-from ssl_jax.data import corpora
 from ssl_jax.data.tasks.examples import Read
 from ssl_jax.data.tasks.formats import LeftOut
 from ssl_jax.errors import UserError
@@ -97,7 +94,10 @@ def _of_catalogue(name, row, folder):
 
 def _open(name, row, part, folder):
     """Yields the records of 'NAME:SPLIT', with text as str and labels by name."""
+    import tensorflow_datasets as tfds
     import tensorflow_datasets.text  # noqa: F401  registers the catalogue's names
+
+    from ssl_jax.data import corpora  # which loads TFDS, too: a config is checked without
 
     set_name, split = part.split(":", 1)
     build = f"tfds build {set_name} --data_dir={folder} --file_format=array_record"

@@ -1,0 +1,296 @@
+"""The run or model that a config starts from, as far as the two configs say: what is taken from it, and what does not fit.
+
+`ssl_jax/start.py` takes its parameters. Importing this takes no JAX, so that what does not fit is refused before that is
+loaded.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from ssl_jax import tokenizers
+from ssl_jax.bounds import bound_of, flat
+from ssl_jax.errors import UserError, check_choice, listed, shown
+from ssl_jax.files import read_json
+from ssl_jax.models.spec import TRAINED, Trunk
+from ssl_jax.interop import config_files
+from ssl_jax.old_configs import complete
+
+# The keys of a config that list names; they decide nothing where there is no `init_from`.
+LISTS = ("init_drop", "init_anew", "init_rename", "init_grow")
+# What each entry of `init_grow` lets have more rows than the source's.
+GROWING = {
+    "positions": ("embeddings/position", "generator_embeddings/position"),
+    "vocabulary": (
+        "embeddings/token", "generator_embeddings/token",
+        "mlm/bias", "generator_mlm/bias", "restored/bias", "copied/tokens/bias",
+    ),
+}  # fmt: skip
+GROWN = {"positions": "positions", "vocabulary": "vocab_size"}  # the fields of a trunk that count their rows
+# An entry of `init_drop` and of `init_anew`: every part but those of TRUNK that the two models do not have alike.
+HEADS = "heads"
+TRUNK = ("embeddings", "encoder")
+# Fields of a trunk that its parameters show.
+SHOWN = (
+    "layers", "hidden_size", "heads", "head_size", "ffn_size", "embedding_size", "vocab_size", "positions", "segments",
+    "embedding_norm", "final_norm",
+)  # fmt: skip
+# What a config takes from its source besides the trunk: a generator's shape, and how a tokenizer is trained.
+GENERATOR = ("size", "layers", "heads", "ffn_size", "tying")
+TOKENIZER = ("kind", "vocab_size", "lowercase")
+TAKEN = (
+    *(f"model.{field.name}" for field in dataclasses.fields(Trunk) if field.name not in TRAINED),
+    "model.neighbours",
+    *(f"generator.{name}" for name in GENERATOR),
+    *(f"data.tokenizer.{name}" for name in TOKENIZER),
+    "phases.lengths",
+    "init_drop",
+    "init_anew",
+)
+
+
+def adopt(config, given, workdir=None):
+    """The config with what its source decides, and lines that say what that is.
+
+    The rule: where `init_from` itself was given, by a flag or by the caller of this, and `init_layers` chooses no layers,
+    the source decides whatever decides what the trunk computes: `model` but for spec.TRAINED, the tokenizer, and of
+    ELECTRA its generator's shape. Sequences become no longer than its positions. Heads that one of the two does not have
+    start from initial values or are left out; the pooler is the source's where this model has one. Whatever else was given
+    stays as given. Everything else says what it says: a recipe's own `init_from`, a student's teacher, `init_layers`.
+
+    A run that goes on keeps what it took when it began.
+
+    Args:
+      config: a run's, not yet resolved.
+      given: the keys that were set on purpose, 'init_from' and 'model.layers', or the blocks of several.
+      workdir: the run's folder.
+
+    Raises:
+      UserError: the source holds no run, or does not fit what was given.
+    """
+    if not is_given("init_from", given) or config.init_from in ("", "none", "teacher") or config.init_layers:
+        return config, []
+    _check_there(config, workdir)
+    before = _begun(config, workdir)
+    taken = _of_run(before) if before else _of_source(config, read_config(config.init_from), given)
+    made = config.copy_and_resolve_references()
+    made.update_from_flattened_dict({key: value for key, value in taken.items() if not is_given(key, given)})
+    made = resolve(made, workdir)
+    was, now = dict(flat(config)), dict(flat(made))
+    changed = [key for key in now if now[key] != was[key] and key not in ("init_drop", "init_anew", "model.neighbours")]
+    told = ", ".join(f"{key}={_told(now[key])}" for key in changed)
+    return made, [f"taken from {config.init_from}: {told}; flags for these come first"] if told else []
+
+
+def is_given(key, given):
+    """Whether a key is among those that were given, or in a block that was."""
+    parts = key.split(".")
+    return any(".".join(parts[:size]) in given for size in range(1, len(parts) + 1))
+
+
+def _begun(config, workdir):
+    """The config of the run that `workdir` holds a checkpoint of, if it started from the same source; or None."""
+    if workdir is None or not any(Path(workdir).glob("checkpoints/[0-9]*")) or not is_there(workdir):
+        return None
+    before = read_config(workdir)
+    return before if before.get("init_from") == config.init_from else None
+
+
+def _of_run(before):
+    """What a run took when it began: key -> value."""
+    values = dict(flat(before))
+    return {
+        key: tuple(values[key]) if bound_of(key).kind is tuple else values[key] for key in TAKEN if key in values
+    }
+
+
+def _of_source(config, source, given):
+    """What a run takes when it begins: key -> value."""
+    model = source.model
+    if model.causal != config.model.causal and not is_given("model.causal", given):
+        reads = "one token after the other (causal)" if model.causal else "all of a text at once"
+        raise UserError(
+            f"init_from: {config.init_from} reads {reads}, and this config does not: choose the config of a paper that "
+            f"does, or say so with --config.model.causal={model.causal}"
+        )
+    values = {key: model[key[6:]] for key in TAKEN if key.startswith("model.") and key[6:] in model}
+    # A pooler is taken where this model has one, too.
+    if "none" in (config.model.pooler, model.pooler) or "pooler" in config.init_drop:
+        values["model.pooler"] = config.model.pooler
+    values["model.neighbours"] = ()  # of initial values
+    if config.generator.kind == source.generator.kind == "transformer":
+        values |= {f"generator.{name}": source.generator[name] for name in GENERATOR}
+    if not is_converted(config.init_from):
+        values |= {f"data.tokenizer.{name}": source.data.tokenizer[name] for name in TOKENIZER}
+    values["phases.lengths"] = tuple(min(length, model.positions) for length in config.phases.lengths)
+    values["init_drop"] = (*config.init_drop, HEADS)
+    values["init_anew"] = (*(name for name in config.init_anew if name != "pooler"), HEADS)
+    return values
+
+
+def _told(value):
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _check_there(config, workdir):
+    """Raises UserError unless the source, or `workdir`, holds a run."""
+    if not any(is_there(folder) for folder in (config.init_from, workdir) if folder):
+        raise UserError(
+            f"init_from: {config.init_from} holds no run; train it first, name another one with --config.init_from=RUN, "
+            "or start from scratch with --config.init_from=none"
+        )
+
+
+def is_there(folder):
+    """Whether a folder holds a run of ours or a model of `transformers`."""
+    return (Path(folder) / "config.json").exists() or config_files.is_folder(folder)
+
+
+def is_converted(folder):
+    """Whether a folder holds no run of ours: it is one of `transformers`, or its config.json says what it was made from."""
+    return config_files.is_folder(folder) or "converted_from" in read_json(Path(folder) / "config.json")
+
+
+def read_config(folder):
+    """The config of a run's folder, or of one of `transformers`, as its config.json says; `runs.load_run` says more.
+
+    Raises:
+      UserError: the folder holds neither, or what it holds is damaged.
+    """
+    if config_files.is_folder(folder):
+        return config_files.read_config(folder)
+    path = Path(folder) / "config.json"
+    if not path.exists():
+        raise UserError(f"{folder} holds no run: there is no config.json; train one with scripts/train.py")
+    values = read_json(path).get("config")
+    if not isinstance(values, dict):
+        raise UserError(f"{path} has no config: it is no run's")
+    return ConfigDict(complete(values))
+
+
+def tokenizer_path(folder):
+    """What `data.tokenizer.path` is for the tokenizer of a run, or of a folder of `transformers`."""
+    folder = Path(folder)
+    if config_files.is_folder(folder):
+        # ELECTRA's halves have the same.
+        return folder if (folder / "config.json").exists() else folder / config_files.HALVES[0]
+    return folder / "tokenizer.json"
+
+
+def resolve_teacher(config):
+    """The config with `teacher.hidden_size` as its runs have it, and 'teacher' in `init_from` spelt out.
+
+    Raises:
+      UserError: `init_from` needs a teacher; a folder holds no run.
+    """
+    folders = config.teacher.runs
+    if config.init_from == "teacher" and not folders:
+        raise UserError("init_from='teacher' needs a teacher: set teacher.runs, or init_from='' for a random start")
+    config = config.copy_and_resolve_references()
+    if folders:
+        config.teacher.hidden_size = read_config(folders[0]).model.hidden_size
+    if config.init_from == "teacher":
+        config.init_from = folders[0]
+    return config
+
+
+def resolve(config, workdir=None):
+    """The config with an `init_from` of 'none' as '', and the source's tokenizer where it names none.
+
+    The source is `init_from`, or else the first teacher. Where it was trained on the same documents with a tokenizer
+    of the same kind, that is the one that this run trains, too: the config stays as it is, and both share a prepared
+    corpus. `data.tokenizer.add` adds to the source's tokenizer; where nothing is added and `init_grow` has
+    'vocabulary', the larger one is the run's own.
+
+    Args:
+      config: as `resolve_teacher` gives it.
+      workdir: the run's folder, which has the tokenizer when the run goes on and its source is gone.
+
+    Raises:
+      UserError: an entry is none; the source holds no run.
+    """
+    config = config.copy_and_resolve_references()
+    if config.init_from == "none":
+        config.init_from = ""
+    if config.init_from:
+        _check_there(config, workdir)
+    for name in config.init_grow:
+        check_choice(name, GROWING, "table in init_grow")
+    for entry in config.init_rename:
+        if entry.count("=") != 1 or not all(entry.split("=")):
+            raise UserError(
+                f"init_rename: {shown(entry)} is not of the form theirs=ours, as in generator_encoder=encoder"
+            )
+    source = config.init_from or next(iter(config.teacher.runs), "")
+    larger = "vocabulary" in config.init_grow and not config.data.tokenizer.add
+    if not source or config.data.tokenizer.path or larger:
+        return config
+    folder = next((folder for folder in (source, workdir) if folder and is_there(folder)), source)
+    if is_converted(folder) or _tokenizer_of(read_config(folder).data) != _tokenizer_of(config.data):
+        config.data.tokenizer.path = str(tokenizer_path(folder))
+    return config
+
+
+def _tokenizer_of(data):
+    """What decides the tokenizer that a config's `data` block trains."""
+    # A run's config.json makes a tuple a list; one of before there was `add` has none.
+    options = data.tokenizer.to_dict()
+    return data.corpus, data.max_documents, data.heldout, options | {"add": tuple(options.get("add", ()))}
+
+
+def check_fit(config, workdir=None):
+    """Raises UserError, naming what differs, where the two configs show that a run cannot start from its source.
+
+    That is: another vocabulary, or a trunk of another shape, of which no list takes a part. What only the weights know
+    `start.start_from` finds.
+
+    Args:
+      config: as `resolve` and `plan.settle` give it.
+      workdir: the run's folder; one that holds a checkpoint needs no source.
+    """
+    begun = workdir is not None and any(Path(workdir).glob("checkpoints/[0-9]*"))
+    if not config.init_from or begun:
+        return
+    grows, path = "vocabulary" in config.init_grow, config.data.tokenizer.path
+    where, source = config.init_from, read_config(config.init_from)
+    if path and not grows:
+        theirs = tokenizers.load(tokenizer_path(where))
+        if tokenizers.identity(tokenizers.load(path)) != tokenizers.identity(theirs):
+            raise UserError(f"init_from: {where} has another vocabulary; set data.tokenizer.path={tokenizer_path(where)}")
+    parts = {name.split("/")[0] for name in (*config.init_drop, *config.init_anew)}
+    if config.init_rename or parts & set(TRUNK):
+        return  # what is left over is for `start.start_from` to say
+    fields = [field.name for field in dataclasses.fields(Trunk)]
+    ours, theirs = (Trunk(**{name: model[name] for name in fields}) for model in (config.model, source.model))
+    grown = {GROWN[name] for name in config.init_grow}
+    unlike = [
+        name
+        for name in differing(ours, theirs)
+        if not (name in grown and getattr(ours, name) > getattr(theirs, name))
+        and not (name == "layers" and config.init_layers)
+    ]
+    if unlike:
+        told = listed((f"model.{name}={getattr(theirs, name)}" for name in unlike), 4)
+        here = listed((f"{getattr(ours, name)}" for name in unlike), 4)
+        layers = "; or say which of its layers with init_layers" if "layers" in unlike else ""
+        grow = "; or let the table grow with init_grow=positions" if ours.positions > theirs.positions else ""
+        raise UserError(
+            f"init_from: {where} has {told}, and this config {here}: leave these to it, with --config.init_from as a flag "
+            f"and none for them{layers}{grow}"
+        )
+
+
+def differing(ours, theirs):
+    """The fields that its parameters show in which two trunks differ; a size that follows from another counts with that."""
+    follows = {
+        "head_size": lambda trunk: trunk.hidden_size // trunk.heads,
+        "ffn_size": lambda trunk: 4 * trunk.hidden_size,
+        "embedding_size": lambda trunk: trunk.hidden_size,
+    }
+
+    def own(trunk, name):
+        value = getattr(trunk, name)
+        return None if name in follows and value == follows[name](trunk) else value
+
+    return [name for name in SHOWN if own(ours, name) != own(theirs, name)]
