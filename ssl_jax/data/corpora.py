@@ -90,7 +90,9 @@ class Corpus:
         return len(self._opened[1])
 
     def __getitem__(self, number):
-        return next(self.records(number, number + 1))
+        builder, source = self._opened
+        with _damage_is_told(builder.data_dir):
+            return self._cleaned(_plain(source[number]))
 
     def __iter__(self):
         return self.records(0, len(self))
@@ -99,9 +101,10 @@ class Corpus:
         """Yields documents `start` to `stop`, some megabytes at a time."""
         builder, source = self._opened
         at_once = min(max((1 << 20) * len(source) // max(1, self.bytes), 1), 4096)
-        for record in read_in_bulk(source, builder.data_dir, start, stop, at_once):
-            record["text"] = self._clean(record["text"])
-            yield record
+        yield from map(self._cleaned, read_in_bulk(source, builder.data_dir, start, stop, at_once))
+
+    def _cleaned(self, record):
+        return record | {"text": self._clean(record["text"])}
 
 
 def read_in_bulk(source, folder, start, stop, at_once=1024):
@@ -111,15 +114,25 @@ def read_in_bulk(source, folder, start, stop, at_once=1024):
       UserError: naming `folder`, where the set is: a record is damaged.
     """
     for first in range(start, stop, at_once):
-        try:
+        with _damage_is_told(folder):
             records = source.__getitems__(list(range(first, min(first + at_once, stop))))
-            records = [
-                {key: value.decode("utf-8") if isinstance(value, bytes) else value for key, value in record.items()}
-                for record in records
-            ]
-        except Exception as error:  # of ArrayRecord, Protocol Buffers and TFDS, which name no narrower one
-            raise _damaged(folder, error) from error
+            records = list(map(_plain, records))
         yield from records
+
+
+def _plain(record):
+    """A record with bytes as str."""
+    return {key: value.decode("utf-8") if isinstance(value, bytes) else value for key, value in record.items()}
+
+
+@contextlib.contextmanager
+def _damage_is_told(folder):
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # of ArrayRecord, Protocol Buffers and TFDS, which name no narrower one
+        raise _damaged(folder, error) from error
 
 
 def _damaged(folder, error):
@@ -343,8 +356,8 @@ def _text(name, folder):
     paths, left_out = _text_files(path)
     if not paths:
         raise UserError(
-            f"corpus {name!r}: nothing to read in {files.printed(path)}: {'; '.join(left_out) or 'it is empty'}; text is in "
-            f"files of {', '.join(FORMATS)}, as they are or compressed ({', '.join(files.COMPRESSIONS[1:])})"
+            f"corpus {name!r}: nothing to read in {files.printed(path)}: "
+            f"{'; '.join(left_out) or 'it is empty'}; text is in files of {', '.join(FORMATS)}, as they are or compressed ({', '.join(files.COMPRESSIONS[1:])})"
         )
     identity = _text_identity(path, paths, blank_lines)
     short_name = re.sub(r"[^\w-]+", "-", path.resolve().name.split(".")[0]).lower()[:60]
@@ -362,7 +375,7 @@ def _text(name, folder):
 
 
 def _text_identity(folder, paths, blank_lines):
-    """What changes whenever the documents do: of up to 64 MiB the contents alone, else what the disk says of the files."""
+    """What changes whenever the documents do: of up to 64 MiB the contents, else what the disk says of the files, too."""
     try:
         listing = [[str(path.relative_to(folder)) for path in paths], files.digests(paths)]
         stats = [path.stat() for path in paths]
@@ -518,6 +531,8 @@ def _catalogue(name, folder):
             f"unknown corpus {name!r}: there are 'demo', 'text:PATH' and the names of the TensorFlow "
             f"Datasets catalogue, such as wikipedia/20230601.en ({str(error).strip().splitlines()[0]})"
         ) from error
+    except Exception as error:  # what its files of JSON raise
+        raise _damaged(folder / name, error) from error
 
     if "text" not in builder.info.features:
         raise UserError(f"corpus {name!r} has no feature 'text', only: {', '.join(builder.info.features)}")

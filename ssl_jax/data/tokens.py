@@ -300,7 +300,7 @@ def is_heldout(hashes, share):
 
 
 def split_sentences(text):
-    """The sentences of a document: list of str. A line break ends a sentence, too, and so do LONGEST_SENTENCE characters."""
+    """The sentences of a document: list of str. A line break ends one, too, and so do LONGEST_SENTENCE characters."""
     sentences = []
     for paragraph in text.split("\n"):
         for sentence in map(str.strip, _segment(paragraph)):
