@@ -153,6 +153,30 @@ def test_generation_asks_for_what_the_task_says(folders):
         harness.HarnessModel(str(folders / "theirs"), batch_size="auto")
 
 
+def test_texts_run_together_unless_the_command_says_how_many(folders, monkeypatch):
+    rows, read = [], models.read
+
+    def counted(model, params, *, head, **batch):
+        rows.append(len(batch["tokens"]))
+        return read(model, params, head=head, **batch)
+
+    monkeypatch.setattr(models, "read", counted)
+    pairs = [("the quick brown", f" {word} dog") for word in "fox lazy wizards jump quickly over five boxing".split()]
+    asked, found = requests("loglikelihood", *pairs), {}
+    # 1 is what the command itself gives, as a number or in letters.
+    for size, wanted in ((1, {8}), ("1", {8}), ("2", {2})):
+        rows.clear()
+        model = harness.HarnessModel.create_from_arg_obj(dict(workdir=str(folders / "theirs")), dict(batch_size=size))
+        found[size], sizes = model.loglikelihood(asked), set(rows)
+        assert sizes == wanted
+    alone = [(one.total, one.greedy) for one in models.log_likelihoods(model.run, pairs, batch_size=1)]
+    for made in found.values():
+        assert [greedy for _, greedy in made] == [greedy for _, greedy in alone]
+        np.testing.assert_allclose([total for total, _ in made], [total for total, _ in alone], rtol=1e-6)
+    with pytest.raises(UserError, match="batch_size=0: a number from 1"):
+        harness.HarnessModel(str(folders / "theirs"), batch_size=0)
+
+
 def test_encoders_choose_and_have_no_perplexity(tmp_path):
     check.FOLDERS["ElectraForPreTraining"](tmp_path)
     model = harness.HarnessModel(str(tmp_path))

@@ -61,7 +61,8 @@ class HarnessModel(LM):
 
     Args:
       workdir: the run's folder, or one of transformers.
-      batch_size: texts that run together.
+      batch_size: texts that run together, which changes results by rounding alone. 1, which the command gives where nobody
+        says anything, is as many as `models` takes by itself.
       max_gen_toks: how many tokens to generate where the task does not say; 256 is that of the harness's own models.
       device: torch's name of one, which the command gives to every model; JAX has its own choice (JAX_PLATFORMS).
 
@@ -69,24 +70,25 @@ class HarnessModel(LM):
       UserError: as `runs.load_run`; batch_size is no number.
     """
 
-    def __init__(self, workdir, batch_size=16, max_gen_toks=256, device=None):
+    def __init__(self, workdir, batch_size=1, max_gen_toks=256, device=None):
         del device
         super().__init__()
         self.run = runs.load_run(workdir)
-        if not str(batch_size).isdecimal():
-            raise UserError(f"batch_size={batch_size}: a number; the largest that fits is not looked for")
-        self.batch_size, self.max_gen_toks = int(batch_size), max_gen_toks
+        if not str(batch_size).isdecimal() or int(batch_size) < 1:
+            raise UserError(f"batch_size={batch_size}: a number from 1; the largest that fits is not looked for")
+        self.together = {} if int(batch_size) == 1 else {"batch_size": int(batch_size)}
+        self.max_gen_toks = max_gen_toks
 
     def loglikelihood(self, requests):
         """`models.log_likelihoods` of an encoder's own kind; list of (nats, greedy)."""
         pairs = [request.args for request in requests]
-        found = models.scorer(self.run)(self.run, pairs, batch_size=self.batch_size)
+        found = models.scorer(self.run)(self.run, pairs, **self.together)
         return [(one.total, one.greedy) for one in found]
 
     def loglikelihood_rolling(self, requests):
         """`models.rolling` over windows of all positions, as the harness cuts them; list of nats."""
         texts = [text for (text,) in (request.args for request in requests)]
-        return [one.total for one in models.rolling(self.run, texts, batch_size=self.batch_size)]
+        return [one.total for one in models.rolling(self.run, texts, **self.together)]
 
     def generate_until(self, requests):
         """`models.continue_until`, greedy unless the task samples; list of str.
@@ -110,7 +112,7 @@ class HarnessModel(LM):
                     "--model_args ...,max_gen_toks=..."
                 )
             prompts = [models.encode(self.run, requests[number].args[0])[-room:] for number in numbers]
-            made = models.continue_until(self.run, prompts, batch_size=self.batch_size, **options)
+            made = models.continue_until(self.run, prompts, **self.together, **options)
             for number, text in zip(numbers, made, strict=True):
                 texts[number] = text
         return texts
