@@ -1,15 +1,19 @@
 """A finished run, ours or a model of `transformers`, as something to start from, to learn from or to ask."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from ssl_jax import files, tokenizers
-from ssl_jax.checkpoints import Checkpoints, fingerprint
+from ssl_jax.checkpoints import (
+    CONVERTED, Checkpoints, check_shapes, decisive_values, differing_keys, fingerprint, saved_config, steps_in, told,
+)  # fmt: skip
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import Model, build_model, dummy_batch
 from ssl_jax.old_configs import complete
@@ -43,31 +47,82 @@ def read_config(workdir):
     """The resolved config of a run, or of a folder of `transformers`, see `interop.huggingface.read_config`.
 
     Raises:
-      UserError: the folder holds neither.
+      UserError: the folder holds neither, or its config.json is damaged or another one than the run was saved with.
     """
     from ssl_jax.interop import huggingface  # which makes runs
 
-    if huggingface.is_folder(workdir):
+    if is_theirs(workdir):
         return huggingface.read_config(workdir)
+    values, saved = read_values(workdir), _newest_config(workdir)
+    saved = saved.get("config", {}) if CONVERTED in saved else saved
+    saved = decisive_values(complete(saved, like=saved))
+    differing = differing_keys(saved, _restricted(decisive_values(values), saved))
+    differing = {name: line for name, line in differing.items() if not name.startswith(_FILLED_IN)}
+    if differing:
+        path = Path(workdir) / "config.json"
+        raise UserError(f"{path} is not what the run was saved with: {told(differing)}; put it back, or {_WRITTEN_AGAIN}")
+    return ConfigDict(values)
+
+
+# Of what a checkpoint was saved with, what config.json cannot tell.
+_FILLED_IN = ("prepared", "init_from", "teacher.runs", "teacher.cache")
+_WRITTEN_AGAIN = "the command that made the run writes it again"
+
+
+def read_values(workdir):
+    """The config that a run's config.json holds, as a nested dict of JSON with all of today's keys.
+
+    Raises:
+      UserError: there is none, or it cannot be read.
+    """
     path = Path(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"{workdir} holds no run: there is no config.json; train one with scripts/train.py")
-    return ConfigDict(complete(json.loads(path.read_text())["config"]))
+    try:
+        values = files.read_json(path).get("config")
+    except UserError as error:
+        raise UserError(f"{error}; {_WRITTEN_AGAIN}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} has no config; {_WRITTEN_AGAIN}")
+    return complete(values)
+
+
+def _newest_config(workdir):
+    """What the newest checkpoint with a readable config was saved with; {}: there is none."""
+    for step in steps_in(workdir):
+        with contextlib.suppress(UserError):
+            return saved_config(Path(workdir) / "checkpoints" / str(step))
+    return {}
+
+
+def _restricted(values, saved):
+    """Of nested dicts, those values whose keys `saved` has, too."""
+    return {
+        key: _restricted(value, saved[key]) if isinstance(value, dict) and isinstance(saved[key], dict) else value
+        for key, value in values.items()
+        if key in saved
+    }
+
+
+def is_theirs(workdir):
+    """Whether a folder is one of `transformers`; a run of ours whose config.json is damaged is none."""
+    from ssl_jax.interop import huggingface
+
+    return huggingface.is_folder(workdir) and not (Path(workdir) / "checkpoints").exists()
 
 
 def is_converted(workdir):
     """Whether a folder holds no run of ours: it is one of `transformers`, or its config.json says what it was made from."""
-    from ssl_jax.interop import huggingface
-
-    path = Path(workdir) / "config.json"
-    return huggingface.is_folder(workdir) or path.exists() and "converted_from" in json.loads(path.read_text())
+    if is_theirs(workdir):
+        return True
+    with contextlib.suppress(UserError):
+        return CONVERTED in files.read_json(Path(workdir) / "config.json")
+    return CONVERTED in _newest_config(workdir)
 
 
 def is_there(workdir):
     """Whether a folder holds a run of ours or a model of `transformers`."""
-    from ssl_jax.interop import huggingface
-
-    return (Path(workdir) / "config.json").exists() or huggingface.is_folder(workdir)
+    return (Path(workdir) / "config.json").exists() or is_theirs(workdir)
 
 
 def tokenizer_path(workdir):
@@ -75,10 +130,24 @@ def tokenizer_path(workdir):
     from ssl_jax.interop import huggingface
 
     workdir = Path(workdir)
-    if huggingface.is_folder(workdir):
+    if is_theirs(workdir):
         # ELECTRA's halves have the same.
         return workdir if (workdir / "config.json").exists() else workdir / huggingface.HALVES[0]
     return workdir / "tokenizer.json"
+
+
+def load_tokenizer(workdir):
+    """The tokenizer of a run.
+
+    Raises:
+      UserError: it cannot be read, or is another one than the run was saved with.
+    """
+    path, saved = Path(workdir) / "tokenizer.json", _newest_config(workdir)
+    tokenizer = tokenizers.load(path)
+    expected = saved.get("prepared", saved).get("tokenizer_hash")
+    if expected not in (None, tokenizers.fingerprint(path)):
+        raise UserError(f"{path} is not what the run was saved with: its hash is another one; put it back, or {_WRITTEN_AGAIN}")
+    return tokenizer
 
 
 def load_run(workdir, parallel=None):
@@ -89,25 +158,47 @@ def load_run(workdir, parallel=None):
       parallel: the parameters are as its `adopt` takes them; None: on one device.
 
     Raises:
-      UserError: the folder holds no run, or no checkpoint that can be read.
+      UserError: the folder holds no run, several seeds of one, no checkpoint that can be read, or files that are damaged or
+        of another run.
     """
     from ssl_jax.interop import huggingface
 
-    if huggingface.is_folder(workdir):
+    if is_theirs(workdir):
         return huggingface.load(workdir, parallel)
     config = read_config(workdir)
-    tokenizer = tokenizers.load(Path(workdir) / "tokenizer.json")
+    if config.seeds > 1:
+        raise UserError(f"{workdir} holds {config.seeds} seeds of a run: name one of them, as in {workdir}/seed-{config.seed}")
+    tokenizer = load_tokenizer(workdir)
     model = build_model(config)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), dummy_batch(model.orders))["params"]
+    shapes = {"params": jax.eval_shape(model.init, jax.random.key(0), dummy_batch(model.orders))["params"]}
+    converted = is_converted(workdir)
+    if not converted:
+        shapes["step"] = jax.ShapeDtypeStruct((), jnp.int32)
     parallel = parallel or Replicated(jax.local_devices()[:1])
-    checkpoints = Checkpoints(workdir, None, config.keep_checkpoints)
-    state = checkpoints.restore({"params": parallel.like(shapes)})
+    checkpoints = Checkpoints(workdir, None, keep=1)
+    state = checkpoints.restore(parallel.like(shapes))
     checkpoints.close()
     if state is None:
         raise UserError(f"{workdir} holds no checkpoint yet")
     vocabulary = tokenizers.vocabulary(tokenizer)
-    step = None if is_converted(workdir) else checkpoints.restored
+    step = None if converted else checkpoints.restored
     return Run(Path(workdir), config, model, state["params"], tokenizer, vocabulary, step)
+
+
+def load_state(run, like):
+    """More of the state from which a run's parameters were read, as `Checkpoints.restore` gives it.
+
+    Raises:
+      UserError: what is saved has other names or shapes than `like`, or cannot be read.
+    """
+    checkpoint = Path(run.workdir) / "checkpoints" / str(run.step)
+    check_shapes(checkpoint, like)
+    checkpoints = Checkpoints(run.workdir, None, keep=1)
+    state = checkpoints.restore(like)
+    checkpoints.close()
+    if checkpoints.restored != run.step:
+        raise UserError(f"{checkpoint} cannot be read any more")
+    return state
 
 
 def save_run(run, workdir, source):
@@ -122,9 +213,10 @@ def save_run(run, workdir, source):
 
     with files.new_folder(workdir) as folder:
         tokenizers.save(run.tokenizer, folder / "tokenizer.json")
-        content = {"config": json.loads(run.config.to_json()), "converted_from": str(source)}
+        content = {"config": json.loads(run.config.to_json()), CONVERTED: str(source)}
         files.write_json(folder / "config.json", content | logs.provenance())
-        checkpoints = Checkpoints(folder, {"converted_from": str(source)}, keep=1)
+        made = {CONVERTED: str(source), "tokenizer_hash": tokenizers.fingerprint(folder / "tokenizer.json")}
+        checkpoints = Checkpoints(folder, made | {"config": content["config"]}, keep=1)
         checkpoints.save(0, {"params": run.params})
         checkpoints.wait()
         checkpoints.close()
