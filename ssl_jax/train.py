@@ -269,7 +269,7 @@ def decisive(config, prepared, stores, teachers=()):
     values["teacher"] |= {"runs": [run.params_hash for run in teachers], "cache": ""}
     if config.init_from in config.teacher.runs:
         values["init_from"] = "teacher"
-    passport = json.loads((prepared / "data.json").read_text())
+    passport = tokens.read_passport(prepared)
     hashes = {name: passport[name] for name in ("content_hash", "tokenizer_hash")}
     if config.data.examples == "task":
         hashes["task"] = {split: store.content_hash for split, store in stores.items()}
