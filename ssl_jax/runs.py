@@ -108,7 +108,7 @@ def is_theirs(workdir):
     """Whether a folder is one of `transformers`; a run of ours whose config.json is damaged is none."""
     from ssl_jax.interop import huggingface
 
-    return huggingface.is_folder(workdir) and not (Path(workdir) / "checkpoints").exists()
+    return not (Path(workdir) / "checkpoints").exists() and huggingface.is_folder(workdir)
 
 
 def is_converted(workdir):

@@ -162,7 +162,7 @@ def test_a_run_is_extended_and_its_lines_are_not_mixed(finished, smoke_config, c
     """From step 15 of 20 to 22 steps, with another log_every: phases that leave the first 15 steps as they were."""
     remove_checkpoints(finished, 18, 20)
     params = final_params(finished)
-    longer = [UNCHANGED, ("steps", 22), ("phases.lengths", (32,)), ("phases.shares", (1.0,)), ("log_every", 2)]
+    longer = [UNCHANGED, ("steps", 22), ("phases.lengths", (32,)), ("phases.shares", (1.0,)), ("log_every", 2), ("keep_checkpoints", 4)]
     with pytest.raises(UserError, match="steps: 22 was 20; continue to these with --config.run.extend=True, or"):
         train(smoke_config(*longer), finished)
     train(smoke_config(*longer, ("run.extend", True)), finished)
