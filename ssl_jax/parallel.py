@@ -88,6 +88,11 @@ def initialise(coordinator=None, process_count=None, process_index=None):
         raise UserError(f"the processes do not come together: {cut(str(error).splitlines()[0], 200)}") from error
 
 
+def cache_folder():
+    """Where JAX keeps compiled programs from one process to the next."""
+    return Path(jax.config.jax_compilation_cache_dir)
+
+
 def heal_cache():
     """Removes programs from the persistent compilation cache that cannot be read, as soon as one of them fails.
 
@@ -101,16 +106,16 @@ def heal_cache():
         if not failed:
             return shown(message, *where, **how)
         # A file is called by its program's name and a hash; or the warning has both.
-        for path in Path(jax.config.jax_compilation_cache_dir).glob(f"{glob.escape(failed.group(1))}*-cache"):
+        for path in cache_folder().glob(f"{glob.escape(failed.group(1))}*-cache"):
             with contextlib.suppress(OSError):
-                if not _is_whole(path.read_bytes()):
+                if not is_whole(path.read_bytes()):
                     path.unlink()
 
     warnings.filterwarnings("always", "Error reading persistent compilation cache")
     warnings.showwarning = heal
 
 
-def _is_whole(content):
+def is_whole(content):
     """Whether an entry of the compilation cache can be decompressed."""
     try:
         if content.startswith(zstandard.FRAME_HEADER):

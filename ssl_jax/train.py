@@ -508,17 +508,17 @@ def was_extended(config, workdir):
 
 
 def begin_sums(state, step, log_every):
-    """A restored plain state and lines: of another `log_every` than this the sums since the last line start again.
+    """A restored plain state, and lines: of another `log_every` than this the sums since the last line begin again.
 
-    Some of their steps are in a line of metrics already; so a line stands for the steps since the one before it or since
-    the run was resumed.
+    Some of their steps may be in a line of metrics already. So a line is of the steps since the one before it, or since the
+    run was resumed.
     """
     counted = float(np.max(np.asarray(state["sums"]["loss"][1])))
     if counted == (step - 1) % log_every + 1:
         return state, []
     state = state | {"sums": jax.tree.map(jnp.zeros_like, state["sums"])}
     first = step + log_every - step % log_every
-    return state, [f"log_every is another one now: the line of step {first} is the mean of steps {step + 1} to {first}"]
+    return state, [f"the means of metrics begin again: the line of step {first} is of steps {step + 1} to {first}"]
 
 
 def write_runs(config, workdir, prepared, decided, seeds, states, log):

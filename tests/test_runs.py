@@ -145,7 +145,7 @@ def test_a_checkpoint_from_before_logs_were_saved_keeps_what_is_readable(finishe
 
 @pytest.mark.parametrize(
     "step, log_every, told",
-    [(15, 5, None), (15, 15, "the line of step 30 is the mean of steps 16 to 30"), (20, 10, None), (15, 2, "step 16 is"), (13, 5, None)],
+    [(15, 5, None), (15, 15, "the line of step 30 is of steps 16 to 30"), (20, 10, None), (15, 2, "step 16 is of steps 16 to 16"), (13, 5, None)],
 )
 def test_sums_of_another_cadence_start_again(step, log_every, told):
     counted = {15: 5, 20: 10, 13: 3}[step]
@@ -170,7 +170,7 @@ def test_a_run_is_extended_and_its_lines_are_not_mixed(finished, smoke_config, c
     assert "resumed at step 15 of 22" in output
     # Linear from 1e-3: 1 - 15 / 20 of it were left, and 1 - 15 / 22 are.
     assert "extended from 20 to 22 steps at step 15: its learning rate was 0.00025, is 0.000318" in output
-    assert "log_every is another one now: the line of step 16 is the mean of steps 16 to 16" in output
+    assert "the means of metrics begin again: the line of step 16 is of steps 16 to 16" in output
     rows = [line for line in lines_of(finished / "metrics.jsonl") if line["split"] == "train"]
     assert [row["step"] for row in rows] == [5, 10, 15, 16, 18, 20, 22]
     rate = lambda *steps: np.mean([1e-3 * (1 - (step - 1) / 22) for step in steps])  # noqa: E731
