@@ -141,6 +141,7 @@ def base():
             init_drop=(),  # its parameters that are left out, by name or part: 'pair', 'embeddings/segment'
             init_anew=(),  # ours that start from initial values, whatever it has
             init_rename=(),  # its parameters that have another name here: 'generator_encoder=encoder'
+            init_optimizer=False,  # True: its optimizer's state and step, too: this run continues that one
             init_grow=(),  # what may have more rows here than there: 'positions', 'vocabulary'
             loss_average="global",  # 'device': the originals' mean of per-core means
             corruption=dict(  # see mask_tokens
@@ -234,9 +235,9 @@ def base():
                 fsdp=1,  # into how many pieces parameters are cut by their width
                 tensor=1,  # into how many pieces attention heads and feed-forward networks are cut
             ),
-            log_every=100,  # steps from one line of metrics to the next
-            evaluate_every=10_000,  # steps from one evaluation to the next
-            checkpoint_every=1_000,  # steps from one checkpoint to the next
+            log_every=0,  # steps between lines of metrics; 0: 20 in all, but at least every 100 steps
+            evaluate_every=0,  # steps between evaluations; 0: 4 in all, but at least every 10,000 steps
+            checkpoint_every=0,  # steps between checkpoints; 0: 4 in all, but at least every 1,000 steps
             keep_checkpoints=3,  # how many are kept, the newest
             run=dict(  # what else may change from one start of a run to the next
                 checkpoint_minutes=10.0,  # at least this often there is a checkpoint, whatever checkpoint_every; 0: not so
@@ -306,9 +307,6 @@ DEMO = {
     "model.embedding_range": 0.05,
     "data.tokenizer.vocab_size": 4096,
     "data.heldout": 0.03,
-    "log_every": 200,
-    "evaluate_every": 2000,
-    "checkpoint_every": 1000,
 }
 
 

@@ -58,7 +58,6 @@ DEMO = bert.DEMO | {
     "steps": 800,
     "corruption.smoothing": 0.0,  # the loss is compared with that of students and teachers masked evenly
     "teacher.runs": ("runs/demo-bert",),
-    "evaluate_every": 400,
     "optimizer.warmup": 100 / 800,
 }
 

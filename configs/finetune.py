@@ -123,9 +123,6 @@ GRIDS = {
 DEMO = {
     "batch_size": 16,
     "optimizer.learning_rate": 5e-4,
-    "log_every": 100,
-    "evaluate_every": 500,
-    "checkpoint_every": 500,
 }
 
 

@@ -80,7 +80,6 @@ DEMO = bert.DEMO | {
     "steps": 500,
     "corruption.rate": 0.0,
     "teacher.runs": ("runs/demo-bert",),
-    "evaluate_every": 400,
     "teacher.hidden_size": 128,
     "optimizer.warmup": 0.1,
 }

@@ -1,8 +1,11 @@
 """Save, find and verify a run's states with Orbax: asynchronous, atomic, the newest readable one wins."""
 
 import contextlib
+import hashlib
+import json
 import re
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -12,8 +15,23 @@ import orbax.checkpoint as ocp
 from jax import lax
 from jax.experimental import multihost_utils
 
-from ssl_jax.errors import UserError
+from ssl_jax import files
+from ssl_jax.errors import UserError, cut, listed
 from ssl_jax.old_configs import complete
+from ssl_jax.source import CONVERTED
+
+# A checkpoint may be resumed under other values of these: they do not decide which examples are seen, how they are masked
+# or what is optimised.
+FREE_KEYS = (
+    "accumulate", "parallel", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "seeds_together",
+    "run", "variant",
+)  # fmt: skip
+# What run.extend lets be others: the length of a run, and what says which of its steps has which examples.
+EXTENDED = ("steps", "task.epochs", "phases", "ramp")
+
+
+class OtherConfigError(UserError):
+    """A checkpoint is whole, and of another config."""
 
 
 def fingerprint(tree):
@@ -43,21 +61,23 @@ def _sum_of_bits(x):
 class Checkpoints:
     """The checkpoints of one run, in `<workdir>/checkpoints/<step>/`."""
 
-    def __init__(self, workdir, config, keep):
+    def __init__(self, workdir, config, keep, free=()):
         """
         Args:
           workdir: the run's folder.
-          config: a JSON-able dict of everything that decides the run's numbers; saved with each state. None:
+          config: what decides the run's numbers, see `decisive_values`, as a JSON-able dict; saved with each state. None:
             read only, whatever the config was.
           keep: how many of the newest checkpoints stay on disk.
+          free: names of keys, or of blocks of them, in which a checkpoint that is restored may differ from `config`.
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
-        self.config = config
-        self.restored = None  # the step of what `restore` gave
+        self.config, self.free = config, free
+        self.restored = self.restored_config = None  # step and config of what `restore` gave
+        self.saved_at = time.monotonic()
         writes = config is not None
         self.manager = ocp.CheckpointManager(
             self.folder,
-            item_names=("state", "fingerprint", "config"),
+            item_names=("state", "fingerprint", "config", "log"),
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
                 enable_async_checkpointing=True,
@@ -73,8 +93,10 @@ class Checkpoints:
         step = self.manager.latest_step()
         return None if step is None else self.folder / str(step)
 
-    def save(self, step, state):
+    def save(self, step, state, log=None):
         """Starts to write `state`, a tree of arrays; a step that is already there stays as it is.
+
+        `log` is a JSON-able dict, what the run has logged so far.
 
         Raises:
           UserError: this or an earlier save could not be written (a full disk, a folder that is gone).
@@ -87,9 +109,21 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     state=ocp.args.PyTreeSave(state),
                     fingerprint=ocp.args.PyTreeSave(fingerprints(state)),
-                    config=ocp.args.JsonSave(self.config),
+                    config=ocp.args.JsonSave(files.sealed(self.config)),
+                    log=ocp.args.JsonSave(files.sealed(log or {})),
                 ),
             )
+        self.saved_at = time.monotonic()
+
+    def late(self, step, minutes):
+        """Whether the last save, or the start, is at least so many minutes ago; 0 minutes: never.
+
+        Several hosts ask the first one's clock every tenth step: to agree, they have to wait for each other.
+        """
+        late = bool(minutes) and time.monotonic() - self.saved_at >= 60 * minutes
+        if jax.process_count() == 1:
+            return late
+        return bool(minutes) and step % 10 == 0 and bool(multihost_utils.broadcast_one_to_all(np.asarray(late)))
 
     def wait(self):
         """Returns when everything is on disk.
@@ -113,8 +147,9 @@ class Checkpoints:
     def restore(self, like):
         """The newest state that can be read, or None when there is none at all.
 
-        A checkpoint that cannot be read or whose fingerprint differs is named on stderr, and the one before it
-        is tried. Once one is found, those that were passed over are set aside as `<step>.damaged`.
+        A checkpoint that cannot be read, whose fingerprint differs or which is of another step than its folder says is
+        named on stderr, and the one before it is tried. Once one is found, those that were passed over are set aside as
+        `<step>.damaged`.
 
         Args:
           like: a dict of trees of `jax.ShapeDtypeStruct`, with shardings on a mesh. Of what was saved, only the
@@ -124,48 +159,72 @@ class Checkpoints:
           UserError: a readable checkpoint is of another config (the line holds the differing keys), or
             there are checkpoints and none is readable.
         """
-        damaged = []
+        damaged = {}
         for step in sorted(self.manager.all_steps(), reverse=True):
             state = None
             try:
-                state = self._read(step, like)
-            except (UserError, MemoryError, PermissionError):
+                config = saved_config(self.folder / str(step))
+                self._check_config(step, config)
+                state = self._read(step, like, config)
+            except (OtherConfigError, MemoryError, PermissionError):
                 raise
             except Exception as error:  # Orbax, tensorstore and JSON each fail in their own way.
-                print(f"damaged checkpoint {self.folder / str(step)} skipped: {_reason(error)}", file=sys.stderr)
+                damaged[step] = _reason(error)
+                print(f"damaged checkpoint {self.folder / str(step)} skipped: {damaged[step]}", file=sys.stderr)
             if _on_all_hosts(state is not None):
                 if self.config is not None:
-                    self._set_aside(damaged)
-                self.restored = step
+                    self._set_aside(list(damaged))
+                self.restored, self.restored_config = step, config
                 return state
-            damaged.append(step)
+            damaged.setdefault(step, "another host cannot read it")
         if damaged:
+            newest = max(damaged)
             raise UserError(
-                f"no checkpoint in {self.folder} can be read; remove the folder to start the run anew"
+                f"no checkpoint in {self.folder} can be read (of {newest}: {damaged[newest]}); if none can be repaired, "
+                "another --workdir starts from step 0"
             )
         return None
 
-    def _read(self, step, like):
-        config = self.manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
-        current = config if self.config is None else self.config
-        differing = differing_keys(complete(config, current), current)
+    def restored_log(self):
+        """What the run had logged by the step that `restore` gave, see `save`; None: not known, or nothing was restored."""
+        return None if self.restored is None else saved_log(self.folder / str(self.restored))
+
+    def _check_config(self, step, saved):
+        if CONVERTED in saved:
+            if self.config is not None:
+                raise OtherConfigError(f"{self.folder.parent} holds converted weights: use another --workdir")
+            return
+        if self.config is None:
+            return
+        differing = differing_keys(decisive_values(complete(saved, self.config)), decisive_values(self.config))
+        differing = {name: line for name, line in differing.items() if not _is_of(name, self.free)}
         if differing:
-            raise UserError(
-                f"{self.folder / str(step)} is of another config: {', '.join(differing)}; "
+            extend = "continue to these with --config.run.extend=True, or "
+            raise OtherConfigError(
+                f"{self.folder / str(step)} is of another config: {told(differing)}; "
+                f"{extend if all(_is_of(name, EXTENDED) for name in differing) else ''}"
                 "use another --workdir or the config that it was made with"
             )
+
+    def _read(self, step, like, config):
         shapes = {key: np.zeros(len(jax.tree.leaves(tree)), np.uint32) for key, tree in like.items()}
         restored = self.manager.restore(
             step, args=ocp.args.Composite(state=_part(like), fingerprint=_part(shapes))
         )
         state, saved = restored["state"], restored["fingerprint"]
-        if not all(map(_is_array, jax.tree.leaves(state.get("sums", {})))):
-            # Of before one of the metrics was there: all of them start again, at the next line of metrics at the latest.
+        missing = {key for key, tree in state.items() if not all(map(_is_array, jax.tree.leaves(tree)))}
+        if missing - {"seed", "sums"}:
+            raise ValueError(f"it has no {listed(sorted(missing))} of this model's names and shapes")
+        if "seed" in missing:  # of before several seeds were trained together
+            state["seed"] = np.asarray(config["seed"], like["seed"].dtype)
+        if "sums" in missing:  # of before one of the metrics was there: all of them start again
             state["sums"] = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like["sums"])
-            del saved["sums"]
-        made = fingerprints({key: state[key] for key in saved})
+        made = fingerprints({key: tree for key, tree in state.items() if key not in missing})
         if not all(np.array_equal(made[key], saved[key]) for key in made):
             raise ValueError("its numbers are not those that were saved")
+        inside = np.unique(np.asarray(jax.device_get(state["step"]))) if "step" in state else [step]
+        if list(inside) != [step]:
+            raise ValueError(f"it is of step {listed(inside)}")
         return state
 
     def _set_aside(self, steps):
@@ -178,6 +237,54 @@ class Checkpoints:
             self.manager.reload()
 
 
+def steps_in(workdir):
+    """The steps of a run's checkpoints, the newest first."""
+    folder = Path(workdir) / "checkpoints"
+    return sorted((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), reverse=True)
+
+
+def saved_config(checkpoint):
+    """The config with which a checkpoint was saved, see `decisive_values`.
+
+    Args:
+      checkpoint: its folder.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    path = checkpoint / "config" / "metadata"  # where Orbax puts it
+    return files.unsealed(files.read_json(path), path)
+
+
+def saved_log(checkpoint):
+    """What a run had logged when a checkpoint was saved; None: it has no copy of that, or a damaged one."""
+    path = checkpoint / "log" / "metadata"
+    try:
+        return files.unsealed(files.read_json(path), path)
+    except UserError:
+        return None
+
+
+def check_shapes(checkpoint, like):
+    """Raises UserError unless a checkpoint has the arrays of `like`, a dict of trees, with their shapes, and no others there.
+
+    Args:
+      checkpoint: its folder.
+      like: a part of a state, with arrays or `jax.ShapeDtypeStruct` as leaves.
+    """
+    try:
+        metadata = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).metadata(checkpoint / "state").item_metadata.tree
+    except Exception as error:  # Orbax and JSON each fail in their own way.
+        raise UserError(f"{checkpoint} cannot be read: {_reason(error)}") from error
+    there, here = (
+        {jax.tree_util.keystr(path, simple=True, separator="/"): list(x.shape) for path, x in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, ({key: metadata.get(key) for key in like}, like))
+    )
+    differing = differing_keys(there, here)
+    if differing:
+        raise UserError(f"{checkpoint} is of other parameters or another optimizer: {told(differing)}")
+
+
 def _is_array(x):
     """Whether Orbax has read a leaf: what a checkpoint lacks it leaves as it was asked for."""
     return not isinstance(x, jax.ShapeDtypeStruct)
@@ -186,6 +293,29 @@ def _is_array(x):
 def _on_all_hosts(flag):
     """Whether the flag is true on every host."""
     return bool(np.all(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+def anywhere(flag):
+    """Whether the flag is true on any host."""
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+def require_same(values):
+    """Raises UserError, with the differing keys, on all hosts unless they have the same nested dict of JSON."""
+    if jax.process_count() == 1:
+        return
+    text = np.frombuffer(json.dumps(values, sort_keys=True).encode(), np.uint8)
+    digest = np.frombuffer(hashlib.sha256(text).digest(), np.uint8)
+    digests, sizes = (multihost_utils.process_allgather(x) for x in (digest, np.asarray(text.size)))
+    other = next((number for number, one in enumerate(digests) if not np.array_equal(one, digests[0])), None)
+    if other is None:
+        return
+    texts = multihost_utils.process_allgather(np.pad(text, (0, int(sizes.max()) - text.size), constant_values=ord(" ")))
+    first, theirs = (json.loads(texts[number].tobytes()) for number in (0, other))
+    raise UserError(
+        f"process {other} has another config than process 0: {told(differing_keys(first, theirs))}; "
+        "start the same command on every host"
+    )
 
 
 def _reason(error):
@@ -205,13 +335,46 @@ def _part(like):
     return ocp.args.PyTreeRestore(like, restore_args=arguments, partial_restore=True)
 
 
+def decisive_values(values):
+    """What decides a run's numbers, of a config as a nested dict of JSON.
+
+    Left out: FREE_KEYS, where data lie, and what is not read.
+    """
+    dropped = {*FREE_KEYS, "data.root", "task.folder", "task.augmented"}
+    if not values.get("init_from"):
+        dropped |= {"init_layers", "init_drop", "init_anew", "init_rename", "init_grow", "init_optimizer"}
+    teacher = values.get("teacher")
+    if values.get("init_from") or isinstance(teacher, dict) and teacher.get("runs"):
+        dropped.add("data.tokenizer.path")  # perhaps theirs (start.resolve); its hash is what counts
+    return _without(dropped, values)
+
+
+def _without(names, values, prefix=""):
+    return {
+        key: _without(names, value, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in values.items()
+        if prefix + key not in names
+    }
+
+
 def differing_keys(saved, current, prefix=""):
-    """['optimizer.learning_rate: 0.001 was 0.0001', ...]: the leaves in which two nested dicts differ."""
-    lines = []
+    """The leaves in which two nested dicts differ: 'optimizer.learning_rate' -> 'optimizer.learning_rate: 0.001 was 0.0001'."""
+    lines = {}
     for key in sorted(saved.keys() | current.keys()):
-        old, new = saved.get(key), current.get(key)
+        name, old, new = f"{prefix}{key}", saved.get(key), current.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            lines += differing_keys(old, new, f"{prefix}{key}.")
+            lines |= differing_keys(old, new, f"{name}.")
         elif old != new:
-            lines.append(f"{prefix}{key}: {new} was {old}")
+            lines[name] = f"{name}: {cut(str(new), 40)} was {cut(str(old), 40)}"
     return lines
+
+
+def told(differing, most=6):
+    """What `differing_keys` gave as part of a message."""
+    more = f" and {len(differing) - most} more" if len(differing) > most else ""
+    return ", ".join(list(differing.values())[:most]) + more
+
+
+def _is_of(name, keys):
+    """Whether a key is one of `keys`, or lies in a block that is."""
+    return any(f"{name}.".startswith(f"{key}.") for key in keys)

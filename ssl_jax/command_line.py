@@ -8,6 +8,7 @@ import re
 import sys
 import textwrap
 import threading
+import traceback
 import warnings
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ml_collections.config_flags import tuple_parser
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from ssl_jax import synonyms
-from ssl_jax.errors import UserError, cut, listed, shown
+from ssl_jax.errors import UserError, cut, shown
 
 flags.disclaim_key_flags()  # what is defined through here belongs to the script
 
@@ -152,7 +153,7 @@ def run(main, usage=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # A full disk is told once, by what could not be saved: not for every cached program, nor with the
     # tracebacks of the threads and tasks that were writing.
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache")
     threading.excepthook = sys.unraisablehook = lambda arguments: None
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     _require_config()
@@ -181,8 +182,16 @@ def run(main, usage=None):
         if error.errno is None:
             raise
         _exit(1, f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
-    except KeyboardInterrupt:
-        _exit(130, "interrupted")
+    except KeyboardInterrupt as error:
+        _exit(130, f"interrupted: {error}" if str(error) else "interrupted")
+    except Exception as error:
+        parallel = sys.modules.get("ssl_jax.parallel")
+        if parallel is not None and parallel.is_one_of_several():  # leaving as usual, it would wait for the others
+            gone = parallel.is_gone(error)
+            if not gone:
+                traceback.print_exc()
+            parallel.leave(1, gone)
+        raise
 
 
 def _require_config():
@@ -372,5 +381,8 @@ def _file_message(path):
 
 
 def _exit(code, message):
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {cut(message, 2000)}", file=sys.stderr)
+    parallel = sys.modules.get("ssl_jax.parallel")  # where JAX is not loaded yet, there is one process
+    if parallel is not None:
+        parallel.leave(code)
     raise SystemExit(code)

@@ -26,7 +26,8 @@ from ssl_jax.errors import UserError, check_choice
 from ssl_jax.losses import taught
 from ssl_jax.models.spec import named_heads
 from ssl_jax.plan import check_teachers
-from ssl_jax.runs import load_run, tokenizer_path
+from ssl_jax.runs import load_run
+from ssl_jax.source import tokenizer_path
 
 # The heads that make the logits that are compared, as in losses.HEADS.
 LOGITS = {"token_logits": ("language", "tokens"), "predicted_logits": ("language",), "class_logits": ("classes",),

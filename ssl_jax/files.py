@@ -25,6 +25,7 @@ from ssl_jax.errors import UserError, cut, shown
 LARGEST = 1 << 30  # bytes of a file that is read as a whole
 LONGEST_LINE = 64 << 20  # bytes of a line of a file that is read line by line
 DIGESTED = 64 << 20  # bytes of files that are identified by all of their contents
+SEAL = "sha256"  # key of a JSON object's hash, see `sealed`
 
 OTHER_ENCODINGS = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
@@ -326,6 +327,27 @@ def text_of(record, key, where):
     return text
 
 
+def sealed(value):
+    """A JSON object together with the hash of its content, which `unsealed` compares."""
+    return {**value, SEAL: _hash(value)}
+
+
+def unsealed(value, where):
+    """What was `sealed`, or an object from before there were hashes as it is.
+
+    Raises:
+      UserError: its content is another one.
+    """
+    content = {key: part for key, part in value.items() if key != SEAL}
+    if value.get(SEAL, _hash(content)) != _hash(content):
+        raise UserError(f"{where} is damaged: its content has another hash than was saved with it")
+    return content
+
+
+def _hash(value):
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def write_json(path, value):
     """Writes a JSON file, whole or not at all."""
     with replacing(path) as file:
@@ -341,17 +363,27 @@ def replacing(path):
     """
     partial = f"{os.fspath(path)}.partial"
     try:
-        with open(partial, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = os.fspath(path)  # of a full disk the system does not say which file it was
+        with naming(path):
+            with open(partial, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+    except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(partial)
         raise
+
+
+@contextlib.contextmanager
+def naming(path):
+    """An OSError in the block that names no file, as that of a full disk, names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def require_new(path):

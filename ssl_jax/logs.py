@@ -3,7 +3,6 @@
 import functools
 import importlib.metadata
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import jax
 from tqdm import tqdm
 
 from ssl_jax import files
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, cut
 from ssl_jax.objectives import chance_of
 from ssl_jax.seeds import learned_nothing, summary, table
 
@@ -47,24 +46,46 @@ class Log:
     folder of its own, as if it had run alone.
     """
 
-    def __init__(self, workdir, first_step, steps, seeds=(0,)):
-        """Keeps the lines up to `first_step`, where the run goes on, and drops what came after it."""
+    def __init__(self, workdir, first_step, steps, seeds=(0,), saved=None):
+        """Keeps the lines up to `first_step`, where the run is resumed, and drops what came after it.
+
+        Args:
+          workdir: the run's folder.
+          first_step, steps: where the run is resumed, and where it ends.
+          seeds: the run's.
+          saved: what `content` gave when the checkpoint of `first_step` was saved; None: it has no copy of that.
+        """
         self.workdir, self.seeds = Path(workdir), seeds
         self.folders = [seed_folder(workdir, seed) for seed in seeds] if len(seeds) > 1 else [self.workdir]
         self.writes = jax.process_index() == 0
         if not self.writes:
             return
-        self.events = []
-        for folder in self.folders:
-            for name in ("metrics.jsonl", "timings.jsonl"):
-                _keep_lines(folder / name, first_step)
+        self.events, self.lines = [], []  # lines of metrics.jsonl, for each folder
+        saved = (saved or {}).get("metrics")
+        saved = saved if isinstance(saved, list) and len(saved) == len(seeds) else [None] * len(seeds)
+        for folder, copy in zip(self.folders, saved, strict=True):
             (folder / "events").mkdir(parents=True, exist_ok=True)
-            self.events.append(tensorboard().event_file_writer.EventsWriter(str(folder / "events" / "events")))
-            # TensorBoard forgets what an earlier process wrote after this step.
-            session = tensorboard().proto.event_pb2.SessionLog
-            _write_event(self.events[-1], first_step + 1, session_log=session(status=session.START))
+            self.lines.append(_restored_metrics(folder / "metrics.jsonl", first_step, copy))
+            _keep_timings(folder / "timings.jsonl", first_step, self.lines[-1])
+            with files.naming(folder / "events"):
+                self.events.append(tensorboard().event_file_writer.EventsWriter(str(folder / "events" / "events")))
+                # TensorBoard forgets what an earlier process wrote after this step.
+                session = tensorboard().proto.event_pb2.SessionLog
+                _write_event(self.events[-1], first_step + 1, session_log=session(status=session.START))
+                self.events[-1].flush()
         self.bar = tqdm(
             total=steps, initial=first_step, unit="step", disable=None, dynamic_ncols=True, smoothing=0.1
+        )
+        self.speed = ""
+
+    def content(self):
+        """What was logged so far, as a JSON-able dict, for a checkpoint; {} on other processes."""
+        return {"metrics": ["".join(lines) for lines in self.lines]} if self.writes else {}
+
+    def lacks(self, step, split):
+        """Whether there is no line of metrics of this step and split; False on processes that write none."""
+        return self.writes and not any(
+            (line["step"], line["split"]) == (step, split) for line in map(json.loads, self.lines[0])
         )
 
     def metrics(self, step, split, values, note=""):
@@ -82,14 +103,15 @@ class Log:
         for i, folder in enumerate(self.folders):
             self._append(folder, i, "timings.jsonl", step, "timing", timings)
         self.metrics(step, "train", values, f"  ({speed})")
-        if self.writes:
-            self.bar.set_postfix_str(speed)
+        self.speed = speed
 
     def results(self, chance):
         """Writes each seed's last held-out line as result.json and returns them, without the split; what other
         evaluations found at that step is there as SPLIT/NAME, `chance` where it is not None, and `learned_nothing`, with
         the reason, where one answer to every example would have done as well."""
-        results = [_result(folder, chance) if self.writes else {} for folder in self.folders]
+        if not self.writes:
+            return [{} for _ in self.seeds]
+        results = [_result(folder, lines, chance) for folder, lines in zip(self.folders, self.lines, strict=True)]
         if len(results) == 1 and (reason := results[0].get("learned_nothing")):
             say(
                 f"the run learned nothing: {reason}; try a pre-trained start (init_from), another optimizer.learning_rate, "
@@ -100,31 +122,36 @@ class Log:
     def draw_curves(self):
         """Draws every metric so far against the step, training and held-out, as curves.png."""
         if self.writes:
-            for folder in self.folders:
-                _draw_curves(folder)
+            for folder, lines in zip(self.folders, self.lines, strict=True):
+                _draw_curves(folder, list(map(json.loads, lines)))
 
-    def advance(self):
+    def advance(self, loss=None):
+        """Moves the bar on by a step; `loss` is that of the step before it, of each seed."""
         if self.writes:
+            if loss is not None and not self.bar.disable:
+                shown = [f"loss {sum(loss) / len(loss):.4g}", *([self.speed] if self.speed else [])]
+                self.bar.set_postfix_str(", ".join(shown), refresh=False)
             self.bar.update()
 
     def close(self):
         if self.writes:
             self.bar.close()
-            for events in self.events:
-                events.close()
+            for folder, events in zip(self.folders, self.events, strict=True):
+                with files.naming(folder / "events"):
+                    events.close()
 
     def _append(self, folder, number, name, step, split, values):
         if not self.writes:
             return
-        path, events = folder / name, self.events[number]
-        try:
-            with open(path, "a") as lines:
-                lines.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        line = json.dumps({"step": step, "split": split, **values}) + "\n"
+        if name == "metrics.jsonl":
+            self.lines[number].append(line)
+        with files.naming(folder / name), open(folder / name, "a") as lines:
+            lines.write(line)
+        with files.naming(folder / "events"):
             for key, value in values.items():
-                _write_event(events, step, summary=tensorboard().summary.scalar(f"{split}/{key}", value))
-            events.flush()
-        except OSError as error:  # a full disk is noticed on closing, where the system names no file
-            raise OSError(error.errno, error.strerror, str(path)) from error
+                _write_event(self.events[number], step, summary=tensorboard().summary.scalar(f"{split}/{key}", value))
+            self.events[number].flush()
 
 
 @functools.cache
@@ -183,11 +210,11 @@ def write_summary(workdir, results, seeds, statistic):
     return whole
 
 
-def _result(folder, chance):
-    lines = read_lines(folder / "metrics.jsonl")
+def _result(folder, lines, chance):
+    lines = list(map(json.loads, lines))
     heldout = [line for line in lines if line["split"] == "heldout"]
     if not heldout:
-        raise UserError(f"{folder}/metrics.jsonl has no held-out line: remove the folder and run anew")
+        raise UserError(f"{folder}/metrics.jsonl has no held-out line: give evals a split heldout, and another --workdir")
     values = {name: value for name, value in heldout[-1].items() if name != "split"}
     for line in lines:
         if line["step"] == values["step"] and line["split"] not in ("train", "heldout"):
@@ -198,6 +225,13 @@ def _result(folder, chance):
         values["learned_nothing"] = reason
     files.write_json(folder / "result.json", values)
     return values
+
+
+def shown(result):
+    """A result as one line: 'loss 6.66  mlm_accuracy 0.021'."""
+    named = sorted(result.items(), key=_reading_order)
+    numbers = [_shown(name, [value]) for name, value in named if name != "step" and not isinstance(value, str)]
+    return cut("  ".join(numbers), 400)
 
 
 def seed_folder(workdir, seed):
@@ -212,23 +246,62 @@ def _reading_order(item):
 
 
 def read_lines(path):
-    """The complete lines of a .jsonl file as dicts; a last line that was cut off is left out."""
+    """The lines of a .jsonl file that are objects with a step and a split, each with its end, and how many are none.
+
+    A last line without its end is what a process left that was killed in the middle of it; it does not count.
+    """
     if not Path(path).exists():
-        return []
-    return [json.loads(line) for line in Path(path).read_text().splitlines(True) if line.endswith("\n")]
+        return [], 0
+    lines = [line for line in Path(path).read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    good = [line.decode() for line in lines if _is_line(line)]
+    return good, len(lines) - len(good)
 
 
-def _keep_lines(path, last_step):
+def _is_line(line):
+    try:
+        content = files.parse_json(line.decode(), "")
+    except (UserError, UnicodeDecodeError):
+        return False
+    return isinstance(content, dict) and type(content.get("step")) is int and isinstance(content.get("split"), str)
+
+
+def _restored_metrics(path, last_step, saved):
+    """The lines of metrics.jsonl up to a step: those saved with the checkpoint, where it has them."""
+    found, damaged = read_lines(path)
+    kept = [line for line in found if json.loads(line)["step"] <= last_step]
+    lines = kept if saved is None else saved.splitlines(keepends=True)
+    if lines != kept:
+        say(f"{path} lacked lines, or had others than the run wrote: those up to step {last_step} are restored")
+    elif damaged:
+        say(f"{path}: {damaged} damaged lines are dropped")
+    elif saved is None and last_step and not found:
+        say(f"{path} has no lines: what was measured up to step {last_step} is lost")
+    if found != lines or damaged or path.exists() and path.stat().st_size != sum(len(line.encode()) for line in lines):
+        _write_lines(path, lines)
+    return lines
+
+
+def _keep_timings(path, last_step, metrics):
+    """Drops what came after a step; says which lines of training there are no timings of."""
+    found, _ = read_lines(path)
+    kept = [line for line in found if json.loads(line)["step"] <= last_step]
+    timed = {json.loads(line)["step"] for line in kept}
+    trained = [line["step"] for line in map(json.loads, metrics) if line["split"] == "train"]
+    lost = [step for step in trained if step not in timed]
+    if lost:
+        say(f"{path} has lost its lines of {len(lost)} steps, from {min(lost)} to {max(lost)}")
     if path.exists():
-        kept = [line for line in read_lines(path) if line["step"] <= last_step]
-        with files.replacing(path) as file:
-            file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+        _write_lines(path, kept)
 
 
-def _draw_curves(workdir):
+def _write_lines(path, lines):
+    with files.replacing(path) as file:
+        file.write("".join(lines).encode())
+
+
+def _draw_curves(workdir, lines):
     from matplotlib.figure import Figure  # half a second to import, and only here
 
-    lines = read_lines(Path(workdir) / "metrics.jsonl")
     names = [n for n in dict.fromkeys(n for line in lines for n in line) if n not in ("step", "split")]
     names = [name for name in names if name not in {chance_of(other) for other in names}]
     if not names:
@@ -251,6 +324,5 @@ def _draw_curves(workdir):
         axis.grid(alpha=0.3)
         axis.legend()
     figure.tight_layout()
-    scratch = Path(workdir) / "curves.part.png"
-    figure.savefig(scratch, dpi=110)
-    os.replace(scratch, Path(workdir) / "curves.png")
+    with files.replacing(Path(workdir) / "curves.png") as file:
+        figure.savefig(file, dpi=110, format="png")

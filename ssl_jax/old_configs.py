@@ -43,6 +43,7 @@ ADDED = {
     "init_anew": [],
     "init_rename": [],
     "init_grow": [],
+    "init_optimizer": False,
     "data.tokenizer.add": [],
     "task.name": "topics",
     "data.max_examples": 0,

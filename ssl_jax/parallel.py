@@ -13,16 +13,25 @@ Both classes answer the same questions, so the training loop does not know which
   read(x)             an array that is the same on all devices, as NumPy's
 """
 
+import contextlib
 import functools
+import glob
 import os
 import re
+import subprocess
+import sys
+import time
+import warnings
+import zlib
+from pathlib import Path
 
 import jax
 import numpy as np
+import zstandard
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from ssl_jax.errors import UserError, check_choice
+from ssl_jax.errors import UserError, check_choice, cut
 from ssl_jax.optimizers import path_name
 
 # Where a parameter's axes go on the mesh, by the end of its name; the first axis of a layer's parameters
@@ -39,6 +48,14 @@ RULES = (
 )
 
 
+# What a line of the distributed runtime contains when another process has gone, and when ours has said why it stops.
+_FATAL, _DONE = "JAX distributed service detected fatal errors", "ssl_jax: nothing more to say"
+GONE = (
+    "another process of this run is gone, or cannot be reached: its own last line says why; start all of them again, "
+    "and the run resumes from its newest checkpoint"
+)
+
+
 def initialise(coordinator=None, process_count=None, process_index=None):
     """Joins the other processes, if there are any, and switches the persistent compilation cache on.
 
@@ -47,7 +64,7 @@ def initialise(coordinator=None, process_count=None, process_index=None):
     ~/.cache/ssl_jax/xla.
 
     Raises:
-      UserError: some of the three are given and others are missing.
+      UserError: some of the three are given and others are missing; the others do not come.
     """
     given = [process_count is not None, process_index is not None]
     if coordinator not in (None, "auto") and not all(given) or coordinator in (None, "auto") and any(given):
@@ -58,10 +75,107 @@ def initialise(coordinator=None, process_count=None, process_index=None):
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", os.path.expanduser("~/.cache/ssl_jax/xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    if coordinator == "auto":
-        jax.distributed.initialize()
-    elif coordinator:
-        jax.distributed.initialize(coordinator, process_count, process_index)
+    heal_cache()
+    if coordinator is None:
+        return
+    _filter_stderr()
+    try:
+        if coordinator == "auto":
+            jax.distributed.initialize()
+        else:
+            jax.distributed.initialize(coordinator, process_count, process_index)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"the processes do not come together: {cut(str(error).splitlines()[0], 200)}") from error
+
+
+def cache_folder():
+    """Where JAX keeps compiled programs from one process to the next."""
+    return Path(jax.config.jax_compilation_cache_dir)
+
+
+def heal_cache():
+    """Removes programs from the persistent compilation cache that cannot be read, as soon as one of them fails.
+
+    A process killed in the middle of writing one leaves a part of it. JAX reports that as a warning, compiles the program,
+    and does not replace a file that exists: every later start would compile it again.
+    """
+    shown = warnings.showwarning
+
+    def heal(message, *where, **how):
+        failed = re.match(r"Error reading persistent compilation cache entry for '(.*?)': ", str(message))
+        if not failed:
+            return shown(message, *where, **how)
+        # A file is called by its program's name and a hash; or the warning has both.
+        for path in cache_folder().glob(f"{glob.escape(failed.group(1))}*-cache"):
+            with contextlib.suppress(OSError):
+                if not is_whole(path.read_bytes()):
+                    path.unlink()
+
+    warnings.filterwarnings("always", "Error reading persistent compilation cache")
+    warnings.showwarning = heal
+
+
+def is_whole(content):
+    """Whether an entry of the compilation cache can be decompressed."""
+    try:
+        if content.startswith(zstandard.FRAME_HEADER):
+            zstandard.ZstdDecompressor().decompress(content)
+        else:  # JAX's second choice
+            zlib.decompress(content)
+    except (zstandard.ZstdError, zlib.error):
+        return False
+    return True
+
+
+def _filter_stderr():
+    """Turns what the distributed runtime writes when another process is gone, some 20 lines of C++, into one.
+
+    C++ writes to the file descriptor 2: it becomes a pipe into a filter. Python goes on writing where that led to.
+    """
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    code = f"""
+import sys
+for line in sys.stdin:
+    if {_DONE!r} in line:
+        break
+    if {_FATAL!r} in line:
+        sys.stderr.write({f"error: {GONE}"!r} + chr(10))
+        break
+    if not line.startswith("[Gloo]"):
+        sys.stderr.write(line)
+        sys.stderr.flush()
+for line in sys.stdin:
+    pass
+"""
+    # In a session of its own: Ctrl-C is for this process, which may have something to say yet.
+    filtering = subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, start_new_session=True)
+    os.dup2(filtering.stdin.fileno(), 2)
+
+
+def is_one_of_several():
+    """Whether this process has joined others."""
+    return jax.distributed.is_initialized()
+
+
+def is_gone(error):
+    """Whether an exception of one of several processes says that another one is gone."""
+    words = ("Gloo", "NCCL", "coordination", "Connection closed", "Socket closed", "UNAVAILABLE", "heartbeat", "Barrier")
+    return any(word in str(error) for word in words)
+
+
+def leave(code, gone=False):
+    """Ends a process that is one of several and has said why, without waiting for the others, who may wait for it.
+
+    `gone`: it ends because another one did, and this says so.
+    """
+    if not is_one_of_several():
+        return
+    sys.stdout.flush()
+    if gone:
+        os.write(2, f"{_FATAL}\n".encode())  # once, should the distributed runtime notice at the same time
+    os.write(2, f"{_DONE}\n".encode())
+    time.sleep(1)  # who stops for the same reason has the time to say so
+    os._exit(code)
 
 
 def build_parallel(config):

@@ -78,6 +78,21 @@ def plan_phases(config):
     return phases
 
 
+def taken_until(phases, step):
+    """The phases of the steps before `step`."""
+    return [phase._replace(last=min(phase.last, step)) for phase in phases if phase.first < step]
+
+
+# How often a run logs, evaluates and is saved where the config leaves it open: steps, at most, and parts of the run.
+CADENCES = {"log_every": (100, 20), "evaluate_every": (10_000, 4), "checkpoint_every": (1_000, 4)}
+
+
+def cadence(config, name):
+    """Every how many steps a run does what `name` says, 'log_every': as the config has it, or by the run's length (0)."""
+    most, parts = CADENCES[name]
+    return config[name] or max(1, min(most, config.steps // parts))
+
+
 def make_clock(config, phases):
     """What the learning rate's schedule counts in, `optimizer.clock`: 'steps', or 'tokens' seen before a step."""
     import jax.numpy as jnp

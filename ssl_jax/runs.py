@@ -1,19 +1,24 @@
 """A finished run, ours or a model of `transformers`, as something to start from, to learn from or to ask."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from ssl_jax import files, tokenizers
-from ssl_jax.checkpoints import Checkpoints, fingerprint
+from ssl_jax import files, source, tokenizers
+from ssl_jax.checkpoints import (
+    Checkpoints, check_shapes, decisive_values, differing_keys, fingerprint, saved_config, steps_in, told,
+)  # fmt: skip
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import Model, build_model, dummy_batch
 from ssl_jax.old_configs import complete
 from ssl_jax.parallel import Replicated
+from ssl_jax.source import CONVERTED, WRITTEN_AGAIN, is_theirs, read_values
 
 
 class Run(NamedTuple):
@@ -40,45 +45,64 @@ class Run(NamedTuple):
 
 
 def read_config(workdir):
-    """The resolved config of a run, or of a folder of `transformers`, see `interop.huggingface.read_config`.
+    """The resolved config of a run, or of a folder of `transformers`, see `interop.config_files.read_config`.
 
     Raises:
-      UserError: the folder holds neither.
+      UserError: the folder holds neither, or its config.json is damaged or another one than the run was saved with.
     """
-    from ssl_jax.interop import huggingface  # which makes runs
+    if is_theirs(workdir):
+        return source.read_config(workdir)
+    values, saved = read_values(workdir), _newest_config(workdir)
+    saved = saved.get("config", {}) if CONVERTED in saved else saved
+    saved = decisive_values(complete(saved, like=saved))
+    differing = differing_keys(saved, _restricted(decisive_values(values), saved))
+    differing = {name: line for name, line in differing.items() if not name.startswith(_FILLED_IN)}
+    if differing:
+        path = Path(workdir) / "config.json"
+        raise UserError(f"{path} is not what the run was saved with: {told(differing)}; put it back, or {WRITTEN_AGAIN}")
+    return ConfigDict(values)
 
-    if huggingface.is_folder(workdir):
-        return huggingface.read_config(workdir)
-    path = Path(workdir) / "config.json"
-    if not path.exists():
-        raise UserError(f"{workdir} holds no run: there is no config.json; train one with scripts/train.py")
-    return ConfigDict(complete(json.loads(path.read_text())["config"]))
+
+# Of what a checkpoint was saved with, what config.json cannot tell.
+_FILLED_IN = ("prepared", "init_from", "teacher.runs", "teacher.cache")
+
+
+def _newest_config(workdir):
+    """What the newest checkpoint with a readable config was saved with; {}: there is none."""
+    for step in steps_in(workdir):
+        with contextlib.suppress(UserError):
+            return saved_config(Path(workdir) / "checkpoints" / str(step))
+    return {}
+
+
+def _restricted(values, saved):
+    """Of nested dicts, those values whose keys `saved` has, too."""
+    return {
+        key: _restricted(value, saved[key]) if isinstance(value, dict) and isinstance(saved[key], dict) else value
+        for key, value in values.items()
+        if key in saved
+    }
 
 
 def is_converted(workdir):
-    """Whether a folder holds no run of ours: it is one of `transformers`, or its config.json says what it was made from."""
-    from ssl_jax.interop import huggingface
-
-    path = Path(workdir) / "config.json"
-    return huggingface.is_folder(workdir) or path.exists() and "converted_from" in json.loads(path.read_text())
-
-
-def is_there(workdir):
-    """Whether a folder holds a run of ours or a model of `transformers`."""
-    from ssl_jax.interop import huggingface
-
-    return (Path(workdir) / "config.json").exists() or huggingface.is_folder(workdir)
+    """Whether a folder holds no run of ours, as `source.is_converted`; if config.json is damaged a checkpoint says so."""
+    with contextlib.suppress(UserError):
+        return source.is_converted(workdir)
+    return CONVERTED in _newest_config(workdir)
 
 
-def tokenizer_path(workdir):
-    """What `data.tokenizer.path` is for the tokenizer of a run, or of a folder of `transformers`."""
-    from ssl_jax.interop import huggingface
+def load_tokenizer(workdir):
+    """The tokenizer of a run.
 
-    workdir = Path(workdir)
-    if huggingface.is_folder(workdir):
-        # ELECTRA's halves have the same.
-        return workdir if (workdir / "config.json").exists() else workdir / huggingface.HALVES[0]
-    return workdir / "tokenizer.json"
+    Raises:
+      UserError: it cannot be read, or is another one than the run was saved with.
+    """
+    path, saved = Path(workdir) / "tokenizer.json", _newest_config(workdir)
+    tokenizer = tokenizers.load(path)
+    expected = saved.get("prepared", saved).get("tokenizer_hash")
+    if expected not in (None, tokenizers.fingerprint(path)):
+        raise UserError(f"{path} is not what the run was saved with: its hash is another one; put it back, or {WRITTEN_AGAIN}")
+    return tokenizer
 
 
 def load_run(workdir, parallel=None):
@@ -89,42 +113,65 @@ def load_run(workdir, parallel=None):
       parallel: the parameters are as its `adopt` takes them; None: on one device.
 
     Raises:
-      UserError: the folder holds no run, or no checkpoint that can be read.
+      UserError: the folder holds no run, several seeds of one, no checkpoint that can be read, or files that are damaged or
+        of another run.
     """
     from ssl_jax.interop import huggingface
 
-    if huggingface.is_folder(workdir):
+    if is_theirs(workdir):
         return huggingface.load(workdir, parallel)
     config = read_config(workdir)
-    tokenizer = tokenizers.load(Path(workdir) / "tokenizer.json")
+    if config.seeds > 1:
+        raise UserError(f"{workdir} holds {config.seeds} seeds of a run: name one of them, as in {workdir}/seed-{config.seed}")
+    tokenizer = load_tokenizer(workdir)
     model = build_model(config)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), dummy_batch(model.orders))["params"]
+    shapes = {"params": jax.eval_shape(model.init, jax.random.key(0), dummy_batch(model.orders))["params"]}
+    converted = is_converted(workdir)
+    if not converted:
+        shapes["step"] = jax.ShapeDtypeStruct((), jnp.int32)
     parallel = parallel or Replicated(jax.local_devices()[:1])
-    checkpoints = Checkpoints(workdir, None, config.keep_checkpoints)
-    state = checkpoints.restore({"params": parallel.like(shapes)})
+    checkpoints = Checkpoints(workdir, None, keep=1)
+    state = checkpoints.restore(parallel.like(shapes))
     checkpoints.close()
     if state is None:
         raise UserError(f"{workdir} holds no checkpoint yet")
     vocabulary = tokenizers.vocabulary(tokenizer)
-    step = None if is_converted(workdir) else checkpoints.restored
+    step = None if converted else checkpoints.restored
     return Run(Path(workdir), config, model, state["params"], tokenizer, vocabulary, step)
 
 
-def save_run(run, workdir, source):
+def load_state(run, like):
+    """More of the state from which a run's parameters were read, as `Checkpoints.restore` gives it.
+
+    Raises:
+      UserError: what is saved has other names or shapes than `like`, or cannot be read.
+    """
+    checkpoint = Path(run.workdir) / "checkpoints" / str(run.step)
+    check_shapes(checkpoint, like)
+    checkpoints = Checkpoints(run.workdir, None, keep=1)
+    state = checkpoints.restore(like)
+    checkpoints.close()
+    if checkpoints.restored != run.step:
+        raise UserError(f"{checkpoint} cannot be read any more")
+    return state
+
+
+def save_run(run, workdir, origin):
     """Writes weights that came from elsewhere as a run's folder, at once or not at all.
 
     Args:
       run: a `Run`.
       workdir: new, or empty.
-      source: where the weights came from; `converted_from` in config.json.
+      origin: where the weights came from; `converted_from` in config.json.
     """
     from ssl_jax import logs  # which imports torch where it is, for TensorBoard's sake
 
     with files.new_folder(workdir) as folder:
         tokenizers.save(run.tokenizer, folder / "tokenizer.json")
-        content = {"config": json.loads(run.config.to_json()), "converted_from": str(source)}
+        content = {"config": json.loads(run.config.to_json()), CONVERTED: str(origin)}
         files.write_json(folder / "config.json", content | logs.provenance())
-        checkpoints = Checkpoints(folder, {"converted_from": str(source)}, keep=1)
+        made = {CONVERTED: str(origin), "tokenizer_hash": tokenizers.fingerprint(folder / "tokenizer.json")}
+        checkpoints = Checkpoints(folder, made | {"config": content["config"]}, keep=1)
         checkpoints.save(0, {"params": run.params})
         checkpoints.wait()
         checkpoints.close()

@@ -17,6 +17,9 @@ from ssl_jax.models.spec import TRAINED, Trunk
 from ssl_jax.interop import config_files
 from ssl_jax.old_configs import complete
 
+# Key of the config.json and of the checkpoint of a run that came from elsewhere, see `runs.save_run`.
+CONVERTED = "converted_from"
+WRITTEN_AGAIN = "the command that made the run writes it again"
 # The keys of a config that list names; they decide nothing where there is no `init_from`.
 LISTS = ("init_drop", "init_anew", "init_rename", "init_grow")
 # What each entry of `init_grow` lets have more rows than the source's.
@@ -142,37 +145,53 @@ def _check_there(config, workdir):
         )
 
 
+def is_theirs(folder):
+    """Whether a folder is one of `transformers`; a run of ours whose config.json is damaged is none."""
+    return not (Path(folder) / "checkpoints").exists() and config_files.is_folder(folder)
+
+
 def is_there(folder):
     """Whether a folder holds a run of ours or a model of `transformers`."""
-    return (Path(folder) / "config.json").exists() or config_files.is_folder(folder)
+    return (Path(folder) / "config.json").exists() or is_theirs(folder)
 
 
 def is_converted(folder):
-    """Whether a folder holds no run of ours: it is one of `transformers`, or its config.json says what it was made from."""
-    return config_files.is_folder(folder) or "converted_from" in read_json(Path(folder) / "config.json")
+    """Whether a folder holds no run of ours: it is one of `transformers`, or its config.json says what it came from."""
+    return is_theirs(folder) or CONVERTED in read_json(Path(folder) / "config.json")
+
+
+def read_values(folder):
+    """The config that a run's config.json holds, as a nested dict of JSON with all of today's keys.
+
+    Raises:
+      UserError: there is none, or it cannot be read.
+    """
+    path = Path(folder) / "config.json"
+    if not path.exists():
+        raise UserError(f"{folder} holds no run: there is no config.json; train one with scripts/train.py")
+    try:
+        values = read_json(path).get("config")
+    except UserError as error:
+        raise UserError(f"{error}; {WRITTEN_AGAIN}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} has no config; {WRITTEN_AGAIN}")
+    return complete(values)
 
 
 def read_config(folder):
-    """The config of a run's folder, or of one of `transformers`, as its config.json says; `runs.load_run` says more.
+    """The config of a run's folder, or of one of `transformers`, as its config.json says; `runs.read_config` compares it
+    with the checkpoints.
 
     Raises:
       UserError: the folder holds neither, or what it holds is damaged.
     """
-    if config_files.is_folder(folder):
-        return config_files.read_config(folder)
-    path = Path(folder) / "config.json"
-    if not path.exists():
-        raise UserError(f"{folder} holds no run: there is no config.json; train one with scripts/train.py")
-    values = read_json(path).get("config")
-    if not isinstance(values, dict):
-        raise UserError(f"{path} has no config: it is no run's")
-    return ConfigDict(complete(values))
+    return config_files.read_config(folder) if is_theirs(folder) else ConfigDict(read_values(folder))
 
 
 def tokenizer_path(folder):
     """What `data.tokenizer.path` is for the tokenizer of a run, or of a folder of `transformers`."""
     folder = Path(folder)
-    if config_files.is_folder(folder):
+    if is_theirs(folder):
         # ELECTRA's halves have the same.
         return folder if (folder / "config.json").exists() else folder / config_files.HALVES[0]
     return folder / "tokenizer.json"
@@ -254,7 +273,7 @@ def check_fit(config, workdir=None):
         return
     grows, path = "vocabulary" in config.init_grow, config.data.tokenizer.path
     where, source = config.init_from, read_config(config.init_from)
-    if path and not grows:
+    if path and not grows and path != str(tokenizer_path(where)):
         theirs = tokenizers.load(tokenizer_path(where))
         if tokenizers.identity(tokenizers.load(path)) != tokenizers.identity(theirs):
             raise UserError(f"init_from: {where} has another vocabulary; set data.tokenizer.path={tokenizer_path(where)}")
@@ -276,8 +295,8 @@ def check_fit(config, workdir=None):
         layers = "; or say which of its layers with init_layers" if "layers" in unlike else ""
         grow = "; or let the table grow with init_grow=positions" if ours.positions > theirs.positions else ""
         raise UserError(
-            f"init_from: {where} has {told}, and this config {here}: leave these to it, with --config.init_from as a flag "
-            f"and none for them{layers}{grow}"
+            f"init_from: {where} has {told}, and this config {here}: leave that to it, with --config.init_from as a flag "
+            f"and none for what differs{layers}{grow}"
         )
 
 
@@ -293,4 +312,4 @@ def differing(ours, theirs):
         value = getattr(trunk, name)
         return None if name in follows and value == follows[name](trunk) else value
 
-    return [name for name in SHOWN if own(ours, name) != own(theirs, name)]
+    return [name for name in SHOWN if getattr(ours, name) != getattr(theirs, name) and own(ours, name) != own(theirs, name)]

@@ -4,6 +4,8 @@ A parameter is called by its path, 'embeddings/position'; a listed name stands f
 that belong to a generator are called 'generator_mlm' and 'generator_baseline': they never pass for a trunk's own.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,10 @@ from ssl_jax import labels
 from ssl_jax.errors import UserError
 from ssl_jax.models.spec import GENERATOR_HEADS, TRAINED
 from ssl_jax.models.transformer import group_of
-from ssl_jax.optimizers import path_name
+from ssl_jax.old_configs import complete
+from ssl_jax.optimizers import path_name, schedule
+from ssl_jax.plan import make_clock, plan_phases, taken_until
+from ssl_jax.runs import load_state
 from ssl_jax.source import GROWING, HEADS, SHOWN, TRUNK, differing
 
 
@@ -227,6 +232,91 @@ def learning_rates(rate, steps):
     rates = np.asarray(rate(jnp.arange(steps + 1)))
     at = sorted({0, int(rates.argmax()), steps // 2, steps})
     return "learning rate: " + ", ".join(f"{rates[step]:.3g} at step {step:,}" for step in at)
+
+
+def extension(config, saved, step):
+    """Lines on how a run of another length goes on to that of `config`, see run.extend; [] where it is the same.
+
+    Args:
+      config: the run's, resolved.
+      saved: nested dict of JSON, the config of the checkpoint that was restored.
+      step: of that checkpoint.
+
+    Raises:
+      UserError: steps that were taken would have other examples, or train another part.
+    """
+    saved = complete(saved)
+    old = config.copy_and_resolve_references()
+    old.update(dict(steps=saved["steps"], ramp=saved["ramp"]))
+    old.phases.update({name: tuple(values) for name, values in saved["phases"].items()})
+    phases = plan_phases(config)
+    if (old.steps, plan_phases(old)) == (config.steps, phases):
+        return []
+    where = f"run.extend, from steps={old.steps} to steps={config.steps} at step {step}"
+    if config.steps < step:
+        raise UserError(f"{where}: these steps are taken already; set steps to {step} or more")
+    seen, planned = (taken_until(plan, step) for plan in (plan_phases(old), phases))
+    for was, would_be in itertools.zip_longest(seen, planned):
+        if was != would_be:
+            raise UserError(
+                f"{where}: {_examples(was)}, and would have been {_examples(would_be)}; set phases.lengths and "
+                "phases.shares, or ramp, so that the steps taken have what they had"
+            )
+    stages = {min(step, round(config.generator.first_stage * steps)) for steps in (old.steps, config.steps)}
+    if len(stages) > 1:
+        raise UserError(f"{where}: generator.first_stage would end at another step; set it to another share")
+    was, is_now = (schedule(one.optimizer, make_clock(one, plan_phases(one))) for one in (old, config))
+    line = (
+        f"extended from {old.steps:,} to {config.steps:,} steps at step {step:,}: its learning rate was "
+        f"{float(was(step)):.3g}, is {float(is_now(step)):.3g}, at the end {float(is_now(config.steps)):.3g}"
+    )
+    if config.optimizer.unfreeze:
+        line += "; optimizer.unfreeze is a share of the new steps"
+    return [line]
+
+
+def _examples(phase):
+    if phase is None:
+        return "nothing"
+    return f"steps {phase.first} to {phase.last} had sequences of {phase.length} in batches of {phase.batch_size}"
+
+
+def take_optimizer(config, ours, run, parallel):
+    """The state of `init_from`'s optimizer and its step, in the place of those at step 0.
+
+    Args:
+      config: of the run that starts; `init_optimizer` is set.
+      ours: a plain optimizer's state, of this run's optimizer and parameters.
+      run: the `runs.Run` of `init_from`.
+      parallel: where it is read to.
+
+    Returns:
+      A dict with `optimizer` and `step`, plain, and a line that says what was taken.
+
+    Raises:
+      UserError: the run has none, or one of another optimizer or of other parameters; it has as many steps as this run.
+    """
+    where = f"init_optimizer: {run.workdir}"
+    changed = [name for name in ("init_layers", "init_drop", "init_anew", "init_rename", "init_grow") if config[name]]
+    if changed:
+        raise UserError(f"{where} is continued with all that it has: set {changed[0]}=() or init_optimizer=False")
+    if run.step is None:
+        raise UserError(f"{where} has no optimizer's state, but converted weights: set init_optimizer=False")
+    if run.config.optimizer.name != config.optimizer.name:
+        raise UserError(
+            f"{where} was trained with optimizer.name={run.config.optimizer.name}, not {config.optimizer.name}"
+        )
+    if run.step >= config.steps:
+        raise UserError(f"{where} is at step {run.step} already: set steps above that, which count from its first one")
+    shapes = {"optimizer": ours, "step": np.int32(0)}
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes)
+    taken = load_state(run, parallel.like(shapes))
+    rates = [float(schedule(one.optimizer, make_clock(one, plan_phases(one)))(run.step)) for one in (run.config, config)]
+    line = (
+        f"goes on from step {run.step:,} of {run.workdir} to step {config.steps:,}, with its optimizer's state; the "
+        f"learning rate was {rates[0]:.3g} there, is {rates[1]:.3g}"
+    )
+    return taken, line
 
 
 def _named(params, model):

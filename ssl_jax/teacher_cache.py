@@ -34,7 +34,7 @@ from jax import lax
 from tqdm import tqdm
 
 from ssl_jax import distill
-from ssl_jax.checkpoints import differing_keys
+from ssl_jax.checkpoints import differing_keys, told
 from ssl_jax.data import batches
 from ssl_jax.errors import UserError, check_choice, cut
 from ssl_jax.files import read_json, write_json
@@ -179,7 +179,7 @@ def open_cache(config, expected, needed):
         raise UserError(f"{where} has no {', '.join(missing)}, which this run's losses read; {anew}")
     differing = differing_keys(complete(made_of, expected), expected)
     if differing:
-        raise UserError(f"{where} is stale: {cut(', '.join(differing), 400)}; {anew}")
+        raise UserError(f"{where} is stale: {told(differing)}; {anew}")
     arrays = {}
     for part, (_, _, rows) in needed.items():
         short = ("token_ids", "token_rest") if "token_ids" in stored[part] and "token_logits" in names else ()
@@ -199,8 +199,8 @@ def _load(path, stored, anew):
         raise UserError(f"{path} cannot be read: {cut(reason, 200)}; {anew}") from error
     there = {"dtype": array.dtype.name, "shape": list(array.shape)}
     if there != stored:
-        differing = differing_keys(stored, there) if isinstance(stored, dict) else ["it tells nothing"]
-        raise UserError(f"{path} is not the array that cache.json tells of: {cut(', '.join(differing), 400)}; {anew}")
+        differing = told(differing_keys(stored, there)) if isinstance(stored, dict) else "it tells nothing"
+        raise UserError(f"{path} is not the array that cache.json tells of: {differing}; {anew}")
     return array
 
 

@@ -9,7 +9,9 @@ is running.
 import importlib
 import json
 import math
+import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from ssl_jax import (
     corruption, distill, evaluators, files, flops, logs, runs, source, start, teacher_cache, tokenizers, two_stage,
 )  # fmt: skip
 from ssl_jax.bounds import check_values
-from ssl_jax.checkpoints import Checkpoints
+from ssl_jax.checkpoints import EXTENDED, Checkpoints, anywhere, decisive_values, require_same, steps_in
 from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.errors import NotFiniteError, UserError
 from ssl_jax.losses import task_logits
@@ -35,19 +37,12 @@ from ssl_jax.objectives import OBJECTIVES, OPTIONS, quotient
 from ssl_jax.optimizers import build_optimizer, drop_frozen, schedule
 from ssl_jax.parallel import build_parallel
 from ssl_jax.plan import (
-    check, check_vocabulary, example_kind, make_clock, masks, plan_phases, predictions_per_sequence, settle,
+    cadence, check, check_vocabulary, example_kind, make_clock, masks, plan_phases, predictions_per_sequence, settle,
 )  # fmt: skip
 from ssl_jax.seeds import Seeds
 
 # The run's seed is folded with one of these, so that no two uses of randomness share numbers.
 INITIALISATION, CORRUPTION, DROPOUT = range(3)
-
-# A checkpoint may go on under other values of these: they do not decide which examples are seen, how they
-# are masked or what is optimised.
-FREE_KEYS = (
-    "accumulate", "parallel", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "seeds_together",
-    "run", "variant",
-)  # fmt: skip
 
 
 def token_counts(config, prepared, vocabulary):
@@ -127,7 +122,7 @@ def make_train_step(config, model, vocabulary, counts=None, teach=None):
     corrupt, terms = make_corrupt(config, vocabulary, counts), make_terms(config, model, teach)
     clock = make_clock(config, plan_phases(config))
     optimizer, learning_rate = build_optimizer(config.optimizer, clock), schedule(config.optimizer, clock)
-    stages = two_stage.build(config)
+    stages, log_every = two_stage.build(config), cadence(config, "log_every")
 
     def step(state, batch, teachers=(), *, total, shard):
         del shard
@@ -176,7 +171,7 @@ def make_train_step(config, model, vocabulary, counts=None, teach=None):
             "gradient_norm": (norm, 1.0),
             "learning_rate": (learning_rate(state["step"]), 1.0),
         }
-        keep = state["step"] % config.log_every != 0  # after a line of metrics the sums start anew
+        keep = state["step"] % log_every != 0  # after a line of metrics the sums start again
         state = {
             "seed": state["seed"],
             "step": state["step"] + 1,
@@ -255,7 +250,7 @@ def initial_state(config, model, vocabulary, seed=None):
     alone = {name: (jnp.zeros(()), jnp.zeros(())) for name in ("loss", "gradient_norm", "learning_rate")}
     optimizer = build_optimizer(config.optimizer, make_clock(config, plan_phases(config)))
     return {
-        "seed": jnp.asarray(seed, jnp.int32),
+        "seed": jnp.asarray(seed, jnp.uint32),
         "step": jnp.zeros((), jnp.int32),
         "params": params,
         "optimizer": optimizer.init(params),
@@ -273,23 +268,16 @@ def build_evaluators(setting):
 
 
 def decisive(config, prepared, stores, teachers=()):
-    """What decides the run's numbers, as a JSON-able dict: the config less FREE_KEYS, the data's and teachers' hashes."""
+    """What decides the run's numbers, as a JSON-able dict: the config's `decisive_values`, the data's and teachers' hashes."""
     values = json.loads(config.to_json())
-    # Where the data and the teachers lie is this machine's business.
-    del values["data"]["root"], values["task"]["folder"], values["task"]["augmented"]
-    if config.init_from or config.teacher.runs:  # perhaps theirs (source.resolve); its hash is what counts
-        values["data"]["tokenizer"]["path"] = ""
-    if not config.init_from:
-        for key in source.LISTS:
-            del values[key]
     values["teacher"] |= {"runs": [run.params_hash for run in teachers], "cache": ""}
     if config.init_from in config.teacher.runs:
         values["init_from"] = "teacher"
-    passport = json.loads((prepared / "data.json").read_text())
+    passport = tokens.read_passport(prepared)
     hashes = {name: passport[name] for name in ("content_hash", "tokenizer_hash")}
     if config.data.examples == "task":
         hashes["task"] = {split: store.content_hash for split, store in stores.items()}
-    return {key: value for key, value in values.items() if key not in FREE_KEYS} | {"prepared": hashes}
+    return decisive_values(values) | {"prepared": hashes}
 
 
 def train(config, workdir):
@@ -297,34 +285,49 @@ def train(config, workdir):
 
     Returns:
       The final held-out metrics by name, as in result.json (on process 0; the others return {}), with several seeds a
-      `seeds.summary` of theirs; None when
-      SIGTERM stopped the run, which is saved then.
+      `seeds.summary` of theirs; None when SIGTERM stopped the run, which is saved then.
 
     Raises:
       UserError: see `tasks.read`, `plan_phases`, `check`, `Checkpoints.restore`; or the loss is not finite; or another
-        process is training in `workdir`, or it holds converted weights.
+        process is training in `workdir`, or it holds converted weights; or hosts have different configs. Unless it was
+        there before, there is no `workdir` then, but for a run that has begun.
+      KeyboardInterrupt: Ctrl-C stopped the run, which is saved, as its message says.
     """
     workdir = Path(workdir)
+    require_same(_without_places(json.loads(config.to_json())))
     if runs.is_converted(workdir):
         raise UserError(
             f"{workdir} holds converted weights: start from them with --config.init_from={workdir} and another --workdir"
         )
-    workdir.mkdir(parents=True, exist_ok=True)
-    if jax.process_index() != 0:
-        return _train_seeds(config, workdir)
+    # The system lets go of it however the process ends.
+    lock = filelock.FileLock(workdir / "lock", timeout=0)
+
+    def claim():
+        workdir.mkdir(parents=True, exist_ok=True)
+        if jax.process_index() == 0 and not lock.is_locked:
+            lock.acquire()
+
     try:
-        # The system lets go of it however the process ends.
-        with filelock.FileLock(workdir / "lock", timeout=0):
-            return _train_seeds(config, workdir)
+        if (workdir / "lock").exists():
+            claim()
+        return _train_seeds(config, workdir, claim)
     except filelock.Timeout as error:
         raise UserError(f"another process is training in {workdir}; use another --workdir") from error
+    finally:
+        lock.release()
 
 
-def _train_seeds(config, workdir):
+def _without_places(values):
+    """A config as nested dict of JSON without what may differ from host to host: where data lie."""
+    values["data"]["root"] = values["task"]["folder"] = values["task"]["augmented"] = ""
+    return values
+
+
+def _train_seeds(config, workdir, claim):
     """`_train` of all seeds together; one by one where they are asked for so, or do not fit in the devices' memory."""
     if config.seeds <= 1 or config.seeds_together:
         try:
-            return _train(config, workdir)
+            return _train(config, workdir, claim)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -334,23 +337,29 @@ def _train_seeds(config, workdir):
                 ) from error
         logs.say(f"{config.seeds} seeds do not fit in the devices' memory together: one by one")
     seeds = range(config.seed, config.seed + config.seeds)
-    if jax.process_index() == 0:
-        files.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
+
+    def claim_all():
+        claim()
+        if jax.process_index() == 0:
+            files.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
+
     results = []
     for seed in seeds:
         alone = config.copy_and_resolve_references()
         alone.update(dict(seed=seed, seeds=1))
-        results.append(_train(alone, logs.seed_folder(workdir, seed)))
+        results.append(_train(alone, logs.seed_folder(workdir, seed), claim_all))
         if results[-1] is None:
             return None
     return logs.write_summary(workdir, results, seeds, config.task.statistic)
 
 
-def _train(config, workdir):
+def _train(config, workdir, claim):
+    """`train` of seeds that train together. `claim()` makes the folder, once nothing that the config says can be wrong."""
     check_values(config)
     # What the configs alone say comes first, then what a task's files do.
     config = settle(source.resolve(source.resolve_teacher(config), workdir))
     source.check_fit(config, workdir)
+    config.run.extend = config.run.extend or was_extended(config, workdir)
     parallel = build_parallel(config.parallel)
     config = tasks.resolve(config)
     phases, kind = plan_phases(config), example_kind(config)
@@ -367,6 +376,7 @@ def _train(config, workdir):
     examples = training_examples(config, kind, phases, stores["train"], vocabulary, seeds.examples)
     teaching = distill.load_teachers(config, tokenizers.identity(tokenizer), parallel)
     decided = decisive(config, prepared, stores, teaching)
+    require_same(decided)
     teach = distill.make_teach(config, teaching) if teaching else None
     attach = teacher_cache.attach_nothing
     if config.teacher.cache:
@@ -387,25 +397,53 @@ def _train(config, workdir):
     )
 
     create = seeds.begin(lambda seed: initial_state(config, model, vocabulary, seed))
-    checkpoints = Checkpoints(workdir, decided, config.keep_checkpoints)
+
+    def begin():
+        state = parallel.create(create)
+        if not config.init_from:
+            return state, []
+        state, lines = start_state(config, model, state, tokenizer, seeds)
+        return state, [*lines, start.learning_rates(schedule(config.optimizer, make_clock(config, phases)), config.steps)]
+
+    state, origin = (None, []) if steps_in(workdir) else begin()
+    claim()
+    checkpoints = Checkpoints(workdir, decided, config.keep_checkpoints, free=EXTENDED if config.run.extend else ())
     restored = checkpoints.restore(parallel.like(jax.eval_shape(create)))
-    state = parallel.create(create) if restored is None else parallel.adopt(restored)
-    origin = []
-    if restored is None and config.init_from:
-        state, origin = start_state(config, model, state, tokenizer, seeds)
-        origin.append(start.learning_rates(schedule(config.optimizer, make_clock(config, phases)), config.steps))
+    if restored is not None:
+        origin = start.extension(config, checkpoints.restored_config, checkpoints.restored)
+        restored, lines = begin_sums(restored, checkpoints.restored, cadence(config, "log_every"))
+        state, origin = parallel.adopt(restored), origin + lines
+    elif state is None:
+        state, origin = begin()
     first_step = int(seeds.read(state["step"])[0])
     describe_run(config, workdir, prepared)
 
     if kind == "task":
         origin += tasks.report(stores, vocabulary, lengths)
-    log = logs.Log(workdir, first_step, config.steps, seeds.seeds)
+    log = logs.Log(workdir, first_step, config.steps, seeds.seeds, checkpoints.restored_log())
     meter = Meter(config, model, parallel.device_count, [run.model for run in teaching])
     feed = batches_from(first_step, phases, examples, parallel, attach)
+    log_every, evaluate_every, checkpoint_every = (
+        cadence(config, name) for name in ("log_every", "evaluate_every", "checkpoint_every")
+    )
+
+    def evaluate(done, length, last):
+        for name, evaluator in watched.items():
+            if evaluator.at_end and not last:
+                continue
+            pairs = zip(seeds.params(state), log.folders, strict=True)
+            found = [dict(evaluator.run(params, length, folder)) for params, folder in pairs]
+            if not any(all(map(math.isfinite, values.values())) for values in found):
+                raise NotFiniteError(f"{name} metrics after step {done} are not finite: {found[0]}")
+            if found[0]:  # a test set has none
+                log.metrics(done, name, {key: [values[key] for values in found] for key in found[0]})
+        log.draw_curves()
+
     stop = StopRequest()
     for line in origin:
         logs.say(line)
-    logs.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")
+    if first_step < config.steps:
+        logs.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")
     loss = None
     try:
         for step in range(first_step, config.steps):
@@ -415,7 +453,7 @@ def _train(config, workdir):
             # One step behind, so that the device always has the next one to do.
             require_finite(previous, step, seeds, checkpoints)
             meter.count(phase, math.prod(batch["tokens"].shape[1:-1]))
-            log.advance()
+            log.advance(None if previous is None else seeds.read(previous))
 
             done = step + 1
             last = done == config.steps
@@ -423,35 +461,34 @@ def _train(config, workdir):
             if step in (first_step, phase.first):
                 parallel.read(loss)
                 meter.restart()  # compiling is not training
-            if last or done % config.log_every == 0:
+            if last or done % log_every == 0:
                 require_finite(loss, done, seeds, checkpoints)
                 sums = {name: zip(*map(seeds.read, pair), strict=True) for name, pair in state["sums"].items()}
                 values = {name: [quotient(*pair) for pair in pairs] for name, pairs in sums.items()}
                 log.training(done, values, meter.values())
-            if last or done % config.evaluate_every == 0:
-                for name, evaluator in watched.items():
-                    if evaluator.at_end and not last:
-                        continue
-                    pairs = zip(seeds.params(state), log.folders, strict=True)
-                    found = [dict(evaluator.run(params, phase.length, folder)) for params, folder in pairs]
-                    if not any(all(map(math.isfinite, values.values())) for values in found):
-                        raise NotFiniteError(f"{name} metrics after step {done} are not finite: {found[0]}")
-                    if found[0]:  # a test set has none
-                        log.metrics(done, name, {key: [values[key] for values in found] for key in found[0]})
-                log.draw_curves()
+            if last or done % evaluate_every == 0:
+                evaluate(done, phase.length, last)
                 meter.restart()
-            if last or stopping or done % config.checkpoint_every == 0:
+            late = checkpoints.late(done, config.run.checkpoint_minutes)
+            if last or stopping or late or done % checkpoint_every == 0:
                 require_finite(loss, done, seeds, checkpoints)
-                checkpoints.save(done, parallel.plain(state))
+                checkpoints.save(done, parallel.plain(state), log.content())
             if stopping and not last:
                 checkpoints.wait()
-                logs.say(f"SIGTERM: saved step {done} in {checkpoints.folder}; the same command goes on from it")
+                stop.leave(f"step {done} of {config.steps} is saved in {checkpoints.folder}; the same command resumes")
                 return None
+        if first_step == config.steps and anywhere(log.lacks(config.steps, "heldout")):
+            # It was shortened to a step without an evaluation, or that was lost.
+            evaluate(config.steps, phases[-1].length, True)
         checkpoints.wait()
         if seeds.several:
-            write_runs(config, workdir, prepared, decided, seeds.seeds, seeds.states(parallel.plain(state)))
+            states = seeds.states(parallel.plain(state))
+            write_runs(config, workdir, prepared, decided, seeds.seeds, states, log.content())
         results = log.results(stores["heldout"].chance if kind == "task" else None)
-        return logs.write_summary(workdir, results, seeds.seeds, config.task.statistic) if seeds.several else results[0]
+        if seeds.several:
+            return logs.write_summary(workdir, results, seeds.seeds, config.task.statistic)
+        logs.say(f"finished at step {config.steps}: {logs.shown(results[0])}")
+        return results[0]
     finally:
         stop.restore()
         log.close()
@@ -467,15 +504,39 @@ def describe_run(config, workdir, prepared):
     (workdir / "result.json").unlink(missing_ok=True)
 
 
-def write_runs(config, workdir, prepared, decided, seeds, states):
+def was_extended(config, workdir):
+    """Whether a run was extended to this length before: its checkpoints may still be of the old one."""
+    try:
+        values = source.read_values(workdir)
+    except UserError:  # it has begun nothing, or is damaged
+        return False
+    current = json.loads(config.to_json())
+    return values.get("run", {}).get("extend") is True and all(values.get(key) == current[key] for key in ("steps", "phases", "ramp"))
+
+
+def begin_sums(state, step, log_every):
+    """A restored plain state, and lines: of another `log_every` than this the sums since the last line begin again.
+
+    Some of their steps may be in a line of metrics already. So a line is of the steps since the one before it, or since the
+    run was resumed.
+    """
+    counted = float(np.max(np.asarray(state["sums"]["loss"][1])))
+    if counted == (step - 1) % log_every + 1:
+        return state, []
+    state = state | {"sums": jax.tree.map(jnp.zeros_like, state["sums"])}
+    first = step + log_every - step % log_every
+    return state, [f"the means of metrics begin again: the line of step {first} is of steps {step + 1} to {first}"]
+
+
+def write_runs(config, workdir, prepared, decided, seeds, states, log):
     """Leaves each seed's folder as if it had been trained alone."""
-    for seed, state in zip(seeds, states, strict=True):
+    for number, (seed, state) in enumerate(zip(seeds, states, strict=True)):
         config = config.copy_and_resolve_references()
         config.update(dict(seed=seed, seeds=1))
         describe_run(config, logs.seed_folder(workdir, seed), prepared)
         alone = decided | dict(seed=seed, seeds=1)
         checkpoints = Checkpoints(logs.seed_folder(workdir, seed), alone, config.keep_checkpoints)
-        checkpoints.save(config.steps, state)
+        checkpoints.save(config.steps, state, {name: texts[number : number + 1] for name, texts in log.items()})
         checkpoints.wait()
         checkpoints.close()
 
@@ -483,8 +544,10 @@ def write_runs(config, workdir, prepared, decided, seeds, states):
 def start_state(config, model, state, tokenizer, seeds):
     """Step 0 with the parameters of `init_from` in place of the initial ones, and lines that say which.
 
+    With `init_optimizer` it is the step of `init_from`, with its optimizer's state, too.
+
     Raises:
-      UserError: it has another vocabulary; see `start.start_from`, `start.check_pieces`.
+      UserError: it has another vocabulary; see `start.start_from`, `start.check_pieces`, `start.take_optimizer`.
     """
     parallel = seeds.parallel
     run = runs.load_run(config.init_from, parallel)
@@ -492,7 +555,7 @@ def start_state(config, model, state, tokenizer, seeds):
         start.check_pieces(run, tokenizer)
     elif run.tokenizer_hash != tokenizers.identity(tokenizer):
         raise UserError(
-            f"init_from: {run.workdir} has another vocabulary; set data.tokenizer.path={runs.tokenizer_path(run.workdir)}"
+            f"init_from: {run.workdir} has another vocabulary; set data.tokenizer.path={source.tokenizer_path(run.workdir)}"
         )
     lines = []
 
@@ -501,7 +564,11 @@ def start_state(config, model, state, tokenizer, seeds):
         return started
 
     plain = seeds.change(parallel.plain(state), begin)
-    return parallel.adopt(plain), [*lines, *run.notes, start.step_origin(run, config.steps)]
+    if not config.init_optimizer:
+        return parallel.adopt(plain), [*lines, *run.notes, start.step_origin(run, config.steps)]
+    taken, line = start.take_optimizer(config, seeds.states(plain)[0]["optimizer"], run, parallel)
+    taken = jax.tree.map(lambda x, like: np.broadcast_to(x, like.shape).astype(like.dtype), taken, {key: plain[key] for key in taken})
+    return parallel.adopt(plain | taken), [*lines, *run.notes, line]
 
 
 def open_stores(config, kind, prepared):
@@ -560,26 +627,42 @@ def require_finite(loss, done, seeds, checkpoints):
 
 
 class StopRequest:
-    """Whether SIGTERM came; on several hosts, all of them agree on the step (JAX's preemption service)."""
+    """Whether SIGTERM or Ctrl-C came; on several hosts, all of them agree on the step (JAX's preemption service).
+
+    The first Ctrl-C lets the run save itself, a second one ends the process at once.
+    """
 
     def __init__(self):
-        self.came = False
-        if jax.process_count() == 1:
-            self.before = signal.signal(signal.SIGTERM, self._note)
+        self.came, self.several, self.before = None, jax.process_count() > 1, {}
+        if threading.current_thread() is threading.main_thread():  # no other one may
+            numbers = (signal.SIGINT,) if self.several else (signal.SIGINT, signal.SIGTERM)
+            self.before = {number: signal.signal(number, self._note) for number in numbers}
 
     def _note(self, number, frame):
-        del number, frame
-        self.came = True
+        del frame
+        self.came = signal.Signals(number)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            # Not print: this may be in the middle of one.
+            os.write(2, b"\nCtrl-C: saving after this step; once more stops at once\n")
+            if self.several:
+                os.kill(os.getpid(), signal.SIGTERM)  # which JAX tells the other hosts
 
     def restore(self):
-        """From here on SIGTERM does what it did before."""
-        if jax.process_count() == 1:
-            signal.signal(signal.SIGTERM, self.before)
+        """From here on the signals do what they did before."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def requested(self, step):
-        if jax.process_count() == 1:
-            return self.came
-        return multihost_utils.reached_preemption_sync_point(step)
+        if self.several:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self.came is not None
+
+    def leave(self, line):
+        """Says what is kept; after Ctrl-C it is for the caller to stop, too."""
+        if self.came == signal.SIGINT:
+            raise KeyboardInterrupt(line)
+        logs.say(f"SIGTERM: {line}")
 
 
 class Meter:

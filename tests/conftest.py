@@ -6,6 +6,7 @@ The processes that tests start get the same through their environment.
 import importlib
 import importlib.metadata
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -27,6 +28,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # What torch's CUDA build brings along and TensorFlow each have an LLVM: in one process the second one crashes.
 sys.modules["triton"] = None
 
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 
@@ -67,3 +70,43 @@ def mock_sets(monkeypatch):
     several = mocking._getitems
     monkeypatch.setattr(mocking, "_getitems", lambda keys, generator: several(None, keys, generator))
     return lambda number: tfds.testing.mock_data(num_examples=number)
+
+
+def command(root, data_root, workdir, *arguments):
+    return [
+        sys.executable,
+        str(root / "scripts/train.py"),
+        f"--config={root}/configs/bert.py:tiny,smoke",
+        f"--config.data.root={data_root}",
+        "--config.checkpoint_every=3",
+        f"--workdir={workdir}",
+        *arguments,
+    ]
+
+
+def final_params(workdir):
+    return jax.tree.map(np.asarray, importlib.import_module("ssl_jax.runs").load_run(workdir).params)
+
+
+def assert_same_run(workdir, quiet):
+    """Metrics and final parameters equal those of the quiet run bit for bit."""
+    assert (workdir / "metrics.jsonl").read_text() == (quiet / "metrics.jsonl").read_text()
+    assert (workdir / "result.json").read_text() == (quiet / "result.json").read_text()
+    jax.tree.map(np.testing.assert_array_equal, final_params(workdir), final_params(quiet))
+
+
+@pytest.fixture(scope="session")
+def quiet(root, data_root, tmp_path_factory):
+    """A run that nothing happened to, started as a user starts it."""
+    workdir = tmp_path_factory.mktemp("quiet")
+    done = subprocess.run(command(root, data_root, workdir), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (workdir / "stdout").write_text(done.stdout)
+    return workdir
+
+
+@pytest.fixture
+def finished(quiet, tmp_path):
+    """A copy of the quiet run to harm."""
+    subprocess.run(["cp", "-r", f"{quiet}/.", tmp_path], check=True)
+    return tmp_path

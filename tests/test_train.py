@@ -6,7 +6,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,18 +19,7 @@ from ssl_jax import runs, tokenizers
 from ssl_jax.data import batches, tokens
 from ssl_jax.errors import UserError
 from ssl_jax.train import train
-
-
-def command(root, data_root, workdir, *arguments):
-    return [
-        sys.executable,
-        str(root / "scripts/train.py"),
-        f"--config={root}/configs/bert.py:tiny,smoke",
-        f"--config.data.root={data_root}",
-        "--config.checkpoint_every=3",
-        f"--workdir={workdir}",
-        *arguments,
-    ]
+from tests.conftest import assert_same_run, command, final_params
 
 
 def start_and_wait_for(sign, arguments):
@@ -44,27 +32,6 @@ def start_and_wait_for(sign, arguments):
         if line.startswith(sign):
             return process
     raise AssertionError(f"the run ended before it printed {sign!r}")
-
-
-def final_params(workdir):
-    return jax.tree.map(np.asarray, runs.load_run(workdir).params)
-
-
-def assert_same_run(workdir, quiet):
-    """Metrics and final parameters equal those of the quiet run bit for bit."""
-    assert (workdir / "metrics.jsonl").read_text() == (quiet / "metrics.jsonl").read_text()
-    assert (workdir / "result.json").read_text() == (quiet / "result.json").read_text()
-    jax.tree.map(np.testing.assert_array_equal, final_params(workdir), final_params(quiet))
-
-
-@pytest.fixture(scope="session")
-def quiet(root, data_root, tmp_path_factory):
-    """A run that nothing happened to, started as a user starts it."""
-    workdir = tmp_path_factory.mktemp("quiet")
-    done = subprocess.run(command(root, data_root, workdir), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (workdir / "stdout").write_text(done.stdout)
-    return workdir
 
 
 def heldout_pairs(config):
@@ -130,18 +97,11 @@ def test_sigterm_saves_exits_with_0_and_the_same_command_goes_on(quiet, root, da
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert not (tmp_path / "result.json").exists()
-    saved = output.split("SIGTERM: saved step ")[1].split()[0]
+    saved = output.split("SIGTERM: step ")[1].split()[0]
     assert (tmp_path / "checkpoints" / saved).exists() and int(saved) < 20
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert f"resumed at step {saved} of 20" in done.stdout, done.stderr
     assert_same_run(tmp_path, quiet)
-
-
-@pytest.fixture
-def finished(quiet, tmp_path):
-    """A copy of the quiet run to harm."""
-    subprocess.run(["cp", "-r", f"{quiet}/.", tmp_path], check=True)
-    return tmp_path
 
 
 def largest_file(folder):
@@ -217,11 +177,13 @@ def test_a_checkpoint_of_another_config_is_refused_with_the_differing_keys(finis
     assert (finished / "result.json").exists()  # and nothing of the old run is lost
 
 
-def test_a_finished_run_says_its_result_again(finished, smoke_config):
+def test_a_finished_run_says_its_result_again(finished, smoke_config, capfd):
     before = (finished / "metrics.jsonl").read_text()
     result = train(smoke_config(), finished)
     assert result == json.loads((finished / "result.json").read_text())
     assert (finished / "metrics.jsonl").read_text() == before
+    line = capfd.readouterr().out.splitlines()
+    assert [x[:30] for x in line] == [f"finished at step 20: loss {result['loss']:.4g}"[:30]] and "nsp_accuracy" in line[0]
 
 
 def test_two_runs_in_one_folder_are_refused(finished, smoke_config):

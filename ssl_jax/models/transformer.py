@@ -15,7 +15,7 @@ from jax import lax
 from jax.extend.random import threefry2x32_p
 
 from ssl_jax.errors import UserError
-from ssl_jax.models.spec import SHARED, Trunk
+from ssl_jax.models.spec import Trunk
 
 # 'gelu' is the exact erf form, 'gelu_tanh' the approximation. Google's BERT code has the tanh form,
 # `transformers` calls the erf form "gelu" and uses it for BERT; they differ by up to 4.7e-4.
