@@ -38,7 +38,7 @@ from ssl_jax.files import read_text, replacing
 COVERAGE = 0.9999
 
 # Longer words are left out of the training: the library's time grows with the square of a word's length.
-LONGEST_WORD = 1000  # letters
+LONGEST_WORD = 2000  # letters
 LONGEST_UNIGRAM_WORD = 4192  # bytes of UTF-8; SentencePiece itself leaves out longer ones
 
 # A longer word covers all of some span that starts at a multiple of this.

@@ -83,6 +83,7 @@ CLASSES = {
     "PreTrainedTokenizer": "as it is",
     "TokenizersBackend": "as it is",
 }
+READ = "BertTokenizer, AlbertTokenizer, GPT2Tokenizer, OpenAIGPTTokenizer, RobertaTokenizer, XLMRobertaTokenizer"
 # `model_type` of config.json, of folders that name no class.
 MODEL_TYPES = {kind: kind for kind in KINDS if kind != "as it is"} | {"distilbert": "bert", "electra": "bert"}
 # Keys of tokenizer_config.json that would replace what the folder's other files say.
@@ -123,14 +124,15 @@ def read(folder):
     kind, path = _kind(folder, options, config), folder / "tokenizer.json"
     if path.exists():
         kind, text = kind or "as it is", read_text(path)
-        settings = _settings(folder, options, parse_json(text, path, numbered=True))
         with refused(f"{path} is not a tokenizer.json"):
             description = json.loads(tokenizers.Tokenizer.from_str(text).to_str())
+        settings = _settings(folder, options, parse_json(text, path, numbered=True))
         if kind != "as it is":
             description = _as_class(folder, kind, description, settings.options, config.get("model_type"))
         names = KINDS[kind][1]
     else:
         settings = _settings(folder, options, {})
+        kind = None if kind == "as it is" else kind  # such a class has no files of its own
         tokenizer, guessed = _read_classic(folder, kind, settings.options)
         description, names = json.loads(tokenizer.to_str()), KINDS[guessed][1]
         if kind is None:  # its originals have no more tokens than pieces
@@ -198,7 +200,7 @@ def _kind(folder, options, config):
         hint = ""
         if (folder / "tokenizer.json").exists():
             hint = "; tokenizer_class=PreTrainedTokenizerFast in tokenizer_config.json reads tokenizer.json as it is"
-        raise UserError(f"{path}: its tokenizer is {what}, none of those that are read ({', '.join(CLASSES)}){hint}")
+        raise UserError(f"{path}: its tokenizer is {what}, none of those that are read ({READ}){hint}")
     return kind
 
 
@@ -316,9 +318,9 @@ def _as_class(folder, kind, description, options, model_type):
     normalizer = description["normalizer"] or {}
     steps = normalizer.get("normalizers", [normalizer])
     charsmap = next((base64.b64decode(step["precompiled_charsmap"]) for step in steps if step.get("type") == "Precompiled"), b"")
-    pieces = dict(model, unk_id={"albert": 1, "xlm-roberta": 3}.get(kind), max_input_chars_per_word=100)
+    taken = dict(model, unk_id={"albert": 1, "xlm-roberta": 3}.get(kind), max_input_chars_per_word=100)
     with refused(f"{path}: its class cannot take its pieces"):
-        built = json.loads(_build(folder, kind, pieces, options, charsmap).to_str())
+        built = json.loads(_build(folder, kind, taken, options, charsmap).to_str())
     made = {name: _or_alike(description[name], built[name]) for name in ("normalizer", "pre_tokenizer")}
     # What is off may be left out, null, "" or false.
     made["model"] = {key: value if model.get(key) or value else model.get(key) for key, value in built["model"].items()}
@@ -460,9 +462,9 @@ def _with_rows(folder, own, tokens, asked):
         if len(own) + len(new) > rows:
             tokens, new = [token for token in tokens if token.content not in asked], new - asked
         if len(own) + len(new) > rows:
-            added = f", to which the folder's files add {', '.join(sorted(new)[:3])}" if new else ""
+            added = f", to which the folder's files add {_shown(sorted(new))}," if new else ""
             raise UserError(
-                f"{folder}: the tokenizer has {len(own)} pieces{added}, and {name} {key}={rows}: they are of different models"
+                f"{folder}: the tokenizer has {len(own)} pieces{added} and {name} {key}={rows}; they are of different models"
             )
     return tokens
 
@@ -492,45 +494,44 @@ def _read_classic(folder, kind, options):
 
 
 def _read_wordpiece(folder, kind, options):
-    path, pieces = folder / "vocab.txt", []
+    path, vocab = folder / "vocab.txt", []
     for _, line in read_lines(path):
-        pieces.append(line.rstrip(BLANKS) or line.rstrip(" \t"))  # a piece may be a blank
-    while pieces and not pieces[-1]:
-        pieces.pop()
+        vocab.append(line.rstrip(BLANKS) or line.rstrip(" \t"))  # a piece may be a blank
+    while vocab and not vocab[-1]:
+        vocab.pop()
     first = {}
-    for number, piece in enumerate(pieces, 1):
+    for number, piece in enumerate(vocab, 1):
         if first.setdefault(piece, number) != number:
-            raise UserError(f"{path}: line {number} repeats {_shown(piece)} of line {first[piece]}")
+            raise UserError(f"{path}: line {number} repeats {piece[:60]!r} of line {first[piece]}")
     unknown = options.get("unk_token", AddedToken("[UNK]"))
     if unknown is None or unknown.content not in first:
         raise UserError(f"{path} has no {unknown.content if unknown else 'unk_token'}: not a vocabulary of BERT's kind")
-    if any(piece.startswith("\u2581") for piece in pieces) and not any(piece.startswith("##") for piece in pieces):
+    if any(piece.startswith("\u2581") for piece in vocab) and not any(piece.startswith("##") for piece in vocab):
         raise UserError(f"{path} marks beginnings of words with \u2581, not continuations with ##: not of BERT's kind")
     # The original takes longer words than Hugging Face; and nothing in its folder says whether case matters.
     original = (folder / "bert_config.json").exists() or any(folder.glob("*.index"))
     letters = 100
     if original and kind is None and not (folder / "tokenizer_config.json").exists():
-        letters, cased = 200, any(piece != piece.lower() for piece in pieces if not re.fullmatch(r"\[.*\]", piece))
+        letters, cased = 200, any(piece != piece.lower() for piece in vocab if not re.fullmatch(r"\[.*\]", piece))
         options = {"do_lower_case": not cased} | options
-    model = dict(vocab={piece: number for number, piece in enumerate(pieces)}, max_input_chars_per_word=letters)
+    model = dict(vocab={piece: number for number, piece in enumerate(vocab)}, max_input_chars_per_word=letters)
     return _build(folder, "bert", model, options)
 
 
 def _read_bpe(folder, kind, options, vocab_path, merges_path):
     """A tokenizer of pairs, of letters or bytes, and which of KINDS it is."""
-    pieces, merges = read_json(vocab_path), _parse_merges(read_text(merges_path), merges_path)
+    vocab, merges = read_json(vocab_path), _parse_merges(read_text(merges_path), merges_path)
     if kind is None:
-        kind = "openai-gpt" if any(piece.endswith("</w>") for piece in pieces) else "gpt2"
-    if kind == "openai-gpt" and "<unk>" not in pieces:
+        kind = "openai-gpt" if any(piece.endswith("</w>") for piece in vocab) else "gpt2"
+    if kind == "openai-gpt" and "<unk>" not in vocab:
         raise UserError(f"{vocab_path} has no <unk>: not a vocabulary of GPT-1's kind")
-    missing = set() if kind == "openai-gpt" else set(pre_tokenizers.ByteLevel.alphabet()) - pieces.keys()
+    missing = set() if kind == "openai-gpt" else set(pre_tokenizers.ByteLevel.alphabet()) - vocab.keys()
     if missing:
         raise UserError(f"{vocab_path} lacks {len(missing)} of the 256 bytes: not a vocabulary of GPT-2's kind")
-    wrong = next((piece for piece, number in pieces.items() if type(number) is not int), None)
-    if wrong is not None:
-        raise UserError(f"{vocab_path}: {_shown(pieces[wrong])} is no id of {_shown(wrong)}")
     with refused(f"{vocab_path} and its merges do not fit together"):
-        return _build(folder, kind, dict(vocab=pieces, merges=merges), options), kind
+        if any(type(number) is not int for number in vocab.values()):
+            raise TypeError("an id is no whole number")
+        return _build(folder, kind, dict(vocab=vocab, merges=merges), options), kind
 
 
 def _parse_merges(text, path):
@@ -596,16 +597,16 @@ def write(tokenizer, folder, positions, segments=True):
       UserError: the tokenizer's ids have gaps.
     """
     known, description = vocabulary(tokenizer), json.loads(tokenizer.to_str())
-    framed = known.start is not None and known.separator is not None
-    tokens = dict(cls=known.start, sep=known.separator, pad=known.pad, mask=known.mask, unk=known.unknown)
-    if description["model"]["type"] == "Unigram":
-        tokens |= dict(bos=known.start, eos=known.separator)
-    elif not framed:
-        tokens |= dict(bos=known.end_of_text, eos=known.end_of_text)
-        tokens["unk"] = known.end_of_text if known.unknown is None else known.unknown
-    tokens = {
-        f"{role}_token": tokenizer.id_to_token(number) for role, number in tokens.items() if number is not None
-    }
+    # One token in both places, as some name GPT-2's, is put around no text.
+    framed = known.start is not None and known.separator not in (None, known.start)
+    tokens = {role: getattr(known, field) for role, field in ROLES.items()}
+    if description["model"]["type"] == "Unigram" and "end_of_text" not in roles(tokenizer):
+        tokens |= dict(bos_token=known.start, eos_token=known.separator)
+    elif framed and known.end_of_text == known.separator:
+        tokens |= dict(bos_token=None, eos_token=None)  # BERT's have none of their own
+    if not framed and known.unknown is None:
+        tokens["unk_token"] = known.end_of_text
+    tokens = {role: tokenizer.id_to_token(number) for role, number in tokens.items() if number is not None}
     config = tokens | _normalization(description)
     config |= dict(
         tokenizer_class="PreTrainedTokenizerFast",
@@ -668,25 +669,22 @@ def _classic_files(tokenizer, description, config):
     """vocab.txt, or vocab.json and merges.txt, as text by name; {} where they would give another tokenizer."""
     model = description["model"]
     ids = tokenizer.get_vocab(with_added_tokens=True)
-    pieces = sorted(ids, key=ids.get)
-    files, again = {}, None
-    if model["type"] == "WordPiece" and "tokenize_chinese_chars" in config:
-        files = {"vocab.txt": "".join(f"{piece}\n" for piece in pieces)}
-        again = _wordpiece(
-            pieces,
-            config["do_lower_case"],
-            config["strip_accents"],
-            config["tokenize_chinese_chars"],
-            model["max_input_chars_per_word"],
-        )
+    by_id = sorted(ids, key=ids.get)
+    files, again, folder = {}, None, Path()
+    if model["type"] == "WordPiece" and "tokenize_chinese_chars" in config and not any("\n" in piece for piece in by_id):
+        files = {"vocab.txt": "".join(f"{piece}\n" for piece in by_id)}
+        again = _build(folder, "bert", model | {"vocab": ids}, config)
     elif model["type"] == "BPE":
         merges = "".join(f"{left} {right}\n" for left, right in model["merges"])
         files = {
-            "vocab.json": json.dumps({piece: ids[piece] for piece in pieces}, ensure_ascii=False),
+            "vocab.json": json.dumps({piece: ids[piece] for piece in by_id}, ensure_ascii=False),
             "merges.txt": f"#version: 0.2\n{merges}",
         }
+        kind = "openai-gpt" if any(piece.endswith("</w>") for piece in by_id) else "gpt2"
         try:
-            again = _bpe(ids, _parse_merges(files["merges.txt"], ""), config.get("add_prefix_space", False), "")
+            with refused(folder):
+                model = dict(vocab=ids, merges=_parse_merges(files["merges.txt"], folder))
+                again = _build(folder, kind, model, config)
         except UserError:
             return {}
     return files if again and identity(for_plain_text(again)) == identity(tokenizer) else {}
