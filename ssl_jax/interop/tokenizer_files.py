@@ -86,6 +86,15 @@ CLASSES = {
 READ = "BertTokenizer, AlbertTokenizer, GPT2Tokenizer, OpenAIGPTTokenizer, RobertaTokenizer, XLMRobertaTokenizer"
 # `model_type` of config.json, of folders that name no class.
 MODEL_TYPES = {kind: kind for kind in KINDS if kind != "as it is"} | {"distilbert": "bert", "electra": "bert"}
+# What the classes read where there is no tokenizer.json.
+FILES = {
+    "bert": "vocab.txt",
+    "albert": "spiece.model",
+    "gpt2": "vocab.json + merges.txt",
+    "openai-gpt": "vocab.json + merges.txt",
+    "roberta": "vocab.json + merges.txt",
+    "xlm-roberta": "none",
+}
 # Keys of tokenizer_config.json that would replace what the folder's other files say.
 NOT_READ = ("vocab", "merges", "init_inputs", "tokenizer_object", "gguf_file", "fix_mistral_regex")
 # White space that the library cuts off a line of vocab.txt.
@@ -132,8 +141,19 @@ def read(folder):
         names = KINDS[kind][1]
     else:
         settings = _settings(folder, options, {})
-        kind = None if kind == "as it is" else kind  # such a class has no files of its own
-        tokenizer, guessed = _read_classic(folder, kind, settings.options)
+        if kind == "as it is":
+            kind = None  # such a class has no files of its own
+        found = _read_classic(folder, kind, settings.options)
+        if found is None and not (options.get("tokenizer_class") or config.get("tokenizer_class")):
+            # The model's type is no reason to pass over the one vocabulary there is: Chinese ALBERTs have BERT's.
+            kind, found = None, _read_classic(folder, None, settings.options)
+        if found is None:
+            raise UserError(
+                f"{folder} holds no tokenizer: none of tokenizer.json, vocab.txt, "
+                f"{', '.join(' + '.join(names) for names in BPE_FILES)}, spiece.model"
+                + (f", of which the class that it names reads {FILES[kind]}" if kind else "")
+            )
+        tokenizer, guessed = found
         description, names = json.loads(tokenizer.to_str()), KINDS[guessed][1]
         if kind is None:  # its originals have no more tokens than pieces
             names = {role: name for role, name in names.items() if tokenizer.token_to_id(name) is not None}
@@ -470,7 +490,7 @@ def _with_rows(folder, own, tokens, asked):
 
 
 def _read_classic(folder, kind, options):
-    """The tokenizer of a folder without tokenizer.json, and which of KINDS it is; arguments as for `_build`."""
+    """The tokenizer of a folder without tokenizer.json and which of KINDS it is, or None; arguments as for `_build`."""
     if kind in (None, "bert") and (folder / "vocab.txt").exists():
         return _read_wordpiece(folder, kind, options), "bert"
     if kind in (None, "gpt2", "openai-gpt", "roberta"):
@@ -486,11 +506,7 @@ def _read_classic(folder, kind, options):
             raise UserError(f"{folder} has {len(found)} files *.model: keep one, or call it spiece.model")
         if found:
             return _read_sentencepiece(folder, kind, options, found[0]), "albert"
-    said = "" if kind is None else f", and the class that the folder names ({kind}) reads no other file"
-    raise UserError(
-        f"{folder} holds no tokenizer: none of tokenizer.json, vocab.txt, "
-        f"{', '.join(' + '.join(names) for names in BPE_FILES)}, spiece.model{said}"
-    )
+    return None
 
 
 def _read_wordpiece(folder, kind, options):
