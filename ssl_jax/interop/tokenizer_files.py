@@ -270,7 +270,8 @@ def _settings(folder, options, description):
                 value = _token(value, path, special=True)
             options[key] = value
         take_named()
-        special = [options.get(role) for role in ROLES] + list(options.get(extra) or [])
+        extras = of_kind(options.get(extra) or [], list, f"{path}: {extra}")
+        special = [options.get(role) for role in ROLES] + extras
         special = {getattr(token, "content", token) for token in special if isinstance(token, str | AddedToken)}
         path = folder / "added_tokens.json"
         for content, number in _read_optional(path).items():
