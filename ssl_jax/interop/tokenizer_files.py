@@ -111,6 +111,8 @@ def read(folder):
         a spiece.model without a tokenizer.json: as ALBERT was trained, and as in the tokenizer.json that Hugging Face
         made of it, a digit and a comma are never one piece and user-defined symbols stay inside words
         a token that only its class asks for, without a piece and without a row in the model's table: left out here
+        a folder of whose class only the model's type tells, and that has none of its files: another vocabulary that is
+        there is read, where theirs begins an empty one
 
     and those of google-research/bert's tokenization.py, but for a capital sigma that ends a word (ours becomes the
     small one of a word's inside), letters for private use (dropped here), 256 ideographs (U+2B820 to U+2B91F stay
