@@ -47,14 +47,15 @@ def stream(
 
     The logits are divided by the temperature, then the `top_k` likeliest tokens are kept, then of those the
     nucleus: the fewest likeliest tokens that have a probability of `top_p` together (Holtzman et al. 2020,
-    arXiv 1904.09751). A row ends before the end-of-text token, where the tokenizer has one.
+    arXiv 1904.09751). A row ends before the first token of the vocabulary's `ends`: end of text, or what a model's
+    folder names.
 
     The random choice of a token is keyed by (seed, row, position in the row's text): a prompt is continued
     in the same way whatever else is in the batch, and with or without the cache.
 
     Args:
       run: `runs.Run`, or what has its `model`, `params` and `vocabulary`.
-      prompts: lists of token ids. An empty one is started from the end-of-text token.
+      prompts: lists of token ids. An empty one is started from the vocabulary's `start_of_text`.
       max_tokens: how many tokens to add at most.
       temperature: 0 is greedy: the likeliest token, whatever top_k and top_p are.
       top_k: 0: all. GPT-2's summaries (section 3.6) are of top_k=2.
@@ -79,7 +80,7 @@ def stream(
     rows = np.arange(len(prompts)) if rows is None else np.asarray(rows)
     require("rows", rows, len(rows) == len(prompts), f"a number for each of {len(prompts)} prompts")
     texts = lay_out(run, prompts, max_tokens)
-    key, end = jax.random.key(seed), run.vocabulary.end_of_text
+    key, end_ids = jax.random.key(seed), run.vocabulary.ends
 
     def continuations():
         tokens, first, width = texts
@@ -90,8 +91,7 @@ def stream(
             count = tokens.shape[1] if not use_cache else width if column == width else 1
             logits, cache = read(model, params, tokens, first, column - 1, cache, count)
             chosen = np.asarray(choose(logits, key, rows, column - first, temperature, top_k, top_p))
-            if end is not None:
-                going &= chosen != end
+            going &= ~np.isin(chosen, end_ids)
             tokens[:, column] = chosen
             for row in np.flatnonzero(going).tolist():
                 yield row, int(chosen[row])
@@ -137,7 +137,7 @@ def beam_search(run, prompts, *, max_tokens, beams=4, length_penalty=0.6, ends=N
     require("beams", beams, beams >= 1, "at least 1")
     prompts = list(prompts)
     tokens, first, width = lay_out(run, prompts, max_tokens)
-    model, params, end = run.model, run.params, run.vocabulary.end_of_text
+    model, params, end_ids = run.model, run.params, run.vocabulary.ends
     # The prompts run once; then each is K rows, of which the first alone is alive: the others are its copies.
     cache = empty_cache(model.config, *tokens.shape)
     logits, cache = read(model, params, tokens, first, width - 1, cache, width)
@@ -153,14 +153,16 @@ def beam_search(run, prompts, *, max_tokens, beams=4, length_penalty=0.6, ends=N
         before = tokens[:, width:column].tolist()
 
         def over(row, token, before=before):
-            return token == end or bool(ends) and ends(row // beams, [*before[row], token])
+            return token in end_ids or bool(ends) and ends(row // beams, [*before[row], token])
 
-        ranked = zip(*(np.asarray(x).tolist() for x in candidates(logits, totals)))
+        # At most one a beam ends the text with each of the ids that may.
+        count = beams * max(2, 1 + len(end_ids))
+        ranked = zip(*(np.asarray(x).tolist() for x in candidates(logits, totals, count)))
         parted = [select(*lists, over, beams) for lists in ranked]
         for hypotheses, (ending, _) in zip(finished, parted):
             if len(hypotheses) < beams:
                 hypotheses += [
-                    hypothesis(log_p, before[row] + [token] * (token != end), column - width + 1)
+                    hypothesis(log_p, before[row] + [token] * (token not in end_ids), column - width + 1)
                     for log_p, row, token in ending
                 ]
         if all(len(hypotheses) >= beams for hypotheses in finished):
@@ -206,20 +208,22 @@ def select(log_p, rows, tokens, over, beams):
     return ending, going + [(-np.inf, rows[0], tokens[0])] * (beams - len(going))
 
 
-@jax.jit
-def candidates(logits, totals):
-    """The best 2 K of a prompt's K * V continuations by one token: at most K of them, one a beam, end the text.
+@functools.partial(jax.jit, static_argnames="number")
+def candidates(logits, totals, number):
+    """The best `number` of a prompt's K * V continuations by one token, or all where there are fewer.
 
     Args:
       logits: float32 [B * K, V].
       totals: float32 [B, K], log p of what the beams have written.
+      number: int.
 
     Returns:
-      log p, float32 [B, 2 K], falling; the row of `logits` that is continued and its new token, int32 [B, 2 K].
+      log p, float32 [B, number], falling; the row of `logits` that is continued and its new token, int32.
     """
     count, beams = totals.shape
     totals = totals.reshape(-1, 1) + jax.nn.log_softmax(logits)
-    best, numbers = lax.top_k(totals.reshape(count, -1), 2 * beams)
+    totals = totals.reshape(count, -1)
+    best, numbers = lax.top_k(totals, min(number, totals.shape[1]))
     row, token = jnp.divmod(numbers, logits.shape[1])
     return best, jnp.arange(count)[:, None] * beams + row, token
 
@@ -261,13 +265,13 @@ class Texts(NamedTuple):
 
 def lay_out(run, prompts, max_tokens):
     """The prompts as `Texts`, after all checks that `stream` and `beam_search` share."""
-    config, end = run.model.config, run.vocabulary.end_of_text
+    config, begin = run.model.config, run.vocabulary.start_of_text
     if "clm" not in run.model.heads:
         raise UserError("this run cannot generate: it was not trained to predict the next token (losses.clm)")
     if not prompts:
         raise UserError("there is no prompt to continue")
     require("max_tokens", max_tokens, max_tokens >= 1, "at least 1")
-    prompts = [list(prompt) or [end] * (end is not None) for prompt in prompts]
+    prompts = [list(prompt) or [begin] * (begin is not None) for prompt in prompts]
     for number, prompt in enumerate(prompts):
         if not prompt:
             raise UserError(f"prompt {number} is empty, and the tokenizer has no end-of-text token to start from")

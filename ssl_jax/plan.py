@@ -356,7 +356,12 @@ def check_tokens(config, vocabulary):
     if missing:
         raise UserError(
             f"the tokenizer has no token for {', '.join(missing)}, which masking, sentence pairs and tasks need; "
-            "use data.tokenizer.kind=wordpiece or unigram, or data.tokenizer.add as GPT-1 does (configs/finetune.py)"
+            + (
+                "name the one that it has in its folder's tokenizer_config.json (cls_token, sep_token, mask_token)"
+                if config.data.tokenizer.path
+                else "use data.tokenizer.kind=wordpiece or unigram"
+            )
+            + ", or data.tokenizer.add as GPT-1 does (configs/finetune.py)"
         )
 
 

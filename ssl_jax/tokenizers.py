@@ -15,6 +15,7 @@ cut differ from run to run.
 """
 
 import collections
+import contextlib
 import functools
 import hashlib
 import io
@@ -22,18 +23,40 @@ import itertools
 import json
 import os
 import re
+import sys
 from typing import NamedTuple
 
 import numpy as np
 import sentencepiece
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from ssl_jax.files import replacing
 from ssl_jax.errors import UserError, check_choice
+from ssl_jax.files import read_text, replacing
 
 # Characters beyond this share of the text are unknown; a rare character is not worth an embedding.
 COVERAGE = 0.9999
+
+# Longer words are left out of the training: the library's time grows with the square of a word's length.
+LONGEST_WORD = 2000  # letters
+LONGEST_UNIGRAM_WORD = 4192  # bytes of UTF-8; SentencePiece itself leaves out longer ones
+
+# A longer word covers all of some span that starts at a multiple of this.
+_SPAN = LONGEST_WORD // 2
+# Neither BERT's nor GPT-2's splitter has words that reach across one of these.
+_SEPARATORS = " \\t\\r\\n" + re.escape(
+    "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\u2014\u2018\u2019\u201c\u201d\u2026"
+    "\u3001\u3002\u300c\u300d\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
+)
+_LETTERS = re.compile(f"[^{_SEPARATORS}]{{{_SPAN}}}")
+# GPT-2's words are also lines of signs and blanks.
+_SIGNS_OR_BLANKS = re.compile(rf"(?:[^\w\s]|_){{{_SPAN}}}|\s{{{_SPAN}}}")
+
+# Letters of many scripts, signs and a few that hardly any vocabulary has: what cannot encode this encodes no text.
+_PROBE = "Abc d\u00e9f, 12.5% \u4e2d\u6587 \u0434\u043e\u043c \u2603 \U0001f600 \u16a0\u16b1 \U00010330 \t\n x"
+
+# Names of entries in a tokenizer's post-processor that hold roles, see `with_roles`.
+_ROLE = "role:"
 
 
 def _wordpiece(lowercase):
@@ -102,11 +125,17 @@ def train_tokenizer(kind, texts, vocab_size, lowercase, add=()):
       lowercase: whether 'A' and 'a' are the same.
       add: see `add_pieces`.
 
+    Words of more than LONGEST_WORD letters are left out; how many there were is printed to stderr.
+
     Raises:
       UserError: unknown kind; the texts have too few words, or too many characters, for the size.
     """
     check_choice(kind, KINDS, "kind of tokenizer")
     tokenizer, learned = KINDS[kind](lowercase), vocab_size - len(add)
+    left_out = set()
+    if kind != "unigram":
+        patterns = (_LETTERS, _SIGNS_OR_BLANKS) if kind == "byte_bpe" else (_LETTERS,)
+        texts = _Bounded(texts, tokenizer, patterns, left_out)
     if kind == "wordpiece":
         tokenizer = _train_pairs(trainers.WordPieceTrainer, tokenizer, texts, learned, SPECIALS[kind])
     elif kind == "gpt1_bpe":
@@ -121,10 +150,46 @@ def train_tokenizer(kind, texts, vocab_size, lowercase, add=()):
         tokenizer.train_from_iterator(texts, trainer)
         add_pieces(tokenizer, SPECIALS[kind])
     else:
-        _train_unigram(tokenizer, texts, vocab_size, len(add))
+        _train_unigram(tokenizer, texts, vocab_size, len(add), left_out)
+    if left_out:
+        print(
+            f"left out of the tokenizer's training: {len(left_out):,} word{'s' * (len(left_out) > 1)} of more than "
+            + (f"{LONGEST_UNIGRAM_WORD:,} bytes" if kind == "unigram" else f"{LONGEST_WORD:,} letters"),
+            file=sys.stderr,
+        )
     add_pieces(tokenizer, add)
     _require_size(kind, vocab_size, tokenizer.get_vocab_size())
     return for_plain_text(tokenizer)
+
+
+class _Bounded:
+    """Texts without the words that are too long for a trainer; can be iterated again."""
+
+    def __init__(self, texts, tokenizer, patterns, left_out):
+        """Looks where one of `patterns` covers a span of a text. `left_out`, a set, gets a hash of each long word."""
+        self.texts, self.patterns, self.left_out = texts, patterns, left_out
+        # Asked for in advance: the library locks a tokenizer that it trains.
+        self.normalizer, self.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+
+    def __iter__(self):
+        for text in self.texts:
+            starts = range(0, len(text) - LONGEST_WORD + _SPAN, _SPAN)
+            if any(pattern.match(text, start) for start in starts for pattern in self.patterns):
+                yield from self._without_long_words(text)
+            else:
+                yield text
+
+    def _without_long_words(self, text):
+        """Yields what stands before, between and behind the long words of a text, normalised."""
+        if self.normalizer is not None:
+            text = self.normalizer.normalize_str(text)
+        start = 0
+        for _, (first, end) in self.pre_tokenizer.pre_tokenize_str(text):
+            if end - first > LONGEST_WORD:
+                self.left_out.add(hash(text[first:end]))
+                yield text[start:first]
+                start = end
+        yield text[start:]
 
 
 def add_pieces(tokenizer, pieces):
@@ -145,16 +210,19 @@ def _require_size(kind, asked, size):
         )
 
 
-def _train_unigram(tokenizer, texts, vocab_size, added):
+def _train_unigram(tokenizer, texts, vocab_size, added, left_out):
     """Gives the tokenizer SentencePiece's pieces and scores, trained on our words: all but so many of `vocab_size`.
 
     Words come normalised and counted, so that memory holds no text; one thread, so that sums of floats
-    have one order.
+    have one order. `left_out`, a set, gets a hash of each word that is too long.
     """
     counts = collections.Counter()
     normalizer = tokenizer.normalizer
     for text in texts:
         counts.update(normalizer.normalize_str(text).split())
+    for word in [word for word in counts if len(word.encode()) > LONGEST_UNIGRAM_WORD]:
+        left_out.add(hash(word))
+        del counts[word]
     trained = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -267,7 +335,7 @@ def load(path):
     """Reads a tokenizer.json, ours or anybody's, or the tokenizer of a model's folder.
 
     Raises:
-      UserError: no such file, or not a tokenizer; see `interop.tokenizer_files.read`.
+      UserError: no such file, or not a tokenizer that can be used; see `interop.tokenizer_files.read`.
     """
     if os.path.isdir(path):
         from ssl_jax.interop import tokenizer_files  # it imports this module
@@ -275,10 +343,39 @@ def load(path):
         return tokenizer_files.read(path)
     if not os.path.isfile(path):
         raise UserError(f"no tokenizer file {path}; scripts/train_tokenizer.py makes one")
+    with refused(f"{path} is not a tokenizer.json"):
+        tokenizer = tokenizers.Tokenizer.from_str(read_text(path))
+    return checked(tokenizer, path)
+
+
+@contextlib.contextmanager
+def refused(where):
+    """Turns what the `tokenizers` library raises in the block into a UserError: `where` and the first line of it."""
     try:
-        return for_plain_text(tokenizers.Tokenizer.from_file(os.fspath(path)))
-    except Exception as error:  # the library raises nothing narrower
-        raise UserError(f"{path} is not a tokenizer.json: {error}".splitlines()[0]) from error
+        yield
+    except (UserError, KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # the library raises nothing narrower, and its panics are no Exception
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{where}: {reason if len(reason) <= 200 else reason[:200] + '...'}") from error
+
+
+def checked(tokenizer, where):
+    """A tokenizer of others, set `for_plain_text`, after all that can be known of it before there is text.
+
+    Raises:
+      UserError: its ids have gaps, depend on chance, or it cannot encode; `where` says whose it is.
+    """
+    pieces(tokenizer, f"{where}: the tokenizer")
+    # SentencePiece's and BPE's ways of cutting a word in another way each time.
+    chance = {name: getattr(tokenizer.model, name, None) for name in ("dropout", "alpha", "nbest_size")}
+    for name, value in chance.items():
+        if value:
+            raise UserError(f"{where}: {name}={value} of its model makes ids depend on chance: set it to null")
+    with refused(f"{where}: the tokenizer cannot encode text"):
+        tokenizer = for_plain_text(tokenizer)
+        tokenizer.encode(_PROBE, add_special_tokens=False)
+    return tokenizer
 
 
 def fingerprint(path):
@@ -316,13 +413,55 @@ def keeps_spaces(tokenizer):
     return any(step.get("type") == "ByteLevel" and not step["add_prefix_space"] for step in steps)
 
 
+def with_roles(tokenizer, roles):
+    """Stores what some tokens are for in a tokenizer, whose file then says so, and returns it.
+
+    `vocabulary` believes this before it goes by names. The place is the library's post-processor, whose table of
+    special tokens may hold more than its template puts around a text: text is encoded as before.
+
+    Args:
+      tokenizer: tokenizers.Tokenizer.
+      roles: name of a field of Vocabulary -> list of ids; {} stores nothing.
+    """
+    if not roles:
+        return tokenizer
+    special = [
+        dict(id=f"{_ROLE}{role}", ids=ids, tokens=[tokenizer.id_to_token(number) for number in ids])
+        for role, ids in roles.items()
+    ]
+    before = tokenizer.post_processor
+    if isinstance(before, processors.TemplateProcessing):
+        state = json.loads(before.__getstate__())
+        state["special_tokens"] |= {entry["id"]: entry for entry in special}
+        before.__setstate__(json.dumps(state).encode())
+        tokenizer.post_processor = before
+    else:
+        template = processors.TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=special)
+        tokenizer.post_processor = template if before is None else processors.Sequence([before, template])
+    return tokenizer
+
+
+def roles(tokenizer):
+    """What `with_roles` has stored: name of a field of Vocabulary -> list of ids."""
+    if tokenizer.post_processor is None:
+        return {}
+    state = json.loads(tokenizer.post_processor.__getstate__())
+    return {
+        name.removeprefix(_ROLE): entry["ids"]
+        for processor in state.get("processors", [state])
+        for name, entry in processor.get("special_tokens", {}).items()
+        if name.startswith(_ROLE)
+    }
+
+
 class Vocabulary(NamedTuple):
     """What batches and masking must know of a tokenizer.
 
     Attributes:
       size: number of ids.
       pad, unknown, start, separator, mask: ids of [PAD], [UNK], [CLS], [SEP], [MASK], whatever they
-        are called here (GPT-1's _start_ and _delimiter_); None where the tokenizer has no such token.
+        are called here (GPT-1's _start_ and _delimiter_, or as `with_roles` was told); None where the tokenizer has
+        no such token.
       special: bool [size]; pad, start, separator, extract, mask and end of text: never chosen for prediction.
         Unknown words may be chosen, as in BERT's create_pretraining_data.py.
       starts_word: bool [size]; False for pieces that continue a word. All True where single pieces do
@@ -331,6 +470,8 @@ class Vocabulary(NamedTuple):
         tokenizers the separator.
       end_of_text: id of what ends a document in running text, <|endoftext|> or [SEP]; None where there is
         neither (GPT-1).
+      start_of_text: id of what running text begins with; `end_of_text` unless `with_roles` was told another.
+      ends: ids that end a text that the model writes; `end_of_text` unless `with_roles` was told others.
     """
 
     size: int
@@ -343,6 +484,8 @@ class Vocabulary(NamedTuple):
     starts_word: np.ndarray
     extract: int | None
     end_of_text: int | None = None
+    start_of_text: int | None = None
+    ends: tuple[int, ...] = ()
 
     @property
     def filler(self):
@@ -353,42 +496,62 @@ class Vocabulary(NamedTuple):
         return 0 if self.pad is None else self.pad
 
 
+def pieces(tokenizer, what="the tokenizer"):
+    """Pieces by id, those that were added included: list of str.
+
+    Raises:
+      UserError: the ids are not 0, 1, 2, ... without gaps; `what` has them.
+    """
+    ids = tokenizer.get_vocab(with_added_tokens=True)
+    if not ids:
+        raise UserError(f"{what} has no pieces")
+    by_id = sorted(ids, key=ids.get)
+    if [ids[piece] for piece in by_id] != list(range(len(ids))):
+        raise UserError(
+            f"{what}'s {len(ids)} ids have gaps or repeat: they are not 0 to {len(ids) - 1} (the largest is "
+            f"{max(ids.values())})"
+        )
+    return by_id
+
+
 def vocabulary(tokenizer):
-    """The Vocabulary of a tokenizer.
+    """The Vocabulary of a tokenizer: roles as `with_roles` stored them, or else by the names that papers use.
 
     Raises:
       UserError: its ids are not 0, 1, 2, ... without gaps.
     """
-    ids = tokenizer.get_vocab(with_added_tokens=True)
-    size = len(ids)
-    pieces = sorted(ids, key=ids.get)
-    if [ids[piece] for piece in pieces] != list(range(size)):
-        raise UserError(f"the tokenizer's {size} ids have gaps (largest id {max(ids.values())})")
+    by_id, stored, model = pieces(tokenizer), roles(tokenizer), tokenizer.model
+    ids, size = {piece: number for number, piece in enumerate(by_id)}, len(by_id)
 
-    def first(*names):
+    def role(name, *names):
+        if name in stored:
+            return stored[name][0]
         return next((ids[name] for name in names if name in ids), None)
 
-    pad, start, separator = first("[PAD]", "<pad>"), first("[CLS]", "_start_"), first("[SEP]", "_delimiter_")
-    mask, end_of_text = first("[MASK]", "<mask>"), first("<|endoftext|>", "[SEP]")
-    extract = first("_classify_")
+    pad, start, separator = role("pad", "[PAD]", "<pad>"), role("start", "[CLS]", "_start_"), role("separator", "[SEP]", "_delimiter_")
+    mask, end_of_text = role("mask", "[MASK]", "<mask>"), role("end_of_text", "<|endoftext|>", "[SEP]")
+    if end_of_text is None and "separator" in stored:
+        end_of_text = separator
+    extract = role("extract", "_classify_")
     extract = separator if extract is None else extract
+    start_of_text = role("start_of_text")
     special = np.zeros(size, bool)
-    known = (pad, start, separator, extract, mask, end_of_text)
+    known = (pad, start, separator, extract, mask, end_of_text, start_of_text)
     special[[number for number in known if number is not None]] = True
-    model = tokenizer.model
-    if isinstance(model, models.WordPiece):
-        starts = [not piece.startswith(model.continuing_subword_prefix) for piece in pieces]
+    prefix = getattr(model, "continuing_subword_prefix", None)  # of BPE and WordPiece
+    if prefix:
+        starts = [not piece.startswith(prefix) for piece in by_id]
     elif isinstance(model, models.Unigram):
-        starts = [piece.startswith("\u2581") for piece in pieces]
-    elif not model.end_of_word_suffix:
-        # Byte level: a space, written as G with a dot, or a line break belongs to the next word.
-        starts = [piece.startswith(("\u0120", "\u010a")) for piece in pieces]
+        starts = [piece.startswith("\u2581") for piece in by_id]
+    elif isinstance(model, models.BPE) and not model.end_of_word_suffix:
+        # A space belongs to the next word, and so does a line break; byte level writes them as G and C with a dot.
+        starts = [piece.startswith(("\u0120", "\u010a", "\u2581")) for piece in by_id]
     else:
         starts = [True] * size
     return Vocabulary(
         size=size,
         pad=pad,
-        unknown=first("[UNK]", "<unk>"),
+        unknown=role("unknown", getattr(model, "unk_token", None), "[UNK]", "<unk>"),
         start=start,
         separator=separator,
         mask=mask,
@@ -396,4 +559,6 @@ def vocabulary(tokenizer):
         starts_word=np.array(starts) | special,
         extract=extract,
         end_of_text=end_of_text,
+        start_of_text=end_of_text if start_of_text is None else start_of_text,
+        ends=tuple(stored.get("ends", [end_of_text] if end_of_text is not None else [])),
     )

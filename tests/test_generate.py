@@ -40,6 +40,11 @@ MODELS = {
 }
 
 
+def named_ends(*ends):
+    """A vocabulary whose texts end with `ends`, of which None is none, and begin with the first."""
+    return SimpleNamespace(end_of_text=ends[0], start_of_text=ends[0], ends=tuple(end for end in ends if end is not None))
+
+
 @functools.cache
 def run(name="gpt2", vocab_size=13, end=None, **changes):
     """A run of random parameters, large enough that contexts matter; its `end` is the end-of-text token."""
@@ -50,12 +55,12 @@ def run(name="gpt2", vocab_size=13, end=None, **changes):
     batch = dict(tokens=tokens, mask=tokens == 0, segments=tokens)
     shapes = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
     params = jax.tree.map(lambda x: random.normal(0, 0.3, x.shape).astype(np.float32), shapes)
-    return SimpleNamespace(model=model, params=params, vocabulary=SimpleNamespace(end_of_text=end))
+    return SimpleNamespace(model=model, params=params, vocabulary=named_ends(end))
 
 
 def ending(one, end):
     """The same run with another end-of-text token."""
-    return SimpleNamespace(**vars(one) | {"vocabulary": SimpleNamespace(end_of_text=end)})
+    return SimpleNamespace(**vars(one) | {"vocabulary": named_ends(end)})
 
 
 @functools.partial(jax.jit, static_argnames="model")

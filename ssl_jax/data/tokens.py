@@ -208,7 +208,8 @@ def _tokenizer_identity(options):
             f"{options.vocab_size}; set --config.data.tokenizer.vocab_size={size}"
         )
     if options.add or os.path.isdir(options.path):
-        return tokenizers.identity(tokenizer)
+        identity, roles = tokenizers.identity(tokenizer), tokenizers.roles(tokenizer)
+        return [identity, roles] if roles else identity
     return tokenizers.fingerprint(options.path)
 
 

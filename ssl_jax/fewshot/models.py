@@ -143,9 +143,9 @@ def windows(text, window, stride):
 
 
 def begin(run, ids):
-    """A text's tokens after what it starts from: the end-of-text token, where there is one."""
-    end = run.vocabulary.end_of_text
-    return [end] * (end is not None) + ids
+    """A text's tokens after what it starts from: start of text, which is mostly its end, where there is one."""
+    start = run.vocabulary.start_of_text
+    return [start] * (start is not None) + ids
 
 
 def generate_until(run, contexts, **options):

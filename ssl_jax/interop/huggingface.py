@@ -101,7 +101,7 @@ def as_run(folder, config, tensors, rows, style, parallel, padded, quantised=Fal
     if tensors:
         hint = "" if quantised else "; --drop leaves out what it names"
         raise UserError(f"{where}: there is no place for tensor {names.some(sorted(tensors))}{hint}")
-    tokenizer = tokenizer_files.read(folder)
+    tokenizer = tokenizer_files.with_ends(tokenizer_files.read(folder), folder)
     vocabulary = tokenizers.vocabulary(tokenizer)
     notes = list(names.renamed(rows, flat, style))
     surplus = config.model.vocab_size - entries_of(config.model.vocab_size, vocabulary.size, folder, padded)
@@ -493,7 +493,8 @@ def _their_config(run, trunk, heads, family, name):
     made |= {key: trunk.dropout for key in facts.dropouts}
     made["pad_token_id"] = vocabulary.pad
     if trunk.causal:
-        made |= {"bos_token_id": vocabulary.end_of_text, "eos_token_id": vocabulary.end_of_text}
+        ends = list(vocabulary.ends)
+        made |= {"bos_token_id": vocabulary.start_of_text, "eos_token_id": ends if len(ends) > 1 else (ends or [None])[0]}
         if vocabulary.pad is None and "classes" in heads:
             made["pad_token_id"] = vocabulary.end_of_text  # their classifier looks for the last token before it
     if family == "albert":
