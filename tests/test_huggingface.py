@@ -192,6 +192,17 @@ def test_classes_keep_their_names(case, tokenizer, tmp_path):
     assert "has the classes b, a, c, d and label2id a, b, c, d" in refusal(lambda: huggingface.load(tmp_path / "theirs"))
 
 
+def test_scores_are_written_in_their_own_units(tokenizer, tmp_path):
+    """ELECTRA's release divides STS-B's by five; transformers knows of no such thing."""
+    changes = {"task.classes": 1, "task.scale": 5.0, "losses.classify": 0.0, "losses.regress": 1.0}
+    run = check.random_run(shrunk("finetune", "bert-base,topics", **changes), tokenizer)
+    huggingface.save(run, tmp_path / "theirs")
+    again = huggingface.load(tmp_path / "theirs").params
+    for part, x in run.params["classifier"]["dense"].items():
+        np.testing.assert_array_equal(again["classifier"]["dense"][part], 5 * x)
+    assert_equal_trees(again["pooler"], run.params["pooler"])
+
+
 def test_a_classifier_without_padding_finds_the_end_of_a_text(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(["nothing", *check.pieces()[1:]]))
     classify = {"losses.clm": 0.0, "losses.classify": 1.0, "model.pooler": "plain", "task.classes": 4}

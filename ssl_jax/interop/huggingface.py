@@ -438,6 +438,10 @@ def _save(run, trunk, params, heads, family, folder):
         raise UserError(f"transformers' {name} reads a pair in one order, this run in both (task.inputs=gpt1)")
     fit = {leaf: x for leaf, x in params.items() if leaf.startswith("fit/")}
     rest = {leaf: x for leaf, x in params.items() if leaf not in fit}
+    if run.config.losses.get("regress", 0):
+        # Theirs predicts the score itself, ours the score divided by `task.scale`.
+        scale = run.config.task.get("scale", 1.0)
+        rest = {leaf: x * np.float32(scale) if leaf.startswith("classifier/") else x for leaf, x in rest.items()}
     if family == "albert" and trunk.embedding_size == trunk.hidden_size:
         rest["encoder/projection/kernel"] = np.eye(trunk.hidden_size, dtype=np.float32)
         rest["encoder/projection/bias"] = np.zeros(trunk.hidden_size, np.float32)
