@@ -4,6 +4,7 @@ What is malformed is a UserError that names the file, the line and the reason; n
 where the format has them. What a set leaves out on purpose is a LeftOut in the place of its record.
 """
 
+import collections
 import csv
 import os
 import pathlib
@@ -63,7 +64,8 @@ def _records(path, rows, header, leave_out_short=False):
     for where, cells in rows:
         if header is None:
             header = cells
-            if twice := next((name for name in header if name and header.count(name) > 1), None):
+            counts = collections.Counter(header)
+            if twice := next((name for name in counts if name and counts[name] > 1), None):
                 raise UserError(f"{where}: the column {shown(twice)} is there twice")
         elif leave_out_short and len(cells) < len(header):
             yield where, LeftOut("lines with too few columns")
