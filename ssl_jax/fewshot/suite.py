@@ -146,8 +146,10 @@ def _file_names(loaded):
 
 
 def _evaluate_run(config, run, pairs, splits, prefix, say):
-    """Yields, for each protocol, number of shots and draw that one run is asked, a row for each metric; writes the answers
-    as PREFIX-TASK-...jsonl."""
+    """Yields, for each protocol, number of shots and draw that one run is asked, a row for each metric.
+
+    Its answers are written as PREFIX-TASK-PROTOCOL-SHOTS-SEED.jsonl.
+    """
     parameters = sum(x.size for x in jax.tree.leaves(run.params))
     records = {task: found["test"][: config.limit or None] for task, found in splits.items()}
     overlaps = _overlaps(config, run, pairs, records)

@@ -25,8 +25,9 @@ class LeftOut(typing.NamedTuple):
 
 
 def tsv(path, header=None, leave_out_short=False):
-    """Lines of cells between tabs. There is no quoting: a quotation mark is one (GLUE). A line ends at a line feed, which
-    a carriage return may precede; whatever else Unicode calls a line break is text.
+    """Lines of cells between tabs. There is no quoting: a quotation mark is one (GLUE).
+
+    A line ends at a line feed, which a carriage return may precede; whatever else Unicode calls a line break is text.
 
     Args:
       path: of the file.
@@ -78,8 +79,9 @@ def _records(path, rows, header, leave_out_short=False):
 
 
 def below(folder, suffix):
-    """The files below a folder whose names end in `suffix`, sorted; where something else is, LeftOut. Links are followed,
-    and each folder is read once.
+    """The files below a folder whose names end in `suffix`, sorted; where something else is, LeftOut.
+
+    Links are followed, and each folder is read once.
 
     Raises:
       UserError: there is none.
