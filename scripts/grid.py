@@ -27,7 +27,8 @@ def points(values):
     """Yields the folder and the changes, key -> value, of each point of a grid, key -> its values."""
     for chosen in itertools.product(*values.values()):
         changes = dict(zip(values, chosen, strict=True))
-        yield folder_name("_".join(f"{key.rpartition('.')[2]}={spelt(value)}" for key, value in changes.items())), changes
+        name = "_".join(f"{key.rpartition('.')[2]}={spelt(value)}" for key, value in changes.items())
+        yield folder_name(name), changes
 
 
 def spelt(value):
@@ -38,7 +39,7 @@ def spelt(value):
 
 
 def folder_name(name):
-    """`name` with what a folder is better not called replaced, and then with a hash of it: runs/a and runs-a are two."""
+    """`name` without what no folder's name should have, and then with its hash: runs/a and runs-a are two folders."""
     plain = re.sub(r"[^\w.,=+-]", "-", name)[:100]
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
@@ -62,7 +63,8 @@ def check(values, config, name):
                 config.update_from_flattened_dict({key: value})
             except (TypeError, ValueError) as error:
                 kind = type(present[key]).__name__
-                raise UserError(f"grid {name}: {key} cannot be {shown(value)}: its values are of type {kind}") from error
+                what = f"grid {name}: {key} cannot be {shown(value)}"
+                raise UserError(f"{what}: its values are of type {kind}") from error
     names = [folder for folder, _ in points(values)]
     if twice := next((folder for folder in names if names.count(folder) > 1), None):
         raise UserError(f"grid {name} has the point {twice} twice")
@@ -89,8 +91,8 @@ def search(config, name, workdir):
     """Trains all points of a grid of GRIDS and writes grid.json; returns what is in it, None when SIGTERM came.
 
     Raises:
-      UserError: there is no such grid, or it has values that the config cannot have; the config is of no task; all points
-        diverge; see `train.train`.
+      UserError: there is no such grid, or it has values that the config cannot have; the config is of no task; all
+        points diverge; see `train.train`.
     """
     from configs.finetune import GRIDS
     from ssl_jax import files, logs, train

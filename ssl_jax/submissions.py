@@ -73,8 +73,8 @@ def classes(task, split, predictions, labels):
 def tsv(predictions):
     """A header, index and prediction, and a line for each: GLUE's format. Predictions are str, int or float.
 
-    GLUE's labels need no quoting. One with a tab, a line break or a quotation mark is quoted as Python's csv (`excel-tab`)
-    and pandas (`sep="\\t"`) read it.
+    GLUE's labels need no quoting. One with a tab, a line break or a quotation mark is quoted as Python's csv
+    (`excel-tab`) and pandas (`sep="\\t"`) read it.
     """
     lines = ["index\tprediction\n"]
     for index, prediction in enumerate(predictions):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -223,6 +224,11 @@ def test_an_evaluation_leaves_rows_answers_and_figures(evaluated):
         lines = [json.loads(line) for line in (folder / "answers" / name).read_text().splitlines()]
         assert np.mean([line["prediction"] == line["gold"] for line in lines]) == row["value"]
         assert row["overlap"] is None and row["chance"] == 0.25  # weights from elsewhere: whose text is not known
+
+
+def test_no_runs_answers_take_the_place_of_anothers():
+    runs_at = [SimpleNamespace(workdir=folder) for folder in ("runs/a_b", "runs/a/b", "/runs/c", "x" * 300)]
+    assert suite._file_names(runs_at) == ["runs_a_b-0", "runs_a_b-1", "runs_c", "x" * 180]
 
 
 def test_what_is_shown_is_what_was_asked(evaluated):

@@ -8,10 +8,10 @@ import random
 import shutil
 import time
 
+import numpy as np
 import pytest
 
-from ssl_jax import files
-from ssl_jax.data import tasks
+from ssl_jax.data import augmentation, tasks
 from ssl_jax.errors import UserError
 from ssl_jax.fewshot import tasks as asked
 from ssl_jax.fewshot.items import Item, Source
@@ -213,4 +213,22 @@ def test_fuzzed_files_are_read_or_refused_in_a_line(part, tmp_path, smoke_config
                 read, _ = check(lambda task=task, folder=folder: read_few_shot(task, folder), folder)
             read_some += read is not None
     assert read_some > len(sources)
-    assert files.LARGEST  # what bounds all of them
+
+
+def test_fuzzed_files_of_augmentation_are_read_or_refused_in_a_line(tmp_path):
+    rng, folder, read_some = random.Random(7), tmp_path / "task", 0
+    scores = "".join(json.dumps({"text": "a", "text2": "b", "label": score}) + "\n" for score in (0, 2.5, 5))
+    for name, content, read in (
+        ("vectors.txt", "the 1 2 3\n. . . -1e3 .5 0\ncat\x85 0 0 0\n", augmentation.read_vectors),
+        ("classes.jsonl", OWN["jsonl"]["train.jsonl"], lambda path: tasks.read_examples(path, ("no", "1"))),
+        ("scores.jsonl", scores, lambda path: tasks.read_examples(path, None)),
+    ):
+        for _ in range(100):
+            write(rng, folder, {name: content})
+            found, _ = check(lambda read=read, path=folder / name: read(path), folder)
+            read_some += found is not None
+            if found is not None and name == "vectors.txt":
+                assert np.isfinite(found.directions).all() and len(found.words) == len(found.directions)
+            elif found is not None:
+                assert all(math.isfinite(one.label) and type(one.text) is str for one in found[0])
+    assert read_some > 30

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import command_line, corruption, flops, objectives, predict, runs, tokenizers
+from ssl_jax import bounds, command_line, corruption, flops, objectives, predict, runs, tokenizers
 from ssl_jax import train as loop
-from ssl_jax.data import batches, tasks, tokens
+from ssl_jax.data import batches, corpora, tasks, tokens
 from ssl_jax.data.tasks import Choice, Example, Words
 from ssl_jax.describe import describe
 from ssl_jax.errors import UserError
@@ -241,7 +241,7 @@ def test_topics_have_no_text_twice_and_none_without_text(monkeypatch, smoke_conf
 
     texts = [f"text {number % 40}" + " " * (number // 40) for number in range(60)] + [" \n"]
     corpus = Corpus({"text": text, "topic": number % 2} for number, text in enumerate(texts))
-    monkeypatch.setattr(tasks.corpora, "open_corpus", lambda name, root: corpus)
+    monkeypatch.setattr(corpora, "open_corpus", lambda name, root: corpus)
     splits = tasks.read(smoke_config(("data.heldout", 0.5), ("data.max_documents", 0))).splits
     read = splits["train"] + splits["heldout"]
     assert sorted(example.text for example in read) == sorted(texts[:40])
@@ -478,6 +478,7 @@ def test_a_loss_asks_for_its_kind_of_task(task, changes, message):
     config = finetune.get_config(f"bert-tiny,{task},smoke")
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=message) as told:
+        bounds.check_values(config)
         loop.example_kind(config)
         loop.check(config, loop.plan_phases(config), SimpleNamespace(batch_shards=1))
     assert "\n" not in str(told.value)

@@ -61,8 +61,8 @@ class HarnessModel(LM):
 
     Args:
       workdir: the run's folder, or one of transformers.
-      batch_size: texts that run together, which changes results by rounding alone. 1, which the command gives where nobody
-        says anything, is as many as `models` takes by itself.
+      batch_size: texts that run together, which changes results by rounding alone. 1, the command's own default, is as
+        many as `models` takes by itself.
       max_gen_toks: how many tokens to generate where the task does not say; 256 is that of the harness's own models.
       device: torch's name of one, which the command gives to every model; JAX has its own choice (JAX_PLATFORMS).
 

@@ -123,9 +123,9 @@ def evaluate(config, workdir, say=print):
         (workdir / name).unlink(missing_ok=True)
     rows, about = [], {"config": json.loads(config.to_json()), **logs.provenance()}
     try:
-        for run, of in zip(loaded, sources, strict=True):
+        for run, name, of in zip(loaded, _file_names(loaded), sources, strict=True):
             splits = {task: read[task, where] for task, where in of.items()}
-            for made in _evaluate_run(config, run, pairs, splits, workdir / "answers", say):
+            for made in _evaluate_run(config, run, pairs, splits, workdir / "answers" / name, say):
                 rows += made
                 files.write_json(workdir / "results.json", {**about, "rows": rows})
                 figures.write_csv(workdir / "results.csv", rows)
@@ -139,8 +139,17 @@ def evaluate(config, workdir, say=print):
     return entries
 
 
-def _evaluate_run(config, run, pairs, splits, folder, say):
-    """Yields, for each protocol, number of shots and draw that one run is asked, a row for each metric."""
+def _file_names(loaded):
+    """What the files of each run's answers begin with; no two are the same."""
+    names = [str(run.workdir).strip("/").replace("/", "_")[-180:] for run in loaded]
+    return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
+
+
+def _evaluate_run(config, run, pairs, splits, prefix, say):
+    """Yields, for each protocol, number of shots and draw that one run is asked, a row for each metric.
+
+    Its answers are written as PREFIX-TASK-PROTOCOL-SHOTS-SEED.jsonl.
+    """
     parameters = sum(x.size for x in jax.tree.leaves(run.params))
     records = {task: found["test"][: config.limit or None] for task, found in splits.items()}
     overlaps = _overlaps(config, run, pairs, records)
@@ -150,8 +159,7 @@ def _evaluate_run(config, run, pairs, splits, folder, say):
             asked = _compose(config, run, task, name, splits[task], shots, seed, config.limit)
             options = dict(batch_size=config.batch_size, window=config.window, stride=config.stride, seed=seed)
             answered = evaluation.answer(run, protocol, asked, **options)
-            where = str(run.workdir).strip("/").replace("/", "_")
-            _write_answers(folder / f"{where}-{task}-{name}-{shots}-{seed}.jsonl", asked, answered)
+            _write_answers(f"{prefix}-{task}-{name}-{shots}-{seed}.jsonl", asked, answered)
             shown = float(np.mean([one.shown for one in asked]))
             values, share, clean = evaluation.measure(protocol, answered), None, {}
             if overlaps is not None:

@@ -97,8 +97,8 @@ def read(config):
     """Reads the task that a config's `task` block asks for.
 
     Args:
-      config: of `task`, `name`, `folder`, `fields`, `augmented` and `inputs` are read; of `data`, `max_examples` and what
-        the task asks for.
+      config: of `task`, `name`, `folder`, `fields`, `augmented` and `inputs` are read; of `data`, `max_examples` and
+        what the task asks for.
 
     Raises:
       UserError: unknown task or inputs; a file is missing; a line is malformed (naming file, line and reason); a split
@@ -140,9 +140,11 @@ def read(config):
 
 
 def _take_sample(task, size):
-    """Leaves `size` of the training examples, those whose texts have the smallest hashes: a smaller sample is a part of a
-    larger one, and neither seeds nor the order of the file change it. The first ones would not do: some sets are sorted by
-    label."""
+    """Leaves `size` of the training examples, those whose texts have the smallest hashes.
+
+    A smaller sample is a part of a larger one, and neither seeds nor the order of the file change it. The first
+    examples would not do: some sets are sorted by label.
+    """
     examples, places = task.splits["train"], task.places.get("train")
     # The first two fields of each kind: texts, pairs, a text and its choices, a question and its context, words.
     hashes = [hashlib.sha256(repr(one[:2]).encode("utf-8", "backslashreplace")).digest() for one in examples]
@@ -174,7 +176,8 @@ def resolve(config):
     if config.data.examples != "task":
         if config.data.max_examples:
             raise UserError(
-                f"data.max_examples={config.data.max_examples} is of a task's examples; data.max_documents is of a corpus"
+                f"data.max_examples={config.data.max_examples} is of a task's examples; data.max_documents is of a "
+                "corpus"
             )
         return config
     task = read(config)

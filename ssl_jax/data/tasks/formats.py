@@ -4,6 +4,7 @@ What is malformed is a UserError that names the file, the line and the reason; n
 where the format has them. What a set leaves out on purpose is a LeftOut in the place of its record.
 """
 
+import collections
 import csv
 import os
 import pathlib
@@ -24,8 +25,9 @@ class LeftOut(typing.NamedTuple):
 
 
 def tsv(path, header=None, leave_out_short=False):
-    """Lines of cells between tabs. There is no quoting: a quotation mark is one (GLUE). A line ends at a line feed, which
-    a carriage return may precede; whatever else Unicode calls a line break is text.
+    """Lines of cells between tabs. There is no quoting: a quotation mark is one (GLUE).
+
+    A line ends at a line feed, which a carriage return may precede; whatever else Unicode calls a line break is text.
 
     Args:
       path: of the file.
@@ -63,7 +65,8 @@ def _records(path, rows, header, leave_out_short=False):
     for where, cells in rows:
         if header is None:
             header = cells
-            if twice := next((name for name in header if name and header.count(name) > 1), None):
+            counts = collections.Counter(header)
+            if twice := next((name for name in counts if name and counts[name] > 1), None):
                 raise UserError(f"{where}: the column {shown(twice)} is there twice")
         elif leave_out_short and len(cells) < len(header):
             yield where, LeftOut("lines with too few columns")
@@ -76,8 +79,9 @@ def _records(path, rows, header, leave_out_short=False):
 
 
 def below(folder, suffix):
-    """The files below a folder whose names end in `suffix`, sorted; where something else is, LeftOut. Links are followed,
-    and each folder is read once.
+    """The files below a folder whose names end in `suffix`, sorted; where something else is, LeftOut.
+
+    Links are followed, and each folder is read once.
 
     Raises:
       UserError: there is none.

@@ -1,18 +1,18 @@
 """A task of your own, `jsonl`: one text or a pair of them with a label. task.folder has two files, train and heldout.
 
-    train.jsonl, heldout.jsonl    a JSON object on each line: {"text": "It rains.", "text2": "It pours.", "label": "yes"}
+    train.jsonl, heldout.jsonl    an object on each line: {"text": "It rains.", "text2": "It pours.", "label": "yes"}
     train.csv, heldout.csv        the first row names the columns: text,text2,label
-    train.tsv, heldout.tsv        the same between tabs; there is no quoting, so that a text has neither tabs nor line breaks
+    train.tsv, heldout.tsv        the same between tabs, without quoting: a text has neither tabs nor line breaks
 
 The run is trained on the first and measured by the second, which shares no example with it: every tenth line will do.
-Without `text2`, or where it is null or an empty cell, an example is a single text. A label is text, a whole number, true
-or false, and stands for the text that spells it. The classes are the labels of the training examples, in the order of
-their numbers if all are whole numbers, otherwise of their names. Keys and columns of other names are given by a flag, and
-those that nobody asks for are passed over:
+Without `text2`, or where it is null or an empty cell, an example is a single text. A label is text, a whole number,
+true or false, and stands for the text that spells it. The classes are the labels of the training examples, in the
+order of their numbers if all are whole numbers, otherwise of their names. Keys and columns of other names are given by
+a flag, and further ones are ignored:
 
     --config.task.fields=text=sentence,text2=other,label=gold
 
-Files are UTF-8. What is malformed is an error that names file, line and key; empty lines between JSON lines are no fault.
+Files are UTF-8. What is malformed is an error that names file, line and key; empty lines between JSON lines are ignored.
 """
 
 import json
@@ -103,8 +103,8 @@ def _path(folder, split):
     if split == "train":
         raise UserError(f'{there}; its lines are {{"text": ..., "label": ...}}, of pairs with "text2"')
     raise UserError(
-        f"{there}; a run is measured by examples that it is not trained on: rename the file that has them, or move some "
-        "lines of the training file there, such as every tenth"
+        f"{there}; a run is measured by examples that it is not trained on: rename the file that has them, or move "
+        "some lines of the training file there, such as every tenth"
     )
 
 
@@ -128,8 +128,8 @@ def _present(record, ours, keys, where, json_lines):
     """The name of one of KEYS in a record. Raises UserError: it is not there."""
     if keys[ours] not in record:
         raise UserError(
-            f"{where}: no {'key' if json_lines else 'column'} {shown(keys[ours])}; there are: {listed(record) or 'none'}; "
-            f"give its name with --config.task.fields={ours}=NAME"
+            f"{where}: no {'key' if json_lines else 'column'} {shown(keys[ours])}; there are: "
+            f"{listed(record) or 'none'}; give its name with --config.task.fields={ours}=NAME"
         )
     return keys[ours]
 
