@@ -254,7 +254,7 @@ def check_fit(config, workdir=None):
         return
     grows, path = "vocabulary" in config.init_grow, config.data.tokenizer.path
     where, source = config.init_from, read_config(config.init_from)
-    if path and not grows:
+    if path and not grows and path != str(tokenizer_path(where)):
         theirs = tokenizers.load(tokenizer_path(where))
         if tokenizers.identity(tokenizers.load(path)) != tokenizers.identity(theirs):
             raise UserError(f"init_from: {where} has another vocabulary; set data.tokenizer.path={tokenizer_path(where)}")
@@ -276,8 +276,8 @@ def check_fit(config, workdir=None):
         layers = "; or say which of its layers with init_layers" if "layers" in unlike else ""
         grow = "; or let the table grow with init_grow=positions" if ours.positions > theirs.positions else ""
         raise UserError(
-            f"init_from: {where} has {told}, and this config {here}: leave these to it, with --config.init_from as a flag "
-            f"and none for them{layers}{grow}"
+            f"init_from: {where} has {told}, and this config {here}: leave that to it, with --config.init_from as a flag "
+            f"and none for what differs{layers}{grow}"
         )
 
 
@@ -293,4 +293,4 @@ def differing(ours, theirs):
         value = getattr(trunk, name)
         return None if name in follows and value == follows[name](trunk) else value
 
-    return [name for name in SHOWN if own(ours, name) != own(theirs, name)]
+    return [name for name in SHOWN if getattr(ours, name) != getattr(theirs, name) and own(ours, name) != own(theirs, name)]
