@@ -35,7 +35,7 @@ from ssl_jax.objectives import OBJECTIVES, OPTIONS, quotient
 from ssl_jax.optimizers import build_optimizer, drop_frozen, schedule
 from ssl_jax.parallel import build_parallel
 from ssl_jax.plan import (
-    check, check_vocabulary, example_kind, make_clock, masks, plan_phases, predictions_per_sequence, settle,
+    check, check_vocabulary, example_kind, make_clock, masks, overview, plan_phases, predictions_per_sequence, settle,
 )  # fmt: skip
 from ssl_jax.seeds import Seeds
 
@@ -388,7 +388,8 @@ def _train(config, workdir):
 
     create = seeds.begin(lambda seed: initial_state(config, model, vocabulary, seed))
     checkpoints = Checkpoints(workdir, decided, config.keep_checkpoints)
-    restored = checkpoints.restore(parallel.like(jax.eval_shape(create)))
+    shapes = jax.eval_shape(create)
+    restored = checkpoints.restore(parallel.like(shapes))
     state = parallel.create(create) if restored is None else parallel.adopt(restored)
     origin = []
     if restored is None and config.init_from:
@@ -403,7 +404,10 @@ def _train(config, workdir):
     meter = Meter(config, model, parallel.device_count, [run.model for run in teaching])
     feed = batches_from(first_step, phases, examples, parallel, attach)
     stop = StopRequest()
-    for line in origin:
+    trained_on, parameters = stores["train"], flops.count_parameters(shapes["params"]) // config.seeds
+    counted = {"examples": len(trained_on)} if kind == "task" else trained_on.passport["splits"]["train"]
+    devices = [jax.devices()[0].device_kind] * parallel.device_count
+    for line in (*origin, *overview(config, workdir, parameters, devices, counted)):
         logs.say(line)
     logs.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")
     loss = None
