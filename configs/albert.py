@@ -17,6 +17,8 @@ last runs, section 4.8).
 the README's command, which at length 512 masks 3.9 % (run_pretraining.py); 16 heads for xlarge where the paper's rule,
 H / 64, gives 32; the mean of per-core means as the loss.
 
+Sizes: base to xxlarge are the paper's, tiny to medium have the shapes of BERT's miniatures (common.MINIATURES).
+
 Parameters, encoder and pooler, exact: base 11,683,584 (paper: 12M), large 17,683,968 (18M), xlarge 58,724,864 (60M),
 xxlarge 222,595,584 (235M in its tables, 233M in its text; neither is what its shapes give).
 
@@ -33,6 +35,7 @@ from configs import common
 
 # Table 1; heads are H / 64 (section 3).
 SIZES = {
+    **common.MINIATURES,
     "base": dict(layers=12, hidden_size=768, heads=12),
     "large": dict(layers=24, hidden_size=1024, heads=16),
     "xlarge": dict(layers=24, hidden_size=2048, heads=32),

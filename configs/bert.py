@@ -42,10 +42,7 @@ from configs import common
 SIZES = {
     "base": dict(layers=12, hidden_size=768, heads=12),
     "large": dict(layers=24, hidden_size=1024, heads=16),
-    "tiny": dict(layers=2, hidden_size=128, heads=2),
-    "mini": dict(layers=4, hidden_size=256, heads=4),
-    "small": dict(layers=4, hidden_size=512, heads=8),
-    "medium": dict(layers=8, hidden_size=512, heads=8),
+    **common.MINIATURES,
     "table6-L3-H768-A12": dict(layers=3, hidden_size=768, heads=12),
     "table6-L6-H768-A3": dict(layers=6, hidden_size=768, heads=3),
     "table6-L6-H768-A12": dict(layers=6, hidden_size=768, heads=12),

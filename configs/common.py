@@ -13,6 +13,16 @@ from ssl_jax.losses import TAUGHT
 from ssl_jax.models import spec
 
 
+# Google's miniatures of BERT (Turc et al. 2019, arXiv 1908.08962, and google-research/bert's README): heads of 64. Every
+# paper has them under these names, but for names that are sizes of its own.
+MINIATURES = {
+    "tiny": dict(layers=2, hidden_size=128, heads=2),
+    "mini": dict(layers=4, hidden_size=256, heads=4),
+    "small": dict(layers=4, hidden_size=512, heads=8),
+    "medium": dict(layers=8, hidden_size=512, heads=8),
+}
+
+
 def parse(variant, sizes, suffixes):
     """Splits 'tiny,smoke' into 'tiny', a key of `sizes`, and the functions that `suffixes` has for the rest.
 
@@ -133,7 +143,7 @@ def base():
                 layer_map="uniform",  # which of its layers teaches each of ours: 'top', 'bottom', or a list '3,6,9,12'
                 projection="two",  # from our width to its: 'two' (embeddings, layers), 'one', 'each' or 'none'
                 hidden_size=0,  # its width; what `runs` have is filled in
-                temperature=1.0,
+                temperature=1.0,  # of the soft targets
                 cache="",  # folder that scripts/cache_teacher.py made of these runs' outputs; empty: they run along
             ),
             init_from="",  # a finished run to start from; 'teacher': the first of teacher.runs; 'none' as '': none

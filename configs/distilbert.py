@@ -37,6 +37,9 @@ the place of `mlm`.
 The original draws masked positions over a whole batch, ours row by row (corruption.py). The config of the original
 asks for sinusoidal positions, but the teacher's learned table is loaded over them.
 
+Sizes: base and gpt2 are the paper's and the repository's; tiny to medium are students of configs/bert.py's sizes of the
+same names, with half their layers.
+
 Parameters, exact: base 66,362,880 (paper: 66M), with the masked-LM head 66,985,530; gpt2 81,912,576 (README: 82M).
 
 BooksCorpus cannot be had: the default corpus is the demo's.
@@ -47,11 +50,15 @@ The demo distils configs/bert.py:demo, two layers, into one.
 from configs import bert, common, gpt2
 
 SIZES = {
+    # Half the layers of BERT's miniatures of these names.
+    **{name: shape | dict(layers=shape["layers"] // 2) for name, shape in common.MINIATURES.items()},
     "base": dict(layers=6, hidden_size=768, heads=12),
     "gpt2": dict(layers=6, hidden_size=768, heads=12),
     "demo": dict(layers=1, hidden_size=128, heads=4),
 }
-TEACHER_LAYERS = {"base": (0, 2, 4, 7, 9, 11), "gpt2": (0, 2, 4, 7, 9, 11), "demo": (0,)}  # from 0
+TEACHER_LAYERS = {name: tuple(range(0, shape["layers"], 2)) for name, shape in common.MINIATURES.items()} | {
+    "base": (0, 2, 4, 7, 9, 11), "gpt2": (0, 2, 4, 7, 9, 11), "demo": (0,),
+}  # from 0
 
 # What differs in the demo: all that its teacher does.
 DEMO = bert.DEMO | {

@@ -24,6 +24,9 @@ Every objective of Table 5 and of the generator study is a few flags on any size
 ids (scatter_update); the mean of per-core means as the loss; and small is Small++, whose generator is as wide as the
 discriminator (README) and which is trained for 4 M steps.
 
+Sizes: small to large are the paper's; tiny, mini and medium have the shapes of BERT's miniatures (common.MINIATURES) and
+small's recipe and embeddings.
+
 Parameters, discriminator without head, exact: small 13,483,008 (paper: 14M), base 108,891,648 (110M), large 334,092,288
 (335M); all that is trained, embeddings once: 14,196,219, 119,386,427, 354,655,291.
 
@@ -49,6 +52,7 @@ from configs import common
 
 # Table 6; embeddings are as wide as the trunk but in small.
 SIZES = {
+    **{name: shape | dict(embedding_size=128) for name, shape in common.MINIATURES.items()},
     "small": dict(layers=12, hidden_size=256, heads=4, embedding_size=128),
     "base": dict(layers=12, hidden_size=768, heads=12),
     "large": dict(layers=24, hidden_size=1024, heads=16),
@@ -56,6 +60,7 @@ SIZES = {
 }
 # Table 6: the generator's share of the width, mask rate, learning rate, batch, steps, length.
 RECIPES = {
+    **dict.fromkeys(common.MINIATURES, (1 / 4, 0.15, 5e-4, 128, 1_000_000, 128)),  # as small
     "small": (1 / 4, 0.15, 5e-4, 128, 1_000_000, 128),
     "base": (1 / 3, 0.15, 2e-4, 256, 766_000, 512),
     "large": (1 / 4, 0.25, 2e-4, 2048, 400_000, 512),

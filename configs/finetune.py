@@ -12,7 +12,7 @@ choice); the last trains every point of one of GRIDS.
 A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/data/tasks; suffixes after
 them are the paper's, such as `smoke`, or one of the two below. It starts from runs/PAPER-SIZE unless `init_from` says
 otherwise, the demo from what `make demo` trains, runs/demo-PAPER. On topics, PAPER-tiny is the demo, for every paper:
-nothing else that small is trained on that corpus. What a recipe has no row for is BERT's.
+on that corpus it is the size of tiny that is trained. Sizes that a paper does not have are those of common.MINIATURES. What a recipe has no row for is BERT's.
 
 `features` is BERT's feature-based approach (section 5.3, Table 7), for any model: the trunk stays as it is, bit for bit,
 and without dropout; two BiLSTMs of 768 in each direction read its last four layers side by side, and the head reads
@@ -169,7 +169,7 @@ def albert(size, task, release):
 
 
 def electra(size, task, release):
-    learning_rate, layer_decay = ELECTRA[size]
+    learning_rate, layer_decay = ELECTRA.get(size, ELECTRA["small"])
     epochs, length = ELECTRA_TASKS.get(task, (3.0, 128))
     return {
         "batch_size": 32,
@@ -272,8 +272,9 @@ def get_config(variant="bert-base,topics"):
     config = importlib.import_module(f"configs.{paper}").get_config(",".join([size, *papers]))
     recipe = bert(size, task, False)
     if paper in RECIPES:
+        own = gpt if config.model.causal else RECIPES[paper]  # DistilGPT-2 as GPT-2
         # RTE is one task, in GLUE's files and in SuperGLUE's.
-        recipe |= RECIPES[paper](size, task.removeprefix("superglue_"), "release" in suffixes)
+        recipe |= own(size, task.removeprefix("superglue_"), "release" in suffixes)
     length = min(recipe.pop("length"), config.model.positions)
     pooled = config.model.pooler != "none" or recipe["model.pooler"] == "plain"  # nothing of the pooler is new
     config.losses.update({name: 0.0 for name in config.losses})

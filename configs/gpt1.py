@@ -7,6 +7,8 @@ the methods. The pre-training code was not released; what the paper leaves open 
 (openai/finetune-transformer-lm, a69b5c43): post-norm without a final norm, epsilon 1e-5 and the tanh GELU
 (train.py), Adam's constants, the form of its bias correction and decay, the cosine from step 0 (opt.py).
 
+Sizes: base is the paper's, tiny to medium have the shapes of BERT's miniatures (common.MINIATURES).
+
 Parameters, exact: 116,534,784 (the paper gives none; the GPT-2 paper says 117M).
 
 The paper counts 100 epochs over BooksCorpus, not steps. With the 800 M words that the BERT paper gives it, and
@@ -27,6 +29,7 @@ The demo is a recipe of our own, about five minutes on two CPU cores, see config
 from configs import common
 
 SIZES = {
+    **common.MINIATURES,
     "base": dict(layers=12, hidden_size=768, heads=12),
     "demo": dict(layers=2, hidden_size=128, heads=4),
 }

@@ -12,6 +12,8 @@ Not reported: optimizer, schedule, learning rates ("tuned by hand"), steps, drop
 paper's optimizer (its appendix B) and its learning rate for the nearest size, 100,000 steps (52 G tokens), GPT-1's
 dropout.
 
+Sizes: small to xl are the paper's; tiny and mini have the shapes of BERT's miniatures (common.MINIATURES) and small's rate.
+
 Parameters, exact: small 124,439,808 (paper: 117M), medium 354,823,168 (345M), large 774,030,080 (762M),
 xl 1,557,611,200 (1542M); the repository's README says that the paper's counts were wrong.
 
@@ -27,13 +29,14 @@ nats held out, 4,500 give 4.34 (unigram loss 6.89); nothing else was tried.
 from configs import common
 
 SIZES = {
+    **common.MINIATURES,
     "small": dict(layers=12, hidden_size=768, heads=12),
     "medium": dict(layers=24, hidden_size=1024, heads=16),
     "large": dict(layers=36, hidden_size=1280, heads=20),
     "xl": dict(layers=48, hidden_size=1600, heads=25),
     "demo": dict(layers=2, hidden_size=128, heads=4),
 }
-LEARNING_RATES = {"small": 6e-4, "medium": 3e-4, "large": 2.5e-4, "xl": 2e-4, "demo": 2e-3}
+LEARNING_RATES = {"tiny": 6e-4, "mini": 6e-4, "small": 6e-4, "medium": 3e-4, "large": 2.5e-4, "xl": 2e-4, "demo": 2e-3}
 
 # What differs in the demo.
 DEMO = common.DEMO | {

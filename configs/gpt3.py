@@ -17,6 +17,9 @@ Table 2.1 does not fit itself in two rows. `xl` has 24 heads of 128 and a width 
 count, 12,853,386,240, fits Table D.1's 12,850 M. With the suffix `printed` all numbers are as printed: attention is
 then 3072 wide in `xl` (1,517,123,584 parameters) and 5120 in `13b` (12,936,488,380).
 
+Sizes: small to 175b are the paper's; tiny and mini have the shapes of BERT's miniatures (common.MINIATURES) and small's
+recipe.
+
 Parameters, exact: small 125,226,240 (paper: 125M), medium 355,871,744 (350M), large 760,300,032 (760M), 2.7b
 2,651,553,280, 6.7b 6,658,404,352, 175b 174,604,259,328. 2.7b and up scan over their layers.
 
@@ -29,6 +32,7 @@ from configs import common
 
 # Table 2.1: the shape, the batch in sequences (0.5M tokens = 256 of 2048) and the learning rate.
 SIZES = {
+    **common.MINIATURES,
     "small": dict(layers=12, hidden_size=768, heads=12),
     "medium": dict(layers=24, hidden_size=1024, heads=16),
     "large": dict(layers=24, hidden_size=1536, heads=16),
@@ -43,6 +47,8 @@ SIZES = {
 PRINTED = {"xl": dict(heads=24, head_size=128), "13b": dict(hidden_size=5140, head_size=128)}
 # Batch in sequences, learning rate, and the tokens over which the batch grows.
 RECIPES = {
+    "tiny": (256, 6e-4, 4e9),  # as small
+    "mini": (256, 6e-4, 4e9),
     "small": (256, 6e-4, 4e9),
     "medium": (256, 3e-4, 4e9),
     "large": (256, 2.5e-4, 4e9),

@@ -39,6 +39,8 @@ prediction loss is divided by the number of classes (losses.soft_labels=0.5 for 
 `mlm` is a stage of our own, for students that shall fill blanks: after the general stage, equation 10's loss on the
 predictions of the masked-LM head. `alone` leaves the teacher out of any stage: hard targets take the place of soft ones.
 
+Sizes: 4-312 and 6-768 are the paper's; tiny, mini and small have the shapes of BERT's miniatures (common.MINIATURES).
+
 Parameters, encoder and pooler, exact: 4-312 14,350,248 (paper: 14.5M), 6-768 66,955,008 (67.0M); with the release's
 projection 14,590,632 and 67,545,600.
 
@@ -56,6 +58,7 @@ from ssl_jax.data import tasks
 from ssl_jax.errors import UserError
 
 SIZES = {
+    **{name: common.MINIATURES[name] for name in ("tiny", "mini", "small")},
     "4-312": dict(layers=4, hidden_size=312, heads=12, ffn_size=1200),
     "6-768": dict(layers=6, hidden_size=768, heads=12, ffn_size=3072),
     "demo": dict(layers=1, hidden_size=64, heads=4, ffn_size=256),

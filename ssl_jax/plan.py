@@ -291,6 +291,44 @@ def check_teachers(config):
         raise UserError("teacher.runs is read by no loss: give losses.soft_targets or another of them a weight")
 
 
+def overview(config, workdir, parameters, devices, counts):
+    """Lines that say, before the first step, what a run will do; a name and what it is on each, in two columns.
+
+    Args:
+      config: a run's, resolved.
+      workdir: its folder.
+      parameters: how many the model has.
+      devices: what each is called, str.
+      counts: of what is trained on: `documents`, `sentences` and `tokens` as data.json has them, or a task's `examples`.
+    """
+    phases = plan_phases(config)
+    seen = sum((phase.last - phase.first) * phase.batch_size for phase in phases)
+    tokens = sum((phase.last - phase.first) * phase.batch_size * phase.length for phase in phases)
+    batches = list(dict.fromkeys(f"{phase.batch_size:,} x {phase.length} tokens" for phase in phases))
+    shape = batches[0] if len(batches) == 1 else f"{batches[0]} to {batches[-1]}"
+    if config.data.examples == "task":
+        source = f"task {config.task.name}: {counts['examples']:,} examples"
+        epochs = seen / counts["examples"]
+    else:
+        told = ", ".join(f"{counts[name]:,} {name}" for name in ("documents", "sentences", "tokens"))
+        source = f"{config.data.corpus}: {told}"
+        epochs = tokens / max(counts["tokens"], 1)
+    seeds = "" if config.seeds == 1 else f" to {config.seed + config.seeds - 1}"
+    tokenizer = config.data.tokenizer
+    made = tokenizer.path or f"{tokenizer.kind} of the corpus"
+    lines = {
+        "config": config.variant or "no name",
+        "parameters": f"{parameters:,}",
+        "devices": ", ".join(f"{devices.count(kind)} x {kind}" for kind in dict.fromkeys(devices)),
+        "training data": source,
+        "tokenizer": f"{made}, {config.model.vocab_size:,} pieces",
+        "length": f"{config.steps:,} steps of {shape}: {tokens:,} tokens, {epochs:,.3g} epochs",
+        "starts from": config.init_from or f"random values, seed {config.seed}{seeds}",
+        "folder": str(workdir),
+    }
+    return [f"{name:<13}  {text}" for name, text in lines.items()]
+
+
 def settle(config, given=()):
     """The config with the one size of its vocabulary, the tokenizer's; all that it says by itself has been checked.
 

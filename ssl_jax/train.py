@@ -37,7 +37,8 @@ from ssl_jax.objectives import OBJECTIVES, OPTIONS, quotient
 from ssl_jax.optimizers import build_optimizer, drop_frozen, schedule
 from ssl_jax.parallel import build_parallel
 from ssl_jax.plan import (
-    cadence, check, check_vocabulary, example_kind, make_clock, masks, plan_phases, predictions_per_sequence, settle,
+    cadence, check, check_vocabulary, example_kind, make_clock, masks, overview, plan_phases, predictions_per_sequence,
+    settle,
 )  # fmt: skip
 from ssl_jax.seeds import Seeds
 
@@ -408,7 +409,8 @@ def _train(config, workdir, claim):
     state, origin = (None, []) if steps_in(workdir) else begin()
     claim()
     checkpoints = Checkpoints(workdir, decided, config.keep_checkpoints, free=EXTENDED if config.run.extend else ())
-    restored = checkpoints.restore(parallel.like(jax.eval_shape(create)))
+    shapes = jax.eval_shape(create)
+    restored = checkpoints.restore(parallel.like(shapes))
     if restored is not None:
         origin = start.extension(config, checkpoints.restored_config, checkpoints.restored)
         restored, lines = begin_sums(restored, checkpoints.restored, cadence(config, "log_every"))
@@ -440,7 +442,10 @@ def _train(config, workdir, claim):
         log.draw_curves()
 
     stop = StopRequest()
-    for line in origin:
+    trained_on, parameters = stores["train"], flops.count_parameters(shapes["params"]) // config.seeds
+    counted = {"examples": len(trained_on)} if kind == "task" else trained_on.passport["splits"]["train"]
+    devices = [jax.devices()[0].device_kind] * parallel.device_count
+    for line in (*origin, *overview(config, workdir, parameters, devices, counted)):
         logs.say(line)
     if first_step < config.steps:
         logs.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")

