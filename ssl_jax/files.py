@@ -165,8 +165,8 @@ _XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MB; a header may ask for 4 GB
 def decompressed(path, compression):
     """Opens a file as a buffered binary stream, in bounded memory however much a few bytes expand to.
 
-    What `gzip -dc`, `bzip2 -dc`, `xz -dc` and `zstd -dc` give is given, several members, streams or frames one after the
-    other; what they complain of, an empty file included, is refused.
+    What `gzip -dc`, `bzip2 -dc`, `xz -dc` and `zstd -dc` give is given, several members, streams or frames one after
+    the other; what they complain of, an empty file included, is refused.
 
     Args:
       path: of the file.

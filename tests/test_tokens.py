@@ -14,7 +14,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from ssl_jax import tokenizers
-from ssl_jax.data import arrays, pairs, tokens
+from ssl_jax.data import arrays, corpora, pairs, tokens
 from ssl_jax.errors import UserError
 
 rng = np.random.default_rng(0)
@@ -173,7 +173,7 @@ def test_other_choices_make_other_folders(corpus, tmp_path):
 def test_a_model_s_folder_gives_its_tokenizer(corpus, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
-    tokenizer = tokens.train_on(tokens.open_corpus(corpus, str(tmp_path)), config(tmp_path, corpus))
+    tokenizer = tokens.train_on(corpora.open_corpus(corpus, str(tmp_path)), config(tmp_path, corpus))
     tokenizers.save(tokenizer, folder / "tokenizer.json")
     asked = config(tmp_path, corpus)
     asked.tokenizer.path = str(folder)
@@ -182,7 +182,7 @@ def test_a_model_s_folder_gives_its_tokenizer(corpus, tmp_path):
     assert tokenizers.identity(used) == tokenizers.identity(tokenizer)
     (folder / "config.json").write_text("{}")  # nothing that ids depend on
     assert tokens.prepare(asked) == prepared
-    other = tokens.train_on(tokens.open_corpus(corpus, str(tmp_path)), config(tmp_path, corpus, heldout=0.6))
+    other = tokens.train_on(corpora.open_corpus(corpus, str(tmp_path)), config(tmp_path, corpus, heldout=0.6))
     tokenizers.save(other, folder / "tokenizer.json")
     assert tokens.prepare(asked) != prepared
 
@@ -306,7 +306,7 @@ def test_full_disk_leaves_no_finished_folder(corpus, tmp_path):
     """A limit on the size of files stands for the full disk."""
     program = (
         "import resource, sys; from tests import test_tokens as t\n"
-        "t.tokens.open_corpus(sys.argv[2], sys.argv[1])[0]\n"
+        "t.corpora.open_corpus(sys.argv[2], sys.argv[1])[0]\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
         "try: t.tokens.prepare(t.config(sys.argv[1], sys.argv[2]))\n"
         "except OSError as error: print(error.errno, error.filename)\n"
@@ -356,7 +356,7 @@ def test_workers_end_with_their_parent(corpus, tmp_path):
 
 
 def test_every_damage_of_a_prepared_folder_is_noticed(corpus, tmp_path):
-    """A flipped byte, a cut, something appended, another file's bytes, a pickle, nothing: one line before any wrong number."""
+    """A flipped byte, a cut, something appended, another file's bytes, a pickle, nothing: one line, no wrong number."""
     data = config(tmp_path, corpus)
     folder = pathlib.Path(tokens.prepare(data))
     stores = {split: tokens.Store(folder, split) for split in tokens.SPLITS}
@@ -433,7 +433,8 @@ def test_the_passport_says_the_share_of_each_label(tmp_path):
         index = np.array(pairs.pair_index(store, kind, 64, 0.1, 0, 2))
         told = tokens.read_passport(folder)["pairs"][f"train/pairs{pairs.FORMAT}-{kind}-64-0.1-0-2"]
         assert told["examples"] == len(index)
-        assert [told[name] for name in names] == pytest.approx([(index[:, 4] == 0).mean(), (index[:, 4] == 1).mean()], abs=1e-4)
+        shares = [(index[:, 4] == label).mean() for label in (0, 1)]
+        assert [told[name] for name in names] == pytest.approx(shares, abs=1e-4)
         assert 0 < told["single_sentence"] < told[names[1]] < 1
 
 

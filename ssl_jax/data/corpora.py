@@ -357,7 +357,8 @@ def _text(name, folder):
     if not paths:
         raise UserError(
             f"corpus {name!r}: nothing to read in {files.printed(path)}: "
-            f"{'; '.join(left_out) or 'it is empty'}; text is in files of {', '.join(FORMATS)}, as they are or compressed ({', '.join(files.COMPRESSIONS[1:])})"
+            f"{'; '.join(left_out) or 'it is empty'}; text is in files of {', '.join(FORMATS)}, "
+            f"as they are or compressed ({', '.join(files.COMPRESSIONS[1:])})"
         )
     identity = _text_identity(path, paths, blank_lines)
     short_name = re.sub(r"[^\w-]+", "-", path.resolve().name.split(".")[0]).lower()[:60]
@@ -375,7 +376,7 @@ def _text(name, folder):
 
 
 def _text_identity(folder, paths, blank_lines):
-    """What changes whenever the documents do: of up to 64 MiB the contents, else what the disk says of the files, too."""
+    """What changes whenever the documents do: of up to 64 MiB their contents, else what the disk says, too."""
     try:
         listing = [[str(path.relative_to(folder)) for path in paths], files.digests(paths)]
         stats = [path.stat() for path in paths]

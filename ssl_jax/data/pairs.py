@@ -234,7 +234,7 @@ def _write(path, store, kind, length, short, seed, passes):
     labels, single = np.zeros(2, np.int64), 0
     with files.replacing(path) as file:
         array = ArrayWriter(file, dtype, [5])
-        for number, block, first in progress(blocks, what, "blocks", len(blocks)):
+        for number, block, first in progress(blocks, what, "blocks", len(blocks), patience=1):
             key = np.random.SeedSequence([seed, number, length, block])
             rng = np.random.Generator(np.random.Philox(key))
             last = min(first + BLOCK, len(documents) - 1)
@@ -244,7 +244,7 @@ def _write(path, store, kind, length, short, seed, passes):
             single += int(examples[:, 5:].sum())
         if not array.length:
             raise UserError(
-                f"{path.parent} has no {kind!r} examples: no document has {SHORTEST} tokens or more; use a larger corpus"
+                f"{path.parent} has no {kind!r} examples: no document has {SHORTEST} tokens or more; use longer texts"
             )
         record = array.finish()
     told = dict(examples=array.length)

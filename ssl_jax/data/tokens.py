@@ -10,9 +10,10 @@ A prepared folder is named by a hash of everything in the config that decides it
         documents.npy         int64 [documents + 1]; document d is sentences documents[d] to documents[d + 1]
         pairsF-KIND-....npy   an index of examples, written when a run first needs it; see pairs.py
 
-The passport says `documents_read`, how many were `duplicates` or `dropped`, and in `splits` the `documents`, `sentences`
-and `tokens` of each; `source` says where the text is from and what was `left_out` there; `pairs` says for each index how
-many `examples` it has and the share of each label. What is damaged in the folder is noticed before it is used.
+The passport says `documents_read`, how many were `duplicates` or `dropped`, and in `splits` the `documents`,
+`sentences` and `tokens` of each; `source` says where the text is from and what was `left_out` there; `pairs` says
+for each index how many `examples` it has and the share of each label. What is damaged in the folder is noticed
+before it is used.
 
 Work is done in FOLDER.incomplete, part by part; what was interrupted goes on with the parts that are
 there. The bytes depend neither on interruptions nor on the number of processes. Memory holds the tokens of
