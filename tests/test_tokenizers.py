@@ -121,6 +121,31 @@ def test_sizes_out_of_reach(kind, size, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram", "byte_bpe", "gpt1_bpe"])
+def test_words_of_endless_length_are_left_out_of_the_training_and_told(kind, capsys):
+    """The trainers' time grows with the square of a word's length: one of a million letters would take hours."""
+    size = {"unigram": 120, "byte_bpe": 300}.get(kind, 90)
+    expected = tokenizers.train_tokenizer(kind, TEXTS, size, True).to_str()
+    assert capsys.readouterr().err == ""
+    endless = ["kst" * 70_000, "z" * 5000]
+    found = tokenizers.train_tokenizer(kind, [*TEXTS, *endless, endless[1]], size, True).to_str()
+    bound = "4,192 bytes" if kind == "unigram" else "2,000 letters"
+    assert found == expected
+    assert capsys.readouterr().err == f"left out of the tokenizer's training: 2 words of more than {bound}\n"
+
+
+@pytest.mark.parametrize("length, kept", [(tokenizers.LONGEST_WORD, True), (tokenizers.LONGEST_WORD + 1, False)])
+@pytest.mark.parametrize("place", [0, 1, 999, 1000, 1500])
+def test_what_stands_around_a_long_word_stays(length, kept, place):
+    for kind, letter in (("byte_bpe", "x"), ("byte_bpe", "="), ("wordpiece", "x")):
+        left_out, patterns = set(), (tokenizers._LETTERS, tokenizers._SIGNS_OR_BLANKS)
+        before = "ab\n" * (place // 3) + "\n" * (place % 3)  # a space would belong to the word
+        text = f"{before}{letter * length}\nbehind it"
+        made = list(tokenizers._Bounded([text], tokenizers.KINDS[kind](False), patterns, left_out))
+        assert len(left_out) == (not kept)
+        assert "".join(made).split() == [word for word in text.split() if kept or len(word) < length]
+
+
 def test_no_text():
     for kind in tokenizers.KINDS:
         with pytest.raises(UserError):
