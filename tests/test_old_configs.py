@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from ssl_jax import old_configs, runs
+from ssl_jax import files, old_configs, runs
 from ssl_jax import train as loop
 from ssl_jax.errors import UserError
 from ssl_jax.train import train
@@ -95,6 +95,7 @@ def old_run(smoke_config, tmp_path):
     assert len(paths) == 3
     for path in paths:
         content = json.loads(path.read_text())
+        content.pop(files.SEAL, None)  # which came later, too
         old = as_first(content.get("config", content))
         path.write_text(json.dumps({**content, "config": old} if "config" in content else old))
     return tmp_path, config
