@@ -273,7 +273,11 @@ def check_regex(name, pattern):
 
 def _check_number(where, value, bound):
     low, high = bound.low, bound.high
-    if math.isnan(value) or math.isinf(value) and not bound.infinite:
+    try:
+        size = abs(float(value))
+    except OverflowError:  # a whole number of hundreds of digits
+        size = math.nan
+    if math.isnan(size) or math.isinf(size) and not bound.infinite:
         raise UserError(f"{where}: a finite number is needed")
     if value < low or bound.above and value == low or value > high or bound.below and value == high:
         share = (low, high) == (0, 1)

@@ -156,13 +156,14 @@ def run(main, usage=None):
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache")
     threading.excepthook = sys.unraisablehook = lambda arguments: None
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    _require_config()
     app.define_help_flags()
     try:
         sys.argv = _config_first(sys.argv)
         if any(argument in ("--help", "-help", "-h", "--helpshort", "--helpfull") for argument in sys.argv[1:]):
             print(_help())
             raise SystemExit(0)
+        if "config" in flags.FLAGS and flags.FLAGS["config"].default is None and _config_file(sys.argv)[0] is None:
+            raise flags.Error("--config is missing: a config file and its variant, as in --config configs/bert.py:tiny")
         _check_keys(sys.argv)
         rest = [expanded(word) for word in flags.FLAGS(sys.argv)[1:]]
         if usage and not rest:
@@ -192,11 +193,6 @@ def run(main, usage=None):
                 traceback.print_exc()
             parallel.leave(1, gone)
         raise
-
-
-def _require_config():
-    if "config" in flags.FLAGS and flags.FLAGS["config"].default is None:
-        flags.mark_flag_as_required("config")
 
 
 def _config_file(argv):
@@ -264,7 +260,7 @@ def near(name, keys):
         block = name.partition(".")[0]
         return sorted(same, key=lambda key: (key.partition(".")[0] != block, not key.startswith("model."), key))[:3]
     whole = difflib.get_close_matches(name, keys, 1, 0.75)
-    if whole:
+    if whole and difflib.SequenceMatcher(None, last[whole[0]], plain).ratio() > 0.6:
         return whole
     known = {**{word: key for word, key in synonyms.KEYS.items() if key in keys}, **{last[key]: key for key in keys}}
     return [known[word] for word in difflib.get_close_matches(plain, known, 1, 0.75)]
