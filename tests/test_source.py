@@ -1,0 +1,140 @@
+"""What a run takes from the run or model that it starts from, and what does not fit, as the two configs say."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from configs import bert, distilbert, electra, finetune, gpt2
+from ssl_jax import plan, source
+from ssl_jax.errors import UserError
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij"]
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    """A folder of transformers as a released encoder is: a trunk of 3 layers of 24 with its pooler, erf GELU, no heads."""
+    folder = tmp_path_factory.mktemp("released")
+    config = dict(
+        model_type="bert", vocab_size=len(PIECES), num_hidden_layers=3, hidden_size=24, num_attention_heads=4,
+        intermediate_size=40, max_position_embeddings=48, hidden_act="gelu",
+    )  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "vocab.txt").write_text("\n".join(PIECES) + "\n")
+    safetensors.numpy.save_file({"pooler.dense.weight": np.zeros((24, 24), np.float32)}, folder / "model.safetensors")
+    return str(folder)
+
+
+def leave(config, folder):
+    """A run's folder as far as configs are read from it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"config": json.loads(config.to_json())}))
+    return str(folder)
+
+
+def take(config, where, *given, workdir=None, **changes):
+    config.update_from_flattened_dict({"init_from": where} | changes)
+    return source.adopt(config, {"init_from", *given, *changes}, workdir)
+
+
+def test_a_released_model_decides_what_the_trunk_computes(released):
+    config, lines = take(finetune.get_config("bert-base,rte"), released)
+    model = config.model
+    shape = model.layers, model.hidden_size, model.heads, model.ffn_size, model.positions, model.segments
+    assert shape == (3, 24, 4, 40, 48, 2)
+    assert (model.activation, model.pooler, model.norm, model.norm_epsilon) == ("gelu", "tanh", "post", 1e-12)
+    assert (model.dropout, config.optimizer.learning_rate, config.task.epochs) == (0.1, 2e-5, 3.0)  # the recipe's
+    assert config.data.tokenizer.path == released and config.phases.lengths == (48,)
+    assert {"heads"} < {*config.init_drop} and config.init_anew == ("classifier", "features", "heads")
+    assert lines == [
+        f"taken from {released}: data.tokenizer.path={released}, model.activation=gelu, model.ffn_size=40, model.heads=4, "
+        "model.hidden_size=24, model.layers=3, model.positions=48, model.vocab_size=15, phases.lengths=48; "
+        "flags for these come first"
+    ]
+    config = plan.settle(config)
+    assert config.model.vocab_size == config.data.tokenizer.vocab_size == len(PIECES)
+    source.check_fit(config)
+    # What is settled stays so.
+    assert plan.settle(source.resolve(config)) == config
+
+
+def test_pre_training_goes_on_from_a_released_model(released):
+    config, _ = take(bert.get_config("base"), released)
+    config = plan.settle(config)
+    source.check_fit(config)
+    assert (config.phases.lengths, config.model.pooler, config.losses.nsp) == ((48, 48), "tanh", 1.0)
+    config, _ = take(electra.get_config("base"), released)  # which has no pooler, and a generator of its own
+    assert (config.model.pooler, config.generator.kind, config.model.layers) == ("none", "transformer", 3)
+    source.check_fit(plan.settle(config))
+
+
+def test_a_flag_decides_otherwise_and_what_then_does_not_fit_is_refused(released):
+    changes = {"model.activation": "relu", "phases.lengths": (16,), "init_anew": ("pooler",)}
+    config, (line,) = take(finetune.get_config("bert-base,rte"), released, **changes)
+    assert (config.model.activation, config.phases.lengths, config.init_anew) == ("relu", (16,), ("pooler",))
+    assert "activation" not in line and config.model.layers == 3
+    config, _ = take(finetune.get_config("bert-base,rte"), released, **{"model.hidden_size": 768, "model.layers": 12})
+    with pytest.raises(UserError, match=r"has model.layers=3, model.hidden_size=24, and this config 12, 768: leave .*"):
+        source.check_fit(plan.settle(config))
+    config, _ = take(finetune.get_config("bert-base,rte"), released, **{"model.positions": 512})
+    with pytest.raises(UserError, match=r"model.positions=48, and this config 512: .* init_grow=positions$"):
+        source.check_fit(plan.settle(config))
+    config.init_grow = ("positions",)
+    source.check_fit(plan.settle(config))
+    config, _ = take(finetune.get_config("bert-base,rte"), released)
+    with pytest.raises(UserError, match="data.tokenizer.vocab_size=9, but .* has 15 pieces, and decides: leave it out"):
+        config.data.tokenizer.vocab_size = 9
+        plan.settle(config, {"data.tokenizer.vocab_size"})
+    with pytest.raises(UserError, match=r"reads all of a text at once, .* --config.model.causal=False$"):
+        take(gpt2.get_config("small"), released)
+    with pytest.raises(UserError, match="/nowhere holds no run"):
+        take(bert.get_config("base"), "/nowhere")
+
+
+def test_only_a_flag_makes_a_source_decide(released):
+    plain = bert.get_config("base")
+    plain.init_from = released
+    assert source.adopt(plain, set()) == (plain, []) == source.adopt(plain, {"model.layers"})
+    for variant, changes in (("base", {"init_layers": (0, 1)}), ("base", {"init_from": "teacher"})):
+        student = distilbert.get_config(variant)
+        student.update(changes)
+        assert source.adopt(student, {"init_from"}) == (student, [])
+    with pytest.raises(UserError, match="model.layers=3, model.hidden_size=24, model.heads=4, .* init_layers"):
+        source.check_fit(plan.settle(source.resolve(plain)))
+
+
+def test_a_run_of_ours_decides_too_and_a_run_that_goes_on_keeps_what_it_took(tmp_path):
+    theirs = electra.get_config("small")
+    theirs.update_from_flattened_dict({"generator.size": 0.5, "model.layers": 3, "data.tokenizer.vocab_size": 500})
+    where = leave(theirs, tmp_path / "source")
+    ours = electra.get_config("base")
+    config, _ = take(ours, where)
+    taken = config.model.layers, config.model.hidden_size, config.generator.size, config.data.tokenizer.vocab_size
+    # Of the same documents: the same tokenizer is trained, and the prepared corpus shared.
+    assert (taken, config.data.tokenizer.path) == ((3, 256, 0.5, 500), "")
+    (tmp_path / "run/checkpoints/5").mkdir(parents=True)
+    leave(config, tmp_path / "run")
+    (tmp_path / "source/config.json").unlink()
+    again, _ = take(electra.get_config("base"), where, workdir=tmp_path / "run")
+    assert again.model == config.model and again.generator == config.generator
+    assert (again.init_drop, again.init_anew) == (config.init_drop, config.init_anew)
+
+
+def test_what_two_configs_say_is_told_before_jax_is_loaded(released, root, tmp_path):
+    code = (
+        "import sys; from ssl_jax import command_line; command_line.define_config();"
+        "command_line.run(lambda: (command_line.settled(sys.argv[0]), print('jax' in sys.modules)))"
+    )
+    flags = [f"--config={root}/configs/finetune.py:bert-base,rte", f"--config.init_from={released}"]
+
+    def run(*more):
+        return subprocess.run([sys.executable, "-c", code, *flags, *more], capture_output=True, text=True, check=False)
+
+    assert run().stdout == "False\n"
+    done = run("--config.model.hidden_size=768")
+    assert done.returncode == 1 and "has model.hidden_size=24, and this config 768: " in done.stderr
+    assert done.stderr.count("\n") == 1
