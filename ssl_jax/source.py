@@ -127,6 +127,8 @@ def _of_source(config, source, given):
     if not is_converted(config.init_from):
         values |= {f"data.tokenizer.{name}": source.data.tokenizer[name] for name in TOKENIZER}
     values["phases.lengths"] = tuple(min(length, model.positions) for length in config.phases.lengths)
+    if config.init_optimizer:  # an optimizer's state is of all parameters, or of none
+        return values
     values["init_drop"] = (*config.init_drop, HEADS)
     values["init_anew"] = (*(name for name in config.init_anew if name != "pooler"), HEADS)
     return values

@@ -116,6 +116,9 @@ def test_a_run_of_ours_decides_too_and_a_run_that_goes_on_keeps_what_it_took(tmp
     taken = config.model.layers, config.model.hidden_size, config.generator.size, config.data.tokenizer.vocab_size
     # Of the same documents: the same tokenizer is trained, and the prepared corpus shared.
     assert (taken, config.data.tokenizer.path) == ((3, 256, 0.5, 500), "")
+    # With its optimizer a run continues the source with all that it has.
+    continued, _ = take(electra.get_config("base"), where, init_optimizer=True)
+    assert (continued.init_drop, continued.init_anew, continued.model.layers) == ((), (), 3)
     (tmp_path / "run/checkpoints/5").mkdir(parents=True)
     leave(config, tmp_path / "run")
     (tmp_path / "source/config.json").unlink()
