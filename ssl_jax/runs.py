@@ -16,6 +16,7 @@ from ssl_jax.checkpoints import (
 )  # fmt: skip
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import Model, build_model, dummy_batch
+from ssl_jax.interop import config_files
 from ssl_jax.old_configs import complete
 from ssl_jax.parallel import Replicated
 from ssl_jax.source import CONVERTED, WRITTEN_AGAIN, is_theirs, read_values
@@ -51,7 +52,7 @@ def read_config(workdir):
       UserError: the folder holds neither, or its config.json is damaged or another one than the run was saved with.
     """
     if is_theirs(workdir):
-        return source.read_config(workdir)
+        return config_files.read_config(workdir)
     values, saved = read_values(workdir), _newest_config(workdir)
     saved = saved.get("config", {}) if CONVERTED in saved else saved
     saved = decisive_values(complete(saved, like=saved))

@@ -184,10 +184,12 @@ def read_config(folder):
     """The config of a run's folder, or of one of `transformers`, as its config.json says; `runs.read_config` compares it
     with the checkpoints.
 
+    Of `transformers` the vocabulary has as many entries as the table has rows: which of them pad it its tokenizer says.
+
     Raises:
       UserError: the folder holds neither, or what it holds is damaged.
     """
-    return config_files.read_config(folder) if is_theirs(folder) else ConfigDict(read_values(folder))
+    return config_files.read_config(folder, padded=True) if is_theirs(folder) else ConfigDict(read_values(folder))
 
 
 def tokenizer_path(folder):
@@ -275,7 +277,8 @@ def check_fit(config, workdir=None):
         return
     grows, path = "vocabulary" in config.init_grow, config.data.tokenizer.path
     where, source = config.init_from, read_config(config.init_from)
-    if path and not grows and path != str(tokenizer_path(where)):
+    same = path == str(tokenizer_path(where)) and not config.data.tokenizer.add
+    if path and not grows and not same:
         theirs = tokenizers.load(tokenizer_path(where))
         if tokenizers.identity(tokenizers.load(path)) != tokenizers.identity(theirs):
             raise UserError(f"init_from: {where} has another vocabulary; set data.tokenizer.path={tokenizer_path(where)}")
@@ -288,7 +291,8 @@ def check_fit(config, workdir=None):
     unlike = [
         name
         for name in differing(ours, theirs)
-        if not (name in grown and getattr(ours, name) > getattr(theirs, name))
+        if not (name == "vocab_size" and same)
+        and not (name in grown and getattr(ours, name) > getattr(theirs, name))
         and not (name == "layers" and config.init_layers)
     ]
     if unlike:

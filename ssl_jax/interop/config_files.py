@@ -43,21 +43,23 @@ def is_model(folder):
     return "config" not in content
 
 
-def read_config(folder):
+def read_config(folder, padded=False):
     """The config of a folder as of a run of ours, without heads but for the pooler; errors as `huggingface.load`.
 
-    Of both halves of ELECTRA it has the generator, too.
+    Of both halves of ELECTRA it has the generator, too. With `padded` the vocabulary has as many entries as the table has
+    rows, and the tokenizer, which takes its time, is not read.
     """
     folder = Path(folder)
     if not is_model(folder):
-        return join_configs(*(read_config(folder / half) for half in HALVES))
+        return join_configs(*(read_config(folder / half, padded) for half in HALVES))
     theirs, family = read_theirs(folder)
     trunk = trunk_fields(theirs, family, activations(family), folder / "config.json")
-    size = tokenizers.vocabulary(tokenizer_files.read(folder)).size
+    rows = trunk["vocab_size"]
+    size = rows if padded else entries_of(rows, tokenizers.vocabulary(tokenizer_files.read(folder)).size, folder)
     named = [f".{name}" for name in weights.names(folder)]
     pooled = any(f".{pooler}." in name for name in named for pooler in POOLERS.get(family, ()))
     pooler = FAMILIES[family].pooler if pooled else "none"
-    return run_config(trunk | {"vocab_size": entries_of(trunk["vocab_size"], size, folder), "pooler": pooler}, ())
+    return run_config(trunk | {"vocab_size": size, "pooler": pooler}, ())
 
 
 def entries_of(rows, entries, folder, padded=False):
