@@ -15,6 +15,7 @@ from configs import finetune, gpt1
 from ssl_jax import distill, objectives, runs, start, tokenizers
 from ssl_jax import source as origin
 from ssl_jax import train as loop
+from ssl_jax.bounds import check_values
 from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.data.tasks import Choice, Example
 from ssl_jax.errors import UserError
@@ -229,6 +230,7 @@ def test_what_reads_both_orders_at_once_is_refused_where_one_is_expected(both_or
         changed = config.copy_and_resolve_references()
         changed.update_from_flattened_dict(changes)
         with pytest.raises(UserError, match=message):
+            check_values(changed)
             loop.check(changed, loop.plan_phases(changed), parallel)
     other = config.copy_and_resolve_references()
     other.task.update(orders=1, inputs="bert")
