@@ -131,6 +131,7 @@ BOUNDS = {
     "init_anew": several(str),
     "init_rename": several(str),
     "init_grow": several(str),
+    "init_optimizer": YES_NO,
     "loss_average": one_of("global", "device"),
     "corruption.rate": SHARE,
     "corruption.mask": SHARE,
