@@ -386,6 +386,16 @@ def naming(path):
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
+def require_creatable(path):
+    """Raises OSError, which names the folder, unless `path` is a folder or can become one; leaves nothing behind."""
+    path = Path(path)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # another process put something there
+        for folder in missing:
+            folder.rmdir()
+
+
 def require_new(path):
     """Raises UserError if there is something at `path`; an empty folder is nothing."""
     if Path(path).is_file() or Path(path).is_dir() and any(Path(path).iterdir()):

@@ -300,6 +300,8 @@ def train(config, workdir):
         raise UserError(
             f"{workdir} holds converted weights: start from them with --config.init_from={workdir} and another --workdir"
         )
+    if jax.process_index() == 0:
+        files.require_creatable(workdir)  # before the corpus is prepared, which may take hours
     # The system lets go of it however the process ends.
     lock = filelock.FileLock(workdir / "lock", timeout=0)
 

@@ -91,3 +91,16 @@ def test_a_line_of_any_length_is_refused_with_its_place_before_all_of_it_is_read
     os.truncate(path, 1 << 28)  # zeros, without taking up the space
     with pytest.raises(UserError, match="a.txt, line 2: more than 67,108,864 bytes without a line break"):
         list(files.read_lines(path))
+
+
+def test_whether_a_folder_can_be_made_is_found_out_without_leaving_one(tmp_path):
+    files.require_creatable(tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "a").mkdir()
+    files.require_creatable(tmp_path / "a" / "b")
+    files.require_creatable(tmp_path / "a")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "a"]
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError) as error:
+        files.require_creatable(tmp_path / "file" / "run")
+    assert error.value.filename.startswith(str(tmp_path / "file"))
