@@ -329,7 +329,7 @@ def test_the_script_writes_what_training_reads(smoke_config, root, tmp_path):
     run = random_run(smoke_config())
     shapes = jax.eval_shape(lambda: loop.initial_state(run.config, run.model, run.vocabulary))
     checkpoints = Checkpoints(tmp_path / "run", {}, 1)
-    checkpoints.save(1, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes) | {"params": run.params})
+    checkpoints.save(0, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes) | {"params": run.params})
     checkpoints.close()
     (tmp_path / "run" / "config.json").write_text(json.dumps({"config": run.config.to_dict()}))
     tokenizers.save(run.tokenizer, tmp_path / "run" / "tokenizer.json")

@@ -369,7 +369,7 @@ def leave_run(config, workdir):
     files.write_json(workdir / "config.json", {"config": json.loads(config.to_json())})
     shutil.copy(Path(tokens.prepare(config.data)) / "tokenizer.json", workdir)
     checkpoints = Checkpoints(workdir, {}, 1)
-    checkpoints.save(1, {"params": make_params(config, build_model(config), 1)})
+    checkpoints.save(1, {"params": make_params(config, build_model(config), 1), "step": np.int32(1)})
     checkpoints.wait()
     checkpoints.close()
     return str(workdir)

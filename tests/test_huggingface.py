@@ -612,7 +612,7 @@ BAD = {
     "bin-bomb": (zip_bomb, "it claims to hold more than its"),
     "misshapen": (tensor(POSITION, lambda x: x[:, :-1]), f"{POSITION} is (24, 35), its config asks for (24, 36)"),
     "transposed": (tensor("bert.encoder.layer.1.intermediate.dense.weight", np.transpose), "is (36, 52)"),
-    "vocabulary": (lambda folder: (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n"), "tokenizer has 2 entries"),
+    "vocabulary": (lambda folder: (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n"), "tokenizer has 5 entries"),
     "no-tokenizer": (lambda folder: (folder / "vocab.txt").unlink(), "tokenizer"),
     "ambiguous": (ambiguous, "its architectures must say what `classifier` is"),
 }  # fmt: skip

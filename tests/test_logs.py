@@ -22,8 +22,7 @@ def test_an_accuracy_is_shown_with_its_chance_beside_it(tmp_path, capfd):
 def test_curves_have_chance_in_the_panel_of_its_accuracy(tmp_path, monkeypatch):
     drawn = {}
 
-    def look(figure, path, **options):
-        open(path, "wb").close()
+    def look(figure, file, **options):
         for axis in figure.axes:
             if axis.get_visible():
                 drawn[axis.get_title()] = [(line.get_label(), list(line.get_ydata())) for line in axis.get_lines()]
