@@ -167,10 +167,9 @@ def check(config, phases, parallel=None):
     for phase in phases:
         if phase.batch_size % pieces:
             name = "batch_size" if phase.batch_size == config.batch_size else "a batch of ramp.start's"
-            devices = "" if parallel is None else f"{parallel.batch_shards} devices x "
-            raise UserError(
-                f"{name}={phase.batch_size} is not divisible by {devices}accumulate={config.accumulate} = {pieces}"
-            )
+            cut = f"accumulate={config.accumulate}"
+            cut = cut if parallel is None else f"{parallel.batch_shards} devices x {cut} = {pieces}"
+            raise UserError(f"{name}={phase.batch_size} is not divisible by {cut}")
     if config.seed + config.seeds > 1 << 32:
         raise UserError(f"seed={config.seed} and {config.seeds - 1} seeds after it: the last is {(1 << 32) - 1}")
     if config.seeds > 1 and config.data.examples != "task":

