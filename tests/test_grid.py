@@ -109,7 +109,7 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
     # A second time no step is taken; what an earlier grid left there is named.
     assert "has points that the grid no longer has, which are not compared: learning_rate=3_batch_size=4" in again
     assert "no longer has" not in first
-    assert first.count("started at step 0 of 30") == 2 and again.count("resumed at step 30 of 30") == 2
+    assert first.count("started at step 0 of 30") == 2 and again.count("finished at step 30: ") == 2
     assert first.count("step 30  train") == 2 and "  train  " not in again
     assert [line.split() for line in again.splitlines()[-3:]] == table
 
