@@ -444,12 +444,14 @@ def _train(config, workdir, claim):
         log.draw_curves()
 
     stop = StopRequest()
-    trained_on, parameters = stores["train"], flops.count_parameters(shapes["params"]) // config.seeds
-    counted = {"examples": len(trained_on)} if kind == "task" else trained_on.passport["splits"]["train"]
-    devices = [jax.devices()[0].device_kind] * parallel.device_count
-    for line in (*origin, *overview(config, workdir, parameters, devices, counted)):
+    for line in origin:
         logs.say(line)
     if first_step < config.steps:
+        trained_on, parameters = stores["train"], flops.count_parameters(shapes["params"]) // config.seeds
+        counted = {"examples": len(trained_on)} if kind == "task" else trained_on.passport["splits"]["train"]
+        devices = [jax.devices()[0].device_kind] * parallel.device_count
+        for line in overview(config, workdir, parameters, devices, counted):
+            logs.say(line)
         logs.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")
     loss = None
     try:
