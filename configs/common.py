@@ -251,7 +251,7 @@ def base():
             keep_checkpoints=3,  # how many are kept, the newest
             run=dict(  # what else may change from one start of a run to the next
                 checkpoint_minutes=10.0,  # at least this often there is a checkpoint, whatever checkpoint_every; 0: not so
-                extend=False,  # True: a run of other `steps` goes on to these, with its optimizer and order of examples
+                extend=False,  # True: a run of other `steps` continues to these, with its optimizer and order of examples
             ),
         )
     )

@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 from ssl_jax import files
 from ssl_jax.errors import UserError, cut, listed
 from ssl_jax.old_configs import complete
-from ssl_jax.source import CONVERTED
+from ssl_jax.source import CONVERTED, LISTS, is_within
 
 # A checkpoint may be resumed under other values of these: they do not decide which examples are seen, how they are masked
 # or what is optimised.
@@ -197,12 +197,12 @@ class Checkpoints:
         if self.config is None:
             return
         differing = differing_keys(decisive_values(complete(saved, self.config)), decisive_values(self.config))
-        differing = {name: line for name, line in differing.items() if not _is_of(name, self.free)}
+        differing = {name: line for name, line in differing.items() if not is_within(name, self.free)}
         if differing:
             extend = "continue to these with --config.run.extend=True, or "
             raise OtherConfigError(
                 f"{self.folder / str(step)} is of another config: {told(differing)}; "
-                f"{extend if all(_is_of(name, EXTENDED) for name in differing) else ''}"
+                f"{extend if all(is_within(name, EXTENDED) for name in differing) else ''}"
                 "use another --workdir or the config that it was made with"
             )
 
@@ -235,12 +235,6 @@ class Checkpoints:
         if steps:
             multihost_utils.sync_global_devices("damaged checkpoints set aside")
             self.manager.reload()
-
-
-def steps_in(workdir):
-    """The steps of a run's checkpoints, the newest first."""
-    folder = Path(workdir) / "checkpoints"
-    return sorted((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), reverse=True)
 
 
 def saved_config(checkpoint):
@@ -342,10 +336,10 @@ def decisive_values(values):
     """
     dropped = {*FREE_KEYS, "data.root", "task.folder", "task.augmented"}
     if not values.get("init_from"):
-        dropped |= {"init_layers", "init_drop", "init_anew", "init_rename", "init_grow", "init_optimizer"}
+        dropped |= {"init_layers", *LISTS, "init_optimizer"}
     teacher = values.get("teacher")
     if values.get("init_from") or isinstance(teacher, dict) and teacher.get("runs"):
-        dropped.add("data.tokenizer.path")  # perhaps theirs (start.resolve); its hash is what counts
+        dropped.add("data.tokenizer.path")  # perhaps theirs (source.resolve); its hash is what counts
     return _without(dropped, values)
 
 
@@ -373,8 +367,3 @@ def told(differing, most=6):
     """What `differing_keys` gave as part of a message."""
     more = f" and {len(differing) - most} more" if len(differing) > most else ""
     return ", ".join(list(differing.values())[:most]) + more
-
-
-def _is_of(name, keys):
-    """Whether a key is one of `keys`, or lies in a block that is."""
-    return any(f"{name}.".startswith(f"{key}.") for key in keys)

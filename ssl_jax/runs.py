@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax import files, source, tokenizers
 from ssl_jax.checkpoints import (
-    Checkpoints, check_shapes, decisive_values, differing_keys, fingerprint, saved_config, steps_in, told,
+    Checkpoints, check_shapes, decisive_values, differing_keys, fingerprint, saved_config, told,
 )  # fmt: skip
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import Model, build_model, dummy_batch
@@ -70,7 +70,7 @@ _FILLED_IN = ("prepared", "init_from", "teacher.runs", "teacher.cache")
 
 def _newest_config(workdir):
     """What the newest checkpoint with a readable config was saved with; {}: there is none."""
-    for step in steps_in(workdir):
+    for step in source.steps_in(workdir):
         with contextlib.suppress(UserError):
             return saved_config(Path(workdir) / "checkpoints" / str(step))
     return {}

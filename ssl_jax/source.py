@@ -72,13 +72,13 @@ def adopt(config, given, workdir=None):
     Raises:
       UserError: the source holds no run, or does not fit what was given.
     """
-    if not is_given("init_from", given) or config.init_from in ("", "none", "teacher") or config.init_layers:
+    if not is_within("init_from", given) or config.init_from in ("", "none", "teacher") or config.init_layers:
         return config, []
     _check_there(config, workdir)
     before = _begun(config, workdir)
     taken = _of_run(before) if before else _of_source(config, read_config(config.init_from), given)
     made = config.copy_and_resolve_references()
-    made.update_from_flattened_dict({key: value for key, value in taken.items() if not is_given(key, given)})
+    made.update_from_flattened_dict({key: value for key, value in taken.items() if not is_within(key, given)})
     made = resolve(made, workdir)
     was, now = dict(flat(config)), dict(flat(made))
     changed = [key for key in now if now[key] != was[key] and key not in ("init_drop", "init_anew", "model.neighbours")]
@@ -86,15 +86,21 @@ def adopt(config, given, workdir=None):
     return made, [f"taken from {config.init_from}: {told}; flags for these come first"] if told else []
 
 
-def is_given(key, given):
-    """Whether a key is among those that were given, or in a block that was."""
+def is_within(key, names):
+    """Whether a key, 'model.layers', is one of `names` or lies in a block that is."""
     parts = key.split(".")
-    return any(".".join(parts[:size]) in given for size in range(1, len(parts) + 1))
+    return any(".".join(parts[:size]) in names for size in range(1, len(parts) + 1))
+
+
+def steps_in(workdir):
+    """The steps of a run's checkpoints, the newest first."""
+    folder = Path(workdir) / "checkpoints"
+    return sorted((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), reverse=True)
 
 
 def _begun(config, workdir):
     """The config of the run that `workdir` holds a checkpoint of, if it started from the same source; or None."""
-    if workdir is None or not any(Path(workdir).glob("checkpoints/[0-9]*")) or not is_there(workdir):
+    if workdir is None or not steps_in(workdir) or not is_there(workdir):
         return None
     before = read_config(workdir)
     return before if before.get("init_from") == config.init_from else None
@@ -111,7 +117,7 @@ def _of_run(before):
 def _of_source(config, source, given):
     """What a run takes when it begins: key -> value."""
     model = source.model
-    if model.causal != config.model.causal and not is_given("model.causal", given):
+    if model.causal != config.model.causal and not is_within("model.causal", given):
         reads = "one token after the other (causal)" if model.causal else "all of a text at once"
         raise UserError(
             f"init_from: {config.init_from} reads {reads}, and this config does not: choose the config of a paper that "
@@ -272,8 +278,7 @@ def check_fit(config, workdir=None):
       config: as `resolve` and `plan.settle` give it.
       workdir: the run's folder; one that holds a checkpoint needs no source.
     """
-    begun = workdir is not None and any(Path(workdir).glob("checkpoints/[0-9]*"))
-    if not config.init_from or begun:
+    if not config.init_from or workdir is not None and steps_in(workdir):
         return
     grows, path = "vocabulary" in config.init_grow, config.data.tokenizer.path
     where, source = config.init_from, read_config(config.init_from)

@@ -27,7 +27,7 @@ from ssl_jax import (
     corruption, distill, evaluators, files, flops, logs, runs, source, start, teacher_cache, tokenizers, two_stage,
 )  # fmt: skip
 from ssl_jax.bounds import check_values
-from ssl_jax.checkpoints import EXTENDED, Checkpoints, anywhere, decisive_values, require_same, steps_in
+from ssl_jax.checkpoints import EXTENDED, Checkpoints, anywhere, decisive_values, require_same
 from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.errors import NotFiniteError, UserError
 from ssl_jax.losses import task_logits
@@ -408,7 +408,7 @@ def _train(config, workdir, claim):
         state, lines = start_state(config, model, state, tokenizer, seeds)
         return state, [*lines, start.learning_rates(schedule(config.optimizer, make_clock(config, phases)), config.steps)]
 
-    state, origin = (None, []) if steps_in(workdir) else begin()
+    state, origin = (None, []) if source.steps_in(workdir) else begin()
     claim()
     checkpoints = Checkpoints(workdir, decided, config.keep_checkpoints, free=EXTENDED if config.run.extend else ())
     shapes = jax.eval_shape(create)
@@ -460,9 +460,9 @@ def _train(config, workdir, claim):
             previous = loss
             state, loss = train_step(state, parallel.put_batch(batch), teachers)
             # One step behind, so that the device always has the next one to do.
-            require_finite(previous, step, seeds, checkpoints)
+            losses = require_finite(previous, step, seeds, checkpoints)
             meter.count(phase, math.prod(batch["tokens"].shape[1:-1]))
-            log.advance(None if previous is None else seeds.read(previous))
+            log.advance(losses)
 
             done = step + 1
             last = done == config.steps
@@ -625,9 +625,13 @@ def require_finite(loss, done, seeds, checkpoints):
     """Raises NotFiniteError, with the last good checkpoint, when no seed's loss of step `done` (None: none yet) is finite.
 
     Steps are counted as in the metrics: `done` steps have been taken.
+
+    Returns:
+      Each seed's loss, [N]; None before the first step.
     """
-    if loss is None or np.isfinite(seeds.read(loss)).any():
-        return
+    losses = None if loss is None else seeds.read(loss)
+    if losses is None or np.isfinite(losses).any():
+        return losses
     newest = checkpoints.newest()
     raise NotFiniteError(
         f"the loss or a gradient is not finite at step {done}; last good checkpoint: {newest or 'none yet'}; "

@@ -27,7 +27,7 @@ import transformers
 
 from configs import common
 from ssl_jax.errors import UserError
-from ssl_jax.interop import check, huggingface, tokenizer_files
+from ssl_jax.interop import check, config_files, huggingface, tokenizer_files
 from ssl_jax.interop.families import FAMILIES
 from ssl_jax.models.spec import TRAINED
 
@@ -708,7 +708,7 @@ def test_rows_that_pad_the_table_are_left_out(label, folders, tmp_path):
     )
     assert run.model == expected.model and run.config.data.tokenizer.vocab_size == 61
     assert_equal_trees(run.params, expected.params)
-    assert huggingface.read_config(tmp_path).model.vocab_size == 61
+    assert config_files.read_config(tmp_path).model.vocab_size == 61
     found = check.compare(tmp_path)  # with theirs, cut to the tokenizer's entries
     assert found.equal and max(found.inward, found.outward) < 1e-5
 
@@ -718,7 +718,7 @@ def test_more_rows_than_a_multiple_are_left_out_if_asked(folders, copy):
     model = transformers.DistilBertForMaskedLM.from_pretrained(folder)
     model.resize_token_embeddings(1024)
     model.save_pretrained(folder)
-    for read in (huggingface.load, huggingface.read_config):
+    for read in (huggingface.load, config_files.read_config):
         message = refusal(lambda: read(folder))  # noqa: B023
         assert "61 entries and its model's table 1024: " in message and "from_hf --padded leaves out" in message
     run = huggingface.load(folder, padded=True)
@@ -844,9 +844,9 @@ def test_an_existing_folder_is_left_alone(folders, tmp_path):
 
 def test_a_run_of_ours_is_no_folder_of_theirs(folders, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"config": common.base().to_dict()}))
-    assert not huggingface.is_folder(tmp_path)
-    assert huggingface.is_folder(folders("BertForPreTraining"))
-    assert huggingface.is_folder(folders("Electra-halves"))
+    assert not config_files.is_folder(tmp_path)
+    assert config_files.is_folder(folders("BertForPreTraining"))
+    assert config_files.is_folder(folders("Electra-halves"))
 
 
 def test_the_table_has_a_row_for_each():

@@ -20,8 +20,8 @@ from ssl_jax import tokenizers
 from ssl_jax.errors import UserError, check_choice, cut, listed, shown
 from ssl_jax.files import new_folder, write_json
 from ssl_jax.interop import names, tokenizer_files, weights
-from ssl_jax.interop.config_files import (  # noqa: F401  is_folder and read_config for others
-    HALVES, entries_of, is_folder, is_model, join_configs, read_config, read_theirs, run_config, trunk_fields,
+from ssl_jax.interop.config_files import (
+    HALVES, entries_of, is_model, join_configs, read_theirs, run_config, trunk_fields,
 )  # fmt: skip
 from ssl_jax.interop.families import FAMILIES, activations
 from ssl_jax.models.model import build_model, dummy_batch
