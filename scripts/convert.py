@@ -65,7 +65,7 @@ def take_in(command, source, workdir):
     if LABELS.value:
         name_classes(run, LABELS.value)
     runs.save_run(run, workdir, source)
-    for note in run.notes:
+    for note in (*run.renamed, *run.notes):
         print(f"  {note}")
     print(f"{source} -> {workdir}: {describe(run)}")
 

@@ -323,6 +323,10 @@ def _draw_curves(workdir, lines):
         axis.set(title=name.replace("_", " "), xlabel="step")
         axis.grid(alpha=0.3)
         axis.legend()
-    figure.tight_layout()
+    # Margins in inches: tight_layout would draw everything once more to find them.
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(
+        left=0.6 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - 0.35 / height, wspace=0.2, hspace=0.35
+    )
     with files.replacing(Path(workdir) / "curves.png") as file:
         figure.savefig(file, dpi=110, format="png")

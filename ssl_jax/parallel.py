@@ -240,7 +240,9 @@ class Replicated:
         def stack(x):
             return np.broadcast_to(x, (len(self.local), *np.shape(x)))
 
-        return jax.pmap(lambda x: x, devices=self.devices)(jax.tree.map(stack, plain))
+        # The same axis as in `compile`: arrays laid out over another one would have the step compiled for them first, and
+        # once more for its own results.
+        return jax.pmap(lambda x: x, axis_name="device", devices=self.devices)(jax.tree.map(stack, plain))
 
     def read(self, x):
         return np.asarray(x.addressable_data(0))[0]

@@ -33,6 +33,7 @@ class Run(NamedTuple):
     vocabulary: tokenizers.Vocabulary
     step: int | None = None  # after which the parameters were saved; None: not known
     notes: tuple[str, ...] = ()  # lines on how they were read, for who starts from them
+    renamed: tuple[str, ...] = ()  # "theirs -> ours" for each tensor of a model in another library's names
 
     @property
     def tokenizer_hash(self):

@@ -216,6 +216,13 @@ def choose_layers(config, where, source, given, layers):
     return made
 
 
+def how_read(run):
+    """Lines on how the parameters of `init_from` were read, see `runs.Run`."""
+    if not run.renamed:
+        return list(run.notes)
+    return [f"renamed: {len(run.renamed)} kinds of tensors, such as {run.renamed[0]}; convert.py prints all", *run.notes]
+
+
 def step_origin(run, steps):
     """A line: which step this is, and which one the parameters are from."""
     saved = "has no step" if run.step is None else f"was saved after step {run.step:,}"

@@ -399,7 +399,7 @@ def _train(config, workdir, claim):
         evaluators.Setting(config, kind, parallel, vocabulary, stores, lengths, attach, measure, predict)
     )
 
-    create = seeds.begin(lambda seed: initial_state(config, model, vocabulary, seed))
+    create = jax.jit(seeds.begin(lambda seed: initial_state(config, model, vocabulary, seed)))
 
     def begin():
         state = parallel.create(create)
@@ -574,10 +574,10 @@ def start_state(config, model, state, tokenizer, seeds):
 
     plain = seeds.change(parallel.plain(state), begin)
     if not config.init_optimizer:
-        return parallel.adopt(plain), [*lines, *run.notes, start.step_origin(run, config.steps)]
+        return parallel.adopt(plain), [*lines, *start.how_read(run), start.step_origin(run, config.steps)]
     taken, line = start.take_optimizer(config, seeds.states(plain)[0]["optimizer"], run, parallel)
     taken = jax.tree.map(lambda x, like: np.broadcast_to(x, like.shape).astype(like.dtype), taken, {key: plain[key] for key in taken})
-    return parallel.adopt(plain | taken), [*lines, *run.notes, line]
+    return parallel.adopt(plain | taken), [*lines, *start.how_read(run), line]
 
 
 def open_stores(config, kind, prepared):

@@ -1,11 +1,13 @@
-"""Four virtual CPU devices, one compilation cache and one prepared corpus for all tests.
+"""Four virtual CPU devices, one compilation cache and one prepared corpus for all tests; programs shared in a module.
 
 The processes that tests start get the same through their environment.
 """
 
 import importlib
 import importlib.metadata
+import json
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -44,6 +46,52 @@ def data_root(tmp_path_factory, worker_id):
     """Where prepared corpora live, shared by the workers of this test run."""
     base = tmp_path_factory.getbasetemp()
     return str((base if worker_id == "master" else base.parent) / "data")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shared_programs():
+    """Runs of one module with equal configs share their compiled programs, which are pure functions of the config.
+
+    The next module begins without them: a worker that kept all of the suite's would need 15 GB.
+    """
+    from ssl_jax import parallel, train
+
+    patch, made = pytest.MonkeyPatch(), {}
+
+    def once(key, make):
+        if key not in made:
+            made[key] = make()
+        return made[key]
+
+    def share_functions(name):
+        make = getattr(train, name)
+
+        def shared(config, model, vocabulary, counts=None, teach=None):
+            if teach is not None:
+                return make(config, model, vocabulary, counts, teach)
+            values = json.loads(config.to_json())
+            for when in ("checkpoint_every", "keep_checkpoints", "run"):
+                values.pop(when)
+            key = name, json.dumps(values), model, pickle.dumps((vocabulary, counts))
+            return once(key, lambda: make(config, model, vocabulary, counts))
+
+        patch.setattr(train, name, shared)
+
+    def share_programs(kind, devices):
+        compile_for = kind.compile
+
+        def shared(self, function, donate=False):
+            return once((function, devices(self), donate), lambda: compile_for(self, function, donate))
+
+        patch.setattr(kind, "compile", shared)
+
+    for name in ("make_train_step", "make_measure", "make_predict"):
+        share_functions(name)
+    share_programs(parallel.Replicated, lambda self: tuple(self.devices))
+    share_programs(parallel.Sharded, lambda self: self.mesh)
+    yield
+    patch.undo()
+    jax.clear_caches()
 
 
 @pytest.fixture

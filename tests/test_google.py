@@ -197,7 +197,7 @@ def test_bert(bert_folder):
     made = {"mlm_logits": out.prediction_logits, "pair_logits": out.seq_relationship_logits}
     compare(run, batch, made, out.hidden_states)
     assert run.model.heads == ("mlm", "pair") and run.config.model.activation == "gelu_tanh"
-    assert "cls/seq_relationship/output_weights -> pair/dense/kernel" in run.notes
+    assert "cls/seq_relationship/output_weights -> pair/dense/kernel" in run.renamed
     names = len(bert_variables(numbers(theirs)))
     assert run.notes[-1] == f"left out: {2 * names + 2} slots of the optimizer and counters"
 

@@ -176,3 +176,22 @@ def test_a_sharded_state_stays_where_it_is(parts):
         state, _ = step(state, devices.put_batch(batch))
     assert jax.tree.all(jax.tree.map(lambda x, old: x.sharding.is_equivalent_to(old, x.ndim), state, before))
     assert step._cache_size() == 1
+
+
+@pytest.mark.parametrize("mode", ["pmap", "mesh"])
+def test_a_step_is_compiled_once_for_a_state_that_was_created_and_for_its_own_results(mode, smoke_config):
+    devices = build_parallel(smoke_config(("parallel.mode", mode)).parallel)
+    traced = []
+
+    def step(state, batch, *, total, shard):
+        traced.append(batch)
+        return jax.tree.map(lambda x: x + total(batch.sum()), state), batch.sum()
+
+    compiled = devices.compile(step, donate=True)
+    state = devices.create(lambda: {"params": {"a": jnp.zeros((4, 2)), "b": jnp.zeros(())}})
+    for _ in range(3):
+        state, _ = compiled(state, devices.put_batch(np.ones(8, np.float32)))
+    assert len(traced) == 1
+    restored = devices.adopt(jax.tree.map(np.asarray, devices.plain(state)))
+    compiled(restored, devices.put_batch(np.ones(8, np.float32)))
+    assert len(traced) == 1

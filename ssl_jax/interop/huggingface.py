@@ -103,7 +103,7 @@ def as_run(folder, config, tensors, rows, style, parallel, padded, quantised=Fal
         raise UserError(f"{where}: there is no place for tensor {names.some(sorted(tensors))}{hint}")
     tokenizer = tokenizer_files.with_ends(tokenizer_files.read(folder), folder)
     vocabulary = tokenizers.vocabulary(tokenizer)
-    notes = list(names.renamed(rows, flat, style))
+    notes = []
     surplus = config.model.vocab_size - entries_of(config.model.vocab_size, vocabulary.size, folder, padded)
     if surplus:
         notes.append(
@@ -119,7 +119,8 @@ def as_run(folder, config, tensors, rows, style, parallel, padded, quantised=Fal
     params = jax.tree.map(
         lambda like, x: jax.device_put(x, like.sharding), like, traverse_util.unflatten_dict(made, sep="/")
     )
-    return Run(folder, config, model, params, tokenizer, vocabulary, notes=tuple(notes))
+    renamed = tuple(names.renamed(rows, flat, style))
+    return Run(folder, config, model, params, tokenizer, vocabulary, notes=tuple(notes), renamed=renamed)
 
 
 def _model(config, folder):
@@ -342,8 +343,11 @@ def join(discriminator, generator):
         )
     params = dict(discriminator.params)
     params |= {"generator_encoder": generator.params["encoder"], "mlm": generator.params["mlm"]}
-    notes = tuple(f"{half}: {note}" for half, run in zip(HALVES, (discriminator, generator)) for note in run.notes)
-    return discriminator._replace(config=config, model=model, params=params, notes=notes)
+    lines = {
+        name: tuple(f"{half}: {line}" for half, run in zip(HALVES, (discriminator, generator)) for line in getattr(run, name))
+        for name in ("notes", "renamed")
+    }
+    return discriminator._replace(config=config, model=model, params=params, **lines)
 
 
 def _differing(ours, theirs):
