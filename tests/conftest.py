@@ -3,6 +3,7 @@
 The processes that tests start get the same through their environment.
 """
 
+import gc
 import importlib
 import importlib.metadata
 import json
@@ -21,6 +22,9 @@ if importlib.metadata.version("jaxlib").startswith("0.9."):
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "ssl_jax-tests-xla"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
+# Tracing makes many objects that live: looking through them for garbage less often saves a tenth of the time.
+gc.set_threshold(100_000, 50, 50)
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as ssl_jax/command_line.py; importing jax here sets another
 # Two workers on two cores: libraries that start a thread per core only get in each other's way.
@@ -30,6 +34,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # What torch's CUDA build brings along and TensorFlow each have an LLVM: in one process the second one crashes.
 sys.modules["triton"] = None
 
+import filelock  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -72,7 +77,8 @@ def shared_programs():
             values = json.loads(config.to_json())
             for when in ("checkpoint_every", "keep_checkpoints", "run"):
                 values.pop(when)
-            key = name, json.dumps(values), model, pickle.dumps((vocabulary, counts))
+            # One test has an older `sums_of`.
+            key = name, json.dumps(values), model, pickle.dumps((vocabulary, counts)), train.sums_of
             return once(key, lambda: make(config, model, vocabulary, counts))
 
         patch.setattr(train, name, shared)
@@ -144,12 +150,14 @@ def assert_same_run(workdir, quiet):
 
 
 @pytest.fixture(scope="session")
-def quiet(root, data_root, tmp_path_factory):
-    """A run that nothing happened to, started as a user starts it."""
-    workdir = tmp_path_factory.mktemp("quiet")
-    done = subprocess.run(command(root, data_root, workdir), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (workdir / "stdout").write_text(done.stdout)
+def quiet(root, data_root):
+    """A run that nothing happened to, started as a user starts it, for the workers of this test run."""
+    workdir = Path(data_root).parent / "quiet"
+    with filelock.FileLock(f"{workdir}.lock"):
+        if not (workdir / "stdout").exists():
+            done = subprocess.run(command(root, data_root, workdir), capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            (workdir / "stdout").write_text(done.stdout)
     return workdir
 
 
