@@ -1,5 +1,6 @@
 """Questions to a finished run (runs.py): what fills a blank, what was replaced, which texts are alike, what is looked at."""
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,12 @@ def require_positions(run, length):
 def trunk(run):
     """A run's model without its heads and generator: a head of classes may read rows in pairs, and nothing else."""
     return run.model.clone(heads=(), generator=None)
+
+
+@functools.lru_cache(maxsize=8)
+def compiled(model):
+    """`model.apply(params, batch)`, compiled once for each shape of texts and not once for each text."""
+    return jax.jit(lambda params, batch: model.apply({"params": params}, batch))
 
 
 def fill_masks(run, sentence, best=5):
@@ -85,7 +92,7 @@ def fill_blanks(run, ids, best=5):
     vocabulary = run.vocabulary
     batch = one_example(vocabulary, ids)
     tokens = batch["tokens"]
-    logits = jax.jit(run.model.apply)({"params": run.params}, batch)["mlm_logits"][0]
+    logits = compiled(run.model)(run.params, batch)["mlm_logits"][0]
     blanks = []
     for position in np.flatnonzero(tokens[0] == vocabulary.mask):
         probabilities = np.asarray(jax.nn.softmax(logits[position]))
@@ -235,7 +242,7 @@ def mark_replaced(run, ids, number=0):
     ids = list(ids)[: config.phases.lengths[-1] - 2]
     batch = one_example(vocabulary, ids) | {"index": np.array([number])}
     tokens = batch["tokens"]
-    out = jax.jit(lambda params: run.model.apply({"params": params}, corrupt(batch)))(run.params)
+    out = compiled(run.model)(run.params, corrupt(batch))
     shown, flagged = np.asarray(out["tokens"][0]), np.asarray(out["replaced_logit"][0]) > 0
     words = run.tokenizer.id_to_token
     return [

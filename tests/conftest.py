@@ -100,6 +100,15 @@ def shared_programs():
     jax.clear_caches()
 
 
+@pytest.fixture(autouse=True)
+def undrawn(request, monkeypatch):
+    """Curves are drawn in test_logs.py and by the runs that are processes of their own: they take as long as a tiny run's steps."""
+    from ssl_jax import logs
+
+    if request.module.__name__ != "tests.test_logs":
+        monkeypatch.setattr(logs, "_draw_curves", lambda workdir, lines: None)
+
+
 @pytest.fixture
 def smoke_config(data_root):
     """`smoke_config(("steps", 3), ...)`: a config on the shared corpus, by default BERT's smoke, with changes."""
