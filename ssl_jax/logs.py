@@ -326,7 +326,7 @@ def _draw_curves(workdir, lines):
     # Margins in inches: tight_layout would draw everything once more to find them.
     width, height = figure.get_size_inches()
     figure.subplots_adjust(
-        left=0.6 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - 0.35 / height, wspace=0.2, hspace=0.35
+        left=0.8 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - 0.35 / height, wspace=0.24, hspace=0.35
     )
     with files.replacing(Path(workdir) / "curves.png") as file:
         figure.savefig(file, dpi=110, format="png")

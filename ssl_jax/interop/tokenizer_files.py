@@ -210,6 +210,11 @@ def _kind(folder, options, config):
     versions = options.get("fast_tokenizer_files") or []
     if not isinstance(versions, list) or not set(map(str, versions)) <= {"tokenizer.json"}:
         raise UserError(f"{path}: fast_tokenizer_files={_shown(versions)} is not read, only tokenizer.json is")
+    for where, values, key in (
+        (path, options, "tokenizer_class"), (folder / "config.json", config, "tokenizer_class"), (folder / "config.json", config, "model_type")
+    ):  # fmt: skip
+        if values.get(key) is not None and not (values[key] and isinstance(values[key], str)):
+            raise UserError(f"{where}: {key}={_shown(values[key])} is no name")
     name, model_type = options.get("tokenizer_class"), config.get("model_type")
     if not name:
         path, name = folder / "config.json", config.get("tokenizer_class")
