@@ -37,10 +37,31 @@ def trunk(run):
     return run.model.clone(heads=(), generator=None)
 
 
-@functools.lru_cache(maxsize=8)
-def compiled(model):
-    """`model.apply(params, batch)`, compiled once for each shape of texts and not once for each text."""
-    return jax.jit(lambda params, batch: model.apply({"params": params}, batch))
+@functools.partial(jax.jit, static_argnames="model")
+def _outputs(model, params, batch):
+    """What a model says of a batch; compiled once for each shape of texts and not once for each text."""
+    return model.apply({"params": params}, batch)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _mean_vectors(model, params, batch):
+    """The mean of the last layer at each row's tokens, of length 1; [B, H]."""
+    encoded = model.apply({"params": params}, batch)["encoded"]
+    total = (encoded * batch["mask"][..., None]).sum(axis=1)
+    return total / jnp.linalg.norm(total, axis=1, keepdims=True)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _on_the_way(model, params, batch):
+    """Of a batch of one text `Inspection`'s hidden, attention and out."""
+    out, config = model.apply({"params": params}, batch), model.config
+    layers = out["layers"]
+    kinds = visible(config, batch)[:, 0]
+    allowed = kinds[jnp.arange(config.layers) % len(kinds)]
+    weights = jax.nn.softmax(jnp.where(allowed, layers["scores"][:, 0], -jnp.inf))
+    hidden = jnp.concatenate([out["embedded"][None], layers["hidden"][:-1], out["encoded"][None]])[:, 0]
+    heads = {name: x[0] for name, x in out.items() if name == "pooled" or name.endswith(("_logits", "_logit"))}
+    return hidden, weights, heads
 
 
 def fill_masks(run, sentence, best=5):
@@ -92,7 +113,7 @@ def fill_blanks(run, ids, best=5):
     vocabulary = run.vocabulary
     batch = one_example(vocabulary, ids)
     tokens = batch["tokens"]
-    logits = compiled(run.model)(run.params, batch)["mlm_logits"][0]
+    logits = _outputs(run.model, run.params, batch)["mlm_logits"][0]
     blanks = []
     for position in np.flatnonzero(tokens[0] == vocabulary.mask):
         probabilities = np.asarray(jax.nn.softmax(logits[position]))
@@ -130,15 +151,9 @@ def sentence_embeddings(run, texts, batch_size=32):
     for number, ids in enumerate(rows):
         tokens[number, : len(ids)], mask[number, : len(ids)] = ids, 1
 
-    @jax.jit
-    def embed(params, batch):
-        encoded = model.apply({"params": params}, batch)["encoded"]
-        total = (encoded * batch["mask"][..., None]).sum(axis=1)
-        return total / jnp.linalg.norm(total, axis=1, keepdims=True)
-
     parts = [slice(start, start + batch_size) for start in range(0, len(tokens), batch_size)]
     batches = [dict(tokens=tokens[part], mask=mask[part], segments=0 * tokens[part]) for part in parts]
-    made = [np.asarray(embed(run.params, batch), np.float32) for batch in batches]
+    made = [np.asarray(_mean_vectors(model, run.params, batch), np.float32) for batch in batches]
     return np.concatenate(made)[: len(texts)] if made else np.zeros((0, run.model.config.hidden_size), np.float32)
 
 
@@ -161,7 +176,7 @@ def inspect(run, text, text2=""):
     Raises:
       UserError: the text has no tokens or too many for the model, or is a pair and the model reads running text.
     """
-    vocabulary, config, model = run.vocabulary, run.model.config, run.model
+    vocabulary, model = run.vocabulary, run.model
     if model.orders > 1:  # a head that reads a pair in both orders has nothing to say of one text
         model = model.clone(heads=tuple(head for head in model.heads if head != "classes"))
     ids, edges = encode([text, text2], run.tokenizer)
@@ -177,18 +192,7 @@ def inspect(run, text, text2=""):
     length = batch["tokens"].shape[1]
     require_positions(run, length)
 
-    @jax.jit
-    def look(params, batch):
-        out = model.apply({"params": params}, batch)
-        layers = out["layers"]
-        kinds = visible(config, batch)[:, 0]
-        allowed = kinds[jnp.arange(config.layers) % len(kinds)]
-        weights = jax.nn.softmax(jnp.where(allowed, layers["scores"][:, 0], -jnp.inf))
-        hidden = jnp.concatenate([out["embedded"][None], layers["hidden"][:-1], out["encoded"][None]])[:, 0]
-        heads = {name: x[0] for name, x in out.items() if name == "pooled" or name.endswith(("_logits", "_logit"))}
-        return hidden, weights, heads
-
-    hidden, weights, heads = jax.tree.map(lambda x: np.asarray(x, np.float32), look(run.params, batch))
+    hidden, weights, heads = jax.tree.map(lambda x: np.asarray(x, np.float32), _on_the_way(model, run.params, batch))
     tokens = [run.tokenizer.id_to_token(int(i)) for i in batch["tokens"][0]]
     return Inspection(tokens, batch["tokens"][0], hidden, weights, heads)
 
@@ -242,7 +246,7 @@ def mark_replaced(run, ids, number=0):
     ids = list(ids)[: config.phases.lengths[-1] - 2]
     batch = one_example(vocabulary, ids) | {"index": np.array([number])}
     tokens = batch["tokens"]
-    out = compiled(run.model)(run.params, corrupt(batch))
+    out = _outputs(run.model, run.params, corrupt(batch))
     shown, flagged = np.asarray(out["tokens"][0]), np.asarray(out["replaced_logit"][0]) > 0
     words = run.tokenizer.id_to_token
     return [

@@ -399,6 +399,7 @@ def _train(config, workdir, claim):
         evaluators.Setting(config, kind, parallel, vocabulary, stores, lengths, attach, measure, predict)
     )
 
+    # Jitted, so that it is traced once, for its shapes and for the state.
     create = jax.jit(seeds.begin(lambda seed: initial_state(config, model, vocabulary, seed)))
 
     def begin():

@@ -28,6 +28,8 @@ MESH = ("parallel.mode", "mesh")
 CUTS = {
     "pmap 4": [("parallel.devices", 4)],
     "pmap 2, accumulate 4": [("parallel.devices", 2), ("accumulate", 4)],
+    "mesh 1": [MESH, ("parallel.devices", 1)],
+    "mesh 4": [MESH, ("parallel.devices", 4)],
     "mesh 2, accumulate 4": [MESH, ("parallel.devices", 2), ("accumulate", 4)],
     "mesh fsdp 2 x tensor 2": [MESH, ("parallel.fsdp", 2), ("parallel.tensor", 2)],
 }

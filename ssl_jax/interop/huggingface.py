@@ -343,11 +343,12 @@ def join(discriminator, generator):
         )
     params = dict(discriminator.params)
     params |= {"generator_encoder": generator.params["encoder"], "mlm": generator.params["mlm"]}
-    lines = {
-        name: tuple(f"{half}: {line}" for half, run in zip(HALVES, (discriminator, generator)) for line in getattr(run, name))
-        for name in ("notes", "renamed")
-    }
-    return discriminator._replace(config=config, model=model, params=params, **lines)
+
+    def of_both(*lines):
+        return tuple(f"{half}: {line}" for half, own in zip(HALVES, lines, strict=True) for line in own)
+
+    notes, renamed = of_both(discriminator.notes, generator.notes), of_both(discriminator.renamed, generator.renamed)
+    return discriminator._replace(config=config, model=model, params=params, notes=notes, renamed=renamed)
 
 
 def _differing(ours, theirs):

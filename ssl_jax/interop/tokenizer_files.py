@@ -194,6 +194,18 @@ def _read_optional(path):
     return read_json(path) if path.exists() else {}
 
 
+def _name(path, values, key):
+    """What a file says of a key, None or a name.
+
+    Raises:
+      UserError: it is something else.
+    """
+    value = values.get(key)
+    if value is not None and not (value and isinstance(value, str)):
+        raise UserError(f"{path}: {key}={_shown(value)} is no name")
+    return value
+
+
 def _shown(value):
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:60]}..."
@@ -210,18 +222,15 @@ def _kind(folder, options, config):
     versions = options.get("fast_tokenizer_files") or []
     if not isinstance(versions, list) or not set(map(str, versions)) <= {"tokenizer.json"}:
         raise UserError(f"{path}: fast_tokenizer_files={_shown(versions)} is not read, only tokenizer.json is")
-    for where, values, key in (
-        (path, options, "tokenizer_class"), (folder / "config.json", config, "tokenizer_class"), (folder / "config.json", config, "model_type")
-    ):  # fmt: skip
-        if values.get(key) is not None and not (values[key] and isinstance(values[key], str)):
-            raise UserError(f"{where}: {key}={_shown(values[key])} is no name")
-    name, model_type = options.get("tokenizer_class"), config.get("model_type")
+    name = _name(path, options, "tokenizer_class")
+    # Both of config.json are looked at whatever decides: the rest of it is read, too.
+    second, model_type = (_name(folder / "config.json", config, key) for key in ("tokenizer_class", "model_type"))
     if not name:
-        path, name = folder / "config.json", config.get("tokenizer_class")
+        path, name = folder / "config.json", second
     if not name and not model_type:
         return None
     table, key = (CLASSES, name) if name else (MODEL_TYPES, model_type)
-    kind = table.get(key.removesuffix("Fast")) if isinstance(key, str) else None
+    kind = table.get(key.removesuffix("Fast"))
     if kind is None:
         what = _shown(name) if name else f"that of model_type={_shown(model_type)}"
         hint = ""
