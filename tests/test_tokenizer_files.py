@@ -451,6 +451,9 @@ LISTED["added_tokens"] += [E1 | {"id": 14}, E2 | {"id": 15, "special": True, "ls
 ADDED = {
     "added_tokens.json": BERT_FILES | {"added_tokens.json": {"<e1>": 14, "</e1>": 15}},
     "added_tokens.json, out of order": BERT_FILES | {"added_tokens.json": {"<e1>": 15, "</e1>": 14}},
+    "behind a [PAD] that only the class names": {
+        "vocab.txt": VOCAB.removeprefix("[PAD]\n"), "config.json": dict(model_type="bert", vocab_size=len(PIECES) + 2),
+        "tokenizer_config.json": dict(additional_special_tokens=["<e1>", "</e1>"])},
     "added_tokens.json of GPT-2": GPT2_FILES | {"added_tokens.json": {"<e1>": 257, "</e1>": 258}},
     "beside tokenizer.json": BERT_JSON | {"added_tokens.json": {"<e1>": 14}},
     "decoder": BERT_FILES | {"tokenizer_config.json": dict(added_tokens_decoder={"14": E1, "15": E2})},
@@ -486,7 +489,7 @@ def test_a_class_asks_for_no_token_that_the_model_has_no_row_for(tmp_path):
     tokenizer = tokenizers.load(write_folder(tmp_path, files))
     assert tokenizer.get_vocab_size() == 257 and ids(tokenizer, ["ab"]) == their_ids(tmp_path, ["ab"])
     write_folder(tmp_path, {"tokenizer_config.json": dict(pad_token="[PAD]")})
-    with pytest.raises(UserError, match=r"257 pieces, to which the folder's files add \[\"\[PAD\]\"\], and config.json"):
+    with pytest.raises(UserError, match=r'257 pieces, to which its files and its class add \["<.endoftext.>", "\[PAD\]"\], and'):
         tokenizers.load(tmp_path)
 
 
@@ -495,6 +498,10 @@ REFUSED = {
                  'its tokenizer is "BertJapaneseTokenizer", none of those that are read'),
     "japanese by config.json": (BERT_FILES | {"config.json": dict(model_type="bert", tokenizer_class="BertJapaneseTokenizer")},
                                 "config.json: its tokenizer is \"BertJapaneseTokenizer\""),
+    "a row missing before an added token": (
+        {"vocab.txt": VOCAB.removeprefix("[PAD]\n"), "config.json": dict(model_type="bert", vocab_size=len(PIECES) + 1),
+         "tokenizer_config.json": dict(additional_special_tokens=["<e1>", "</e1>"])},
+        r'13 pieces, to which its files and its class add ["</e1>", "<e1>", "[PAD]"], and config.json vocab_size=15'),
     "a model type that is a list": (BERT_JSON | {"tokenizer_config.json": dict(tokenizer_class="BertTokenizer"),
                                                  "config.json": dict(model_type=["bert"])},
                                     'config.json: model_type=["bert"] is no name'),

@@ -110,7 +110,8 @@ def read(folder):
         still takes ALBERT's '<pad>' and '<unk>' for tokens, and '[MASK]' where case matters
         a spiece.model without a tokenizer.json: as ALBERT was trained, and as in the tokenizer.json that Hugging Face
         made of it, a digit and a comma are never one piece and user-defined symbols stay inside words
-        a token that only its class asks for, without a piece and without a row in the model's table: left out here
+        a token that only its class asks for, without a piece and without a row in the model's table: left out here,
+        or refused if other tokens are added after it
         a folder of whose class only the model's type tells, and that has none of its files: another vocabulary that is
         there is read, where theirs begins an empty one
 
@@ -484,7 +485,8 @@ def _with_rows(folder, own, tokens, asked):
       folder: whose configs may say how many rows there are.
       own: the pieces that the tokenizer has.
       tokens: AddedTokens.
-      asked: of their names those that the tokenizer's class asks for, and no file: left out if there are too few rows.
+      asked: of their names those that the tokenizer's class asks for, and no file: left out if there are too few rows
+        and no other token comes after them.
 
     Raises:
       UserError: there are too few rows for the others.
@@ -495,11 +497,12 @@ def _with_rows(folder, own, tokens, asked):
             continue
         if type(rows) is not int:
             raise UserError(f"{folder / name}: {key}={_shown(rows)} is no number of pieces")
-        new = {token.content for token in tokens} - own
+        new = [name for name in dict.fromkeys(token.content for token in tokens) if name not in own]
+        kept = [name for name in new if name not in asked]
+        if len(own) + len(new) > rows and new[: len(kept)] == kept:  # else the ids of others would move
+            tokens, new = [token for token in tokens if token.content not in asked], kept
         if len(own) + len(new) > rows:
-            tokens, new = [token for token in tokens if token.content not in asked], new - asked
-        if len(own) + len(new) > rows:
-            added = f", to which the folder's files add {_shown(sorted(new))}," if new else ""
+            added = f", to which its files and its class add {_shown(sorted(new))}," if new else ""
             raise UserError(
                 f"{folder}: the tokenizer has {len(own)} pieces{added} and {name} {key}={rows}; they are of different models"
             )
