@@ -181,7 +181,7 @@ def distillation(config, workdir):
         print(f"\nheld-out loss of {SEEDS.value} seeds: student {spread['student']}, alone {spread['alone']}")
     if len(stages["student"]) > 1:  # TinyBERT goes on to a task
         measured |= topics(config, workdir, stages)
-    result = json.loads((stages["student"][-1][0] / "result.json").read_text())
+    result = files.read_json(stages["student"][-1][0] / "result.json")
     files.write_json(workdir / "result.json", result | measured)
     show_fills(trained)
     tell(workdir, measured)

@@ -192,6 +192,19 @@ def test_classes_keep_their_names(case, tokenizer, tmp_path):
     assert "has the classes b, a, c, d and label2id a, b, c, d" in refusal(lambda: huggingface.load(tmp_path / "theirs"))
 
 
+def test_classes_that_do_not_exclude_each_other_are_refused_and_may_be_left_out(tokenizer, tmp_path):
+    changes = {"task.classes": 3, "task.labels": ("toxic", "rude", "threat")}
+    run = check.random_run(shrunk("finetune", "bert-base,topics", **changes), tokenizer)
+    huggingface.save(run, tmp_path / "theirs")
+    edit_config(tmp_path / "theirs", problem_type="single_label_classification")
+    assert huggingface.load(tmp_path / "theirs").config.task.labels == ("toxic", "rude", "threat")
+    edit_config(tmp_path / "theirs", problem_type="multi_label_classification")
+    message = refusal(lambda: huggingface.load(tmp_path / "theirs"))
+    assert "config.json: problem_type='multi_label_classification': its classes do not exclude each other" in message
+    left_out = re.search(r"--drop=(\S+)", message)[1]
+    assert "classifier" not in huggingface.load(tmp_path / "theirs", drop=[left_out]).params
+
+
 def test_scores_are_written_in_their_own_units(tokenizer, tmp_path):
     """ELECTRA's release divides STS-B's by five; transformers knows of no such thing."""
     changes = {"task.classes": 1, "task.scale": 5.0, "losses.classify": 0.0, "losses.regress": 1.0}

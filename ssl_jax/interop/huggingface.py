@@ -292,6 +292,12 @@ def _read_classes(config, heads, tensors, family, theirs, folder):
         classes = len(logits) if logits is not None and logits.ndim else 0
         if not classes:
             raise UserError(f"{folder} has no tensor {names.of_row(row)[0]} with a row for each class")
+        kind = theirs.get("problem_type")
+        if classes > 1 and kind not in (None, "single_label_classification"):
+            raise UserError(
+                f"{folder / 'config.json'}: problem_type={shown(kind)}: its classes do not exclude each other, as all of "
+                f"ours do; scripts/convert.py from_hf --drop={names.of_row(row)[0].split('.')[0]} leaves them out"
+            )
         labels = _label_names(theirs, classes, folder)
         config.task.update(classes=classes, bias=row.kind != "matrix", labels=labels)
 
