@@ -315,7 +315,9 @@ def require_same(values):
 def _reason(error):
     """The system's own words at the end of tensorstore's long lines, or else the first line."""
     words = re.search(r": ([^:]+) \[os_error_code", str(error))
-    return words.group(1) if words else (str(error) or repr(error)).splitlines()[0][:200]
+    if words:
+        return words.group(1)
+    return (str(error) or repr(error)).splitlines()[0].split(" See full TensorStore details")[0][:200]
 
 
 def fingerprints(state):

@@ -416,7 +416,7 @@ def _train(config, workdir, claim):
     restored = checkpoints.restore(parallel.like(shapes))
     if restored is not None:
         origin = start.extension(config, checkpoints.restored_config, checkpoints.restored)
-        restored, lines = begin_sums(restored, checkpoints.restored, cadence(config, "log_every"))
+        restored, lines = begin_sums(restored, checkpoints.restored, config)
         state, origin = parallel.adopt(restored), origin + lines
     elif state is None:
         state, origin = begin()
@@ -524,17 +524,17 @@ def was_extended(config, workdir):
     return values.get("run", {}).get("extend") is True and all(values.get(key) == current[key] for key in ("steps", "phases", "ramp"))
 
 
-def begin_sums(state, step, log_every):
-    """A restored plain state, and lines: of another `log_every` than this the sums since the last line begin again.
+def begin_sums(state, step, config):
+    """A restored plain state, and lines: of another `log_every` than the config's the sums since the last line begin again.
 
     Some of their steps may be in a line of metrics already. So a line is of the steps since the one before it, or since the
     run was resumed.
     """
-    counted = float(np.max(np.asarray(state["sums"]["loss"][1])))
-    if counted == (step - 1) % log_every + 1:
+    counted, log_every = float(np.max(np.asarray(state["sums"]["loss"][1]))), cadence(config, "log_every")
+    if counted == (step - 1) % log_every + 1 or step == config.steps:
         return state, []
     state = state | {"sums": jax.tree.map(jnp.zeros_like, state["sums"])}
-    first = step + log_every - step % log_every
+    first = min(step + log_every - step % log_every, config.steps)
     return state, [f"the means of metrics begin again: the line of step {first} is of steps {step + 1} to {first}"]
 
 

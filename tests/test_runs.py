@@ -145,12 +145,13 @@ def test_a_checkpoint_from_before_logs_were_saved_keeps_what_is_readable(finishe
 
 @pytest.mark.parametrize(
     "step, log_every, told",
-    [(15, 5, None), (15, 15, "the line of step 30 is of steps 16 to 30"), (20, 10, None), (15, 2, "step 16 is of steps 16 to 16"), (13, 5, None)],
+    [(20, 15, None), (15, 5, None), (15, 15, "the line of step 20 is of steps 16 to 20"), (20, 10, None), (15, 2, "step 16 is of steps 16 to 16"), (13, 5, None)],
 )
-def test_sums_of_another_cadence_start_again(step, log_every, told):
+def test_sums_of_another_cadence_start_again(smoke_config, step, log_every, told):
+    """Step 20 is the last one: no line comes after it."""
     counted = {15: 5, 20: 10, 13: 3}[step]
     state = {"params": 1, "sums": {"loss": (np.float32([7.0]), np.float32([counted])), "other": (np.ones(2), np.ones(2))}}
-    begun, lines = loop.begin_sums(state, step, log_every)
+    begun, lines = loop.begin_sums(state, step, smoke_config(("steps", 20), ("log_every", log_every)))
     assert (told is None) == (not lines) and begun["params"] == 1
     if told:
         assert told in lines[0] and not any(np.any(x) for x in jax.tree.leaves(begun["sums"]))
