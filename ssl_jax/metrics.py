@@ -9,9 +9,8 @@ import re
 import string
 
 import numpy as np
-import scipy.stats
-import seqeval.metrics
-import sklearn.metrics
+
+# scipy.stats, seqeval and sklearn take seconds to import: each is, where it is used.
 
 # GLUE: Wang et al. 2019, Table 1; SuperGLUE: Wang et al. 2019, Table 1. All others are their papers' own.
 METRICS = {
@@ -51,24 +50,30 @@ def score(task, values):
 
 def accuracy(predictions, labels):
     """The share of equal ones: int [N], [N]; of choices, the number of the chosen one."""
-    return float(sklearn.metrics.accuracy_score(labels, predictions))
+    return float(np.mean([made == label for made, label in zip(predictions, labels, strict=True)]))
 
 
 def f1(predictions, labels):
     """F1 of class 1 of 0 and 1, [N], [N]; 0 where neither side has a 1."""
-    return float(sklearn.metrics.f1_score(labels, predictions, zero_division=0))
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predictions, zero_division=0))
 
 
 def macro_f1(predictions, labels):
     """The mean of the F1 of each class that occurs on either side, [N], [N]."""
-    return float(sklearn.metrics.f1_score(labels, predictions, average="macro", zero_division=0))
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predictions, average="macro", zero_division=0))
 
 
 def matthews(predictions, labels):
     """Matthews' correlation of classes, [N], [N]; 0 where one side is constant."""
     if _constant(predictions) or _constant(labels):
         return 0.0  # as scikit-learn's, without its warnings
-    return float(sklearn.metrics.matthews_corrcoef(labels, predictions))
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(labels, predictions))
 
 
 def gender_parity(predictions, pairs):
@@ -85,12 +90,16 @@ def gender_parity(predictions, pairs):
 
 def pearson(predictions, labels):
     """Pearson's correlation, float [N], [N]; 0 where one side is constant, of which SciPy's is not defined."""
-    return 0.0 if _constant(predictions) or _constant(labels) else float(scipy.stats.pearsonr(predictions, labels)[0])
+    from scipy.stats import pearsonr
+
+    return 0.0 if _constant(predictions) or _constant(labels) else float(pearsonr(predictions, labels)[0])
 
 
 def spearman(predictions, labels):
     """Spearman's rank correlation, float [N], [N], ties at their mean rank; constants as in `pearson`."""
-    return 0.0 if _constant(predictions) or _constant(labels) else float(scipy.stats.spearmanr(predictions, labels)[0])
+    from scipy.stats import spearmanr
+
+    return 0.0 if _constant(predictions) or _constant(labels) else float(spearmanr(predictions, labels)[0])
 
 
 def _constant(values):
@@ -104,7 +113,9 @@ def ner_f1(predictions, labels):
       predictions, labels: sentences, lists of the words' tags: 'O', 'B-PER', 'I-PER' and so on; IOB1 and IOB2 alike,
         for an I- after another type, after O or at the beginning starts an entity.
     """
-    return float(seqeval.metrics.f1_score(labels, predictions, zero_division=0))
+    from seqeval.metrics import f1_score
+
+    return float(f1_score(labels, predictions, zero_division=0))
 
 
 FUNCTIONS = {"accuracy": accuracy, "f1": f1, "macro_f1": macro_f1, "matthews": matthews, "pearson": pearson,

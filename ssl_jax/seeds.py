@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.errors import UserError
+from ssl_jax.metrics import ABOVE_ZERO
 from ssl_jax.objectives import chance_of
 from ssl_jax.parallel import Replicated
 
@@ -133,8 +134,6 @@ def learned_nothing(values):
 
     An accuracy is compared with `chance`, that of the most frequent label, where that is there; metrics.ABOVE_ZERO with 0.
     """
-    from ssl_jax.metrics import ABOVE_ZERO  # half a second to import, and only here
-
     for name in ABOVE_ZERO:
         if values.get(name, 1) <= 0:
             return f"{name} is {values[name]:.4g}, as with one answer to every example"
