@@ -46,6 +46,7 @@ def folder_name(name):
 
 def check(values, config, name):
     """Raises UserError unless grid `name` has tuples of values that the keys of a config can have."""
+    from ssl_jax.bounds import check_value
     from ssl_jax.errors import UserError, check_choice, shown
 
     config = config.copy_and_resolve_references()
@@ -61,10 +62,11 @@ def check(values, config, name):
                 if isinstance(value, bool) != isinstance(present[key], bool) or value is None:
                     raise TypeError
                 config.update_from_flattened_dict({key: value})
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 kind = type(present[key]).__name__
                 what = f"grid {name}: {key} cannot be {shown(value)}"
                 raise UserError(f"{what}: its values are of type {kind}") from error
+            check_value(key, value)
     names = [folder for folder, _ in points(values)]
     if twice := next((folder for folder in names if names.count(folder) > 1), None):
         raise UserError(f"grid {name} has the point {twice} twice")
@@ -95,18 +97,23 @@ def search(config, name, workdir):
         points diverge; see `train.train`.
     """
     from configs.finetune import GRIDS
-    from ssl_jax import files, logs, train
+    from ssl_jax import files, logs, plan, source, train
     from ssl_jax.errors import NotFiniteError, UserError, check_choice, listed
 
     check_choice(name, GRIDS, "grid")
     if "evals" not in config or config.evals.heldout.module != "task":
         raise UserError("a grid is compared by the score of a task: give a config of configs/finetune.py")
     check(GRIDS[name], config, name)
-    tried = []
+    runs = []
     for folder, changes in points(GRIDS[name]):
-        logs.say(f"--- {folder}")
         point = config.copy_and_resolve_references()
         point.update_from_flattened_dict(changes)
+        # What does not fit is told before the first point is trained.
+        plan.settle(source.resolve(source.resolve_teacher(point), Path(workdir) / folder))
+        runs.append((folder, changes, point))
+    tried = []
+    for folder, changes, point in runs:
+        logs.say(f"--- {folder}")
         try:
             result = train.train(point, Path(workdir) / folder)
         except NotFiniteError as error:

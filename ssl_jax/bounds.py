@@ -248,12 +248,16 @@ def check_value(name, value):
         if not isinstance(value, tuple | list):
             raise UserError(f"{where}: several values are needed, as in 1,2")
         check_entries(value, bound.entries, name)
+        for entry in value if bound.entries is str else ():
+            _check_text(name, entry)
         for entry in value if bound.entries in (int, float) else ():
             _check_number(where, entry, bound)
     elif bound.kind in (bool, str, re.Pattern):
         kind = bool if bound.kind is bool else str
         if not isinstance(value, kind):
             raise UserError(f"{where}: {'True or False' if kind is bool else 'a word'} is needed")
+        if kind is str:
+            _check_text(name, value)
         if bound.choices:
             check_choice(value, bound.choices, name)
         if bound.kind is re.Pattern:
@@ -262,6 +266,12 @@ def check_value(name, value):
         raise UserError(f"{where}: a {'whole ' if bound.kind is int else ''}number is needed")
     else:
         _check_number(where, value, bound)
+
+
+def _check_text(name, value):
+    """Raises UserError if UTF-8 cannot spell a word."""
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise UserError(f"{name}={shown(value)}: it has bytes that are not UTF-8")
 
 
 def check_regex(name, pattern):

@@ -154,10 +154,14 @@ def run(main, usage=None):
     # A full disk is told once, by what could not be saved: not for every cached program, nor with the
     # tracebacks of the threads and tasks that were writing.
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache")
+    sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: names of files may be bytes that are no text
     threading.excepthook = sys.unraisablehook = lambda arguments: None
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     app.define_help_flags()
     try:
+        for word in sys.argv[1:]:
+            if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
+                raise flags.Error(f"{shown(word)} has bytes that are not UTF-8")
         sys.argv = _config_first(sys.argv)
         if any(argument in ("--help", "-help", "-h", "--helpshort", "--helpfull") for argument in sys.argv[1:]):
             print(_help())
@@ -182,7 +186,7 @@ def run(main, usage=None):
         # A full disk, a read-only folder, a file that is missing: the system's own words and the path.
         if error.errno is None:
             raise
-        _exit(1, f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
+        _exit(1, f"{error.strerror}: {cut(str(error.filename), 300)}" if error.filename else error.strerror)
     except KeyboardInterrupt as error:
         _exit(130, f"interrupted: {error}" if str(error) else "interrupted")
     except Exception as error:
@@ -377,7 +381,9 @@ def _file_message(path):
 
 
 def _exit(code, message):
-    print(f"error: {cut(message, 2000)}", file=sys.stderr)
+    # absl repeats the whole of a value.
+    message = re.sub(r"\S{400,}", lambda word: cut(word[0], 200), message)
+    print(f"error: {cut(message, 1000)}", file=sys.stderr)
     parallel = sys.modules.get("ssl_jax.parallel")  # where JAX is not loaded yet, there is one process
     if parallel is not None:
         parallel.leave(code)

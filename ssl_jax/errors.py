@@ -11,6 +11,10 @@ class UserError(Exception):
     is a bug of ours and keeps its traceback.
     """
 
+    def __str__(self):
+        """The line; line breaks and the like, which names of files may have, escaped."""
+        return _on_one_line(super().__str__())
+
 
 class NotFiniteError(UserError):
     """A loss, gradient or metric of a run is not finite: other values of its hyperparameters may do."""
@@ -28,9 +32,12 @@ def shown(value):
 
 def cut(text, most=60):
     """A text as part of a message: at most `most` of its characters, line breaks and the like escaped."""
-    start = text[: most + 1]
-    start = start if start.isprintable() else repr(start)[1:-1]
+    start = _on_one_line(text[: most + 1])
     return start if len(start) <= most else f"{start[:most]}..."
+
+
+def _on_one_line(text):
+    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in text)
 
 
 def listed(names, most=20):

@@ -62,6 +62,9 @@ def assert_one_line(done, message, code=1):
         ([("phases.shares", ("a",))], "'a' is none of the numbers"),
         ([("teacher.runs", (3,))], "teacher.runs=(3,): 3 is none of the words"),
         ([("task.statistic", "medain")], "unknown task.statistic 'medain'; did you mean 'median'"),
+        ([("data.tokenizer.add", ("a\udcff",))], r"data.tokenizer.add='a\udcff': it has bytes that are not UTF-8"),
+        ([("variant", "a\udcff")], r"variant='a\udcff': it has bytes that are not UTF-8"),
+        ([("data.corpus", "text:/no\nwhere\udcff")], r"/no\nwhere\udcff"),
     ],
 )
 def test_values_that_do_not_fit_are_refused_before_anything_runs(changes, message, smoke_config, tmp_path):
@@ -76,6 +79,30 @@ def test_an_empty_corpus_is_one_line(root, data_root, tmp_path):
     (tmp_path / "text" / "empty.txt").touch()
     done = run(root, data_root, tmp_path / "run", f"--config.data.corpus=text:{tmp_path}/text")
     assert_one_line(done, str(tmp_path / "text"))
+
+
+@pytest.mark.parametrize(
+    "argument, place",
+    [
+        (f"--config.optimizer.epsilon={'x' * 3000}", "optimizer.epsilon"),
+        (f"--config.model.vocab_size={'9' * 5000}", "model.vocab_size"),
+        (f"--config.init_from={'x' * 3000}", "xxx"),
+    ],
+)
+def test_a_value_of_thousands_of_letters_is_cut_in_the_message(root, data_root, tmp_path, argument, place):
+    done = run(root, data_root, tmp_path / "run", argument)
+    assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and place in done.stderr and len(done.stderr) < 700
+
+
+def test_arguments_of_bytes_that_are_no_text_are_refused_and_files_with_such_names_are_read(root, data_root, tmp_path, monkeypatch):
+    """Where Python's output is strict, as it is in most languages of a system."""
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")
+    assert_one_line(run(root, data_root, f"{tmp_path}/\udcff"), r"\udcff' has bytes that are not UTF-8", 2)
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/\udcff.txt").write_bytes(b"\xff")
+    done = run(root, data_root, tmp_path / "run", f"--config.data.corpus=text:{tmp_path}/text")
+    assert_one_line(done, r"text/\udcff.txt")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_workdir_that_cannot_be_written_is_one_line(root, data_root):

@@ -63,6 +63,10 @@ for values in (
     {"model.scan": (1,)},
     {"init_from": (None,)},
     {"batch_size": (4, 4)},
+    {"optimizer.learning_rate": (1e-4, 10**400)},
+    {"optimizer.learning_rate": (1e-4, float("nan"))},
+    {"optimizer.learning_rate": (1e-4, -1.0)},
+    {"data.tokenizer.add": (("\\ud800",),)},
     {},
 ):
     print("## ", end="")
@@ -71,7 +75,13 @@ for values in (
         print(*(folder for folder, _ in script["points"](values)))
     except errors.UserError as error:
         print(error)
-for config, grid in ((flags.FLAGS.config, "tow"), (bert.get_config("tiny,smoke"), "two")):
+finetune.GRIDS["late"] = {"model.hidden_size": (64, 65)}  # of which only the config as a whole says that it does not fit
+def untrained(config, workdir):
+    raise AssertionError("a point was trained")
+
+train.train = untrained
+smoke = bert.get_config("tiny,smoke")
+for config, grid in ((flags.FLAGS.config, "tow"), (smoke, "two"), (flags.FLAGS.config, "late")):
     try:
         script["search"](config, grid, "nowhere")
     except errors.UserError as error:
@@ -142,12 +152,17 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
         "grid g: model.scan cannot be 1: its values are of type bool",
         "grid g: init_from cannot be None: its values are of type str",
         "grid g has the point batch_size=4 twice",
+        "grid g: optimizer.learning_rate cannot be 1000",
+        "optimizer.learning_rate=nan: ",
+        "optimizer.learning_rate=-1.0: at least 0",
+        "data.tokenizer.add='\\ud800': it has bytes that are not UTF-8",
         "grid g has no keys",
     ]
     assert len(checked) == 3 + len(wanted)
     assert all(line.startswith(start) for line, start in zip(checked[3:], wanted, strict=True)), checked[3:]
     assert refused[0].startswith("unknown grid 'tow'; did you mean 'two'")
     assert refused[1].startswith("a grid is compared by the score of a task")
+    assert refused[2].startswith("model.hidden_size=65"), refused
 
 
 def test_grids_are_the_papers_and_hold_their_recipes():
