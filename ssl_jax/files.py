@@ -166,7 +166,8 @@ def decompressed(path, compression):
     """Opens a file as a buffered binary stream, in bounded memory however much a few bytes expand to.
 
     What `gzip -dc`, `bzip2 -dc`, `xz -dc` and `zstd -dc` give is given, several members, streams or frames one after
-    the other; what they complain of, an empty file included, is refused.
+    the other; what they complain of, an empty file included, is refused. Zeros behind the end of a .bz2 are padding,
+    of which bzip2 only warns.
 
     Args:
       path: of the file.
