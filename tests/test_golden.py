@@ -1,0 +1,114 @@
+"""Every variant's config and every paper's first batches, as files: what a change does to them shows in its diff.
+
+`pytest tests/test_golden.py --update-golden` writes tests/golden anew.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from configs import common, finetune
+from ssl_jax import tokenizers, train
+from ssl_jax.bounds import flat
+from ssl_jax.data import tasks, tokens
+from ssl_jax.errors import UserError
+from tests.test_configs import ALL
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def check(path, text, update):
+    """Compares a text with a golden file, or writes it."""
+    if update:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert path.exists() and text == path.read_text(), f"{path.name}: see the diff of pytest --update-golden"
+
+
+def section(name, config, before, what):
+    """Lines that say in which of its values a config differs from another one."""
+    values, others = dict(flat(config)), dict(flat(before))
+    assert values.keys() >= others.keys()
+    changed = [f"{key} = {value!r}" for key, value in values.items() if key != "variant" and others.get(key, ...) != value]
+    return "\n".join([f"[{name}]  # as {what}, but for", *changed, ""])
+
+
+def suffixes_of(paper, monkeypatch):
+    """The suffixes that a paper's variants may have."""
+    found, parse = {}, common.parse
+    monkeypatch.setattr(common, "parse", lambda variant, sizes, known: found.update(known) or parse(variant, sizes, known))
+    ALL[paper].get_config()
+    monkeypatch.undo()
+    return list(found)
+
+
+def test_every_key_has_its_neutral_value(request):
+    lines = [f"{key} = {value!r}\n" for key, value in flat(common.base())]
+    check(GOLDEN / "base.txt", "".join(lines), request.config.getoption("--update-golden"))
+
+
+@pytest.mark.parametrize("paper", ALL)
+def test_configs_of_every_variant(paper, request, monkeypatch):
+    """Each size beside `common.base()`, or the paper's first one, and with each suffix beside the size itself."""
+    make, (first, *others) = ALL[paper].get_config, ALL[paper].SIZES
+    sections = [section(first, make(first), common.base(), "base()")]
+    sections += [section(size, make(size), make(first), first) for size in others]
+    for suffix in suffixes_of(paper, monkeypatch):
+        for size in (first, *others):
+            try:
+                config = make(f"{size},{suffix}")
+            except UserError:  # not of every size
+                continue
+            sections.append(section(f"{size},{suffix}", config, make(size), size))
+    check(GOLDEN / f"{paper}.txt", "\n".join(sections), request.config.getoption("--update-golden"))
+
+
+@pytest.mark.parametrize("paper", finetune.PAPERS)
+def test_configs_of_every_task(paper, request):
+    """Each paper's first size on each task, as printed and as released, beside the same on the first task."""
+    model, names = f"{paper}-{next(iter(ALL[paper].SIZES))}", list(tasks.TASKS)
+    first = f"{model},{names[0]}"
+    sections = [section(first, finetune.get_config(first), common.base(), "base()")]
+    for name in names:
+        for variant in (f"{model},{name}", f"{model},{name},release"):
+            try:
+                config = finetune.get_config(variant)
+            except UserError as error:
+                sections.append(f"[{variant}]  # {error}\n")
+            else:
+                if variant != first:
+                    sections.append(section(variant, config, finetune.get_config(first), first))
+    check(GOLDEN / f"finetune-{paper}.txt", "\n".join(sections), request.config.getoption("--update-golden"))
+
+
+def digest(batch):
+    """SHA-256 of a batch's names, shapes and whole numbers; floats may differ in their last digit between machines."""
+    found = hashlib.sha256()
+    for name in sorted(batch):
+        x = batch[name]
+        x = np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
+        if x.dtype.kind in "iub":
+            found.update(json.dumps([name, str(x.dtype), x.shape]).encode() + np.ascontiguousarray(x).tobytes())
+    return found.hexdigest()
+
+
+@pytest.mark.parametrize("paper", ALL)
+def test_batches_of_every_smoke(paper, request, smoke_config):
+    """The first batch, one in the middle and the last one, before and after what the paper hides in them."""
+    config = smoke_config(paper=paper, variant=f"{next(iter(ALL[paper].SIZES))},smoke")
+    config = train.settle(config)
+    phases, kind, prepared = train.plan_phases(config), train.example_kind(config), tokens.prepare(config.data)
+    vocabulary = tokenizers.vocabulary(tokenizers.load(Path(prepared) / "tokenizer.json"))
+    store = train.open_stores(config, kind, Path(prepared))["train"]
+    examples = train.training_examples(config, kind, phases, store, vocabulary)
+    corrupt = jax.jit(train.make_corrupt(config, vocabulary, train.token_counts(config, Path(prepared), vocabulary)))
+    lines = []
+    for step in (0, config.steps // 2, config.steps - 1):
+        number = max(n for n, phase in enumerate(phases) if phase.first <= step)
+        batch = examples[number](step)
+        lines.append(f"step {step}: {digest(batch)}, {digest(corrupt(batch))} after corruption\n")
+    check(GOLDEN / f"batches-{paper}.txt", "".join(lines), request.config.getoption("--update-golden"))
