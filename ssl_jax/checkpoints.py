@@ -266,8 +266,9 @@ def check_shapes(checkpoint, like):
       checkpoint: its folder.
       like: a part of a state, with arrays or `jax.ShapeDtypeStruct` as leaves.
     """
+    state = Path(checkpoint).absolute() / "state"  # of a relative path Orbax reads nothing, without a word
     try:
-        metadata = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).metadata(checkpoint / "state").item_metadata.tree
+        metadata = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).metadata(state).item_metadata.tree
     except Exception as error:  # Orbax and JSON each fail in their own way.
         raise UserError(f"{checkpoint} cannot be read: {_reason(error)}") from error
     there, here = (
@@ -361,8 +362,12 @@ def differing_keys(saved, current, prefix=""):
         if isinstance(old, dict) and isinstance(new, dict):
             lines |= differing_keys(old, new, f"{name}.")
         elif old != new:
-            lines[name] = f"{name}: {cut(str(new), 40)} was {cut(str(old), 40)}"
+            lines[name] = f"{name}: {_told(new)} was {_told(old)}"
     return lines
+
+
+def _told(value):
+    return "not set" if value is None else cut(str(value), 40) or "''"
 
 
 def told(differing, most=6):

@@ -97,8 +97,14 @@ def define_config(default=None):
 
 def define_path(name, default, help_text, **options):
     """Defines a flag whose value is a path, in which ~ is a home folder; returns the flag."""
-    parser = _Parser(expanded, "a path")
+    parser = _Parser(_path, "a path")
     return flags.DEFINE(parser, name, default, help_text, serializer=flags.ArgumentSerializer(), **options)
+
+
+def _path(text):
+    if not text:  # as of a variable that is not set: the folder one is in is meant by '.'
+        raise ValueError
+    return expanded(text)
 
 
 def expanded(path):
@@ -362,6 +368,8 @@ def _flag_message(error):
         return f"Unknown command line flag {cut(name)!r}" + "".join(f"; did you mean {one}?" for one in told[:1])
     if isinstance(error, OSError):
         return _file_message(next((x for x in lines[1:] if "Attempted" not in x), lines[0]))
+    if missing := re.fullmatch(r"flag --(\w+)=None: .*", " ".join(lines)):
+        return f"--{missing[1]} is missing"
     # A config file's own error arrives as a whole traceback in one string: its last line is the message.
     message = lines[-1].split("UserError: ")[-1] if lines else repr(error)
     known = isinstance(error, (flags.Error, UserError, ValueError))

@@ -90,7 +90,7 @@ CADENCES = {"log_every": (100, 20), "evaluate_every": (10_000, 4), "checkpoint_e
 def cadence(config, name):
     """Every how many steps a run does what `name` says, 'log_every': as the config has it, or by the run's length (0)."""
     most, parts = CADENCES[name]
-    return config[name] or max(1, min(most, config.steps // parts))
+    return config[name] or min(most, -(-config.steps // parts))
 
 
 def make_clock(config, phases):
@@ -340,6 +340,8 @@ def settle(config, given=()):
     """
     check_values(config)
     config = _settle_vocabulary(config, given)
+    if "steps" in given and "task.epochs" not in given:
+        config.task.epochs = 0.0  # a recipe's, which would decide the number of steps
     example_kind(config)
     check(config, plan_phases(config))
     return config

@@ -453,7 +453,9 @@ def _train(config, workdir, claim):
         devices = [jax.devices()[0].device_kind] * parallel.device_count
         for line in overview(config, workdir, parameters, devices, counted):
             logs.say(line)
-        logs.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}")
+        logs.say(f"{'started' if restored is None else 'resumed'} at step {first_step} of {config.steps}; compiling")
+    else:
+        logs.say(f"{workdir} is finished: it has no step left to do")
     loss = None
     try:
         for step in range(first_step, config.steps):
@@ -658,7 +660,7 @@ class StopRequest:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             # Not print: this may be in the middle of one.
-            os.write(2, b"\nCtrl-C: saving after this step; once more stops at once\n")
+            os.write(2, b"\nCtrl-C: saving after this step, or after a running evaluation; once more stops at once\n")
             if self.several:
                 os.kill(os.getpid(), signal.SIGTERM)  # which JAX tells the other hosts
 

