@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import logging
 import re
 import sys
 import time
@@ -11,9 +12,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from jax import lax
 from jax.experimental import multihost_utils
+
+# Both warn, as they are imported and used, of what nobody who reads a run can change.
+logging.getLogger("absl").addFilter(
+    lambda record: record.levelno >= logging.ERROR or not re.search(r"[/\\](grain|orbax)[/\\]", record.pathname)
+)
+import orbax.checkpoint as ocp  # noqa: E402
 
 from ssl_jax import files
 from ssl_jax.errors import UserError, cut, listed

@@ -120,6 +120,7 @@ def load_run(workdir, parallel=None):
     """
     from ssl_jax.interop import huggingface
 
+    workdir = files.expanded(workdir)
     if is_theirs(workdir):
         return huggingface.load(workdir, parallel)
     config = read_config(workdir)

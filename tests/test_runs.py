@@ -344,6 +344,12 @@ def damage(workdir, rng):
     return f"{kind} {path.relative_to(workdir)}"
 
 
+def test_who_reads_a_run_hears_no_warnings_of_its_libraries(quiet, monkeypatch, caplog):
+    monkeypatch.setenv("HOME", str(quiet.parent))
+    assert runs.load_run(f"~/{quiet.name}").step == 20
+    assert not [record for record in caplog.records if record.name == "absl"]
+
+
 def test_damages_at_random_give_the_runs_own_numbers_or_a_line(quiet, tmp_path):
     truth = {}
     for step in (20, 18, 15):

@@ -436,7 +436,7 @@ def test_links_are_followed_and_each_folder_is_read_once(reading, tmp_path):
 
 
 def test_what_is_not_there_is_told_with_how_to_get_it(reading, smoke_config, tmp_path):
-    with pytest.raises(UserError, match=r"there is no \S+dev.tsv; get the files from https://gluebench"):
+    with pytest.raises(UserError, match=r"there is no \S+dev.tsv, but train.tsv; get the files from https://gluebench"):
         reading("rte", {"train.tsv": "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n"})
     config = smoke_config(("task.name", "mrpc"), ("data.root", str(tmp_path / "data")))
     with pytest.raises(UserError, match="glue/mrpc is not in .*run: tfds build glue/mrpc --data_dir="):

@@ -8,7 +8,7 @@ import numpy as np
 from ssl_jax import files
 from ssl_jax.data.tasks.examples import Read
 from ssl_jax.data.tasks.formats import LeftOut
-from ssl_jax.errors import UserError
+from ssl_jax.errors import UserError, listed
 
 NEEDED = ("train", "heldout")
 
@@ -78,7 +78,12 @@ def _of_folder(name, row, folder):
         if path is not None:
             yield split, path, row.lines(path, split)
         elif split in NEEDED:
-            raise UserError(f"task {name!r}: there is no {folder / names[0]}; get the files from {row.homepage}")
+            there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+            raise UserError(
+                f"task {name!r}: there is no {folder / names[0]}"
+                + (f", but {listed(there, 8)}" if there else "")
+                + f"; get the files from {row.homepage}"
+            )
 
 
 def _of_catalogue(name, row, folder):
