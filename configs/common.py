@@ -117,7 +117,7 @@ def base():
                 nsp=0.0,  # whether a second segment follows the first (BERT)
                 sop=0.0,  # the order of two segments (ALBERT)
                 rtd=0.0,  # which tokens were replaced (ELECTRA)
-                rtd_masked=0.0,  # the same at the chosen tokens alone (ELECTRA 15 %)
+                rtd_masked=0.0,  # which tokens were replaced, at the chosen ones alone (ELECTRA 15 %)
                 replaced_mlm=0.0,  # chosen tokens, others shown in their places (Replace MLM)
                 all_tokens=0.0,  # every token, from a text with some replaced (All-Tokens MLM)
                 adversarial=0.0,  # the generator against the discriminator (ELECTRA, appendix F)
@@ -125,11 +125,11 @@ def base():
                 regress=0.0,  # a task's score
                 choose=0.0,  # which of a task's choices
                 span=0.0,  # where an answer begins and ends
-                joint_span=0.0,  # the same, the end given the start (ELECTRA)
+                joint_span=0.0,  # where an answer begins, and where it ends given that (ELECTRA)
                 answerable=0.0,  # whether there is an answer (ELECTRA)
                 classify_tokens=0.0,  # each word's label
                 soft_targets=0.0,  # a teacher's distribution over tokens, at every token (DistilBERT)
-                soft_predictions=0.0,  # the same at the predicted tokens alone
+                soft_predictions=0.0,  # a teacher's distribution over tokens, at the predicted ones alone
                 cosine=0.0,  # the direction of a teacher's last states (DistilBERT)
                 embedding=0.0,  # a teacher's embeddings (TinyBERT)
                 hidden=0.0,  # a teacher's layers (TinyBERT)
@@ -149,15 +149,15 @@ def base():
             init_from="",  # a finished run to start from; 'teacher': the first of teacher.runs; 'none' as '': none
             init_layers=(),  # which of its layers, from 0; (): all of them
             init_drop=(),  # its parameters that are left out, by name or part: 'pair', 'embeddings/segment'
-            init_anew=(),  # ours that start from initial values, whatever it has
+            init_anew=(),  # parameters that start from initial values, whatever the source has
             init_rename=(),  # its parameters that have another name here: 'generator_encoder=encoder'
             init_optimizer=False,  # True: its optimizer's state and step, too: this run continues that one
             init_grow=(),  # what may have more rows here than there: 'positions', 'vocabulary'
             loss_average="global",  # 'device': the originals' mean of per-core means
-            corruption=dict(  # see mask_tokens
+            corruption=dict(  # see corruption.py
                 rate=0.15,  # share of the tokens that are predicted; 0: the model sees the text as it is
-                mask=0.8,  # share of these that are shown as [MASK]
-                random=0.1,  # share of these that are shown as a random token
+                mask=0.8,  # share of the predicted tokens that are shown as [MASK]
+                random=0.1,  # share of the predicted tokens that are shown as a random token
                 max_predictions=0,  # of a sequence, at most; 0: no limit
                 unit="token",  # what is chosen: 'token', 'word' or 'ngram'
                 max_ngram=3,  # words of the longest n-gram
@@ -216,9 +216,9 @@ def base():
                 clock="steps",  # what the schedule counts: 'steps' or 'tokens'
                 warmup=0.01,  # share of the clock's total
                 decay_until=1.0,  # share at which the decay ends
-                floor=0.0,  # share of the learning rate that is left then
+                floor=0.0,  # share of the learning rate that is left when the decay ends
                 b1=0.9,  # how much of the first moment is kept from one step to the next
-                b2=0.999,  # the same of the second moment
+                b2=0.999,  # how much of the second moment is kept from one step to the next
                 epsilon=1e-6,  # added to the second moment's root
                 weight_decay=0.01,  # times the rate, of every parameter but those of no_decay
                 no_decay=r"norm|bias",  # regex of the names of parameters without decay
