@@ -157,4 +157,5 @@ def table(made):
             note = "" if chance is None else f"   (chance {chance:.4g})"
             lines.append(f"{name:{width}}{row}   {low:.4g} to {high:.4g}{note}")
     failed = ", ".join(map(str, made["failed"])) or "none"
-    return [*lines, f"seeds {made['seeds'][0]} to {made['seeds'][-1]}; failed: {failed}"]
+    why = " (not finite, or no better than one answer to every example)" if made["failed"] else ""
+    return [*lines, f"seeds {made['seeds'][0]} to {made['seeds'][-1]}; failed: {failed}{why}; * is what the paper reports"]
