@@ -133,6 +133,11 @@ class Log:
                 self.bar.set_postfix_str(", ".join(shown), refresh=False)
             self.bar.update()
 
+    def doing(self, what):
+        """Says beside the bar what takes time between two steps."""
+        if self.writes:
+            self.bar.set_postfix_str(what)
+
     def close(self):
         if self.writes:
             self.bar.close()

@@ -436,6 +436,7 @@ def _train(config, workdir, claim):
         for name, evaluator in watched.items():
             if evaluator.at_end and not last:
                 continue
+            log.doing(f"evaluating {name}")
             pairs = zip(seeds.params(state), log.folders, strict=True)
             found = [dict(evaluator.run(params, length, folder)) for params, folder in pairs]
             if not any(all(map(math.isfinite, values.values())) for values in found):
