@@ -60,7 +60,7 @@ def test_a_checkpoint_in_the_folder_of_another_step_is_not_taken_for_it(finished
         (lambda config: config["model"].update(activation="relu"), "model.activation: relu was gelu_tanh"),
         (lambda config: config["model"].update(norm="pre"), "model.norm: pre was post"),
         (lambda config: config["model"].update(causal=True), "model.causal: True was False"),
-        (lambda config: config["model"].pop("layers"), "model.layers: None was 2"),
+        (lambda config: config["model"].pop("layers"), "model.layers: not set was 2"),
         (lambda config: config.update(model=7), "model: 7 was {"),
         (lambda config: config["data"]["tokenizer"].update(lowercase=False), "data.tokenizer.lowercase: False was True"),
     ],

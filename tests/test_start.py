@@ -354,7 +354,7 @@ def test_a_start_is_told_once_and_goes_on_without_its_source(source, data_root, 
         "runs otherwise: norm pre, there post",
         f"step 0 of 2 here; {away} was saved after step 1, no optimizer state is taken",
         "learning rate: 0 at step 0, 0.0005 at step 1, 0 at step 2",
-        "started at step 0 of 2",
+        "started at step 0 of 2; compiling",
     ]
     run = runs.load_run(tmp_path / "run")
     assert (run.step, run.tokenizer_hash) == (2, runs.load_run(away).tokenizer_hash)
@@ -364,7 +364,7 @@ def test_a_start_is_told_once_and_goes_on_without_its_source(source, data_root, 
     shutil.rmtree(away)
     again = train.train(config, tmp_path / "run")
     told = capfd.readouterr().out.splitlines()
-    assert again == result and told[8] == "resumed at step 1 of 2"
+    assert again == result and told[8] == "resumed at step 1 of 2; compiling"
     assert_equal(runs.load_run(tmp_path / "run").params, run.params)
     assert tokens.prepare(runs.read_config(tmp_path / "run").data) == prepared
 

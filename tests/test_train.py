@@ -182,8 +182,9 @@ def test_a_finished_run_says_its_result_again(finished, smoke_config, capfd):
     result = train(smoke_config(), finished)
     assert result == json.loads((finished / "result.json").read_text())
     assert (finished / "metrics.jsonl").read_text() == before
-    line = capfd.readouterr().out.splitlines()
-    assert [x[:30] for x in line] == [f"finished at step 20: loss {result['loss']:.4g}"[:30]] and "nsp_accuracy" in line[0]
+    first, second = capfd.readouterr().out.splitlines()
+    assert first == f"{finished} is finished: it has no step left to do"
+    assert second.startswith(f"finished at step 20: loss {result['loss']:.4g}") and "nsp_accuracy" in second
 
 
 def test_two_runs_in_one_folder_are_refused(finished, smoke_config):
