@@ -46,11 +46,11 @@ def folder_name(name):
 
 def check(values, config, name):
     """Raises UserError unless grid `name` has tuples of values that the keys of a config can have."""
-    from ssl_jax.bounds import check_value
+    from ssl_jax.bounds import check_value, flat
     from ssl_jax.errors import UserError, check_choice, shown
 
     config = config.copy_and_resolve_references()
-    present = dict(flatten(config))
+    present = dict(flat(config))
     if not values:
         raise UserError(f"grid {name} has no keys")
     for key, of in values.items():
@@ -70,15 +70,6 @@ def check(values, config, name):
     names = [folder for folder, _ in points(values)]
     if twice := next((folder for folder in names if names.count(folder) > 1), None):
         raise UserError(f"grid {name} has the point {twice} twice")
-
-
-def flatten(config, prefix=""):
-    """Yields (key, value) of a config, keys as on a command line."""
-    for key, value in config.items():
-        if hasattr(value, "items"):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def measured(result):
@@ -108,7 +99,7 @@ def search(config, name, workdir):
     for folder, changes in points(GRIDS[name]):
         point = config.copy_and_resolve_references()
         point.update_from_flattened_dict(changes)
-        # What does not fit is told before the first point is trained.
+        # Refuses a point that cannot run before the first one trains.
         plan.settle(source.resolve(source.resolve_teacher(point), Path(workdir) / folder))
         runs.append((folder, changes, point))
     tried = []

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ssl_jax import tokenizers
 from ssl_jax.data import tasks
-from ssl_jax.errors import UserError, check_choice, check_entries, listed, shown
+from ssl_jax.errors import UserError, check_choice, check_entries, is_text, listed, shown
 from ssl_jax.models import spec
 
 # Sizes beyond these are no model's, and no tensor of two of them has more elements than a whole number can count.
@@ -270,7 +270,7 @@ def check_value(name, value):
 
 def _check_text(name, value):
     """Raises UserError if UTF-8 cannot spell a word."""
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+    if not is_text(value):
         raise UserError(f"{name}={shown(value)}: it has bytes that are not UTF-8")
 
 

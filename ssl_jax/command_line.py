@@ -19,7 +19,7 @@ from ml_collections.config_flags import tuple_parser
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from ssl_jax import synonyms
-from ssl_jax.errors import UserError, cut, shown
+from ssl_jax.errors import UserError, cut, is_text, shown
 
 flags.disclaim_key_flags()  # what is defined through here belongs to the script
 
@@ -166,7 +166,7 @@ def run(main, usage=None):
     app.define_help_flags()
     try:
         for word in sys.argv[1:]:
-            if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            if not is_text(word):
                 raise flags.Error(f"{shown(word)} has bytes that are not UTF-8")
         sys.argv = _config_first(sys.argv)
         if any(argument in ("--help", "-help", "-h", "--helpshort", "--helpfull") for argument in sys.argv[1:]):
@@ -192,7 +192,7 @@ def run(main, usage=None):
         # A full disk, a read-only folder, a file that is missing: the system's own words and the path.
         if error.errno is None:
             raise
-        _exit(1, f"{error.strerror}: {cut(str(error.filename), 300)}" if error.filename else error.strerror)
+        _exit(1, f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
     except KeyboardInterrupt as error:
         _exit(130, f"interrupted: {error}" if str(error) else "interrupted")
     except Exception as error:

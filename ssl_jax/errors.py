@@ -40,6 +40,11 @@ def _on_one_line(text):
     return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in text)
 
 
+def is_text(word):
+    """Whether UTF-8 can spell a word: Python keeps other bytes, of arguments and names of files, as lone surrogates."""
+    return word.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in word)
+
+
 def listed(names, most=20):
     """'a, b, c and 7 more': at most `most` of several names, and some 400 characters, as part of a message."""
     names = list(names)

@@ -41,7 +41,7 @@ import pytest  # noqa: E402
 
 
 def pytest_addoption(parser):
-    parser.addoption("--update-golden", action="store_true", help="write the files of tests/golden anew")
+    parser.addoption("--update-golden", action="store_true", help="rewrite the files of tests/golden")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Every variant's config and every paper's first batches, as files: what a change does to them shows in its diff.
 
-`pytest tests/test_golden.py --update-golden` writes tests/golden anew.
+`pytest tests/test_golden.py --update-golden` rewrites tests/golden.
 """
 
 import hashlib
@@ -21,12 +21,18 @@ from tests.test_configs import ALL
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def check(path, text, update):
-    """Compares a text with a golden file, or writes it."""
-    if update:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    assert path.exists() and text == path.read_text(), f"{path.name}: see the diff of pytest --update-golden"
+@pytest.fixture
+def check(request):
+    """`check(name, text)` compares a text with a golden file, or writes it."""
+
+    def compare(name, text):
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        assert path.exists() and text == path.read_text(), f"{name}: see the diff of pytest --update-golden"
+
+    return compare
 
 
 def section(name, config, before, what):
@@ -46,13 +52,13 @@ def suffixes_of(paper, monkeypatch):
     return list(found)
 
 
-def test_every_key_has_its_neutral_value(request):
+def test_every_key_has_its_neutral_value(check):
     lines = [f"{key} = {value!r}\n" for key, value in flat(common.base())]
-    check(GOLDEN / "base.txt", "".join(lines), request.config.getoption("--update-golden"))
+    check("base.txt", "".join(lines))
 
 
 @pytest.mark.parametrize("paper", ALL)
-def test_configs_of_every_variant(paper, request, monkeypatch):
+def test_configs_of_every_variant(paper, check, monkeypatch):
     """Each size beside `common.base()`, or the paper's first one, and with each suffix beside the size itself."""
     make, (first, *others) = ALL[paper].get_config, ALL[paper].SIZES
     sections = [section(first, make(first), common.base(), "base()")]
@@ -64,11 +70,11 @@ def test_configs_of_every_variant(paper, request, monkeypatch):
             except UserError:  # not of every size
                 continue
             sections.append(section(f"{size},{suffix}", config, make(size), size))
-    check(GOLDEN / f"{paper}.txt", "\n".join(sections), request.config.getoption("--update-golden"))
+    check(f"{paper}.txt", "\n".join(sections))
 
 
 @pytest.mark.parametrize("paper", finetune.PAPERS)
-def test_configs_of_every_task(paper, request):
+def test_configs_of_every_task(paper, check):
     """Each paper's first size on each task, as printed and as released, beside the same on the first task."""
     model, names = f"{paper}-{next(iter(ALL[paper].SIZES))}", list(tasks.TASKS)
     first = f"{model},{names[0]}"
@@ -82,7 +88,7 @@ def test_configs_of_every_task(paper, request):
             else:
                 if variant != first:
                     sections.append(section(variant, config, finetune.get_config(first), first))
-    check(GOLDEN / f"finetune-{paper}.txt", "\n".join(sections), request.config.getoption("--update-golden"))
+    check(f"finetune-{paper}.txt", "\n".join(sections))
 
 
 def digest(batch):
@@ -97,7 +103,7 @@ def digest(batch):
 
 
 @pytest.mark.parametrize("paper", ALL)
-def test_batches_of_every_smoke(paper, request, smoke_config):
+def test_batches_of_every_smoke(paper, check, smoke_config):
     """The first batch, one in the middle and the last one, before and after what the paper hides in them."""
     config = smoke_config(paper=paper, variant=f"{next(iter(ALL[paper].SIZES))},smoke")
     config = train.settle(config)
@@ -111,4 +117,4 @@ def test_batches_of_every_smoke(paper, request, smoke_config):
         number = max(n for n, phase in enumerate(phases) if phase.first <= step)
         batch = examples[number](step)
         lines.append(f"step {step}: {digest(batch)}, {digest(corrupt(batch))} after corruption\n")
-    check(GOLDEN / f"batches-{paper}.txt", "".join(lines), request.config.getoption("--update-golden"))
+    check(f"batches-{paper}.txt", "".join(lines))
