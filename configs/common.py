@@ -9,9 +9,8 @@ import tokenize
 from ml_collections import ConfigDict
 
 from ssl_jax.errors import check_choice
-from ssl_jax.losses import TAUGHT
 from ssl_jax.models import spec
-
+from ssl_jax.objectives import OBJECTIVES
 
 # Google's miniatures of BERT (Turc et al. 2019, arXiv 1908.08962, and google-research/bert's README): heads of 64. Every
 # paper has them under these names, but for names that are sizes of its own.
@@ -329,8 +328,7 @@ def alone(config, name):
         if config.losses[soft] and not config.losses[hard]:
             config.losses[hard] = 1.0
     config.update(dict(init_from="", init_layers=(), teacher=dict(runs=())))
-    for loss in TAUGHT:
-        config.losses[loss] = 0.0
+    config.losses.update({name: 0.0 for name, row in OBJECTIVES.items() if row.teacher})
 
 
 def smoke(config, name):

@@ -73,6 +73,7 @@ import configs
 from configs import common
 from ssl_jax.data import tasks
 from ssl_jax.errors import check_choice
+from ssl_jax.objectives import loss_of
 
 PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in ("common", "fewshot", "finetune")]
 
@@ -289,7 +290,7 @@ def get_config(variant="bert-base,topics"):
             # The head of a language model that is trained on is no part to leave out.
             init_drop=tuple(name for name in HEADS if name != "clm" or not recipe.get("losses.clm")),
             init_anew=("classifier", "features") if pooled else ("classifier", "features", "pooler"),
-            losses={tasks.LOSSES[kind]: 1.0},
+            losses={loss_of(kind): 1.0},
             corruption=dict(rate=0.0),
             data=dict(examples="task", borders=False),
             task=dict(name=task, statistic="best" if paper == "bert" else "median"),

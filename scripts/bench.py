@@ -106,8 +106,9 @@ def time_ours(variant, batch_size, length, side):
     import numpy as np
 
     from configs import bert
-    from ssl_jax import parallel, train
+    from ssl_jax import parallel
     from ssl_jax.models.model import build_model
+    from ssl_jax.step import initial_state, make_train_step
     from ssl_jax.tokenizers import Vocabulary
 
     config = bert.get_config(variant)
@@ -120,8 +121,8 @@ def time_ours(variant, batch_size, length, side):
     )
     model = build_model(config)
     devices = parallel.build_parallel(config.parallel)
-    state = devices.create(lambda: train.initial_state(config, model, vocabulary))
-    function = devices.compile(train.make_train_step(config, model, vocabulary), donate=True)
+    state = devices.create(lambda: initial_state(config, model, vocabulary))
+    function = devices.compile(make_train_step(config, model, vocabulary), donate=True)
 
     def step(batch):
         nonlocal state

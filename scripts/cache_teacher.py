@@ -22,40 +22,28 @@ DTYPE = flags.DEFINE_enum("dtype", "float16", ("float16", "float32"), "of everyt
 
 def cache(config, folder, top_k, dtype):
     """Writes the cache that `config` asks for; see `teacher_cache.write_cache`, whose result it returns."""
-    from ssl_jax import distill, parallel, plan, source, teacher_cache, tokenizers, train
-    from ssl_jax.data import tasks, tokens
+    from ssl_jax import experiment, teacher_cache
     from ssl_jax.errors import UserError
+    from ssl_jax.objectives import taught
+    from ssl_jax.step import make_corrupt
 
-    config = tasks.resolve(plan.settle(source.resolve(source.resolve_teacher(config))))
-    devices = parallel.build_parallel(config.parallel)
-    phases, kind = plan.plan_phases(config), plan.example_kind(config)
-    plan.check(config, phases, devices)
-
-    prepared = Path(tokens.prepare(config.data))
-    tokenizer = tokenizers.load(prepared / "tokenizer.json")
-    vocabulary = tokenizers.vocabulary(tokenizer)
-    plan.check_vocabulary(config, vocabulary)
-    counts = train.token_counts(config, prepared, vocabulary)
-    stores = train.open_stores(config, kind, prepared)
-    examples = train.training_examples(config, kind, phases, stores["train"], vocabulary)
-    teachers = distill.load_teachers(config, tokenizers.identity(tokenizer), devices)
-    if not teachers:
+    config = config.copy_and_resolve_references()
+    config.teacher.cache = ""  # it is not there yet
+    exp = experiment.open(config)
+    config, names = exp.config, taught(exp.config)
+    if not exp.teachers:
         raise UserError("no loss of this config compares with a teacher: there is nothing to cache")
-
-    names = distill.taught(config)
-    top_k = top_k if "token_logits" in names and top_k < vocabulary.size else 0
-    decided, masked = train.decisive(config, prepared, stores, teachers), plan.masks(config)
+    top_k = top_k if "token_logits" in names and top_k < exp.vocabulary.size else 0
     identity = dict(
-        made_of=teacher_cache.passport(config, decided, kind, masked, teachers),
+        made_of=teacher_cache.passport(config, exp.fingerprint, exp.kind, exp.teacher_models),
         precision=dict(top_k=top_k, dtype=dtype),
         temperature=config.teacher.temperature,
         names=names,
     )
-    corrupt = train.make_corrupt(config, vocabulary, counts)
-    rows = teacher_cache.make_rows(config, corrupt, distill.make_teach(config, teachers), top_k, dtype)
-    parts = teacher_cache.parts(config, kind, phases, examples, stores, vocabulary)
-    params = [devices.adopt(run.params) for run in teachers]
-    return teacher_cache.write_cache(folder, identity, parts, rows, devices, params, config.accumulate)
+    corrupt = make_corrupt(config, exp.vocabulary, exp.counts)
+    rows = teacher_cache.make_rows(config, corrupt, exp.teach, top_k, dtype)
+    parts = teacher_cache.parts(config, exp.kind, exp.phases, exp.examples, exp.stores, exp.vocabulary)
+    return teacher_cache.write_cache(folder, identity, parts, rows, exp.devices, exp.teachers, config.accumulate)
 
 
 def main():

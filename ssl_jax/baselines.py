@@ -1,11 +1,9 @@
 """What a model must beat: guesses that know how frequent each token is, and nothing of the sentence."""
 
-from pathlib import Path
-
 import jax
 import numpy as np
 
-from ssl_jax import plan, tokenizers, train
+from ssl_jax import experiment, step
 from ssl_jax.data import batches, tokens
 
 
@@ -17,19 +15,12 @@ def unigram(config):
       `unigram_loss`: the targets' cross-entropy in nats under the training text's token frequencies, with
       one added to each count.
     """
-    prepared = Path(tokens.prepare(config.data))
-    vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
-    training = tokens.Store(prepared, "train").counts(vocabulary.size)
-    corrupt = jax.jit(train.make_corrupt(config, vocabulary, training))
-    kind = plan.example_kind(config)
+    exp = experiment.open(config)
+    config, vocabulary = exp.config, exp.vocabulary
+    training = tokens.Store(exp.prepared, "train").counts(vocabulary.size)
+    corrupt = jax.jit(step.make_corrupt(config, vocabulary, training))
     examples = batches.evaluation_batches(
-        config.data,
-        kind,
-        train.open_stores(config, kind, prepared)["heldout"],
-        vocabulary,
-        plan.plan_phases(config)[-1].length,
-        config.batch_size,
-        config.seed,
+        config.data, exp.kind, exp.stores["heldout"], vocabulary, exp.phases[-1].length, config.batch_size, config.seed
     )
     targets = np.zeros(vocabulary.size)
     for number in range(examples.steps):

@@ -1,7 +1,7 @@
 """Teachers: finished runs of any paper, whose outputs a student's losses compare with its own.
 
 A teacher sees what the student sees, without dropout, and no gradient reaches it. `out['teacher']` has what the
-losses read of it (losses.TAUGHT):
+losses read of it (`Objective.teacher`):
 
     token_logits  [B, S, V]         at every token; from a cache [B, S, K], the largest, and
     token_ids     [B, S, K] int32   whose they are, and
@@ -23,15 +23,11 @@ from jax import lax
 
 from ssl_jax import labels, logs
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.losses import taught
 from ssl_jax.models.spec import named_heads
+from ssl_jax.objectives import taught, trained
 from ssl_jax.plan import check_teachers
 from ssl_jax.runs import load_run
 from ssl_jax.source import tokenizer_path
-
-# The heads that make the logits that are compared, as in losses.HEADS.
-LOGITS = {"token_logits": ("language", "tokens"), "predicted_logits": ("language",), "class_logits": ("classes",),
-          "span_logits": ("span",)}  # fmt: skip
 
 
 def map_layers(name, ours, theirs):
@@ -130,7 +126,7 @@ def check_teacher(config, names, run, tokenizer_hash):
             f"losses.cosine compares vectors: {where} has hidden size {theirs.hidden_size}, the student {ours.hidden_size}"
         )
     for name in names:
-        heads = named_heads(LOGITS.get(name, ()), theirs.causal) - {"tokens"}
+        heads = heads_of(config, name, theirs.causal) - {"tokens"}
         if heads - set(run.model.heads) or run.model.generator and "mlm" in heads:
             raise UserError(f"{where} has no head for {name}: its trunk was trained without losses that have one")
     # A model of `transformers` does not say which task it was trained on.
@@ -151,22 +147,22 @@ def _decoder_rows(model):
     return model.vocab_size + model.predict_positions * model.positions
 
 
-def layer_maps(config, runs):
-    """The layers of each of `runs` that teach the student's, see `map_layers`; None where no loss asks for them."""
+def layer_maps(config, models):
+    """The layers of each teacher that teach the student's, see `map_layers`; None where no loss reads them."""
     if not {"states", "scores"} & set(taught(config)):
         return None
-    return [map_layers(config.teacher.layer_map, config.model.layers, run.model.config.layers) for run in runs]
+    return [map_layers(config.teacher.layer_map, config.model.layers, model.config.layers) for model in models]
 
 
-def make_teach(config, runs):
+def make_teach(config, models):
     """Returns the pure `teach(out, batch, params)`: the dict that this module's docstring describes.
 
     Args:
-      runs: what `load_teachers` gave; `params`, a list, are theirs on the devices.
+      models: of the teachers; `params` is the list of their parameters.
     """
     names = taught(config)
-    models = [trunk_and_heads(run.model, names) for run in runs]
-    maps = layer_maps(config, runs) or [None] * len(runs)
+    maps = layer_maps(config, models) or [None] * len(models)
+    models = [trunk_and_heads(config, model) for model in models]
 
     def teach(out, batch, params):
         if "tokens" in out:  # what a generator replaced
@@ -179,17 +175,22 @@ def make_teach(config, runs):
                 theirs["scores"] = theirs["layers"]["scores"][at]
                 theirs["states"] = jnp.concatenate([theirs["embedded"][None], theirs["layers"]["hidden"][at]])
             if "predicted_logits" in names:
-                (head,) = named_heads(LOGITS["predicted_logits"], model.config.causal)
-                theirs["predicted_logits"] = theirs[f"{head}_logits"]
+                theirs["predicted_logits"] = theirs["clm_logits" if model.config.causal else "mlm_logits"]
             made.append({name: theirs[name].astype(jnp.float32) for name in names})
         return lax.stop_gradient(jax.tree.map(lambda *x: sum(x) / len(x), *made))
 
     return teach
 
 
-def trunk_and_heads(model, names):
+def heads_of(config, name, causal):
+    """A teacher's heads for one of its outputs: those of the student that are compared with it, but for its projection."""
+    rows = trained(config).values()
+    return named_heads({head for row in rows if row.teacher == name for head in row.heads} - {"fit"}, causal)
+
+
+def trunk_and_heads(config, model):
     """A run's model as a teacher: its trunk, and the heads whose logits are compared."""
-    needed = named_heads((head for name in names for head in LOGITS.get(name, ())), model.config.causal)
+    needed = set().union(*(heads_of(config, name, model.config.causal) for name in taught(config)))
     return model.clone(heads=tuple(sorted(needed)), generator=None)
 
 

@@ -1,18 +1,22 @@
-"""Every training signal once, as a pure function `f(out, batch) -> Term`.
+"""Every training signal: a pure function `loss(out, batch) -> Term` and its row in OBJECTIVES, at the end of this file.
 
-Float32, no parameters, no rng, no config; what a few of them are told besides is in OPTIONS. A term is a sum
-and a weight, never a mean: the one mean is taken over the global batch (parallel.py), so the loss does not
-depend on how the batch is cut. The weight depends on the batch alone.
+Float32; no parameters, no rng. A term is a sum and a weight, never a mean: the one mean is taken over the global batch
+(step.py), so the loss does not depend on how the batch is cut. What counts, and so the weight, depends on the batch
+alone: the functions up to `pairs_of_tokens` return it.
 
-Those of distillation also read `out['teacher']`, a dict of what the teacher made of the same batch, without
-gradient; distill.py says what is in it.
+Distillation also reads `out['teacher']`, a dict of the teacher's outputs for the same batch, without gradient; distill.py
+lists them.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
+import inspect
+from typing import Callable, NamedTuple
+
 import numpy as np
+
+from ssl_jax.errors import check_choice
+from ssl_jax.lazy import jax, jnp  # a config is checked against the rows before JAX is loaded
 
 AUC_BINS = 200  # thresholds between 0 and 1, as many as tf.metrics.auc has
 
@@ -23,9 +27,9 @@ class Term(NamedTuple):
     Attributes:
       sum: [] float32, summed over the examples (or tokens) that count.
       weight: [] float32, how many count.
-      metrics: name -> two sums, reported as `quotient` of their totals. Beside each `accuracy` stands its `chance`: what
-        the best answer that looks at no example would get on the very examples that the accuracy is of. Where the
-        objective does not say otherwise that is the share of the most frequent label, from `label_counts`.
+      metrics: name -> two sums, reported as `quotient` of their totals. Each `accuracy` comes with its `chance`: the
+        accuracy, on the same examples, of the best answer that ignores them. Unless the objective says otherwise that
+        is the share of the most frequent label, from `label_counts`.
     """
 
     sum: jax.Array
@@ -34,10 +38,11 @@ class Term(NamedTuple):
 
 
 def quotient(numerator, denominator):
-    """What is reported of two totals: their quotient, 0 where nothing counted.
+    """The reported value of two totals: their quotient; 0 where nothing counted.
 
-    Of counts of labels (an array) and a number it is the most frequent one's share. Two histograms (arrays) are those of the scores of positives and of negatives; of them the area under the
-    ROC curve is reported: the probability that a positive has the higher score, ties counting half.
+    Of counts of labels (an array) and a number: the share of the most frequent label. Of two arrays, the histograms of the
+    scores of positives and of negatives: the area under the ROC curve, which is the probability that a positive has the
+    higher score, ties counting half.
     """
     if np.ndim(denominator):
         below = np.cumsum(denominator) - denominator / 2
@@ -48,7 +53,7 @@ def quotient(numerator, denominator):
 
 
 def chance_of(name):
-    """The name of the metric that says what an accuracy is by chance; None where `name` is that of no accuracy."""
+    """The name of the metric that holds an accuracy's chance level; None where `name` is not an accuracy."""
     return name.removesuffix("accuracy") + "chance" if name.endswith("accuracy") else None
 
 
@@ -64,6 +69,73 @@ def label_counts(labels, weights, size):
     # In integers: a scatter of floats is slow on a GPU where many of them meet in one place, as frequent tokens do.
     counts = jnp.zeros(size, jnp.int32).at[labels.ravel()].add(weights.ravel().astype(jnp.int32))
     return counts.astype(jnp.float32)
+
+
+# ---- What counts: functions of the batch alone, bool or 0/1; the sum is the weight.
+
+
+def predicted(batch):
+    """The predictions that corruption asks for: `batch['weights']` [B, P]."""
+    return batch["weights"]
+
+
+def tokens(batch):
+    """All tokens but padding: `batch['mask']` [B, S]."""
+    return batch["mask"] != 0
+
+
+def chosen(batch):
+    """The tokens that corruption chose: bool [B, S], from `batch['positions']` and `['weights']` [B, P]."""
+    rows = jax.nn.one_hot(batch["positions"], batch["mask"].shape[1]) * batch["weights"][..., None]
+    return rows.any(1)
+
+
+def rows(batch):
+    """Rows with a real token, [B]: others fill up the last batch."""
+    return (batch["mask"] != 0).any(-1)
+
+
+def examples(batch):
+    """Examples with a real token, [B]; the C rows of an example follow each other in `batch['mask']` [B * C, S]."""
+    return (batch["mask"] != 0).reshape(len(batch["label"]), -1).any(-1)
+
+
+def labelled(batch):
+    """Examples with a label, [B]; an unknown one is -1."""
+    return examples(batch) & (batch["label"] >= 0)
+
+
+def scored(batch):
+    """Examples with a score, [B]; an unknown one is NaN."""
+    return examples(batch) & ~jnp.isnan(batch["label"].astype(jnp.float32))
+
+
+def labelled_tokens(batch):
+    """Tokens with a label, [B, S]; others have -1."""
+    return tokens(batch) & (batch["token_label"] >= 0)
+
+
+def ends_inside(batch):
+    """Starts and ends of answers that are inside their row, [B, 2]."""
+    positions = batch["span"]
+    return (positions >= 0) & (positions < batch["mask"].shape[1]) & rows(batch)[:, None]
+
+
+def both_ends(batch):
+    """Start and end of every row with a real token, [B, 2]."""
+    return jnp.broadcast_to(rows(batch)[:, None], (len(batch["mask"]), 2))
+
+
+def pairs_of_tokens(batch, *, causal):
+    """Pairs of real tokens of which the first sees the second, [B, S, S]; a band is ignored, as in `out['visible']`."""
+    real = tokens(batch)
+    seen = real[:, :, None] & real[:, None, :]
+    if "documents" in batch:
+        seen &= batch["documents"][:, :, None] == batch["documents"][:, None, :]
+    return jnp.tril(seen) if causal else seen
+
+
+# ---- The objectives
 
 
 def _classify(logits, targets, weights):
@@ -84,7 +156,7 @@ def mlm(out, batch):
 
     Reads `out['mlm_logits']` [B, P, V], `batch['targets']` and `batch['weights']` [B, P].
     """
-    return _classify(out["mlm_logits"], batch["targets"], batch["weights"])
+    return _classify(out["mlm_logits"], batch["targets"], predicted(batch))
 
 
 def clm(out, batch):
@@ -92,41 +164,36 @@ def clm(out, batch):
 
     Reads `out['clm_logits']` [B, S, V], `batch['targets']` and `batch['weights']` [B, S].
     """
-    return _classify(out["clm_logits"], batch["targets"], batch["weights"])
+    return _classify(out["clm_logits"], batch["targets"], predicted(batch))
 
 
 def pair(out, batch):
     """Which kind of sentence pair: cross-entropy over two classes.
 
     BERT's NSP has 0 for next, 1 for random; ALBERT's SOP 0 for in order, 1 for swapped. Reads
-    `out['pair_logits']` [B, 2], `batch['pair']` [B]. Rows without a real token do not count.
+    `out['pair_logits']` [B, 2], `batch['pair']` [B]. Rows of padding do not count.
     """
-    return _classify(out["pair_logits"], batch["pair"], batch["mask"].any(-1))
-
-
-def _is_real(batch):
-    """Which examples have a real token: bool [B], from `batch['mask']` [B * C, S], the C rows of each together."""
-    return (batch["mask"] != 0).reshape(len(batch["label"]), -1).any(-1)
+    return _classify(out["pair_logits"], batch["pair"], rows(batch))
 
 
 def classify(out, batch):
     """Which class of the task: cross-entropy (BERT, section 4.1; run_classifier.py).
 
     Reads `out['class_logits']` [B, C], `batch['label']` [B]; `batch['mask']` [B, S], of pairs in both orders [2 B, S].
-    Examples without a real token do not count, nor do those whose label is not told, -1.
+    Examples of padding do not count, nor do unlabelled ones, -1.
     """
-    return _classify(out["class_logits"], batch["label"], _is_real(batch) & (batch["label"] >= 0))
+    return _classify(out["class_logits"], batch["label"], labelled(batch))
 
 
 def regress(out, batch, *, scale=1.0):
     """Which score: squared error (STS-B; `transformers` with one label).
 
-    What is predicted is the score divided by `scale`: 5 in ELECTRA's release (classification_tasks.py). Reads
-    `out['class_logits']` [B, 1], `batch['label']` [B] float32 and `batch['mask']` as `classify`. Examples without a
-    real token do not count, nor do those whose score is not told, NaN.
+    The model predicts the score divided by `scale`: 5 in ELECTRA's release (classification_tasks.py). Reads
+    `out['class_logits']` [B, 1], `batch['label']` [B] float32 and `batch['mask']` as `classify`. Examples of padding do
+    not count, nor do those without a score, NaN.
     """
     score = batch["label"].astype(jnp.float32) / scale
-    counts = _is_real(batch) & ~jnp.isnan(score)
+    counts = scored(batch)
     # A NaN times a weight of 0 would be one.
     error = jnp.square(out["class_logits"][:, 0] - jnp.where(counts, score, 0.0))
     weights = counts.astype(jnp.float32)
@@ -137,10 +204,10 @@ def choose(out, batch):
     """Which of several choices: cross-entropy over their logits (GPT-1, section 3.3; BERT, section 4.4).
 
     Reads `out['choice_logit']` [B * C], an example's choices one after the other; `batch['label']` [B]; `batch['mask']`
-    [B * C, S]. Examples without a real token do not count, nor do those whose label is not told, -1.
+    [B * C, S]. Examples of padding do not count, nor do unlabelled ones, -1.
     """
     label = batch["label"]
-    return _classify(out["choice_logit"].reshape(len(label), -1), label, _is_real(batch) & (label >= 0))
+    return _classify(out["choice_logit"].reshape(len(label), -1), label, labelled(batch))
 
 
 def span(out, batch):
@@ -152,7 +219,7 @@ def span(out, batch):
     """
     logits, positions = out["span_logits"].swapaxes(1, 2), batch["span"]
     length = logits.shape[-1]
-    inside = (positions >= 0) & (positions < length) & batch["mask"].any(-1)[:, None]
+    inside = ends_inside(batch)
     term = _classify(logits, jnp.clip(positions, 0, length - 1), inside)
     whole = inside.all(-1).astype(jnp.float32)
     right = {"accuracy": logits.argmax(-1) == positions, "chance": positions == 0}
@@ -160,7 +227,7 @@ def span(out, batch):
 
 
 def joint_span(out, batch):
-    """The same of a start, and of an end that is told the true start (ELECTRA, section 3.1; qa_tasks.py).
+    """The same of a start, and of an end given the true start (ELECTRA, section 3.1; qa_tasks.py).
 
     Reads `out['joint_span_logits']` [B, S, 2], and of the batch and in its metric what `span` does.
     """
@@ -174,7 +241,7 @@ def answerable(out, batch):
     `batch['mask']` [B, S]. Rows without a real token do not count.
     """
     logit, impossible = out["impossible_logit"], batch["impossible"].astype(jnp.float32)
-    weights = batch["mask"].any(-1).astype(jnp.float32)
+    weights = rows(batch).astype(jnp.float32)
     right = ((logit > 0) == (impossible > 0)) * weights
     return Term(
         ((jax.nn.softplus(logit) - impossible * logit) * weights).sum(),
@@ -189,11 +256,11 @@ def answerable(out, batch):
 def classify_tokens(out, batch):
     """Which class each word has, read from its first token: cross-entropy (BERT, section 5.3).
 
-    Reads `out['token_class_logits']` [B, S, C], `batch['token_label']` [B, S], -1 where there is nothing to tell;
+    Reads `out['token_class_logits']` [B, S, C], `batch['token_label']` [B, S], -1 where there is no label;
     `batch['mask']` [B, S].
     """
     labels = batch["token_label"]
-    return _classify(out["token_class_logits"], labels, batch["mask"].astype(bool) & (labels >= 0))
+    return _classify(out["token_class_logits"], labels, labelled_tokens(batch))
 
 
 def _detect(out, weights):
@@ -224,13 +291,7 @@ def rtd(out, batch):
 
     Reads `out['replaced_logit']` and `out['replaced']` [B, S], `batch['mask']` [B, S].
     """
-    return _detect(out, batch["mask"])
-
-
-def chosen(batch):
-    """Which tokens the corruption chose: bool [B, S], from `batch['positions']` and `['weights']` [B, P]."""
-    rows = jax.nn.one_hot(batch["positions"], batch["mask"].shape[1]) * batch["weights"][..., None]
-    return rows.any(1)
+    return _detect(out, tokens(batch))
 
 
 def rtd_masked(out, batch):
@@ -243,7 +304,7 @@ def replaced_mlm(out, batch):
 
     Reads `out['restored_logits']` [B, P, V], `batch['targets']` and `batch['weights']` [B, P].
     """
-    return _classify(out["restored_logits"], batch["targets"], batch["weights"])
+    return _classify(out["restored_logits"], batch["targets"], predicted(batch))
 
 
 def all_tokens(out, batch):
@@ -254,7 +315,7 @@ def all_tokens(out, batch):
     the tokens shown: `out['tokens']` where a generator replaced some, `batch['tokens']` otherwise. `chance` is that of
     copying each token as it is shown.
     """
-    original, weights = batch["original"], batch["mask"].astype(jnp.float32)
+    original, weights = batch["original"], tokens(batch).astype(jnp.float32)
     shown = out.get("tokens", batch["tokens"])
     gate, logits = out["copy_logit"], out["copied_logits"]
     predicted = jax.nn.log_sigmoid(-gate) - cross_entropy(logits, original)
@@ -284,7 +345,7 @@ def adversarial(out, batch):
     discriminator. Reads `out['mlm_logits']` [B, P, V], `['baseline_logit']` [B, P], `['tokens']`,
     `['replaced_logit']` and `['replaced']` [B, S]; `batch['positions']`, `['weights']`, `['targets']` [B, P].
     """
-    weights = batch["weights"].astype(jnp.float32)
+    weights = predicted(batch).astype(jnp.float32)
     sign = jnp.where(out["replaced"], -1.0, 1.0)
     at_sample = jnp.take_along_axis(out["replaced_logit"] * sign, batch["positions"], axis=1)
     reward = jax.lax.stop_gradient(jax.nn.softplus(at_sample))
@@ -350,7 +411,7 @@ def soft_targets(out, batch, *, temperature):
     """
     names = {"token_logits": "logits", "token_ids": "ids", "token_rest": "rest"}
     theirs = {names[name]: x for name, x in out["teacher"].items() if name in names}
-    return _soften(out["token_logits"], theirs, batch["mask"], temperature)
+    return _soften(out["token_logits"], theirs, tokens(batch), temperature)
 
 
 def soft_predictions(out, batch, *, temperature):
@@ -360,7 +421,7 @@ def soft_predictions(out, batch, *, temperature):
     `batch['weights']` [B, P].
     """
     ours = out["mlm_logits"] if "mlm_logits" in out else out["clm_logits"]
-    return _soften(ours, {"logits": out["teacher"]["predicted_logits"]}, batch["weights"], temperature)
+    return _soften(ours, {"logits": out["teacher"]["predicted_logits"]}, predicted(batch), temperature)
 
 
 def cosine(out, batch):
@@ -369,17 +430,17 @@ def cosine(out, batch):
     Reads `out['encoded']` and `out['teacher']['encoded']`, both [B, S, H].
     """
     ours, theirs = (x["encoded"].astype(jnp.float32) for x in (out, out["teacher"]))
-    weights = batch["mask"].astype(jnp.float32)
+    weights = tokens(batch).astype(jnp.float32)
     # torch's CosineEmbeddingLoss adds 1e-12 to each squared norm, under the root.
     norms = [jnp.sqrt((x * x).sum(-1) + 1e-12) for x in (ours, theirs)]
     similarity = (ours * theirs).sum(-1) / (norms[0] * norms[1])
     return Term(((1 - similarity) * weights).sum(), weights.sum(), {})
 
 
-def _squared_error(ours, theirs, mask):
+def _squared_error(ours, theirs, weights):
     """Mean squared error per token, summed over layers: two [N, B, S, T] to a Term."""
     error = jnp.square(ours.astype(jnp.float32) - theirs.astype(jnp.float32)).mean(-1).sum(0)
-    weights = mask.astype(jnp.float32)
+    weights = weights.astype(jnp.float32)
     return Term((error * weights).sum(), weights.sum(), {})
 
 
@@ -389,7 +450,7 @@ def embedding(out, batch):
     Reads the first of `out['fitted']` and `out['teacher']['states']`, both [M + 1, B, S, T]. Padding does not
     count, here and in `hidden`; the released code averages over it too.
     """
-    return _squared_error(out["fitted"][:1], out["teacher"]["states"][:1], batch["mask"])
+    return _squared_error(out["fitted"][:1], out["teacher"]["states"][:1], tokens(batch))
 
 
 def hidden(out, batch):
@@ -397,18 +458,18 @@ def hidden(out, batch):
 
     Reads all but the first of `out['fitted']` and `out['teacher']['states']`, both [M + 1, B, S, T].
     """
-    return _squared_error(out["fitted"][1:], out["teacher"]["states"][1:], batch["mask"])
+    return _squared_error(out["fitted"][1:], out["teacher"]["states"][1:], tokens(batch))
 
 
-def attention(out, batch):
+def attention(out, batch, *, causal):
     """Squared errors of attention scores before the softmax, summed over layers (TinyBERT, equations 7 and 11).
 
     The mean over heads and over the pairs of tokens that see each other. The released code (general_distill.py)
     sets scores of padding to 0 on both sides and counts them in its mean, so that shorter texts weigh less; it
     is the same where nothing is padding. Reads `out['layers']['scores']` and `out['teacher']['scores']`, both
-    [M, B, A, S, S]; `out['visible']` [B, 1, S or 1, S].
+    [M, B, A, S, S].
     """
-    seen = (out["visible"] & (batch["mask"] != 0)[:, None, :, None])[:, 0].astype(jnp.float32)
+    seen = pairs_of_tokens(batch, causal=causal).astype(jnp.float32)
     ours, theirs = (x.astype(jnp.float32) for x in (out["layers"]["scores"], out["teacher"]["scores"]))
     error = jnp.square(ours - theirs).mean(2).sum(0)
     return Term((error * seen).sum(), seen.sum(), {})
@@ -422,7 +483,7 @@ def soft_labels(out, batch, *, temperature):
     alone. Examples without a real token do not count.
     """
     ours, theirs = (x["class_logits"].astype(jnp.float32) / temperature for x in (out, out["teacher"]))
-    weights = _is_real(batch).astype(jnp.float32)
+    weights = examples(batch).astype(jnp.float32)
     entropy = -(jax.nn.softmax(theirs) * jax.nn.log_softmax(ours)).sum(-1)
     guess = ours.argmax(-1)
     right = {"agreement": guess == theirs.argmax(-1), "accuracy": guess == batch["label"]}
@@ -441,17 +502,119 @@ def soft_span(out, batch, *, temperature):
     """
     real = (batch["mask"] != 0)[:, None]
     ours, theirs = (jnp.where(real, x["span_logits"].swapaxes(1, 2), -1e9) for x in (out, out["teacher"]))
-    return _soften(ours, {"logits": theirs}, jnp.broadcast_to(real.any(-1), ours.shape[:2]), temperature)
+    return _soften(ours, {"logits": theirs}, both_ends(batch), temperature)
 
 
+# ---- The rows
+
+
+class Objective(NamedTuple):
+    """All there is to know about one of `config.losses`.
+
+    Attributes:
+      loss: `loss(out, batch, **options) -> Term`.
+      counts: what its weight is the sum of, from the batch alone: no forward pass is needed to normalise a loss over the
+        global batch.
+      heads: those that it reads, of models/heads.py; 'language' is the trunk's own, 'clm' if it is causal, else 'mlm'.
+      masks: whether it predicts tokens that corruption hides.
+      replaced: whether it reads the tokens that a generator put in their place.
+      pairs: the kind of sentence pairs that it needs, of data/pairs.py.
+      task: the kind of the tasks whose labels it reads, of tasks.KINDS; '' in pre-training.
+      answers: the key of `out` with the task's answers, if it trains these.
+      teacher: what it reads of `out['teacher']`.
+      options: the config's keys that `loss` or `counts` take as keywords.
+    """
+
+    loss: Callable
+    counts: Callable
+    heads: tuple = ()
+    masks: bool = False
+    replaced: bool = False
+    pairs: str = ""
+    task: str = ""
+    answers: str = ""
+    teacher: str = ""
+    options: tuple = ()
+
+    def bind(self, config):
+        """Returns `loss(out, batch)` and `weight(batch)` with the options of a run's config."""
+        options = {}
+        for key in self.options:
+            block, name = key.split(".")
+            options[name] = config[block][name]
+        of_loss, of_counts = _named(self.loss, options), _named(self.counts, options)
+        return (
+            lambda out, batch: self.loss(out, batch, **of_loss),
+            lambda batch: self.counts(batch, **of_counts).sum().astype(jnp.float32),
+        )
+
+
+def _named(function, options):
+    """Those options that a function takes."""
+    return {name: value for name, value in options.items() if name in inspect.signature(function).parameters}
+
+
+SOFT = ("teacher.temperature",)
 OBJECTIVES = {
-    "mlm": mlm, "clm": clm, "nsp": pair, "sop": pair, "rtd": rtd, "rtd_masked": rtd_masked,
-    "replaced_mlm": replaced_mlm, "all_tokens": all_tokens, "adversarial": adversarial,
-    "classify": classify, "regress": regress, "choose": choose, "span": span, "joint_span": joint_span,
-    "answerable": answerable, "classify_tokens": classify_tokens,
-    "soft_targets": soft_targets, "soft_predictions": soft_predictions, "cosine": cosine, "embedding": embedding,
-    "hidden": hidden, "attention": attention, "soft_labels": soft_labels, "soft_span": soft_span,
-}  # fmt: skip
-# What an objective is told of the config: option -> the block that has it.
-SOFT = ("soft_targets", "soft_predictions", "soft_labels", "soft_span")
-OPTIONS = {name: {"temperature": "teacher"} for name in SOFT} | {"regress": {"scale": "task"}}
+    # Tokens
+    "mlm": Objective(mlm, predicted, heads=("mlm",), masks=True),
+    "clm": Objective(clm, predicted, heads=("clm",)),
+    "all_tokens": Objective(all_tokens, tokens, heads=("copied",), masks=True),
+    # Sentence pairs
+    "nsp": Objective(pair, rows, heads=("pair",), pairs="nsp"),
+    "sop": Objective(pair, rows, heads=("pair",), pairs="sop"),
+    # A generator's replacements
+    "rtd": Objective(rtd, tokens, heads=("replaced",), masks=True, replaced=True),
+    "rtd_masked": Objective(rtd_masked, chosen, heads=("replaced",), masks=True, replaced=True),
+    "replaced_mlm": Objective(replaced_mlm, predicted, heads=("restored",), masks=True, replaced=True),
+    "adversarial": Objective(adversarial, predicted, heads=("mlm", "replaced", "baseline"), masks=True, replaced=True),
+    # Tasks
+    "classify": Objective(classify, labelled, heads=("classes",), task="classification", answers="class_logits"),
+    "regress": Objective(regress, scored, heads=("classes",), task="regression", answers="class_logits", options=("task.scale",)),
+    "choose": Objective(choose, labelled, heads=("choice",), task="choices", answers="choice_logit"),
+    "span": Objective(span, ends_inside, heads=("span",), task="spans", answers="span_logits"),
+    "joint_span": Objective(joint_span, ends_inside, heads=("joint_span",), task="spans", answers="span_candidates"),
+    "answerable": Objective(answerable, rows, heads=("joint_span",), task="spans"),
+    "classify_tokens": Objective(
+        classify_tokens, labelled_tokens, heads=("token_classes",), task="token_labels", answers="token_class_logits"
+    ),
+    # Distillation
+    "soft_targets": Objective(soft_targets, tokens, heads=("language", "tokens"), teacher="token_logits", options=SOFT),
+    "soft_predictions": Objective(soft_predictions, predicted, heads=("language",), teacher="predicted_logits", options=SOFT),
+    "cosine": Objective(cosine, tokens, teacher="encoded"),
+    "embedding": Objective(embedding, tokens, heads=("fit",), teacher="states"),
+    "hidden": Objective(hidden, tokens, heads=("fit",), teacher="states"),
+    "attention": Objective(attention, pairs_of_tokens, teacher="scores", options=("model.causal",)),
+    "soft_labels": Objective(
+        soft_labels, examples, heads=("classes",), task="classification", answers="class_logits", teacher="class_logits", options=SOFT
+    ),
+    "soft_span": Objective(
+        soft_span, both_ends, heads=("span",), task="spans", answers="span_logits", teacher="span_logits", options=SOFT
+    ),
+}
+
+
+def trained(config):
+    """The rows of the objectives with a weight, by name.
+
+    Raises:
+      UserError: `config.losses` has a name without a row.
+    """
+    for name in config.losses:
+        check_choice(name, OBJECTIVES, "objective in losses")
+    return {name: OBJECTIVES[name] for name, weight in config.losses.items() if weight}
+
+
+def loss_of(kind):
+    """The loss that trains a kind of task unless a recipe names another: the first row of that kind."""
+    return next(name for name, row in OBJECTIVES.items() if row.task == kind)
+
+
+def taught(config):
+    """The names of the teacher's outputs that the losses read, sorted."""
+    return sorted({row.teacher for row in trained(config).values() if row.teacher})
+
+
+def task_logits(config):
+    """The key of `out` with the answers to a config's task; None where no loss trains any."""
+    return next((row.answers for row in trained(config).values() if row.answers), None)

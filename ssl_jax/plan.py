@@ -13,9 +13,8 @@ from ssl_jax import evaluators, tokenizers
 from ssl_jax.bounds import check_regex, check_value, check_values
 from ssl_jax.data import tasks
 from ssl_jax.errors import UserError, check_choice, listed, shown
-from ssl_jax.losses import HEADS, NEED_MASKS, PREDICTS, TAUGHT, task_logits
 from ssl_jax.models.spec import model_fields
-
+from ssl_jax.objectives import OBJECTIVES, loss_of, task_logits, trained
 
 MOST_SIZES = 1_000  # of a batch that grows; each is a phase
 
@@ -108,28 +107,28 @@ def make_clock(config, phases):
 
 
 def example_kind(config):
-    """What an example is: 'windows' of the text, 'single' texts, one of a 'task', or pairs of the kind that the losses
-    ask for.
+    """What an example is: 'windows' of the text, 'single' texts, one of a 'task', or pairs of the losses' kind.
 
     Without a loss on pairs they are 'segments', two neighbouring ones without a label, as ELECTRA packs them.
 
     Raises:
       UserError: the losses ask for two kinds, or for pairs or classes where there are none.
     """
-    asked = [name for name in ("nsp", "sop") if config.losses[name]]
+    losses = trained(config)
+    asked = [row.pairs for row in losses.values() if row.pairs]
     if len(asked) > 1:
         raise UserError("losses.nsp and losses.sop label the same pairs in two ways: set one of them to 0")
-    for name, (kind, needs) in NEED_TASKS.items():
-        if not config.losses[name]:
+    for name, row in losses.items():
+        if not row.task:
             continue
         if config.data.examples != "task":
-            raise UserError(f"losses.{name} needs {needs} of a task: set data.examples=task, or its weight to 0")
+            raise UserError(f"losses.{name} needs a task of {row.task}: set data.examples=task, or its weight to 0")
         check_choice(config.task.name, tasks.TASKS, "task.name")
-        there = tasks.TASKS[config.task.name].kind
-        if there != kind:
+        kind = tasks.TASKS[config.task.name].kind
+        if kind != row.task:
             raise UserError(
-                f"losses.{name} needs {needs}, and task.name={config.task.name} is of {there}: set "
-                f"losses.{tasks.LOSSES[there]} in its place"
+                f"losses.{name} needs a task of {row.task}, and task.name={config.task.name} is one of {kind}: set "
+                f"losses.{loss_of(kind)} instead"
             )
     if config.data.examples != "pairs" and asked:
         raise UserError(f"losses.{asked[0]} needs sentence pairs: set data.examples=pairs")
@@ -140,20 +139,6 @@ def example_kind(config):
     if config.data.examples in ("single", "task"):
         return config.data.examples
     return asked[0] if asked else "segments"
-
-
-# The losses on what a task's examples are labelled with: their kind, and what the loss reads of them.
-NEED_TASKS = {
-    "classify": ("classification", "the classes"),
-    "soft_labels": ("classification", "the classes"),
-    "regress": ("regression", "the scores"),
-    "choose": ("choices", "the choices"),
-    "span": ("spans", "the spans"),
-    "soft_span": ("spans", "the spans"),
-    "joint_span": ("spans", "the spans"),
-    "answerable": ("spans", "the questions"),
-    "classify_tokens": ("token_labels", "the labelled words"),
-}
 
 
 def check(config, phases, parallel=None):
@@ -192,11 +177,10 @@ def check(config, phases, parallel=None):
 
 
 def _check_losses(config):
-    for name in config.losses:
-        check_choice(name, HEADS, "objective in losses")
-    if not any(config.losses.values()):
+    losses = trained(config)
+    if not losses:
         raise UserError("all losses have weight 0: nothing to train")
-    masked = [name for name, weight in config.losses.items() if weight and name in NEED_MASKS]
+    masked = [name for name, row in losses.items() if row.masks]
     if config.losses.soft_predictions and not config.model.causal:
         masked.append("soft_predictions")
     if masked and not config.corruption.rate:
@@ -226,9 +210,8 @@ def _check_evaluation(config, name, options):
     modules = [module.name for module in pkgutil.iter_modules(evaluators.__path__)]
     check_choice(options.module, modules, f"module of evals.{name}")
     if options.module == "task" and task_logits(config) is None:
-        raise UserError(
-            f"evals.{name}.module=task needs a loss on a task's labels ({', '.join(PREDICTS)}): set module=mean"
-        )
+        known = ", ".join(name for name, row in OBJECTIVES.items() if row.answers)
+        raise UserError(f"evals.{name}.module=task needs a loss on a task's labels ({known}): set module=mean")
 
 
 def check_stages(config):
@@ -280,7 +263,7 @@ def rate_rules(optimizer):
 def check_teachers(config):
     """Raises UserError for a loss without a teacher, a teacher without a loss, or a temperature that is none."""
     check_value("teacher.temperature", config.teacher.temperature)
-    asking = [loss for loss, weight in config.losses.items() if weight and loss in TAUGHT]
+    asking = [name for name, row in trained(config).items() if row.teacher]
     folders = config.teacher.runs
     if asking and not folders:
         raise UserError(f"losses.{asking[0]} compares with a teacher: set teacher.runs, a tuple of finished runs' folders")
@@ -406,7 +389,7 @@ def check_tokens(config, vocabulary):
 
 def masks(config):
     """Whether tokens are hidden from the model: not from one that reads the text on, nor at a rate of 0."""
-    asked = any(config.losses[name] for name in NEED_MASKS)
+    asked = any(row.masks for row in trained(config).values())
     return config.corruption.rate > 0 and not config.losses.clm and (asked or not config.model.causal)
 
 

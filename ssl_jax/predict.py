@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssl_jax import generate, plan, teacher_cache, tokenizers, train
+from ssl_jax import experiment, generate, tokenizers
 from ssl_jax.data import tokens as stored
 from ssl_jax.data.rows import gather
 from ssl_jax.data.tasks.stores import encode
 from ssl_jax.errors import UserError, shown
-from ssl_jax.evaluators import Setting, mean
+from ssl_jax.evaluators import Programs, mean
 from ssl_jax.fewshot.models import require_head
 from ssl_jax.models.transformer import visible
-from ssl_jax.parallel import Replicated
+from ssl_jax.step import make_corrupt, make_measure
 
 
 def require_frame(run):
@@ -241,8 +241,8 @@ def mark_replaced(run, ids, number=0):
     config, vocabulary = run.config, run.vocabulary
     counts = None
     if config.generator.kind == "unigram":  # its frequencies are the training text's
-        counts = train.token_counts(config, Path(stored.prepare(config.data)), vocabulary)
-    corrupt = train.make_corrupt(config, vocabulary, counts)
+        counts = experiment.token_counts(config, Path(stored.prepare(config.data)), vocabulary)
+    corrupt = make_corrupt(config, vocabulary, counts)
     ids = list(ids)[: config.phases.lengths[-1] - 2]
     batch = one_example(vocabulary, ids) | {"index": np.array([number])}
     tokens = batch["tokens"]
@@ -271,22 +271,15 @@ def read_heldout(run, config):
     require_positions(run, config.phases.lengths[-1])
     config = ConfigDict(config)
     config.losses = {name: float(name == "mlm") for name in config.losses}
-    model, length = run.model.clone(heads=("mlm",), generator=None), config.phases.lengths[-1]
-    parallel, kind = Replicated(jax.local_devices()[:1]), plan.example_kind(config)
-    prepared = Path(stored.prepare(config.data))
-    if tokenizers.identity(tokenizers.load(prepared / "tokenizer.json")) != run.tokenizer_hash:
-        raise UserError(f"{run.workdir} has another vocabulary than the examples in {prepared}")
-    counts = train.token_counts(config, prepared, run.vocabulary)
-    measure = parallel.compile(train.make_measure(config, model, run.vocabulary, counts))
-    stores = train.open_stores(config, kind, prepared)
-    setting = Setting(
-        config, kind, parallel, run.vocabulary, stores, {length}, teacher_cache.attach_nothing, measure
-    )
-    evaluator = mean.Evaluator(setting, split="heldout", max_batches=0)
-    metrics = dict(evaluator.run(parallel.adopt(run.params), length))
+    config.update(dict(init_from="", generator=dict(kind="none"), teacher=dict(runs=(), cache=""), parallel=dict(devices=1)))
+    exp, length = experiment.open(config), config.phases.lengths[-1]
+    if tokenizers.identity(exp.tokenizer) != run.tokenizer_hash:
+        raise UserError(f"{run.workdir} has another vocabulary than the examples in {exp.prepared}")
+    exp = exp._replace(model=run.model.clone(heads=("mlm",), generator=None))
+    evaluator = mean.Evaluator(exp, Programs(exp.devices.compile(make_measure(*exp.pure))), split="heldout", max_batches=0)
+    metrics, model = dict(evaluator.run(exp.devices.adopt(run.params), length)), exp.model
 
-    corrupt = train.make_corrupt(config, run.vocabulary, counts)
-    batch = jax.jit(corrupt)(evaluator.examples[length](0))
+    batch = jax.jit(make_corrupt(config, exp.vocabulary, exp.counts))(evaluator.examples[length](0))
     forward = jax.jit(lambda params, batch: model.apply({"params": params}, batch)["mlm_logits"])
 
     def read():

@@ -10,13 +10,19 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from ssl_jax import files, source, tokenizers
+from ssl_jax import files, logs, source, tokenizers
 from ssl_jax.checkpoints import (
-    Checkpoints, check_shapes, decisive_values, differing_keys, fingerprint, saved_config, told,
+    Checkpoints,
+    check_shapes,
+    decisive_values,
+    differing_keys,
+    fingerprint,
+    saved_config,
+    told,
 )  # fmt: skip
 from ssl_jax.errors import UserError
-from ssl_jax.models.model import Model, build_model, dummy_batch
 from ssl_jax.interop import config_files
+from ssl_jax.models.model import Model, build_model, dummy_batch
 from ssl_jax.old_configs import complete
 from ssl_jax.parallel import Replicated
 from ssl_jax.source import CONVERTED, WRITTEN_AGAIN, is_theirs, read_values
@@ -167,8 +173,6 @@ def save_run(run, workdir, origin):
       workdir: new, or empty.
       origin: where the weights came from; `converted_from` in config.json.
     """
-    from ssl_jax import logs  # which imports torch where it is, for TensorBoard's sake
-
     with files.new_folder(workdir) as folder:
         tokenizers.save(run.tokenizer, folder / "tokenizer.json")
         content = {"config": json.loads(run.config.to_json()), CONVERTED: str(origin)}
@@ -176,5 +180,34 @@ def save_run(run, workdir, origin):
         made = {CONVERTED: str(origin), "tokenizer_hash": tokenizers.fingerprint(folder / "tokenizer.json")}
         checkpoints = Checkpoints(folder, made | {"config": content["config"]}, keep=1)
         checkpoints.save(0, {"params": run.params})
+        checkpoints.wait()
+        checkpoints.close()
+
+
+def write_description(config, workdir, prepared):
+    """Writes config.json and tokenizer.json of a run that starts or resumes; removes the result of an earlier end."""
+    if jax.process_index() == 0:
+        files.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
+        with files.replacing(workdir / "tokenizer.json") as file:
+            file.write((prepared / "tokenizer.json").read_bytes())
+    (workdir / "result.json").unlink(missing_ok=True)
+
+
+def write_seeds(exp, workdir, states, log):
+    """Leaves the folder of each seed of a run as if it had been trained alone.
+
+    Args:
+      exp: an `Experiment`, at its end.
+      workdir: the run's folder.
+      states: the final plain state of each seed.
+      log: what `Log.content` returned.
+    """
+    for number, (seed, state) in enumerate(zip(exp.seeds.seeds, states, strict=True)):
+        config, alone = exp.config.copy_and_resolve_references(), dict(seed=seed, seeds=1)
+        config.update(alone)
+        folder = logs.seed_folder(workdir, seed)
+        write_description(config, folder, exp.prepared)
+        checkpoints = Checkpoints(folder, exp.fingerprint | alone, config.keep_checkpoints)
+        checkpoints.save(config.steps, state, {name: texts[number : number + 1] for name, texts in log.items()})
         checkpoints.wait()
         checkpoints.close()

@@ -13,8 +13,8 @@ from ssl_jax import tokenizers
 from ssl_jax.bounds import bound_of, flat
 from ssl_jax.errors import UserError, check_choice, listed, shown
 from ssl_jax.files import read_json
-from ssl_jax.models.spec import TRAINED, Trunk
 from ssl_jax.interop import config_files
+from ssl_jax.models.spec import TRAINED, Trunk
 from ssl_jax.old_configs import complete
 
 # Key of the config.json and of the checkpoint of a run that came from elsewhere, see `runs.save_run`.

@@ -10,15 +10,54 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax import labels
+from ssl_jax import labels, tokenizers
 from ssl_jax.errors import UserError
 from ssl_jax.models.spec import GENERATOR_HEADS, TRAINED
 from ssl_jax.models.transformer import group_of
 from ssl_jax.old_configs import complete
 from ssl_jax.optimizers import path_name, schedule
 from ssl_jax.plan import make_clock, plan_phases, taken_until
-from ssl_jax.runs import load_state
-from ssl_jax.source import GROWING, HEADS, SHOWN, TRUNK, differing
+from ssl_jax.runs import load_run, load_state
+from ssl_jax.source import GROWING, HEADS, SHOWN, TRUNK, differing, tokenizer_path
+
+
+def begin(exp, create):
+    """The state at the start of a run, on the devices, and lines that say what it starts from.
+
+    That is step 0 with the parameters of `init_from`, if there is one, in place of the initial ones; with
+    `init_optimizer` also its step and its optimizer's state.
+
+    Args:
+      exp: an `Experiment`.
+      create: makes the initial state.
+
+    Raises:
+      UserError: the source has another vocabulary; see `start_from`, `check_pieces`, `take_optimizer`.
+    """
+    config, devices, seeds = exp.config, exp.devices, exp.seeds
+    state = devices.create(create)
+    if not config.init_from:
+        return state, []
+    run = load_run(config.init_from, devices)
+    if "vocabulary" in config.init_grow:
+        check_pieces(run, exp.tokenizer)
+    elif run.tokenizer_hash != tokenizers.identity(exp.tokenizer):
+        raise UserError(
+            f"init_from: {run.workdir} has another vocabulary; set data.tokenizer.path={tokenizer_path(run.workdir)}"
+        )
+    lines = []
+
+    def start(params):
+        started, lines[:] = start_from(params, exp.model, run, config)
+        return started
+
+    plain = seeds.change(devices.plain(state), start)
+    rates = learning_rates(schedule(config.optimizer, make_clock(config, exp.phases)), config.steps)
+    if not config.init_optimizer:
+        return devices.adopt(plain), [*lines, *how_read(run), step_origin(run, config.steps), rates]
+    taken, line = take_optimizer(config, seeds.states(plain)[0]["optimizer"], run, devices)
+    taken = jax.tree.map(lambda x, like: np.broadcast_to(x, like.shape).astype(like.dtype), taken, {key: plain[key] for key in taken})
+    return devices.adopt(plain | taken), [*lines, *how_read(run), line, rates]
 
 
 def check_pieces(run, tokenizer):

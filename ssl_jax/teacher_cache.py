@@ -39,6 +39,7 @@ from ssl_jax.data import batches
 from ssl_jax.errors import UserError, check_choice, cut
 from ssl_jax.files import read_json, write_json
 from ssl_jax.old_configs import complete
+from ssl_jax.plan import masks
 
 FORMAT = 1  # raise it when the meaning of the files changes
 NOTE_SECONDS = 30  # how often it is noted which rows are on disk
@@ -89,28 +90,27 @@ def parts(config, kind, phases, examples, stores, vocabulary):
     return made
 
 
-def passport(config, decided, kind, masked, teachers):
+def passport(config, fingerprint, kind, models):
     """What decides a teacher's output for a number, as a JSON-able dict.
 
     Args:
       config: the run's.
-      decided: what `train.decisive` says of it.
+      fingerprint: its `experiment.make_fingerprint`.
       kind: of examples, see `plan.example_kind`.
-      masked: whether tokens are hidden, see `plan.masks`.
-      teachers: what `distill.load_teachers` gave.
+      models: of the teachers.
     """
     keys = ("examples", "short", "passes", "borders", "max_documents", "heldout")
     return {
         "format": FORMAT,
-        "teachers": decided["teacher"]["runs"],
-        "layer_maps": distill.layer_maps(config, teachers),
-        "prepared": decided["prepared"],
+        "teachers": fingerprint["teacher"]["runs"],
+        "layer_maps": distill.layer_maps(config, models),
+        "prepared": fingerprint["prepared"],
         "seed": config.seed,
         "length": config.phases.lengths[0],
         "kind": kind,
-        "masked": masked,
+        "masked": masks(config),
         "data": {key: config.data[key] for key in keys},
-        "corruption": decided["corruption"],
+        "corruption": fingerprint["corruption"],
         "temperature": config.teacher.temperature,
     }
 

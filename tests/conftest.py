@@ -58,12 +58,12 @@ def data_root(tmp_path_factory, worker_id):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def shared_programs():
+def shared_programs(request):
     """Runs of one module with equal configs share their compiled programs, which are pure functions of the config.
 
     The next module begins without them: a worker that kept all of the suite's would need 15 GB.
     """
-    from ssl_jax import parallel, train
+    from ssl_jax import parallel, step, train
 
     patch, made = pytest.MonkeyPatch(), {}
 
@@ -73,7 +73,7 @@ def shared_programs():
         return made[key]
 
     def share_functions(name):
-        make = getattr(train, name)
+        make = getattr(step, name)
 
         def shared(config, model, vocabulary, counts=None, teach=None):
             if teach is not None:
@@ -82,10 +82,12 @@ def shared_programs():
             for when in ("checkpoint_every", "keep_checkpoints", "run"):
                 values.pop(when)
             # One test has an older `sums_of`.
-            key = name, json.dumps(values), model, pickle.dumps((vocabulary, counts)), train.sums_of
+            key = name, json.dumps(values), model, pickle.dumps((vocabulary, counts)), step.sums_of
             return once(key, lambda: make(config, model, vocabulary, counts))
 
-        patch.setattr(train, name, shared)
+        for module in (train, request.module):
+            if hasattr(module, name):
+                patch.setattr(module, name, shared)
 
     def share_programs(kind, devices):
         compile_for = kind.compile

@@ -16,12 +16,12 @@ from tokenizers.models import Unigram
 
 from configs import tinybert
 from ssl_jax import predict, runs, tokenizers
-from ssl_jax import train as loop
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import augmentation, tasks
 from ssl_jax.data.augmentation import MaskedModel, WordVectors, augment, join_words, read_vectors, split_words
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
+from ssl_jax.step import initial_params, initial_state
 
 TEXTS = [
     "the river flows into the sea and the city grew",
@@ -298,7 +298,7 @@ def random_run(config, kind="wordpiece"):
     """A run of random parameters, large enough that contexts matter."""
     config.model.vocab_size = tokenizer(kind).get_vocab_size()
     model, random = build_model(config), np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda: loop.initial_params(config, model))
+    shapes = jax.eval_shape(lambda: initial_params(config, model))
 
     def draw(path, x):
         return np.float32(1.0 * (path[-1].key == "scale") + random.normal(0, 0.3, x.shape) * (x.ndim > 1))
@@ -327,7 +327,7 @@ def test_candidates_in_batches_are_those_of_one_sentence(paper, variant, kind, s
 
 def test_the_script_writes_what_training_reads(smoke_config, root, tmp_path):
     run = random_run(smoke_config())
-    shapes = jax.eval_shape(lambda: loop.initial_state(run.config, run.model, run.vocabulary))
+    shapes = jax.eval_shape(lambda: initial_state(run.config, run.model, run.vocabulary))
     checkpoints = Checkpoints(tmp_path / "run", {}, 1)
     checkpoints.save(0, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes) | {"params": run.params})
     checkpoints.close()

@@ -14,11 +14,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import albert, bert, common, distilbert, electra, finetune, gpt1, gpt2, gpt3, tinybert
-from ssl_jax import bounds, command_line, distill, flops, plan, synonyms, train
+from ssl_jax import bounds, command_line, distill, flops, plan, synonyms
 from ssl_jax.describe import describe
 from ssl_jax.errors import UserError
+from ssl_jax.experiment import token_counts
 from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import schedule
+from ssl_jax.plan import example_kind, make_clock, masks, plan_phases, predictions_per_sequence
 
 # Exact counts derived from the papers' shapes and rebuilt with `transformers` modules.
 FIGURES = list(csv.DictReader((Path(__file__).parent / "figures/bert_variants.csv").open()))
@@ -99,7 +101,7 @@ def test_tinyberts_stages_are_tasks(stage):
     losses, expected = STAGES[stage]
     config = tinybert.get_config(f"4-312,{stage}")
     assert {name for name, weight in config.losses.items() if weight} == losses
-    assert train.example_kind(config) == "task" and not train.masks(config)
+    assert example_kind(config) == "task" and not masks(config)
     made = config.optimizer
     assert (config.batch_size, config.task.epochs, made.schedule, made.warmup) == expected
 
@@ -119,7 +121,7 @@ def test_tinyberts_stages_take_a_task(task):
         config = tinybert.get_config(f"4-312,{stage},{task}")
         assert {name for name, weight in config.losses.items() if weight} == losses
         assert (config.task.name, config.task.epochs, config.phases.lengths) == (task, passes, (length,))
-        assert train.example_kind(config) == "task"
+        assert example_kind(config) == "task"
         hard = tinybert.get_config(f"4-312,{stage},{task},alone")
         assert distill.taught(hard) == []
     assert ("pooler" in config.init_drop) == (config.model.pooler == "none") == (loss == "soft_span")
@@ -131,14 +133,14 @@ def test_distilberts_second_step_is_on_squad():
     config = distilbert.get_config("base,squad")
     assert {name: weight for name, weight in config.losses.items() if weight} == {"soft_span": 0.5, "span": 0.5}
     assert (config.teacher.temperature, config.init_from, config.init_layers) == (2.0, "", ())
-    assert train.example_kind(config) == "task" and not train.masks(config)
-    assert train.token_counts(config, None, None) is None
+    assert example_kind(config) == "task" and not masks(config)
+    assert token_counts(config, None, None) is None
     made = config.optimizer
     assert (config.batch_size, config.phases.lengths, config.task.epochs) == (8, (384,), 3)
     assert (made.learning_rate, made.warmup, made.b2, made.epsilon, made.clip) == (5e-5, 0, 0.999, 1e-8, 1)
     config.task.name, config.losses.span = "mnli", 0.0
-    with pytest.raises(UserError, match="losses.soft_span needs the spans, and task.name=mnli is of classification"):
-        train.example_kind(config)
+    with pytest.raises(UserError, match="losses.soft_span needs a task of spans, and task.name=mnli is one of classification"):
+        example_kind(config)
 
 
 @pytest.mark.parametrize("paper", STUDENTS)
@@ -168,13 +170,13 @@ def test_a_student_alone_needs_no_teacher(paper):
 )  # fmt: skip
 def test_flops_are_six_a_weight_and_twelve_for_attention(paper, size, length, expected):
     config = PAPERS[paper].get_config(size)
-    predictions = train.predictions_per_sequence(config, length)
+    predictions = predictions_per_sequence(config, length)
     assert flops.flops_per_token(build_model(config), length, predictions) == pytest.approx(expected)
 
 
 def test_gpt3_trains_on_300_billion_tokens_in_growing_batches():
     config = gpt3.get_config("small")
-    phases = train.plan_phases(config)
+    phases = plan_phases(config)
     tokens = [(p.last - p.first) * p.batch_size * p.length for p in phases]
     assert sum(tokens) == pytest.approx(300e9, rel=1e-4)
     assert [p.batch_size for p in phases] == [*range(16, 257, 16)]
@@ -188,8 +190,8 @@ def test_gpt3_trains_on_300_billion_tokens_in_growing_batches():
 def test_gpt3_schedule_counts_tokens():
     """Appendix B: warm-up over 375 M tokens, cosine to 10 % at 260 G, constant then."""
     config = gpt3.get_config("small")
-    phases = train.plan_phases(config)
-    clock = train.make_clock(config, phases)
+    phases = plan_phases(config)
+    clock = make_clock(config, phases)
     rate = schedule(config.optimizer, clock)
     step = phases[1].first + 1000
     seen = sum((p.last - p.first) * p.batch_size * 2048 for p in phases[:1]) + 1000 * 32 * 2048

@@ -17,8 +17,8 @@ from tests.reference import squad as reference
 from tests.test_batches import VOCABULARY
 from tests.test_heads import JointSpanInTorch, random_joint_span
 from tests.test_metrics import chunks
-from tests.test_spans import brute_force, make_questions
 from tests.test_spans import Numbers as SpanNumbers
+from tests.test_spans import brute_force, make_questions
 from tests.test_task_files import SETS, json_lines
 from tests.test_tasks import Halves
 

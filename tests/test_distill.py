@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from configs import bert, distilbert, electra, finetune, gpt2, tinybert
-from ssl_jax import distill, files, losses, objectives, predict, runs, source, train
+from configs import bert, common, distilbert, electra, finetune, gpt2, tinybert
+from ssl_jax import distill, files, objectives, predict, runs, source, train
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import tasks, tokens
 from ssl_jax.errors import UserError
 from ssl_jax.models import heads
 from ssl_jax.models.model import build_model
+from ssl_jax.step import make_terms
 from tests.test_five_steps import make_batch, make_config, make_params
 
-LOSSES = sorted(losses.TAUGHT)
+TAUGHT = {name: row.teacher for name, row in objectives.OBJECTIVES.items() if row.teacher}
+LOSSES = sorted(TAUGHT)
 
 
 def random_outputs(rows=3, length=6, size=11, width=8, layers=2, seed=0):
@@ -35,13 +37,13 @@ def random_outputs(rows=3, length=6, size=11, width=8, layers=2, seed=0):
     )
     mask = np.arange(length) < np.array([[length], [4], [0]])
     out = ours | {"fitted": ours["states"], "layers": {"scores": ours["scores"]}, "teacher": theirs}
-    out["visible"] = mask[:, None, None, :]
     return out, {"mask": mask, "label": random.integers(0, 5, rows)}
 
 
 def term(name, out, batch, temperature=2.0):
-    options = {"temperature": temperature} if name in objectives.OPTIONS else {}
-    return objectives.OBJECTIVES[name](out, batch, **options)
+    config = common.base()
+    config.teacher.temperature = temperature
+    return objectives.OBJECTIVES[name].bind(config)[0](out, batch)
 
 
 def test_terms_are_those_of_the_originals_in_torch():
@@ -73,7 +75,6 @@ def test_terms_are_those_of_the_originals_in_torch():
     assert mean("cosine") == pytest.approx(float(apart), rel=1e-5)
 
     batch["mask"] = np.ones_like(batch["mask"])
-    out["visible"] = batch["mask"][:, None, None, :]
     squared = torch.nn.MSELoss()
     first, *layers = (squared(s, t) for s, t in zip(ours["states"], theirs["states"]))
     assert mean("embedding") == pytest.approx(float(first), rel=1e-5)
@@ -171,8 +172,8 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn_and_padding_nothing_
     wider = jax.tree.map(padded, batch) | {"segments": np.pad(batch["segments"], [(0, 2), (0, 8)])}
     wider["weights"] = np.pad(batch["weights"], [(0, 2), (0, 8)])
     assert wider["tokens"].shape == (6, 40) and wider["mask"].sum() == batch["mask"].sum()
-    for teach in (distill.own_outputs, distill.make_teach(config, [as_run(model)])):
-        terms = jax.jit(train.make_terms(config, model, teach))
+    for teach in (distill.own_outputs, distill.make_teach(config, [model])):
+        terms = jax.jit(make_terms(config, model, teach))
         made = terms(params, batch, {}, [params])
         assert sorted(made) == LOSSES
         entropy = made.pop("soft_labels")
@@ -194,7 +195,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn_and_padding_nothing_
 def test_no_gradient_and_no_dropout_reach_a_teacher():
     config, model = everything(**{"model.dropout": 0.5, "model.attention_dropout": 0.5, "model.layers": 1})
     params, theirs, batch = make_params(config, model), make_params(config, model, 1), asked(make_batch(0, 4))
-    teach = distill.make_teach(config, [as_run(model)])
+    teach = distill.make_teach(config, [model])
 
     @jax.jit
     def learn(params, theirs, key):
@@ -205,7 +206,7 @@ def test_no_gradient_and_no_dropout_reach_a_teacher():
             return kept["theirs"]
 
         def value(params, theirs):
-            terms = train.make_terms(config, model, watched)(params, batch, {"dropout": key}, [theirs])
+            terms = make_terms(config, model, watched)(params, batch, {"dropout": key}, [theirs])
             return sum(term.sum for term in terms.values()), kept
 
         return jax.grad(value, (0, 1), has_aux=True)(params, theirs)
@@ -221,14 +222,14 @@ def test_of_several_teachers_of_any_depth_the_outputs_are_averaged():
     config, model = everything()
     models = [model, build_model(make_config(tinybert, "4-312,smoke", EVERYTHING | {"model.layers": 4}))]
     params = [make_params(config, each, seed) for seed, each in enumerate(models)]
-    teach, batch = distill.make_teach(config, list(map(as_run, models))), make_batch(0, 4)
+    teach, batch = distill.make_teach(config, models), make_batch(0, 4)
 
     @jax.jit
     def both(params):
         return teach({}, batch, params), [m.apply({"params": p}, batch) for m, p in zip(models, params, strict=True)]
 
     mean, made = jax.tree.map(np.asarray, both(params))
-    assert set(mean) == set(losses.TAUGHT.values())
+    assert set(mean) == set(TAUGHT.values())
     for name in ("token_logits", "encoded", "class_logits"):
         np.testing.assert_allclose(mean[name], (made[0][name] + made[1][name]) / 2, rtol=1e-5, atol=1e-5)
     for m, (first, second) in enumerate([(1, 2), (2, 4)], 1):  # g(m), from 1

@@ -11,11 +11,12 @@ import pytest
 from configs import distilbert, finetune, tinybert
 from ssl_jax import objectives, runs
 from ssl_jax import train as loop
-from ssl_jax.data import batches, tasks
 from ssl_jax.bounds import check_values
+from ssl_jax.data import batches, tasks
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import path_name, schedule, step_clock
+from ssl_jax.step import initial_params, make_corrupt
 from tests.test_batches import VOCABULARY
 from tests.test_distill import leave_run
 from tests.test_systems import take_steps
@@ -147,7 +148,7 @@ def test_the_language_model_is_trained_on_with_the_texts_own_tokens():
     """GPT-1, section 3.2: every token but the first of a row is asked for, of padding none."""
     config = finetune.get_config("gpt1-base,topics,smoke")
     store, texts = make_store(21)
-    batch = loop.make_corrupt(config, VOCABULARY)(batches.TaskEvaluation(store, VOCABULARY, 64, 8)(2))
+    batch = make_corrupt(config, VOCABULARY)(batches.TaskEvaluation(store, VOCABULARY, 64, 8)(2))
     lengths = [min(64, 2 + len(a) + (len(b) + 1 if b else 0)) for a, b in texts[16:]] + [0] * 3
     assert np.asarray(batch["weights"]).sum(1).tolist() == [max(0, length - 1) for length in lengths]
     for row, length in enumerate(lengths):
@@ -155,7 +156,7 @@ def test_the_language_model_is_trained_on_with_the_texts_own_tokens():
         assert asked.tolist() == batch["tokens"][row, 1:length].tolist() and 0 not in asked
     # One mean over all of the batch's tokens.
     logits = np.random.default_rng(0).normal(size=(8, 64, VOCABULARY.size)).astype(np.float32)
-    term = objectives.OBJECTIVES["clm"]({"clm_logits": logits}, batch)
+    term = objectives.OBJECTIVES["clm"].loss({"clm_logits": logits}, batch)
     losses = [
         np.log(np.exp(logits[row, place].astype(float)).sum()) - logits[row, place, batch["tokens"][row, place + 1]]
         for row, length in enumerate(lengths) for place in range(length - 1)
@@ -194,7 +195,7 @@ def test_parts_wait_and_stay_through_the_real_entry_point(jsonl, tmp_path):
     for step, moving in ((6, "^(?!.*(position|ffn))"), (3, "^classifier")):
         run = runs.load_run(tmp_path / "run")
         assert run.step == step and run.config.init_from == ""
-        start = jax.jit(lambda: loop.initial_params(config, run.model))()  # noqa: B023
+        start = jax.jit(lambda: initial_params(config, run.model))()  # noqa: B023
         moved = jax.tree.map(lambda a, b: (a != b).any(), start, run.params)
         for path, flag in jax.tree_util.tree_leaves_with_path(moved):
             assert flag == bool(re.search(moving, path_name(path))), (step, path_name(path))
@@ -233,7 +234,7 @@ def test_features_of_another_run_stay_bit_for_bit_while_a_tagger_learns(data_roo
     result = loop.train(config, tmp_path / "second")
     assert result["loss"] == result["classify_tokens_loss"] < 2 * np.log(9)
     first, second = (runs.load_run(tmp_path / name) for name in ("first", "second"))
-    start = jax.jit(lambda: loop.initial_params(second.config, second.model))()
+    start = jax.jit(lambda: initial_params(second.config, second.model))()
     assert set(start) == {"embeddings", "encoder", "features", "token_classes"}
     for path, x in jax.tree_util.tree_leaves_with_path(second.params):
         name = path_name(path)

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 from configs import albert, bert, distilbert, electra, gpt1, gpt2, gpt3, tinybert
-from ssl_jax import corruption, distill, train, two_stage
+from ssl_jax import corruption, distill, two_stage
 from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import path_name
 from ssl_jax.parallel import build_parallel
+from ssl_jax.plan import make_clock, plan_phases
+from ssl_jax.step import initial_params, initial_state, make_corrupt, make_terms, make_train_step
 from ssl_jax.tokenizers import Vocabulary
 from tests.reference import albert as plain_albert
 from tests.reference import bert as plain_bert
@@ -138,12 +140,12 @@ def make_params(config, model, seed=0):
     def start(path, x):
         return (path_name(path).endswith("scale") + random.normal(0, 0.2, x.shape)).astype(np.float32)
 
-    return jax.tree_util.tree_map_with_path(start, jax.eval_shape(lambda: train.initial_params(config, model)))
+    return jax.tree_util.tree_map_with_path(start, jax.eval_shape(lambda: initial_params(config, model)))
 
 
 def make_state(config, model):
     """Step 0 with such parameters."""
-    shapes = jax.eval_shape(lambda: train.initial_state(config, model, make_vocabulary()))
+    shapes = jax.eval_shape(lambda: initial_state(config, model, make_vocabulary()))
     state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
     return state | {"params": make_params(config, model)}
 
@@ -154,7 +156,7 @@ def make_teachers(system, config):
         return None, []
     theirs = make_config(*system.teacher)
     model = build_model(theirs)
-    return distill.make_teach(config, [SimpleNamespace(model=model)]), [make_params(theirs, model, 1)]
+    return distill.make_teach(config, [model]), [make_params(theirs, model, 1)]
 
 
 def tensors(tree):
@@ -170,7 +172,7 @@ def tensors(tree):
 
 
 class Run(NamedTuple):
-    """What five steps of `train.make_train_step` were given and made."""
+    """What five steps of `make_train_step` were given and made."""
 
     start: dict
     batches: list  # corrupted
@@ -187,8 +189,8 @@ def five_steps(name):
     config = make_config(system.config, system.variant, system.changes)
     vocabulary, model = make_vocabulary(), build_model(config)
     teach, teachers = make_teachers(system, config)
-    step = train.make_train_step(config, model, vocabulary, COUNTS, teach)
-    corrupt = train.make_corrupt(config, vocabulary, COUNTS)
+    step = make_train_step(config, model, vocabulary, COUNTS, teach)
+    corrupt = make_corrupt(config, vocabulary, COUNTS)
 
     @jax.jit
     def both(state, batch):
@@ -210,7 +212,7 @@ def five_steps(name):
 
 
 def batch_sizes(config, steps=STEPS):
-    phases = train.plan_phases(config)
+    phases = plan_phases(config)
     return [phase.batch_size for phase in phases for _ in range(phase.first, phase.last)][:steps]
 
 
@@ -271,7 +273,7 @@ def test_devices_modes_and_micro_batches_change_no_step(name, cut):
     parallel = build_parallel(config.parallel)
     teach, teachers = make_teachers(system, config)
     teachers = [parallel.adopt(params) for params in teachers]
-    step = parallel.compile(train.make_train_step(config, model, make_vocabulary(), COUNTS, teach))
+    step = parallel.compile(make_train_step(config, model, make_vocabulary(), COUNTS, teach))
     state = parallel.create(lambda: jax.tree.map(jnp.asarray, make_state(config, model)))
     for number, size in enumerate(batch_sizes(config)):
         state, loss = step(state, parallel.put_batch(make_batch(number, size)), teachers)
@@ -296,7 +298,7 @@ def test_electras_generator_and_discriminator_are_trained_by_their_own_losses_al
     config = make_config(electra, "small,smoke", changes)
     vocabulary, model = make_vocabulary(), build_model(config)
     params = make_state(config, model)["params"]
-    terms, corrupt = train.make_terms(config, model), train.make_corrupt(config, vocabulary)
+    terms, corrupt = make_terms(config, model), make_corrupt(config, vocabulary)
 
     @jax.jit
     def gradients(params, batch):
@@ -321,7 +323,7 @@ def test_two_stages_train_one_trunk_at_a_time():
                "model.embedding_size": 0, "model.heads": 1, "model.layers": 1, "log_every": 1}  # fmt: skip
     config = make_config(electra, "small,smoke", changes)
     model = build_model(config)
-    step = train.make_train_step(config, model, make_vocabulary())
+    step = make_train_step(config, model, make_vocabulary())
     step = jax.jit(functools.partial(step, total=lambda x: x, shard=lambda: 0))
     states = [make_state(config, model)]
     for number in range(STEPS):
@@ -354,7 +356,7 @@ def test_a_unigram_generator_draws_tokens_as_often_as_the_text_has_them():
     config = make_config(electra, "small,smoke", changes)
     vocabulary, model = make_vocabulary(), build_model(config)
     counts = np.where(np.arange(SIZE) < 5, 0, 1000 // (np.arange(SIZE) + 1))
-    batch = jax.jit(train.make_corrupt(config, vocabulary, counts))(make_batch(0, 2000))
+    batch = jax.jit(make_corrupt(config, vocabulary, counts))(make_batch(0, 2000))
     drawn = np.bincount(np.asarray(batch["replacements"]).ravel(), minlength=SIZE)
     assert not drawn[:5].any()
     expected = drawn.sum() * counts / counts.sum()
@@ -390,8 +392,8 @@ def test_a_growing_batch_is_a_loop_that_adds_tokens_up(name):
     module, variant, changes = RAMPS[name]
     config = module.get_config(variant)
     config.update_from_flattened_dict(changes)
-    phases = train.plan_phases(config)
-    clock = train.make_clock(config, phases)
+    phases = plan_phases(config)
+    clock = make_clock(config, phases)
     first, full, length = config.ramp.start, config.batch_size, config.phases.lengths[0]
     smaller = full // first - 1
     switches, before, seen = [], [], 0
@@ -411,8 +413,8 @@ def test_a_growing_batch_is_a_loop_that_adds_tokens_up(name):
 
 def test_a_clock_of_tokens_counts_the_lengths_of_phases():
     config = make_config(bert, "tiny,smoke", {"steps": 200, "optimizer.clock": "tokens"})
-    phases = train.plan_phases(config)
-    clock = train.make_clock(config, phases)
+    phases = plan_phases(config)
+    clock = make_clock(config, phases)
     lengths = [32] * 180 + [64] * 20
     before = np.cumsum([0, *lengths]) * config.batch_size
     assert clock.total == before[-1]

@@ -1,10 +1,14 @@
 """Peaks of devices, and what a run reports where there is one and where there is none."""
 
+import time
+
+import numpy as np
 import pytest
 
-from ssl_jax import flops, logs, train
+from ssl_jax import flops, logs
+from ssl_jax.meter import Meter
 from ssl_jax.models.model import build_model
-from ssl_jax.plan import plan_phases
+from ssl_jax.plan import plan_phases, predictions_per_sequence
 
 # The names that CUDA and libtpu give devices; TFLOP/s in bfloat16 and float32.
 DEVICES = {
@@ -31,13 +35,13 @@ def test_the_peak_of_a_device_is_its_makers(kind):
 def test_mfu_is_the_share_of_the_peak_of_all_devices_and_left_out_where_there_is_none(peak, smoke_config, monkeypatch):
     monkeypatch.setattr(flops, "peak_flops", lambda kind, dtype: peak)
     clock = iter([0.0, 0.5])
-    monkeypatch.setattr(train.time, "perf_counter", lambda: next(clock, 0.5))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock, 0.5))
     config = smoke_config()
     model, phase = build_model(config), plan_phases(config)[0]
-    meter = train.Meter(config, model, devices=4)
-    meter.count(phase, 1)
+    meter = Meter(config, model, devices=4)
+    meter.count(phase, {"tokens": np.zeros((8, 32))})
     values = meter.values()
-    a_step = 8 * 32 * flops.flops_per_token(model, 32, train.predictions_per_sequence(config, 32))
+    a_step = 8 * 32 * flops.flops_per_token(model, 32, predictions_per_sequence(config, 32))
     assert values["tokens_per_second"] == 8 * 32 / 0.5 and values["flops_per_second"] == a_step / 0.5
     assert values.get("mfu") == (None if peak is None else a_step / 0.5 / (4 * 2e9))
 

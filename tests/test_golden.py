@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from configs import common, finetune
-from ssl_jax import tokenizers, train
+from ssl_jax import distill, experiment
 from ssl_jax.bounds import flat
-from ssl_jax.data import tasks, tokens
+from ssl_jax.data import tasks
 from ssl_jax.errors import UserError
+from ssl_jax.step import make_corrupt
 from tests.test_configs import ALL
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -103,18 +104,15 @@ def digest(batch):
 
 
 @pytest.mark.parametrize("paper", ALL)
-def test_batches_of_every_smoke(paper, check, smoke_config):
+def test_batches_of_every_smoke(paper, check, smoke_config, monkeypatch):
     """The first batch, one in the middle and the last one, before and after what the paper hides in them."""
     config = smoke_config(paper=paper, variant=f"{next(iter(ALL[paper].SIZES))},smoke")
-    config = train.settle(config)
-    phases, kind, prepared = train.plan_phases(config), train.example_kind(config), tokens.prepare(config.data)
-    vocabulary = tokenizers.vocabulary(tokenizers.load(Path(prepared) / "tokenizer.json"))
-    store = train.open_stores(config, kind, Path(prepared))["train"]
-    examples = train.training_examples(config, kind, phases, store, vocabulary)
-    corrupt = jax.jit(train.make_corrupt(config, vocabulary, train.token_counts(config, Path(prepared), vocabulary)))
+    config.update(dict(init_from="", init_layers=()))
+    monkeypatch.setattr(distill, "load_teachers", lambda *arguments: [])  # batches do not depend on them
+    exp = experiment.open(config)
+    corrupt = jax.jit(make_corrupt(exp.config, exp.vocabulary, exp.counts))
     lines = []
-    for step in (0, config.steps // 2, config.steps - 1):
-        number = max(n for n, phase in enumerate(phases) if phase.first <= step)
-        batch = examples[number](step)
+    for step in (0, exp.config.steps // 2, exp.config.steps - 1):
+        batch = exp.batch(step)
         lines.append(f"step {step}: {digest(batch)}, {digest(corrupt(batch))} after corruption\n")
     check(f"batches-{paper}.txt", "".join(lines))

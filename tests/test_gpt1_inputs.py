@@ -22,6 +22,8 @@ from ssl_jax.errors import UserError
 from ssl_jax.interop import tokenizer_files
 from ssl_jax.models.model import build_model, flatten_choices
 from ssl_jax.parallel import build_parallel
+from ssl_jax.plan import check, plan_phases
+from ssl_jax.step import initial_params, make_corrupt, make_forward, make_predict
 from tests.test_batches import VOCABULARY
 from tests.test_distill import leave_run
 from tests.test_tasks import Numbers, make_store, run_classifier_row
@@ -147,7 +149,7 @@ def both_orders():
          "task.classes": 2, "task.orders": 2, "batch_size": 4, "phases.lengths": (LENGTH,)}
     )  # fmt: skip
     model = build_model(config)
-    params = jax.jit(lambda: jax.tree.map(lambda x: 5 * x, loop.initial_params(config, model)))()
+    params = jax.jit(lambda: jax.tree.map(lambda x: 5 * x, initial_params(config, model)))()
     batch = batches.TaskEvaluation(similar_store(7)[0], OWN, LENGTH, 4)(1)  # three examples, and one that fills up
     return config, model, params, batch
 
@@ -155,9 +157,9 @@ def both_orders():
 def test_the_vectors_of_both_orders_are_added_before_the_classes(both_orders):
     """The loss and all gradients are those of a sum over rows written out, the language model's over both rows."""
     config, model, params, batch = both_orders
-    assert model.orders == 2 and loop.task_logits(config) == "class_logits"
-    forward = loop.make_forward(config, model)
-    made = loop.make_corrupt(config, OWN)(batch)
+    assert model.orders == 2 and objectives.task_logits(config) == "class_logits"
+    forward = make_forward(config, model)
+    made = make_corrupt(config, OWN)(batch)
 
     def ours(params):
         terms = forward(params, made, {})[1]
@@ -208,7 +210,7 @@ def test_examples_and_not_rows_are_counted(both_orders):
     for devices in (1, 2):
         config.parallel.devices = devices
         parallel = build_parallel(config.parallel)
-        predict = parallel.compile(loop.make_predict(config, model, OWN))
+        predict = parallel.compile(make_predict(config, model, OWN))
         sums, logits = predict(parallel.adopt(params), parallel.put_batch(batch))
         alike[devices] = (parallel.read(logits), {name: parallel.read(pair[0]) for name, pair in sums.items()})
     assert alike[1][0].shape == (4, 2)
@@ -231,7 +233,7 @@ def test_what_reads_both_orders_at_once_is_refused_where_one_is_expected(both_or
         changed.update_from_flattened_dict(changes)
         with pytest.raises(UserError, match=message):
             check_values(changed)
-            loop.check(changed, loop.plan_phases(changed), parallel)
+            check(changed, plan_phases(changed), parallel)
     other = config.copy_and_resolve_references()
     other.task.update(orders=1, inputs="bert")
     run = SimpleNamespace(workdir=Path("t"), tokenizer_hash="x", config=other, model=build_model(other))
@@ -248,12 +250,12 @@ def test_the_released_code_drops_the_same_of_all_endings_before_the_classifier(r
          "task.dropout": 0.5, "task.classes": 3, "losses.clm": 0.0}
     )  # fmt: skip
     model = build_model(config)
-    params = jax.jit(lambda: loop.initial_params(config, model))()
+    params = jax.jit(lambda: initial_params(config, model))()
     tokens_of_row = np.arange(5, 5 + LENGTH, dtype=np.int32)
     rows = {"tokens": tokens_of_row, "mask": np.ones(LENGTH, bool), "segments": np.zeros(LENGTH, np.int32)}
     batch = {name: np.broadcast_to(x, (4, 3, LENGTH)) for name, x in rows.items()}
     batch |= {"label": np.zeros(4, np.int32), "index": np.arange(4, dtype=np.int32)}
-    forward = loop.make_forward(config, model)
+    forward = make_forward(config, model)
     dropped, whole = (
         np.asarray(forward(params, batch, rngs)[0]["choice_logit"]).reshape(4, 3)
         for rngs in ({"dropout": jax.random.key(0)}, {})
@@ -318,14 +320,14 @@ def test_scores_are_predicted_in_their_own_units():
     config = finetune.get_config("bert-tiny,stsb,smoke")
     config.update_from_flattened_dict({"model.vocab_size": 6000, "task.classes": 1, "model.layers": 1})
     model = build_model(config)
-    params = jax.jit(lambda: loop.initial_params(config, model))()
+    params = jax.jit(lambda: initial_params(config, model))()
     params["classifier"]["dense"]["bias"] += 0.5
     store = tasks.TaskStore([Example("70 80", "90", 2.5), Example("75", "76", 5.0)], Numbers(), np.float32)
     batch = batches.TaskEvaluation(store, VOCABULARY, 8, 2)(0)
     made = {}
     for scale in (1.0, 5.0):
         config.task.scale = scale
-        predict = jax.jit(loop.make_predict(config, model, VOCABULARY), static_argnames=("total", "shard"))
+        predict = jax.jit(make_predict(config, model, VOCABULARY), static_argnames=("total", "shard"))
         sums, logits = predict(params, batch, total=identity, shard=zero)
         made[scale] = np.asarray(logits)[:, 0]
         error = np.square((made[scale] - store.labels) / scale).sum()

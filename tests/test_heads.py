@@ -162,7 +162,7 @@ def test_joint_spans_lose_what_they_do_in_torch_with_every_gradient():
     @jax.jit
     def ours(weights, states):
         out = head.apply({"params": weights}, states, batch)
-        terms = [objectives.OBJECTIVES[name](out, batch) for name in ("joint_span", "answerable")]
+        terms = [objectives.OBJECTIVES[name].loss(out, batch) for name in ("joint_span", "answerable")]
         return terms[0].sum / terms[0].weight + 0.5 * terms[1].sum / terms[1].weight, terms
 
     (loss, terms), gradients = jax.value_and_grad(ours, (0, 1), has_aux=True)(weights, states)

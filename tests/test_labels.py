@@ -181,7 +181,7 @@ def teachers(config, run, monkeypatch):
 def test_a_teacher_has_its_classes_in_the_students_order(monkeypatch, capsys):
     run, config = run_of("classifier", GOOGLE), student(MNLI)
     teaching = teachers(config, run, monkeypatch)
-    out = distill.make_teach(config, teaching)({}, make_batch(0, 2), [teaching[0].params])
+    out = distill.make_teach(config, [run.model for run in teaching])({}, make_batch(0, 2), [teaching[0].params])
     np.testing.assert_array_equal(out["class_logits"], logits(run.model, run.params)[:, [1, 2, 0]])
     # A cache of the teacher as it is was made of another one.
     assert teaching[0].params_hash != run.params_hash

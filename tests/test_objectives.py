@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import common
 from ssl_jax import objectives
 from ssl_jax.optimizers import path_name
+
+CONFIG = common.base()
+CONFIG.teacher.temperature = CONFIG.task.scale = 2.0
 
 
 def example(rows=16, predictions=5, size=11, length=9, seed=0):
@@ -44,7 +48,6 @@ def example(rows=16, predictions=5, size=11, length=9, seed=0):
     }
     batch["tokens"] = np.full((rows, length), size - 1)  # as the generator saw them
     batch["mask"][-1] = False  # a row that fills up a batch
-    out["visible"] = batch["mask"][:, None, None, :]
     batch["weights"][-1] = 0
     batch["positions"][0, :2], batch["weights"][0, :2] = 1, 1  # drawn twice, as ELECTRA may
     out["replaced"] = out["tokens"] != batch["original"]
@@ -76,7 +79,7 @@ def mean(sums):
 )
 def test_language_models_lose_the_mean_negative_log_probability_of_the_targets(name, logits):
     out, batch = example()
-    term = objectives.OBJECTIVES[name](out, batch)
+    term = objectives.OBJECTIVES[name].loss(out, batch)
     losses, correct = [], []
     for row, place in np.argwhere(batch["weights"]):
         probabilities = softmax(out[logits][row, place])
@@ -100,7 +103,7 @@ def among_the_chosen(batch):
 )
 def test_detection_loses_the_binary_cross_entropy_where_it_looks(name, counted):
     out, batch = example()
-    term = objectives.OBJECTIVES[name](out, batch)
+    term = objectives.OBJECTIVES[name].loss(out, batch)
     here = counted(batch)
     probability, replaced = sigmoid(out["replaced_logit"])[here], out["replaced"][here]
     loss = -np.where(replaced, np.log(probability), np.log(1 - probability))
@@ -208,7 +211,7 @@ def test_the_generator_is_trained_against_the_discriminator_by_reinforce():
 @pytest.mark.parametrize("name, logits, label", [("nsp", "pair_logits", "pair"), ("classify", "class_logits", "label")])
 def test_classes_of_rows_lose_the_mean_negative_log_probability_where_a_row_is_no_padding(name, logits, label):
     out, batch = example()
-    term = objectives.OBJECTIVES[name](out, batch)
+    term = objectives.OBJECTIVES[name].loss(out, batch)
     probabilities, labels = softmax(out[logits])[:-1], batch[label][:-1]  # the last row is padding
     of_truth = probabilities[np.arange(15), labels]
     np.testing.assert_allclose(term.sum / term.weight, -np.log(of_truth).mean(), rtol=1e-5)
@@ -260,14 +263,14 @@ def test_every_accuracy_has_a_chance_which_batches_add_up_to():
         assert {objectives.chance_of(key) for key in accuracies} == {key for key in metrics if key.endswith("chance")}
         assert bool(accuracies) == (name in LOGITS)
     halves = [batch | {"pair": np.where(np.arange(16) < few, 1, 0)} for few in (3, 13)]
-    counts = [objectives.OBJECTIVES["nsp"](out, half).metrics["chance"] for half in halves]
+    counts = [objectives.OBJECTIVES["nsp"].loss(out, half).metrics["chance"] for half in halves]
     assert [objectives.quotient(*pair) for pair in counts] == pytest.approx([12 / 15, 13 / 15])
     assert objectives.quotient(*map(sum, zip(*counts))) == pytest.approx(16 / 30)
 
 
 def term(name, out, batch):
     """An objective with the options that a config gives it."""
-    return objectives.OBJECTIVES[name](out, batch, **{key: 2.0 for key in objectives.OPTIONS.get(name, ())})
+    return objectives.OBJECTIVES[name].bind(CONFIG)[0](out, batch)
 
 
 def cut(tree, rows):
@@ -289,12 +292,11 @@ def test_the_parts_of_a_batch_add_up_to_the_whole(name):
 
 
 @pytest.mark.parametrize("name", objectives.OBJECTIVES)
-def test_weights_depend_on_the_batch_alone(name):
+def test_a_weight_is_what_its_row_counts_in_the_batch_alone(name):
     out, batch = example()
-    other, _ = example(seed=1)
-    other["visible"] = out["visible"]  # it is the batch's
-    weights = [term(name, made, batch).weight for made in (out, other)]
-    assert weights[0] == weights[1] > 0
+    _, weight = objectives.OBJECTIVES[name].bind(CONFIG)
+    for outputs in (out, example(seed=1)[0]):
+        assert term(name, outputs, batch).weight == weight(batch) > 0
 
 
 def test_cross_entropy_survives_large_logits():

@@ -6,8 +6,7 @@ import subprocess
 import pytest
 
 from configs import common
-from ssl_jax import files, old_configs, runs
-from ssl_jax import train as loop
+from ssl_jax import files, old_configs, runs, step
 from ssl_jax.errors import UserError
 from ssl_jax.train import train
 
@@ -116,20 +115,20 @@ def test_a_run_that_did_not_sum_all_of_todays_metrics_is_resumed(smoke_config, t
     is zero, as a key's bias has it.
     """
     config = smoke_config(("steps", 4), ("log_every", 4), ("checkpoint_every", 2), ("parallel.devices", 1))
-    sums_of = loop.sums_of
+    sums_of = step.sums_of
 
     def fewer(terms):
         return {name: pair for name, pair in sums_of(terms).items() if not name.endswith("chance")}
 
     with monkeypatch.context() as old:
-        old.setattr(loop, "sums_of", fewer)
-        loop.train(config, tmp_path)
+        old.setattr(step, "sums_of", fewer)
+        train(config, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     expected = lines[-1]["loss"]
     assert "nsp_accuracy" in lines[0] and "nsp_chance" not in lines[0]
     subprocess.run(["rm", "-r", tmp_path / "checkpoints/4"], check=True)
     capfd.readouterr()
-    loop.train(config, tmp_path)
+    train(config, tmp_path)
     assert "resumed at step 2 of 4" in capfd.readouterr().out
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] == pytest.approx(expected, rel=1e-5)

@@ -24,7 +24,7 @@ from ssl_jax.optimizers import (
     schedule,
     step_clock,
 )
-from ssl_jax.train import initial_params
+from ssl_jax.step import initial_params
 from tests.reference import albert, distilbert, electra, gpt1
 from tests.reference import bert as reference
 

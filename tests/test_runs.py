@@ -18,7 +18,9 @@ from ssl_jax import train as loop
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.errors import UserError
 from ssl_jax.parallel import Replicated
+from ssl_jax.preemption import Watch
 from ssl_jax.seeds import Seeds
+from ssl_jax.step import restart_sums, stream
 from ssl_jax.train import train
 from tests.conftest import assert_same_run, final_params
 
@@ -146,13 +148,13 @@ def test_a_checkpoint_from_before_logs_were_saved_keeps_what_is_readable(finishe
 
 @pytest.mark.parametrize(
     "step, log_every, told",
-    [(20, 15, None), (15, 5, None), (15, 15, "the line of step 20 is of steps 16 to 20"), (20, 10, None), (15, 2, "step 16 is of steps 16 to 16"), (13, 5, None)],
+    [(20, 15, None), (15, 5, None), (15, 15, "the line of step 20 covers steps 16 to 20"), (20, 10, None), (15, 2, "step 16 covers steps 16 to 16"), (13, 5, None)],
 )
 def test_sums_of_another_cadence_start_again(smoke_config, step, log_every, told):
     """Step 20 is the last one: no line comes after it."""
     counted = {15: 5, 20: 10, 13: 3}[step]
     state = {"params": 1, "sums": {"loss": (np.float32([7.0]), np.float32([counted])), "other": (np.ones(2), np.ones(2))}}
-    begun, lines = loop.begin_sums(state, step, smoke_config(("steps", 20), ("log_every", log_every)))
+    begun, lines = restart_sums(state, step, smoke_config(("steps", 20), ("log_every", log_every)))
     assert (told is None) == (not lines) and begun["params"] == 1
     if told:
         assert told in lines[0] and not any(np.any(x) for x in jax.tree.leaves(begun["sums"]))
@@ -172,7 +174,7 @@ def test_a_run_is_extended_and_its_lines_are_not_mixed(finished, smoke_config, c
     assert "resumed at step 15 of 22" in output
     # Linear from 1e-3: 1 - 15 / 20 of it were left, and 1 - 15 / 22 are.
     assert "extended from 20 to 22 steps at step 15: its learning rate was 0.00025, is 0.000318" in output
-    assert "the means of metrics begin again: the line of step 16 is of steps 16 to 16" in output
+    assert "the means of metrics restart: the line of step 16 covers steps 16 to 16" in output
     rows = [line for line in lines_of(finished / "metrics.jsonl") if line["split"] == "train"]
     assert [row["step"] for row in rows] == [5, 10, 15, 16, 18, 20, 22]
     rate = lambda *steps: np.mean([1e-3 * (1 - (step - 1) / 22) for step in steps])  # noqa: E731
@@ -267,14 +269,18 @@ def test_ctrl_c_saves_and_says_what_is_kept(finished, quiet, smoke_config, monke
 
 
 def test_a_second_ctrl_c_is_the_systems(capfd):
-    stop = loop.StopRequest()
-    assert not stop.requested(1)
-    signal.raise_signal(signal.SIGINT)
-    assert stop.requested(1) and signal.getsignal(signal.SIGINT) == signal.SIG_DFL
-    stop.restore()
+    with Watch() as watch:
+        assert not watch.requested(1)
+        signal.raise_signal(signal.SIGINT)
+        assert watch.requested(1) and signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    told = []  # where no handler can be set, a run is trained all the same
-    thread = threading.Thread(target=lambda: told.append(loop.StopRequest().requested(1)))
+    told = []
+
+    def watch_elsewhere():  # where no handler can be set, a run is trained all the same
+        with Watch() as watch:
+            told.append(watch.requested(1))
+
+    thread = threading.Thread(target=watch_elsewhere)
     thread.start()
     thread.join()
     assert told == [False] and capfd.readouterr().err
@@ -283,7 +289,7 @@ def test_a_second_ctrl_c_is_the_systems(capfd):
 @pytest.mark.parametrize("first, count", [(2**31 - 1, 2), (2**32 - 2, 2), (2**31, 1), (2**32 - 1, 1)])
 def test_seeds_up_to_32_bits_are_those_of_the_examples(first, count):
     seeds = Seeds(Replicated(jax.local_devices()[:1]), first, count)
-    create = seeds.begin(lambda seed: {"seed": jnp.asarray(seed, jnp.uint32), "key": jax.random.key_data(loop.stream(seed, 1))})
+    create = seeds.begin(lambda seed: {"seed": jnp.asarray(seed, jnp.uint32), "key": jax.random.key_data(stream(seed, 1))})
     state = jax.jit(create)()
     assert np.atleast_1d(state["seed"]).tolist() == list(range(first, first + count))
     expected = [jax.random.key_data(jax.random.fold_in(jax.random.key(seed), 1)) for seed in range(first, first + count)]

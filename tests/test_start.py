@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
-import numpy as np
 import pytest
 import tokenizers as library
 
@@ -16,6 +15,7 @@ from ssl_jax import files, runs, start, train
 from ssl_jax import source as origin
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
+from ssl_jax.experiment import make_fingerprint
 from ssl_jax.models.model import build_model
 from ssl_jax.models.spec import TRAINED
 from ssl_jax.models.transformer import TransformerConfig
@@ -371,7 +371,7 @@ def test_a_start_is_told_once_and_goes_on_without_its_source(source, data_root, 
 
 def test_lists_decide_a_run_that_starts_from_another(smoke_config):
     prepared = Path(tokens.prepare(smoke_config().data))
-    decided = lambda *changes: train.decisive(smoke_config(*changes), prepared, {})  # noqa: E731
+    decided = lambda *changes: make_fingerprint(smoke_config(*changes), prepared, {})  # noqa: E731
     begun = ("init_from", "a")
     assert decided(("init_drop", ("pair",))) == decided() and not set(origin.LISTS) & set(decided())
     assert decided(begun, ("init_drop", ("pair",))) != decided(begun)

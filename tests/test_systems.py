@@ -3,18 +3,15 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from ssl_jax import generate, predict, runs, tokenizers
-from ssl_jax import train as loop
-from ssl_jax.data import tokens
+from ssl_jax import experiment, generate, predict, runs
 from ssl_jax.errors import UserError
-from ssl_jax.models.model import build_model
-from ssl_jax.parallel import build_parallel
+from ssl_jax.objectives import quotient
+from ssl_jax.step import initial_state, make_train_step
 from ssl_jax.train import train
 from tests.test_configs import ADDED, PAPERS
 
@@ -97,21 +94,14 @@ SPLITS = {"mlm": dict(rate=0.3, mask=1.0, random=0.0), "rtd": dict(rate=0.25, ma
 
 def take_steps(config, number=1):
     """The loop's own parts without its files: losses and gradient norms by name after so many steps."""
-    phases, kind = loop.plan_phases(config), loop.example_kind(config)
-    loop.check(config, phases, build_parallel(config.parallel))
-    prepared = Path(tokens.prepare(config.data))
-    vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
-    loop.check_vocabulary(config, vocabulary)
-    store = loop.open_stores(config, kind, prepared)["train"]
-    batch = loop.training_examples(config, kind, phases, store, vocabulary)[0]
-    model = build_model(config)
-    pure = loop.make_train_step(config, model, vocabulary, loop.token_counts(config, prepared, vocabulary))
+    exp = experiment.open(config)
+    pure = make_train_step(*exp.pure)
     step = jax.jit(lambda state, batch: pure(state, batch, total=lambda x: x, shard=lambda: 0))
-    state = jax.jit(lambda: loop.initial_state(config, model, vocabulary))()
+    state = jax.jit(lambda: initial_state(exp.config, exp.model, exp.vocabulary))()
     for done in range(number):
-        state, loss = step(state, batch(done))
+        state, loss = step(state, exp.batch(done))
         assert np.isfinite(loss)
-    return {name: loop.quotient(*map(np.asarray, pair)) for name, pair in state["sums"].items()}
+    return {name: quotient(*map(np.asarray, pair)) for name, pair in state["sums"].items()}
 
 
 @pytest.mark.parametrize("sentences", SENTENCES)
@@ -177,7 +167,7 @@ MISFITS = [
     ({"data.borders": True}, "data.borders is about windows"),
     ({"data.examples": "task"}, "losses.nsp needs sentence pairs"),
     ({"data.examples": "task", "losses.nsp": 0.0, "data.borders": True}, "data.borders is about windows"),
-    ({"losses.classify": 1.0}, "losses.classify needs the classes of a task"),
+    ({"losses.classify": 1.0}, "losses.classify needs a task of classification"),
     ({"corruption.rate": 0.0}, "losses.mlm asks for hidden tokens: set corruption.rate above 0"),
     ({"task.epochs": -1.0}, "task.epochs=-1.0: at least 0"),
     ({"model.pooler": "none"}, "set model.pooler=tanh"),

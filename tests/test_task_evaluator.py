@@ -1,5 +1,7 @@
 """A task's metrics are those of the logits of all its examples, however they are cut over batches and devices."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,12 +9,12 @@ import pytest
 import sklearn.metrics
 
 from configs import finetune
-from ssl_jax import train
 from ssl_jax.data import batches
 from ssl_jax.data.tasks import Example, TaskStore
-from ssl_jax.evaluators import Setting, mean, task
+from ssl_jax.evaluators import Programs, mean, task
 from ssl_jax.models.model import build_model
 from ssl_jax.parallel import build_parallel
+from ssl_jax.step import every_row, initial_params, make_measure, make_predict
 from tests.test_batches import VOCABULARY
 from tests.test_tasks import Numbers, make_store
 
@@ -28,7 +30,7 @@ def world():
     config.model.update(layers=1, vocab_size=VOCABULARY.size)
     model, (store, _) = build_model(config), make_store(NUMBER)
     # Large ones, or all logits would be nearly those of the bias.
-    params = jax.jit(lambda: jax.tree.map(lambda x: 20 * x, train.initial_params(config, model)))()
+    params = jax.jit(lambda: jax.tree.map(lambda x: 20 * x, initial_params(config, model)))()
     batch = batches.TaskEvaluation(store, VOCABULARY, LENGTH, NUMBER)(0)
     logits = jax.jit(lambda params: model.apply({"params": params}, batch)["class_logits"])(params)
     assert len(np.unique(logits.argmax(-1))) > 1
@@ -48,15 +50,16 @@ def build(world, **parallel):
     config.parallel.update(parallel)
     devices = build_parallel(config.parallel)
     measure, predict = (
-        devices.compile(make(config, model, VOCABULARY)) for make in (train.make_measure, train.make_predict)
+        devices.compile(make(config, model, VOCABULARY)) for make in (make_measure, make_predict)
     )
     stores = {"heldout": store, "test": unlabelled(store)}
-    setting = Setting(
-        config, "task", devices, VOCABULARY, stores, {LENGTH}, lambda part, batch: batch, measure, predict
-    )
+    exp = SimpleNamespace(
+        config=config, kind="task", phases=[SimpleNamespace(length=LENGTH)], devices=devices, vocabulary=VOCABULARY,
+        stores=stores, attach=lambda part, batch: batch,
+    )  # fmt: skip
 
     def made(module, split="heldout", most=0):
-        return module.Evaluator(setting, split=split, max_batches=most)
+        return module.Evaluator(exp, Programs(measure, predict), split=split, max_batches=most)
 
     return made, devices.adopt(params)
 
@@ -106,6 +109,6 @@ def test_rows_keep_their_places_on_every_device():
         config = finetune.get_config("bert-tiny,jsonl,smoke").parallel
         config.update(options)
         devices = build_parallel(config)
-        rows = devices.compile(lambda state, batch, total, shard: train.every_row(batch + state, total, shard))
+        rows = devices.compile(lambda state, batch, total, shard: every_row(batch + state, total, shard))
         found = rows(devices.adopt(jnp.ones(())), devices.put_batch(x))
         assert all((np.asarray(shard.data).reshape(8, 3) == x + 1).all() for shard in found.addressable_shards)

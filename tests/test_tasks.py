@@ -17,9 +17,12 @@ from ssl_jax.data import batches, corpora, tasks, tokens
 from ssl_jax.data.tasks import Choice, Example, Words
 from ssl_jax.describe import describe
 from ssl_jax.errors import UserError
+from ssl_jax.experiment import make_fingerprint
 from ssl_jax.models.heads import ClassHead, SpanHead
-from ssl_jax.models.model import build_model, flatten_choices
+from ssl_jax.models.model import build_model, dummy_batch, flatten_choices
 from ssl_jax.models.transformer import TransformerConfig
+from ssl_jax.plan import check, check_vocabulary, example_kind, masks, plan_phases, predictions_per_sequence
+from ssl_jax.step import initial_params, make_corrupt
 from tests.test_batches import PAD, SEPARATOR, START, VOCABULARY
 
 LINES = {
@@ -461,14 +464,14 @@ def test_a_words_first_token_has_its_label():
 @pytest.mark.parametrize(
     "task, changes, message",
     [
-        ("stsb", {"losses.classify": 1.0}, "classify needs the classes, and task.name=stsb is of regression: set losses.regress"),
-        ("squad", {"losses.choose": 1.0}, "choose needs the choices, and task.name=squad is of spans: set losses.span"),
-        ("copa", {"data.examples": "pairs"}, "losses.choose needs the choices of a task: set data.examples=task"),
+        ("stsb", {"losses.classify": 1.0}, "classify needs a task of classification, and task.name=stsb is one of regression: set losses.regress"),
+        ("squad", {"losses.choose": 1.0}, "choose needs a task of choices, and task.name=squad is one of spans: set losses.span"),
+        ("copa", {"data.examples": "pairs"}, "losses.choose needs a task of choices: set data.examples=task"),
         ("copa", {"corruption.rate": 0.15, "losses.mlm": 1.0}, "choose reads several texts .* set corruption.rate=0"),
         ("copa", {"teacher.cache": "x"}, "teacher.cache keeps .* choices have several"),
         ("squad2", {"losses.answerable": 0.5}, "losses.answerable goes with losses.joint_span"),
         ("squad2", {"losses.span": 0.0, "losses.joint_span": 1.0}, "squad2 has some without: set losses.answerable"),
-        ("mnli", {"losses.answerable": 0.5}, "answerable needs the questions, .* of classification: set losses."),
+        ("mnli", {"losses.answerable": 0.5}, "answerable needs a task of spans, .* of classification: set losses."),
         ("squad", {"task.stride": 0}, "task.stride=0: at least 1"),
         ("squad", {"task.max_answer": 0}, "task.max_answer=0: at least 1"),
         ("squad", {"task.n_best": 0}, "task.n_best=0: at least 1"),
@@ -479,8 +482,8 @@ def test_a_loss_asks_for_its_kind_of_task(task, changes, message):
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=message) as told:
         bounds.check_values(config)
-        loop.example_kind(config)
-        loop.check(config, loop.plan_phases(config), SimpleNamespace(batch_shards=1))
+        example_kind(config)
+        check(config, plan_phases(config), SimpleNamespace(batch_shards=1))
     assert "\n" not in str(told.value)
 
 
@@ -490,9 +493,9 @@ def test_every_kind_has_its_head(task):
     config.task.classes = 3
     kind = tasks.TASKS[task].kind
     head = {"mnli": "classes", "stsb": "classes", "copa": "choice", "squad": "span", "conll2003": "token_classes"}[task]
-    assert [name for name, weight in config.losses.items() if weight] == [tasks.LOSSES[kind]]
-    assert loop.example_kind(config) == "task" and build_model(config).heads == (head,)
-    params = jax.eval_shape(lambda: loop.initial_params(config, build_model(config)))
+    assert [name for name, weight in config.losses.items() if weight] == [objectives.loss_of(kind)]
+    assert example_kind(config) == "task" and build_model(config).heads == (head,)
+    params = jax.eval_shape(lambda: initial_params(config, build_model(config)))
     own = {"embeddings", "encoder", {"classes": "classifier"}.get(head, head)}
     assert set(params) == own | ({"pooler"} if task in ("mnli", "stsb", "copa") else set())
     # 'features' are there where heads read several layers.
@@ -526,9 +529,9 @@ def test_every_papers_model_can_be_tuned(paper, data_root):
     config.data.root = data_root
     language = ("clm",) if config.model.causal else ()  # GPT-1's auxiliary objective (section 3.2)
     assert {name: weight for name, weight in config.losses.items() if weight} == {"classify": 1.0} | dict.fromkeys(language, 0.5)
-    assert loop.example_kind(config) == "task" and not loop.masks(config)
+    assert example_kind(config) == "task" and not masks(config)
     assert (config.teacher.runs, config.init_from, config.init_layers) == ((), "", ())
-    phases = loop.plan_phases(config)
+    phases = plan_phases(config)
     assert [(phase.first, phase.last, phase.length, phase.batch_size) for phase in phases] == [(0, 20, 64, 8)]
     model = build_model(tasks.resolve(config))
     assert (model.heads, model.classes, model.generator) == (("classes", *language), (12, "none", True), None)
@@ -539,14 +542,14 @@ def test_every_papers_model_can_be_tuned(paper, data_root):
 
 def test_a_rate_of_zero_leaves_the_batch_as_it_is(smoke_config):
     config = smoke_config(("corruption.rate", 0.0), ("losses.mlm", 0.0))
-    batch = loop.dummy_batch()
-    assert loop.make_corrupt(config, VOCABULARY)(batch) is batch
-    assert loop.predictions_per_sequence(config, 64) == 0
+    batch = dummy_batch()
+    assert make_corrupt(config, VOCABULARY)(batch) is batch
+    assert predictions_per_sequence(config, 64) == 0
     config.model.vocab_size = VOCABULARY.size
-    loop.check_vocabulary(config, VOCABULARY._replace(mask=None))
+    check_vocabulary(config, VOCABULARY._replace(mask=None))
     config.corruption.rate = 0.15
     with pytest.raises(UserError, match="no token for mask"):
-        loop.check_vocabulary(config, VOCABULARY._replace(mask=None))
+        check_vocabulary(config, VOCABULARY._replace(mask=None))
 
 
 def test_a_task_is_learned_through_the_real_entry_point(data_root, tmp_path):
@@ -573,7 +576,7 @@ def test_a_task_is_learned_through_the_real_entry_point(data_root, tmp_path):
 
     # Other examples are another run; where they lie is not.
     prepared = Path(tokens.prepare(config.data))
-    decide = lambda: loop.decisive(config, prepared, loop.open_stores(config, "task", prepared))  # noqa: E731
+    decide = lambda: make_fingerprint(config, prepared, tasks.open_stores(config, run.tokenizer))  # noqa: E731
     before = decide()
     config.task.augmented = str(tmp_path / "more.jsonl")
     write_lines(tmp_path / "more.jsonl", lines)

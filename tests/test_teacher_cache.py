@@ -12,15 +12,16 @@ import pytest
 from scipy import special
 
 from configs import bert, distilbert, electra, finetune, tinybert
-from ssl_jax import distill, runs, teacher_cache, tokenizers, train
+from ssl_jax import experiment, runs, teacher_cache, train
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import tasks, tokens
 from ssl_jax.errors import UserError
-from ssl_jax.evaluators import Setting
+from ssl_jax.evaluators import Programs
 from ssl_jax.evaluators.mean import Evaluator
+from ssl_jax.meter import Meter
 from ssl_jax.models.model import build_model
 from ssl_jax.objectives import OBJECTIVES
-from ssl_jax.parallel import build_parallel
+from ssl_jax.step import initial_params, initial_state, make_measure, make_train_step
 
 EVERYTHING = ("encoded", "scores", "states", "token_logits")
 LOSSES = ("soft_targets", "cosine", "embedding", "hidden", "attention")
@@ -39,7 +40,7 @@ def write_run(workdir, config, change=lambda x: 5 * x):
     workdir.mkdir()
     (workdir / "config.json").write_text(json.dumps({"config": json.loads(config.to_json())}))
     shutil.copy(prepared / "tokenizer.json", workdir)
-    save(workdir, jax.tree.map(change, jax.jit(lambda: train.initial_params(config, build_model(config)))()))
+    save(workdir, jax.tree.map(change, jax.jit(lambda: initial_params(config, build_model(config)))()))
     return str(workdir)
 
 
@@ -111,30 +112,23 @@ def opened_by(config, workdir):
 
 def trained_beside(config):
     """The state after step 1, the last parameters and held-out metrics, with the teacher beside the student."""
-    devices, model, prepared = build_parallel(config.parallel), build_model(config), Path(tokens.prepare(config.data))
-    same = tokenizers.identity(tokenizers.load(prepared / "tokenizer.json"))
-    teachers = distill.load_teachers(config, same, devices)
-    vocabulary, teach = teachers[0].vocabulary, distill.make_teach(config, teachers)
-    counts, stores = train.token_counts(config, prepared, vocabulary), train.open_stores(config, "single", prepared)
-    batch = train.training_examples(config, "single", train.plan_phases(config), stores["train"], vocabulary)[0]
-    params = [devices.adopt(run.params) for run in teachers]
-    state = devices.create(lambda: train.initial_state(config, model, vocabulary))
-    step = devices.compile(train.make_train_step(config, model, vocabulary, counts, teach), donate=True)
+    exp = experiment.open(config)
+    devices = exp.devices
+    state = devices.create(lambda: initial_state(exp.config, exp.model, exp.vocabulary))
+    step = devices.compile(make_train_step(*exp.pure), donate=True)
     for number in range(config.steps):
-        state, _ = step(state, devices.put_batch(batch(number)), params)
-        first = devices.plain(state) if number == 0 else first
-    measure = devices.compile(train.make_measure(config, model, vocabulary, counts, teach))
-    setting = Setting(
-        config, "single", devices, vocabulary, stores, [16], lambda part, batch: batch,
-        lambda params_, batch: measure(params_, batch, params),
-    )  # fmt: skip
-    evaluator = Evaluator(setting, split="heldout", max_batches=2)
+        state, _ = step(state, devices.put_batch(exp.batch(number)), exp.teachers)
+        if number == 0:
+            first = devices.plain(state)
+    measure = devices.compile(make_measure(*exp.pure))
+    programs = Programs(lambda params, batch: measure(params, batch, exp.teachers))
+    evaluator = Evaluator(exp, programs, split="heldout", max_batches=2)
     return first, devices.plain(state["params"]), dict(evaluator.run(state["params"], 16))
 
 
 def test_training_goes_on_from_a_cache_as_it_would_beside_the_teacher(world, tmp_path, monkeypatch):
     first, expected, heldout = trained_beside(world.student())
-    meter, counted = train.Meter, []
+    meter, counted = Meter, []
 
     def from_step_1(*arguments, **options):
         checkpoints = Checkpoints(*arguments, **options)
@@ -193,7 +187,7 @@ def test_half_precision_and_the_largest_logits_are_near_what_the_teacher_said(wo
     opened = teacher_cache.Cache({"train": short}, {})
     teacher = teacher_cache.teach({}, opened.attach("train", batch), [])
     assert {name: str(x.dtype) for name, x in teacher.items() if x.dtype != np.float32} == {"token_ids": "int32"}
-    term = OBJECTIVES["soft_targets"]({"token_logits": student, "teacher": teacher}, batch, temperature=2.0)
+    term = OBJECTIVES["soft_targets"].loss({"token_logits": student, "teacher": teacher}, batch, temperature=2.0)
     ids = ids[8:16]
     kept = [
         np.take_along_axis(special.softmax(x.astype(np.float64) / 2, axis=-1), ids, -1)

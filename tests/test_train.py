@@ -203,7 +203,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_checkpo
 
 
 def test_phases_change_the_length_inside_one_run(smoke_config, tmp_path):
-    from ssl_jax.train import plan_phases
+    from ssl_jax.plan import plan_phases
 
     config = smoke_config()
     assert [tuple(phase) for phase in plan_phases(config)] == [(0, 18, 32, 8, 0), (18, 20, 64, 8, 144)]

@@ -9,10 +9,10 @@ import optax
 import pytest
 
 from configs import bert, electra, finetune, gpt1
-from ssl_jax import train
 from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import build_optimizer, step_clock
 from ssl_jax.parallel import build_parallel
+from ssl_jax.step import initial_params, initial_state, make_corrupt, make_measure, make_terms, make_train_step
 from ssl_jax.tokenizers import Vocabulary
 
 SIZE = 512
@@ -26,7 +26,7 @@ def parts():
     special = np.arange(SIZE) < 5
     vocabulary = Vocabulary(SIZE, 0, 1, 2, 3, 4, special, ~special, 3)
     model = build_model(config)
-    state = jax.jit(lambda: train.initial_state(config, model, vocabulary))()
+    state = jax.jit(lambda: initial_state(config, model, vocabulary))()
     random = np.random.default_rng(0)
     batch = dict(
         tokens=random.integers(5, SIZE, (8, 32), dtype=np.int32),
@@ -41,7 +41,7 @@ def parts():
 @pytest.fixture(scope="module")
 def compiled_step(parts):
     config, vocabulary, model, state, batch = parts
-    step = train.make_train_step(config, model, vocabulary)
+    step = make_train_step(config, model, vocabulary)
     step = jax.jit(functools.partial(step, total=lambda x: x, shard=lambda: 0))
     return step.lower(state, batch).compile()
 
@@ -49,7 +49,7 @@ def compiled_step(parts):
 def test_the_pass_that_only_weighs_the_batch_costs_nothing(parts, compiled_step):
     """Contract 4 calls the model twice in the source and once in the program."""
     config, vocabulary, model, state, batch = parts
-    measure = train.make_measure(config, model, vocabulary)
+    measure = make_measure(config, model, vocabulary)
     forward = jax.jit(lambda p, b: measure(p, b, total=lambda x: x, shard=None))
     forward = forward.lower(state["params"], batch).compile()
     one, whole = (program.cost_analysis()["flops"] for program in (forward, compiled_step))
@@ -63,7 +63,7 @@ def test_a_frozen_trunk_costs_no_backward_pass(parts, compiled_step):
     config.optimizer.frozen = "^(embeddings|encoder)/"
     optimizer = build_optimizer(config.optimizer, step_clock(config.steps))
     state = state | {"optimizer": optimizer.init(state["params"])}
-    step = jax.jit(functools.partial(train.make_train_step(config, model, vocabulary), total=lambda x: x, shard=lambda: 0))
+    step = jax.jit(functools.partial(make_train_step(config, model, vocabulary), total=lambda x: x, shard=lambda: 0))
     compiled = step.lower(state, batch).compile()
     whole, frozen = (program.cost_analysis()["flops"] for program in (compiled_step, compiled))
     assert frozen < 0.45 * whole  # forward is a third
@@ -80,7 +80,7 @@ def test_dropout_is_on_in_training_and_differs_between_steps_examples_and_seeds(
     config = bert.get_config("tiny,smoke")
     config.corruption.update(mask=0.0, random=0.0, rate=1.0)  # the same tokens asked for, whatever the number
     model = build_model(config)
-    step = train.make_train_step(config, model, vocabulary)
+    step = make_train_step(config, model, vocabulary)
     run = jax.jit(lambda state, batch: step(state, batch, total=lambda x: x, shard=None)[1])
     later, others = state | {"step": jnp.int32(1)}, batch | {"index": batch["index"] + 8}
     another = state | {"seed": state["seed"] + 1}
@@ -108,8 +108,8 @@ def test_with_dropout_the_terms_of_examples_add_up_however_they_are_put_together
         batch = {name: np.stack([np.roll(x, n, axis=0) for n in range(texts)], axis=1) if x.ndim == 2 else x
                  for name, x in batch.items()} | {"label": batch["pair"]}  # fmt: skip
     model = build_model(config)
-    params = jax.jit(lambda: jax.tree.map(lambda x: 4 * x, train.initial_params(config, model)))()
-    corrupt, terms = train.make_corrupt(config, vocabulary), train.make_terms(config, model)
+    params = jax.jit(lambda: jax.tree.map(lambda x: 4 * x, initial_params(config, model)))()
+    corrupt, terms = make_corrupt(config, vocabulary), make_terms(config, model)
 
     @jax.jit
     def made(batch, key):
@@ -143,8 +143,8 @@ def test_the_gradient_of_the_average_by_device_is_the_mean_of_the_devices_means(
     config = bert.get_config("tiny,smoke")
     config.model.dropout = config.model.attention_dropout = 0.0
     config.loss_average = "device"
-    corrupted = jax.jit(train.make_corrupt(config, vocabulary))(batch)
-    terms = train.make_terms(config, model)
+    corrupted = jax.jit(make_corrupt(config, vocabulary))(batch)
+    terms = make_terms(config, model)
     shares = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), corrupted)
     weights = np.asarray(shares["weights"].sum((1, 2)))
     assert len(set(weights.tolist())) > 1  # the devices have unequal numbers of masked tokens
@@ -157,7 +157,7 @@ def test_the_gradient_of_the_average_by_device_is_the_mean_of_the_devices_means(
 
     expected = optax.global_norm(jax.jit(jax.grad(loss))(state["params"]))
     devices = build_parallel(config.parallel)
-    step = devices.compile(train.make_train_step(config, model, vocabulary))
+    step = devices.compile(make_train_step(config, model, vocabulary))
     after, _ = step(devices.adopt(state), devices.put_batch(batch))
     np.testing.assert_allclose(devices.read(after["sums"]["gradient_norm"][0]), expected, rtol=1e-5)
 
@@ -167,8 +167,8 @@ def test_a_sharded_state_stays_where_it_is(parts):
     config = bert.get_config("tiny,smoke")
     config.parallel.update(mode="mesh", fsdp=2, tensor=2)
     devices = build_parallel(config.parallel)
-    state = devices.create(lambda: train.initial_state(config, model, vocabulary))
-    step = devices.compile(train.make_train_step(config, model, vocabulary))
+    state = devices.create(lambda: initial_state(config, model, vocabulary))
+    step = devices.compile(make_train_step(config, model, vocabulary))
     before = jax.tree.map(lambda x: x.sharding, state)
     inner = state["params"]["encoder"]["layers"]["ffn"]["inner"]["kernel"]
     assert inner.addressable_data(0).shape == (2, 32 // 2, 128 // 2)

@@ -87,7 +87,7 @@ def test_losses_and_every_gradient_are_those_of_transformers(name, tmp_path):
 
     def mean(params):
         flat = flatten_choices(batch)
-        term = objectives.OBJECTIVES[loss](model.apply({"params": params}, flat), flat)
+        term = objectives.OBJECTIVES[loss].loss(model.apply({"params": params}, flat), flat)
         return term.sum / term.weight
 
     value, made = jax.jit(jax.value_and_grad(mean))(run.params)

@@ -10,50 +10,51 @@ from ssl_jax.objectives import quotient
 class Evaluator:
     """Walks over a split in order, each example once, masked alike every time."""
 
-    def __init__(self, setting, *, split, max_batches, at_end=False):
+    def __init__(self, exp, programs, *, split, max_batches, at_end=False):
         """
         Args:
-          setting: a `Setting`.
-          split: one of `setting.stores`: 'heldout', 'train', of a task also what else its set has.
+          exp: an `Experiment`.
+          programs: `Programs`.
+          split: one of `exp.stores`: 'heldout', 'train', of a task also what else its set has.
           max_batches: stop after so many batches; 0: the whole split.
-          at_end: whether it is run after the last step alone.
+          at_end: whether it runs only after the last step.
 
         Raises:
           UserError: no such split, or the split has too little text.
         """
-        check_choice(split, setting.stores, "split of an evaluation")
-        config, store = setting.config, setting.stores[split]
-        self.measure = setting.measure
+        check_choice(split, exp.stores, "split of an evaluation")
+        config, store = exp.config, exp.stores[split]
+        self.programs = programs
         self.losses = {name: weight for name, weight in config.losses.items() if weight}
-        self.parallel = setting.parallel
-        self.rows = self.parallel.rows(config.batch_size)
+        self.devices = exp.devices
+        self.rows = self.devices.rows(config.batch_size)
         self.max_batches, self.at_end = max_batches, at_end
-        self.attach = functools.partial(setting.attach, f"eval_{split}")
+        self.attach = functools.partial(exp.attach, f"eval_{split}")
         self.examples = {
             length: batches.evaluation_batches(
-                config.data, setting.kind, store, setting.vocabulary, length, config.batch_size, config.seed
+                config.data, exp.kind, store, exp.vocabulary, length, config.batch_size, config.seed
             )
-            for length in setting.lengths
+            for length in {phase.length for phase in exp.phases}
         }
 
     def run(self, params, length, folder=None):
         """Yields (name, mean) for `loss`, the weighted sum of all objectives, and for each metric; writes nothing."""
         del folder
-        yield from self.means(self.measure(params, batch) for batch in self.batches(length))
+        yield from self.means(self.programs.measure(params, batch) for batch in self.batches(length))
 
     def batches(self, length):
         """Yields the split's batches, on the devices."""
         examples = self.examples[length]
         for number in range(min(examples.steps, self.max_batches or examples.steps)):
-            yield self.parallel.put_batch(self.attach(examples(number, self.rows)))
+            yield self.devices.put_batch(self.attach(examples(number, self.rows)))
 
     def means(self, measured):
-        """As `run`, from what `measure` made of each batch."""
+        """As `run`, from what `measure` returned for each batch."""
         totals = {}
         for sums in measured:
             for name, pair in sums.items():
                 old = totals.get(name, (0.0, 0.0))
-                totals[name] = tuple(a + self.parallel.read(b) for a, b in zip(old, pair, strict=True))
+                totals[name] = tuple(a + self.devices.read(b) for a, b in zip(old, pair, strict=True))
         means = {name: quotient(*pair) for name, pair in totals.items()}
         yield "loss", sum(weight * means[f"{name}_loss"] for name, weight in self.losses.items())
         yield from means.items()

@@ -5,19 +5,19 @@ import numpy as np
 
 from ssl_jax import decisions, submissions
 from ssl_jax.evaluators import mean
-from ssl_jax.losses import task_logits
+from ssl_jax.objectives import task_logits
 
 
 class Evaluator(mean.Evaluator):
     """Walks over a split once; one pass of the model gives what `mean` reports, and the logits of every example.
 
-    Args and errors are those of mean.Evaluator; `setting` has `predict`.
+    Args and errors are those of mean.Evaluator; `programs` has `predict`.
     """
 
-    def __init__(self, setting, *, split, **options):
-        super().__init__(setting, split=split, **options)
-        self.predict, self.task, self.split = setting.predict, setting.config.task, split
-        self.logits = task_logits(setting.config)
+    def __init__(self, exp, programs, *, split, **options):
+        super().__init__(exp, programs, split=split, **options)
+        self.task, self.split = exp.config.task, split
+        self.logits = task_logits(exp.config)
 
     def run(self, params, length, folder):
         """Yields (name, value): what `mean` does, the task's own metrics, and `score`, see decisions.py.
@@ -27,11 +27,11 @@ class Evaluator(mean.Evaluator):
         """
         measured, logits = [], []
         for batch in self.batches(length):
-            sums, made = self.predict(params, batch)
+            sums, batch_logits = self.programs.predict(params, batch)
             measured.append(sums)
-            logits.append(self.parallel.read(made))
+            logits.append(self.devices.read(batch_logits))
         rows = self.examples[length].examples
-        logits = np.concatenate(logits)[: len(rows)]  # less what fills up the last batch
+        logits = np.concatenate(logits)[: len(rows)]  # without what fills up the last batch
         values, files = decisions.decide(self.task, self.split, rows, logits, self.logits)
         if jax.process_index() == 0:
             submissions.save(folder, files)

@@ -1,7 +1,7 @@
 """Asks a run a task's items by a protocol: examples are drawn, prompts composed, the model called, answers scored."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 

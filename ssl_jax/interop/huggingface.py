@@ -21,7 +21,13 @@ from ssl_jax.errors import UserError, check_choice, cut, listed, shown
 from ssl_jax.files import new_folder, write_json
 from ssl_jax.interop import names, tokenizer_files, weights
 from ssl_jax.interop.config_files import (
-    HALVES, entries_of, is_model, join_configs, read_theirs, run_config, trunk_fields,
+    HALVES,
+    entries_of,
+    is_model,
+    join_configs,
+    read_theirs,
+    run_config,
+    trunk_fields,
 )  # fmt: skip
 from ssl_jax.interop.families import FAMILIES, activations
 from ssl_jax.models.model import build_model, dummy_batch

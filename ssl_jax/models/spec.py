@@ -6,8 +6,7 @@ Importing this takes no JAX, so that a config is checked before that is loaded.
 import dataclasses
 
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.losses import HEADS as READ_BY
-from ssl_jax.losses import NEED_MASKS, NEED_REPLACEMENTS
+from ssl_jax.objectives import trained
 
 # Names of `transformer.ACTIVATIONS`, of `heads.Pooler` and of what `heads.Features` gives ('': the trunk's output).
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "tanh", "none")
@@ -131,7 +130,7 @@ class Generator:
 
 
 def named_heads(heads, causal):
-    """A set of heads as in losses.HEADS, with 'language' by its name: a causal trunk's is 'clm', others' is 'mlm'."""
+    """A set of heads as in `Objective.heads`, with 'language' by its name: a causal trunk's is 'clm', others' is 'mlm'."""
     return {("clm" if causal else "mlm") if head == "language" else head for head in heads}
 
 
@@ -141,8 +140,8 @@ def model_fields(config, trunk_class=Trunk):
     Raises:
       UserError: the trunk is none (`Trunk`), or losses, heads and generator do not fit.
     """
-    losses = {name for name, weight in config.losses.items() if weight}
-    needed = {head for name in losses for head in READ_BY[name]}
+    losses = trained(config)
+    needed = {head for row in losses.values() for head in row.heads}
     own_language = "language" in needed
     for head in config.heads:
         check_choice(head, HEADS, "head in heads")
@@ -153,9 +152,9 @@ def model_fields(config, trunk_class=Trunk):
         )
     if "clm" in losses and not config.model.causal:
         raise UserError("losses.clm predicts the next token: set model.causal=True, or its weight to 0")
-    if "clm" in losses and losses & NEED_MASKS:
-        masked = sorted(losses & NEED_MASKS)[0]
-        raise UserError(f"losses.clm reads the text as it is, {masked} a corrupted one: choose one")
+    masked = sorted(name for name, row in losses.items() if row.masks)
+    if "clm" in losses and masked:
+        raise UserError(f"losses.clm reads the text as it is, {masked[0]} a corrupted one: choose one")
     fields = {field.name for field in dataclasses.fields(Trunk)}
     trunk = trunk_class(**{name: config.model[name] for name in fields})
     generator = build_generator(config.generator, trunk, losses)
@@ -191,12 +190,12 @@ def build_generator(config, trunk, losses):
     """
     check_choice(config.kind, GENERATORS, "generator.kind")
     check_choice(config.tying, TYINGS, "generator.tying")
-    reads = sorted(losses & NEED_REPLACEMENTS)
+    reads = sorted(name for name, row in losses.items() if row.replaced)
     if reads and config.kind == "none":
         raise UserError(f"losses.{reads[0]} needs tokens that a generator replaced: set generator.kind=transformer")
     if config.kind != "none" and not reads and "all_tokens" not in losses:
         raise UserError(f"generator.kind={config.kind}, but no loss reads the discriminator: set losses.rtd or kind=none")
-    trains = sorted(losses & {"mlm", "adversarial"})
+    trains = sorted({*losses} & {"mlm", "adversarial"})
     if config.kind in ("unigram", "uniform") and trains:
         raise UserError(f"a {config.kind} generator has nothing to train: set losses.{trains[0]}=0")
     if config.kind != "transformer":

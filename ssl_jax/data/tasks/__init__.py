@@ -33,15 +33,9 @@ from ssl_jax.data.tasks.own import read_examples, write_examples
 from ssl_jax.data.tasks.stores import ChoiceStore, SpanStore, TaskStore, WordStore
 from ssl_jax.errors import UserError, check_choice, listed, shown
 
-__all__ = ["INPUTS", "KINDS", "LOSSES", "SIMILARITY", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read",
+__all__ = ["INPUTS", "KINDS", "SIMILARITY", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read",
            "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_stores", "orders", "read", "read_articles",
            "read_examples", "report", "resolve", "write_examples"]  # fmt: skip
-
-# kind -> the loss that trains it.
-LOSSES = {
-    "classification": "classify", "regression": "regress", "choices": "choose", "spans": "span",
-    "token_labels": "classify_tokens",
-}  # fmt: skip
 
 # How texts are put together, `task.inputs`: 'bert' [CLS] A [SEP] B [SEP]; 'gpt1' as GPT-1's section 3.3, pairs of
 # SIMILARITY in both orders and questions with their contexts; 'doubled' as 'bert', each pair of the training examples

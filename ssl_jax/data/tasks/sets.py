@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+
 from ssl_jax import files
 from ssl_jax.data.tasks.examples import Read
 from ssl_jax.data.tasks.formats import LeftOut

@@ -1,0 +1,185 @@
+"""A config made concrete: its plan, data, model and teachers. Every error that the user can fix is raised here."""
+
+import bisect
+import json
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+from ml_collections import ConfigDict
+
+from ssl_jax import distill, source, teacher_cache, tokenizers
+from ssl_jax.bounds import check_values
+from ssl_jax.checkpoints import decisive_values, require_same
+from ssl_jax.data import batches, tasks, tokens
+from ssl_jax.errors import UserError
+from ssl_jax.models.model import Model, build_model
+from ssl_jax.parallel import build_parallel
+from ssl_jax.plan import check, check_vocabulary, example_kind, plan_phases, settle
+from ssl_jax.seeds import Seeds
+
+
+class Experiment(NamedTuple):
+    """What `open` returns.
+
+    Attributes:
+      config: resolved: with what its source, its tokenizer and its task decide.
+      kind: of examples, see `plan.example_kind`.
+      phases: list of `plan.Phase`.
+      devices: a `parallel.Replicated` or `parallel.Sharded`.
+      seeds: a `Seeds`.
+      model: a `Model`.
+      prepared: Path of the prepared corpus.
+      tokenizer, vocabulary: of the run.
+      counts: how often each token occurs in the training text, [V]; None where nothing reads it.
+      stores: split -> store of what batches are made of.
+      examples: for each phase `batch(step, rows)`, the rows of the global batch of a step.
+      teachers: the teachers' parameters, on the devices; [] with a cache.
+      teacher_models: their models.
+      teach: returns `out['teacher']`, see distill.py; None without teachers.
+      attach: `attach(part, batch)` adds a teacher cache's rows to a batch, see teacher_cache.py.
+      fingerprint: all that decides the run's numbers, as a JSON-able dict.
+    """
+
+    config: ConfigDict
+    kind: str
+    phases: list
+    devices: Any
+    seeds: Seeds
+    model: Model
+    prepared: Path
+    tokenizer: Any
+    vocabulary: tokenizers.Vocabulary
+    counts: Any
+    stores: dict
+    examples: list
+    teachers: list
+    teacher_models: list
+    teach: Callable | None
+    attach: Callable
+    fingerprint: dict
+
+    @property
+    def pure(self):
+        """The arguments of step.py's functions."""
+        return self.config, self.model, self.vocabulary, self.counts, self.teach
+
+    def phase(self, step):
+        """The `plan.Phase` of a step."""
+        return self.phases[self._number(step)]
+
+    def batch(self, step):
+        """This host's rows of the global batch of a step: a pure function of the step, so that the step is the cursor."""
+        number = self._number(step)
+        return self.attach("train", self.examples[number](step, self.devices.rows(self.phases[number].batch_size)))
+
+    def notes(self):
+        """Lines on what the data are, for a run that starts."""
+        lengths = {phase.length for phase in self.phases}
+        return list(tasks.report(self.stores, self.vocabulary, lengths)) if self.kind == "task" else []
+
+    def _number(self, step):
+        return bisect.bisect_right(self.phases, step, key=lambda phase: phase.first) - 1
+
+
+def open(config, workdir=None):  # noqa: A001
+    """Makes a config concrete; the corpus is prepared if it is not yet.
+
+    Args:
+      config: a run's.
+      workdir: the run's folder, which says how a run that is resumed began.
+
+    Returns:
+      An `Experiment`.
+
+    Raises:
+      UserError: a value is out of bounds, values do not fit each other, the tokenizer, the devices or the files of a
+        task, teachers do not fit the student, a cache is stale, or hosts have different configs.
+    """
+    # What only takes the configs comes first, then what takes a task's files.
+    check_values(config)
+    config = settle(source.resolve(source.resolve_teacher(config), workdir))
+    source.check_fit(config, workdir)
+    config.run.extend = config.run.extend or was_extended(config, workdir)
+    devices = build_parallel(config.parallel)
+    config = tasks.resolve(config)
+    phases, kind = plan_phases(config), example_kind(config)
+    check(config, phases, devices)
+    seeds = Seeds(devices, config.seed, config.seeds)
+    model = build_model(config)
+
+    prepared = Path(tokens.prepare(config.data))
+    tokenizer = tokenizers.load(prepared / "tokenizer.json")
+    vocabulary = tokenizers.vocabulary(tokenizer)
+    check_vocabulary(config, vocabulary)
+    counts = token_counts(config, prepared, vocabulary)
+    if kind == "task":
+        stores = tasks.open_stores(config, tokenizer)
+    else:
+        stores = {split: tokens.Store(prepared, split) for split in tokens.SPLITS}
+    examples = [
+        seeds.examples(lambda seed, phase=phase: _examples(config, kind, stores["train"], vocabulary, phase, seed))
+        for phase in phases
+    ]
+
+    runs = distill.load_teachers(config, tokenizers.identity(tokenizer), devices)
+    fingerprint = make_fingerprint(config, prepared, stores, [run.params_hash for run in runs])
+    require_same(fingerprint)
+    teach, attach = distill.make_teach(config, [run.model for run in runs]) if runs else None, teacher_cache.attach_nothing
+    if config.teacher.cache:
+        needed = teacher_cache.parts(config, kind, phases, examples, stores, vocabulary)
+        made_of = teacher_cache.passport(config, fingerprint, kind, [run.model for run in runs])
+        cache = teacher_cache.open_cache(config, made_of, needed)
+        fingerprint["teacher"]["cache"] = cache.precision
+        # The teachers were read for their hashes: free them before the student takes memory.
+        teach, attach, runs = teacher_cache.teach, cache.attach, []
+    teachers, teacher_models = [devices.adopt(run.params) for run in runs], [run.model for run in runs]
+    return Experiment(
+        config, kind, phases, devices, seeds, model, prepared, tokenizer, vocabulary, counts, stores, examples, teachers,
+        teacher_models, teach, attach, fingerprint,
+    )  # fmt: skip
+
+
+def token_counts(config, prepared, vocabulary):
+    """How often each token occurs in the training text, [V]; None where nothing reads it."""
+    if config.generator.kind != "unigram" and not config.corruption.smoothing:
+        return None
+    return tokens.Store(prepared, "train").counts(vocabulary.size)
+
+
+def _examples(config, kind, store, vocabulary, phase, seed):
+    return batches.training_batches(
+        config.data,
+        kind,
+        store,
+        vocabulary,
+        phase.length,
+        phase.batch_size,
+        seed,
+        first_step=phase.first,
+        first_example=phase.first_example,
+    )
+
+
+def make_fingerprint(config, prepared, stores, teacher_hashes=()):
+    """What decides a run's numbers, as a JSON-able dict: the config's `decisive_values`, hashes of data and teachers."""
+    values = json.loads(config.to_json())
+    values["teacher"] |= {"runs": list(teacher_hashes), "cache": ""}
+    if config.init_from in config.teacher.runs:
+        values["init_from"] = "teacher"
+    passport = tokens.read_passport(prepared)
+    hashes = {name: passport[name] for name in ("content_hash", "tokenizer_hash")}
+    if config.data.examples == "task":
+        hashes["task"] = {split: store.content_hash for split, store in stores.items()}
+    return decisive_values(values) | {"prepared": hashes}
+
+
+def was_extended(config, workdir):
+    """Whether a run was extended to this length before: its checkpoints may still be of the old one."""
+    if workdir is None:
+        return False
+    try:
+        values = source.read_values(workdir)
+    except UserError:  # it has not begun, or is damaged
+        return False
+    current = json.loads(config.to_json())
+    return values.get("run", {}).get("extend") is True and all(values.get(key) == current[key] for key in ("steps", "phases", "ramp"))

@@ -1,0 +1,16 @@
+"""JAX, imported at its first use: it takes a second, and a config is checked and refused before that."""
+
+import importlib
+
+
+class Lazy:
+    """Stands for a module; `lazy.name` is the module's `name`."""
+
+    def __init__(self, module):
+        self.__module = module
+
+    def __getattr__(self, name):
+        return getattr(importlib.import_module(self.__module), name)
+
+
+jax, jnp = Lazy("jax"), Lazy("jax.numpy")
