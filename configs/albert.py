@@ -32,6 +32,7 @@ LAMB, which at 1e-2 stayed on the unigram plateau for 4,500 steps (5.89 nats hel
 """
 
 from configs import common
+from ssl_jax.config import base
 
 # Table 1; heads are H / 64 (section 3).
 SIZES = {
@@ -73,7 +74,7 @@ def v2(config, name):
 def get_config(variant="base"):
     name, changes = common.parse(variant, SIZES, dict(release=release, v2=v2, smoke=common.smoke))
     dropout = 0.0 if name == "xxlarge" else 0.1
-    config = common.base()
+    config = base()
     config.update(
         dict(
             steps=125_000,

@@ -38,6 +38,7 @@ lengths, dropout, other seeds.
 """
 
 from configs import common
+from ssl_jax.config import base
 
 SIZES = {
     "base": dict(layers=12, hidden_size=768, heads=12),
@@ -75,7 +76,7 @@ def release(config, name):
 
 def get_config(variant="base"):
     name, changes = common.parse(variant, SIZES, dict(release=release, smoke=common.smoke))
-    config = common.base()
+    config = base()
     config.update(
         dict(
             steps=1_000_000,

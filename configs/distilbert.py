@@ -48,6 +48,7 @@ The demo distils configs/bert.py:demo, two layers, into one.
 """
 
 from configs import bert, common, gpt2
+from ssl_jax.config import base
 
 SIZES = {
     # Half the layers of BERT's miniatures of these names.
@@ -94,7 +95,7 @@ def squad(config, name):
 def get_config(variant="base"):
     name, changes = common.parse(variant, SIZES, dict(squad=squad, alone=common.alone, smoke=common.smoke))
     causal = name == "gpt2"
-    config = gpt2.get_config("small") if causal else common.base()
+    config = gpt2.get_config("small") if causal else base()
     if not causal:
         config.update(
             dict(

@@ -49,6 +49,7 @@ alone fine-tuning on topics gained nothing (README).
 """
 
 from configs import common
+from ssl_jax.config import base
 
 # Table 6; embeddings are as wide as the trunk but in small.
 SIZES = {
@@ -95,7 +96,7 @@ def release(config, name):
 def get_config(variant="small"):
     name, changes = common.parse(variant, SIZES, dict(release=release, smoke=common.smoke))
     size, rate, learning_rate, batch_size, steps, length = RECIPES[name]
-    config = common.base()
+    config = base()
     config.update(
         dict(
             steps=steps,

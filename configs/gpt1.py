@@ -27,6 +27,7 @@ The demo is a recipe of our own, about five minutes on two CPU cores, see config
 """
 
 from configs import common
+from ssl_jax.config import base
 
 SIZES = {
     **common.MINIATURES,
@@ -51,7 +52,7 @@ def release(config, name):
 
 def get_config(variant="base"):
     name, changes = common.parse(variant, SIZES, dict(release=release, smoke=common.smoke))
-    config = common.base()
+    config = base()
     steps = 2_900_000
     config.update(
         dict(

@@ -27,6 +27,7 @@ nats held out, 4,500 give 4.34 (unigram loss 6.89); nothing else was tried.
 """
 
 from configs import common
+from ssl_jax.config import base
 
 SIZES = {
     **common.MINIATURES,
@@ -54,7 +55,7 @@ def release(config, name):
 
 def get_config(variant="small"):
     name, changes = common.parse(variant, SIZES, dict(release=release, smoke=common.smoke))
-    config = common.base()
+    config = base()
     config.update(
         dict(
             steps=100_000,

@@ -29,6 +29,7 @@ its other sizes.
 """
 
 from configs import common
+from ssl_jax.config import base
 
 # Table 2.1: the shape, the batch in sequences (0.5M tokens = 256 of 2048) and the learning rate.
 SIZES = {
@@ -91,7 +92,7 @@ def training_steps(batch_size, share):
 def get_config(variant="small"):
     name, changes = common.parse(variant, SIZES, dict(printed=printed, smoke=common.smoke))
     batch_size, learning_rate, ramp = RECIPES[name]
-    config = common.base()
+    config = base()
     config.update(
         dict(
             steps=training_steps(batch_size, ramp / TOKENS),

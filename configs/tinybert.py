@@ -54,6 +54,7 @@ alone (5.91 after 1,000 and 1,000 steps): most of them are tokens that it sees.
 import functools
 
 from configs import bert, common
+from ssl_jax.config import base
 from ssl_jax.data import tasks
 from ssl_jax.errors import UserError
 
@@ -163,7 +164,7 @@ def get_config(variant="4-312"):
         **{task: functools.partial(on_task, task=task) for task in TASKS},
     )
     name, changes = common.parse(variant, SIZES, suffixes)
-    config = common.base()
+    config = base()
     config.update(
         dict(
             steps=230_000,  # 3 epochs of 2,500M words (as many tokens at least) in batches of 256 x 128

@@ -4,7 +4,7 @@
     scripts/cache_teacher.py $STUDENT --output runs/cache
     scripts/train.py $STUDENT --config.teacher.cache=runs/cache --workdir runs/distilbert
 
-The run must have the same data, masking, seed and sequence length, and no more steps; see ssl_jax/teacher_cache.py. A
+The run must have the same data, masking, seed and sequence length, and no more steps; see ssl_jax/distill/cache.py. A
 batch is computed in `accumulate` pieces. What was interrupted goes on with the same command.
 """
 
@@ -22,7 +22,8 @@ DTYPE = flags.DEFINE_enum("dtype", "float16", ("float16", "float32"), "of everyt
 
 def cache(config, folder, top_k, dtype):
     """Writes the cache that `config` asks for; see `teacher_cache.write_cache`, whose result it returns."""
-    from ssl_jax import experiment, teacher_cache
+    from ssl_jax import experiment
+    from ssl_jax.distill import cache as teacher_cache
     from ssl_jax.errors import UserError
     from ssl_jax.objectives import taught
     from ssl_jax.step import make_corrupt

@@ -46,8 +46,9 @@ def folder_name(name):
 
 def check(values, config, name):
     """Raises UserError unless grid `name` has tuples of values that the keys of a config can have."""
-    from ssl_jax.bounds import check_value, flat
+    from ssl_jax.config import check_value
     from ssl_jax.errors import UserError, check_choice, shown
+    from ssl_jax.options import flat
 
     config = config.copy_and_resolve_references()
     present = dict(flat(config))
@@ -88,7 +89,7 @@ def search(config, name, workdir):
         points diverge; see `train.train`.
     """
     from configs.finetune import GRIDS
-    from ssl_jax import files, logs, plan, source, train
+    from ssl_jax import checks, files, logs, source, train
     from ssl_jax.errors import NotFiniteError, UserError, check_choice, listed
 
     check_choice(name, GRIDS, "grid")
@@ -100,7 +101,7 @@ def search(config, name, workdir):
         point = config.copy_and_resolve_references()
         point.update_from_flattened_dict(changes)
         # Refuses a point that cannot run before the first one trains.
-        plan.settle(source.resolve(source.resolve_teacher(point), Path(workdir) / folder))
+        checks.settle(source.resolve(source.resolve_teacher(point), Path(workdir) / folder))
         runs.append((folder, changes, point))
     tried = []
     for folder, changes, point in runs:

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
+from ssl_jax import config as schema
 from ssl_jax import synonyms
 from ssl_jax.errors import UserError, cut, is_text, shown
 
@@ -130,20 +131,21 @@ def settled(workdir=None, start=True):
     Raises:
       UserError: a value is out of bounds, values do not fit each other or the source, or there is none.
     """
-    from ssl_jax import bounds, plan, source
+    from ssl_jax import checks, source
+    from ssl_jax.distill.matching import check_teachers
 
     flag = flags.FLAGS["config"]
     config, given = flag.value, config_flags.get_override_values(flag)
-    bounds.check_values(config)
+    schema.check_values(config)
     numbers = {key: given[key] for key in ("model.vocab_size", "data.tokenizer.vocab_size") if key in given}
     if len(set(numbers.values())) > 1:
         told = " and ".join(f"--config.{key}={value}" for key, value in numbers.items())
         raise UserError(f"{told} are one number: set data.tokenizer.vocab_size alone")
     config, lines = source.adopt(config, given, workdir)
     if start:
-        plan.check_teachers(config)
+        check_teachers(config)
         config = source.resolve(source.resolve_teacher(config), workdir)
-    config = plan.settle(config, given)
+    config = checks.settle(config, given)
     if start or lines:
         source.check_fit(config, workdir)
     return config, lines
@@ -287,24 +289,20 @@ def _hint(name, names):
 
 
 def _docs():
-    """What configs/common.py says of each key."""
-    from configs import common
-
-    return common.docs()
+    """What each key is for."""
+    return schema.docs()
 
 
 def _check_config(flag):
     """Raises what is wrong with a config file, or UserError for a config that is none of ours; expands its paths."""
-    from configs import common
-
     config = flag.value
     _ = config.is_locked if not isinstance(config, dict | None) else None  # what is wrong with a file is told on first use
     where = cut(flag.config_filename, 200)
     if not isinstance(config, ConfigDict):
-        raise UserError(f"get_config() of {where} gives {type(config).__name__}: begin with configs.common.base()")
+        raise UserError(f"get_config() of {where} gives {type(config).__name__}: begin with ssl_jax.config.base()")
     names = _names(config)
     if "losses" in names:
-        known = _names(common.base())
+        known = _names(schema.base())
         for name in names:
             if name not in known and not name.startswith("evals."):
                 raise UserError(f"{where} has an unknown key {cut(name)}{_hint(name, known)}")
@@ -332,12 +330,10 @@ def _help():
 
 
 def _help_on_keys():
-    from configs import common
-
     config = _load(sys.argv)
     at, words = _config_file(sys.argv)
-    of = "configs/common.py" if config is None else sys.argv[at + words - 1].removeprefix("--config=")
-    names = _names(common.base() if config is None else config)
+    of = "ssl_jax/config.py" if config is None else sys.argv[at + words - 1].removeprefix("--config=")
+    names = _names(schema.base() if config is None else config)
     lines = ["", f"keys of the config, each a flag --config.KEY=VALUE, here with the values of {of}:"]
     docs = _docs()
     for name, value in names.items():

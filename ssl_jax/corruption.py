@@ -4,14 +4,40 @@ Every random choice about an example is keyed by its global number, so it does n
 device, in which micro-batch or after which restart the example is seen.
 """
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
+import dataclasses
 
-from ssl_jax.bounds import check_value
+import numpy as np
+
 from ssl_jax.errors import UserError
-from ssl_jax.plan import predictions
+from ssl_jax.lazy import jax, jnp, lax
+from ssl_jax.options import BOOL, SHARE, WIDEST, check_bound, number, one_of, option, whole
+
+UNITS = one_of("token", "word", "ngram")
+
+
+@dataclasses.dataclass(frozen=True)
+class Corruption:
+    """What is hidden from the model, see `mask_tokens`."""
+
+    BLOCK = "corruption"
+
+    rate: float = option(0.15, SHARE, "share of the tokens that are predicted; 0: the model sees the text as it is")
+    mask: float = option(0.8, SHARE, "share of the predicted tokens that are shown as [MASK]")
+    random: float = option(0.1, SHARE, "share of the predicted tokens that are shown as a random token")
+    max_predictions: int = option(0, whole(0), "of a sequence, at most; 0: no limit")
+    unit: str = option("token", UNITS, "what is chosen: 'token', 'word' or 'ngram'")
+    max_ngram: int = option(3, whole(1, WIDEST), "words of the longest n-gram")
+    with_replacement: bool = option(False, BOOL, "a token may be drawn more than once (ELECTRA)")
+    smoothing: float = option(0.0, number(0), "tokens are chosen in proportion to 1 / count ** smoothing")
+
+
+def predictions(tokens, rate, most):
+    """How many of so many real tokens, specials included, are predicted: a share of them, 1 at least, `most` at most.
+
+    min(max_predictions_per_seq, max(1, round(tokens * rate))) in create_pretraining_data.py. `most` 0 sets no cap.
+    """
+    count = min(max(1, round(rate * tokens)), tokens)
+    return min(count, most or count)
 
 
 def prediction_counts(length, rate, max_predictions):
@@ -59,7 +85,7 @@ def mask_tokens(
     Raises:
       UserError: an unknown `unit`, `max_ngram` below 1, or `with_replacement` or `smoothing` of words or n-grams.
     """
-    check_value("corruption.unit", unit)
+    check_bound("corruption.unit", unit, UNITS)
     if with_replacement and unit != "token":
         raise UserError(f"corruption.with_replacement needs corruption.unit='token', not {unit!r}")
     if unit == "ngram" and max_ngram < 1:

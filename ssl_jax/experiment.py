@@ -7,14 +7,17 @@ from typing import Any, Callable, NamedTuple
 
 from ml_collections import ConfigDict
 
-from ssl_jax import distill, source, teacher_cache, tokenizers
-from ssl_jax.bounds import check_values
+from ssl_jax import source, tokenizers
 from ssl_jax.checkpoints import decisive_values, require_same
+from ssl_jax.checks import check, check_vocabulary, settle
+from ssl_jax.config import check_values
 from ssl_jax.data import batches, tasks, tokens
+from ssl_jax.distill import cache as teacher_cache
+from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import Model, build_model
 from ssl_jax.parallel import build_parallel
-from ssl_jax.plan import check, check_vocabulary, example_kind, plan_phases, settle
+from ssl_jax.plan import example_kind, plan_phases
 from ssl_jax.seeds import Seeds
 
 
@@ -35,8 +38,8 @@ class Experiment(NamedTuple):
       examples: for each phase `batch(step, rows)`, the rows of the global batch of a step.
       teachers: the teachers' parameters, on the devices; [] with a cache.
       teacher_models: their models.
-      teach: returns `out['teacher']`, see distill.py; None without teachers.
-      attach: `attach(part, batch)` adds a teacher cache's rows to a batch, see teacher_cache.py.
+      teach: returns `out['teacher']`, see distill/teachers.py; None without teachers.
+      attach: `attach(part, batch)` adds a teacher cache's rows to a batch, see distill/cache.py.
       fingerprint: all that decides the run's numbers, as a JSON-able dict.
     """
 

@@ -5,7 +5,7 @@ import re
 import jax
 import numpy as np
 
-from ssl_jax.models.heads import SPAN_HIDDEN, feature_size
+from ssl_jax.models import heads
 
 # The peak of one device for matrix products in TFLOP/s, by a pattern of the name that JAX gives it: of bfloat16, and of
 # float32 as JAX multiplies it by default (jax.lax.Precision): in TF32 where a GPU has that, in bfloat16 on a TPU.
@@ -52,41 +52,15 @@ def flops_per_token(model, length, predictions):
       length: tokens in a sequence.
       predictions: chosen positions in a sequence.
     """
-    config, chosen = model.config, predictions / length
+    config, reading = model.config, model.options.reading
     trunks = [config] if model.generator is None else [config, model.generator.trunk]
-    hidden, features = config.hidden_size, feature_size(config, *model.reading)
-    pooled = features if config.pooler == "plain" else hidden
-    heads = {
-        "mlm": _decoder(trunks[-1], dense=True) * chosen,
-        "restored": _decoder(config, dense=True) * chosen,
-        "copied": _decoder(config, dense=True) + hidden,
-        "clm": _decoder(config, dense=config.embedding_size != hidden),
-        "replaced": hidden**2 + hidden,
-        "pair": 2 * pooled / length,
-        "classes": model.classes[0] * pooled / length / model.orders,
-        "choice": pooled / length,
-        "token_classes": model.classes[0] * features,
-        "span": 2 * features,
-        "joint_span": _joint_span(features, model.spans[1], length),
-        "baseline": trunks[-1].hidden_size * chosen,
-        "tokens": _decoder(config, dense=not config.causal or config.embedding_size != hidden),
-        "fit": 0 if model.projection[0] == "none" else (config.layers + 1) * hidden * model.projection[1],
-    }
-    pooler = 0 if config.pooler in ("none", "plain") else features * hidden / length
-    tops = pooler + _lstm(config, *model.reading) + sum(heads[name] for name in model.heads)
+    features = heads.feature_size(config, *reading)
+    pooled = features if config.pooler == "plain" else config.hidden_size
+    pooler = 0 if config.pooler in ("none", "plain") else features * config.hidden_size / length
+    sizes = heads.Sizes(length, predictions / length, features, pooled)
+    tops = pooler + heads.lstm_weights(config, *reading)
+    tops += sum(heads.HEADS[name].build(model).weights(sizes) for name in model.heads)
     return sum(map(_trunk, trunks, [length] * len(trunks))) + 6 * tops
-
-
-def _joint_span(features, answerable, length):
-    """The logits and what is made of every possible end; once in a sequence, of the start, and the answerability."""
-    once = features * SPAN_HIDDEN + answerable * (2 * features + 1) * SPAN_HIDDEN
-    return features + (features + 1) * SPAN_HIDDEN + once / length
-
-
-def _lstm(config, kind, layers, size):
-    """The weights of all bidirectional LSTMs: four gates of each direction, from the input and from the last state."""
-    widths = [feature_size(config, kind, 0, 0), *[2 * size] * (layers - 1)][:layers]
-    return sum(2 * 4 * size * (width + size) for width in widths)
 
 
 def _trunk(config, length):
@@ -94,10 +68,6 @@ def _trunk(config, length):
     layer = 4 * hidden * width + 2 * hidden * config.ffn_size
     projection = config.embedding_size * hidden if config.embedding_size != hidden else 0
     return 6 * (config.layers * layer + projection) + 12 * config.layers * width * length
-
-
-def _decoder(config, dense):
-    return config.embedding_size * (config.vocab_size + dense * config.hidden_size)
 
 
 def peak_flops(kind, dtype):

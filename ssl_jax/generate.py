@@ -333,8 +333,7 @@ def read(model, params, tokens, first, last, cache, count):
     }
     if config.segments:
         batch["segments"] = jnp.zeros_like(batch["tokens"])
-    model = model.clone(orders=1)  # classes, which are not read here, may want rows in pairs
-    out = model.apply({"params": params}, batch, cache | {"start": start} if cache else None)
+    out = model.clone(heads=("clm",)).apply({"params": params}, batch, cache | {"start": start} if cache else None)
     # With `predict_positions` the rows of the position table follow: they compete in training alone.
     logits = out["clm_logits"][:, 0, : config.vocab_size]
     return logits, {name: out["layers"][name] for name in cache}

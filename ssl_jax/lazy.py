@@ -13,4 +13,5 @@ class Lazy:
         return getattr(importlib.import_module(self.__module), name)
 
 
-jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+jax, jnp, lax, optax = Lazy("jax"), Lazy("jax.numpy"), Lazy("jax.lax"), Lazy("optax")
+sharding = Lazy("jax.sharding")

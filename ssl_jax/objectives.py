@@ -10,6 +10,7 @@ lists them.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from typing import Callable, NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from ssl_jax.errors import check_choice
 from ssl_jax.lazy import jax, jnp  # a config is checked against the rows before JAX is loaded
+from ssl_jax.options import number, option
 
 AUC_BINS = 200  # thresholds between 0 and 1, as many as tf.metrics.auc has
 
@@ -512,6 +514,7 @@ class Objective(NamedTuple):
     """All there is to know about one of `config.losses`.
 
     Attributes:
+      doc: what it trains, in a line.
       loss: `loss(out, batch, **options) -> Term`.
       counts: what its weight is the sum of, from the batch alone: no forward pass is needed to normalise a loss over the
         global batch.
@@ -525,6 +528,7 @@ class Objective(NamedTuple):
       options: the config's keys that `loss` or `counts` take as keywords.
     """
 
+    doc: str
     loss: Callable
     counts: Callable
     heads: tuple = ()
@@ -557,41 +561,49 @@ def _named(function, options):
 SOFT = ("teacher.temperature",)
 OBJECTIVES = {
     # Tokens
-    "mlm": Objective(mlm, predicted, heads=("mlm",), masks=True),
-    "clm": Objective(clm, predicted, heads=("clm",)),
-    "all_tokens": Objective(all_tokens, tokens, heads=("copied",), masks=True),
+    "mlm": Objective("masked tokens (BERT)", mlm, predicted, heads=("mlm",), masks=True),
+    "clm": Objective("the next token (GPT)", clm, predicted, heads=("clm",)),
+    "all_tokens": Objective("every token, from a text with some replaced (All-Tokens MLM)", all_tokens, tokens, heads=("copied",), masks=True),
     # Sentence pairs
-    "nsp": Objective(pair, rows, heads=("pair",), pairs="nsp"),
-    "sop": Objective(pair, rows, heads=("pair",), pairs="sop"),
+    "nsp": Objective("whether a second segment follows the first (BERT)", pair, rows, heads=("pair",), pairs="nsp"),
+    "sop": Objective("the order of two segments (ALBERT)", pair, rows, heads=("pair",), pairs="sop"),
     # A generator's replacements
-    "rtd": Objective(rtd, tokens, heads=("replaced",), masks=True, replaced=True),
-    "rtd_masked": Objective(rtd_masked, chosen, heads=("replaced",), masks=True, replaced=True),
-    "replaced_mlm": Objective(replaced_mlm, predicted, heads=("restored",), masks=True, replaced=True),
-    "adversarial": Objective(adversarial, predicted, heads=("mlm", "replaced", "baseline"), masks=True, replaced=True),
+    "rtd": Objective("which tokens were replaced (ELECTRA)", rtd, tokens, heads=("replaced",), masks=True, replaced=True),
+    "rtd_masked": Objective("which tokens were replaced, at the chosen ones alone (ELECTRA 15 %)", rtd_masked, chosen, heads=("replaced",), masks=True, replaced=True),
+    "replaced_mlm": Objective("chosen tokens, others shown in their places (Replace MLM)", replaced_mlm, predicted, heads=("restored",), masks=True, replaced=True),
+    "adversarial": Objective("the generator against the discriminator (ELECTRA, appendix F)", adversarial, predicted, heads=("mlm", "replaced", "baseline"), masks=True, replaced=True),
     # Tasks
-    "classify": Objective(classify, labelled, heads=("classes",), task="classification", answers="class_logits"),
-    "regress": Objective(regress, scored, heads=("classes",), task="regression", answers="class_logits", options=("task.scale",)),
-    "choose": Objective(choose, labelled, heads=("choice",), task="choices", answers="choice_logit"),
-    "span": Objective(span, ends_inside, heads=("span",), task="spans", answers="span_logits"),
-    "joint_span": Objective(joint_span, ends_inside, heads=("joint_span",), task="spans", answers="span_candidates"),
-    "answerable": Objective(answerable, rows, heads=("joint_span",), task="spans"),
+    "classify": Objective("a task's class", classify, labelled, heads=("classes",), task="classification", answers="class_logits"),
+    "regress": Objective("a task's score", regress, scored, heads=("classes",), task="regression", answers="class_logits", options=("task.scale",)),
+    "choose": Objective("which of a task's choices", choose, labelled, heads=("choice",), task="choices", answers="choice_logit"),
+    "span": Objective("where an answer begins and ends", span, ends_inside, heads=("span",), task="spans", answers="span_logits"),
+    "joint_span": Objective("where an answer begins, and where it ends given that (ELECTRA)", joint_span, ends_inside, heads=("joint_span",), task="spans", answers="span_candidates"),
+    "answerable": Objective("whether there is an answer (ELECTRA)", answerable, rows, heads=("joint_span",), task="spans"),
     "classify_tokens": Objective(
-        classify_tokens, labelled_tokens, heads=("token_classes",), task="token_labels", answers="token_class_logits"
+        "each word's label", classify_tokens, labelled_tokens, heads=("token_classes",), task="token_labels", answers="token_class_logits"
     ),
     # Distillation
-    "soft_targets": Objective(soft_targets, tokens, heads=("language", "tokens"), teacher="token_logits", options=SOFT),
-    "soft_predictions": Objective(soft_predictions, predicted, heads=("language",), teacher="predicted_logits", options=SOFT),
-    "cosine": Objective(cosine, tokens, teacher="encoded"),
-    "embedding": Objective(embedding, tokens, heads=("fit",), teacher="states"),
-    "hidden": Objective(hidden, tokens, heads=("fit",), teacher="states"),
-    "attention": Objective(attention, pairs_of_tokens, teacher="scores", options=("model.causal",)),
+    "soft_targets": Objective("a teacher's distribution over tokens, at every token (DistilBERT)", soft_targets, tokens, heads=("language", "tokens"), teacher="token_logits", options=SOFT),
+    "soft_predictions": Objective("a teacher's distribution over tokens, at the predicted ones alone", soft_predictions, predicted, heads=("language",), teacher="predicted_logits", options=SOFT),
+    "cosine": Objective("the direction of a teacher's last states (DistilBERT)", cosine, tokens, teacher="encoded"),
+    "embedding": Objective("a teacher's embeddings (TinyBERT)", embedding, tokens, heads=("fit",), teacher="states"),
+    "hidden": Objective("a teacher's layers (TinyBERT)", hidden, tokens, heads=("fit",), teacher="states"),
+    "attention": Objective("a teacher's attention (TinyBERT)", attention, pairs_of_tokens, teacher="scores", options=("model.causal",)),
     "soft_labels": Objective(
-        soft_labels, examples, heads=("classes",), task="classification", answers="class_logits", teacher="class_logits", options=SOFT
+        "a teacher's classes (TinyBERT)", soft_labels, examples, heads=("classes",), task="classification", answers="class_logits", teacher="class_logits", options=SOFT
     ),
     "soft_span": Objective(
-        soft_span, both_ends, heads=("span",), task="spans", answers="span_logits", teacher="span_logits", options=SOFT
+        "a teacher's distributions over where an answer begins and ends", soft_span, both_ends, heads=("span",), task="spans", answers="span_logits", teacher="span_logits", options=SOFT
     ),
 }
+
+
+Losses = dataclasses.make_dataclass(
+    "Losses",
+    [(name, float, option(0.0, number(0), row.doc)) for name, row in OBJECTIVES.items()],
+    frozen=True,
+    namespace=dict(BLOCK="losses", __doc__="The weight of each objective."),
+)
 
 
 def trained(config):

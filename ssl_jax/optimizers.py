@@ -3,18 +3,72 @@
 Parameters are chosen by name, never by number of dimensions: biases of stacked layers are matrices.
 """
 
+from __future__ import annotations
+
+import dataclasses
+import math
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from ssl_jax.bounds import check_value
-from ssl_jax.errors import UserError
-from ssl_jax.plan import rate_rules
+from ssl_jax.errors import UserError, shown
+from ssl_jax.lazy import jax, jnp, optax
+from ssl_jax.options import (
+    ABOVE_0,
+    DEEPEST,
+    REGEX,
+    SHARE,
+    check,
+    check_regex,
+    number,
+    one_of,
+    option,
+    several,
+    whole,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """From gradients to updates, see `build_optimizer`."""
+
+    BLOCK = "optimizer"
+
+    name: str = option(
+        "bert_adam", one_of('bert_adam', 'gpt1_adam', 'adamw', 'lamb'),
+        "'bert_adam', 'gpt1_adam', 'adamw' or 'lamb', see build_optimizer",
+    )
+    learning_rate: float = option(1e-4, number(0), "at the peak")
+    schedule: str = option(
+        "linear", one_of('linear', 'linear_warmed', 'linear_peaked', 'cosine', 'constant'),
+        "'linear', 'linear_warmed', 'linear_peaked', 'cosine' or 'constant'",
+    )
+    clock: str = option("steps", one_of('steps', 'tokens'), "what the schedule counts: 'steps' or 'tokens'")
+    warmup: float = option(0.01, SHARE, "share of the clock's total")
+    decay_until: float = option(1.0, number(0, 1, above=True), "share at which the decay ends")
+    floor: float = option(0.0, SHARE, "share of the learning rate that is left when the decay ends")
+    b1: float = option(0.9, number(0, 1, below=True), "how much of the first moment is kept from one step to the next")
+    b2: float = option(
+        0.999, number(0, 1, below=True), "how much of the second moment is kept from one step to the next"
+    )
+    epsilon: float = option(1e-6, ABOVE_0, "added to the second moment's root")
+    weight_decay: float = option(0.01, number(0), "times the rate, of every parameter but those of no_decay")
+    no_decay: str = option(r"norm|bias", REGEX, "regex of the names of parameters without decay")
+    clip: float = option(1.0, number(0, above=True, infinite=True), "the largest norm of the gradients")
+    clip_by: str = option("global", one_of('global', 'tensor'), "the norm of all gradients; 'tensor': each one's own")
+    layer_decay: float = option(
+        1.0, SHARE, "a level's rate as a share of that of the level above it; the head has the whole"
+    )
+    layer_decay_gap: int = option(
+        0, whole(0, DEEPEST), "levels counted between head and top layer though nothing is there"
+    )
+    rates: tuple = option((), several(str), "'REGEX=MULTIPLIER' of the rate, the first that matches: '^classifier=10'")
+    frozen: str = option("", REGEX, "regex of what does not move at all")
+    unfreeze: float = option(
+        0.0, SHARE, "share of the run after which the next level down starts to move; 0: all move at once"
+    )
 
 
 def path_name(path):
@@ -63,8 +117,7 @@ def schedule(config, clock):
     Raises:
       UserError: an unknown schedule, a `floor` that is no share, a `decay_until` that is not above 0.
     """
-    for name in ("schedule", "floor", "decay_until"):
-        check_value(f"optimizer.{name}", config[name])
+    check(Optimizer, config, "schedule", "floor", "decay_until")
     # Python floats, because a number of tokens does not fit into an int32.
     end, warmup = float(config.decay_until * clock.total), float(config.warmup * clock.total)
     if isinstance(clock.total, int):
@@ -298,6 +351,29 @@ def scale_by_part(config, clock):
     return optax.GradientTransformation(init, update)
 
 
+def rate_rules(optimizer):
+    """(key, regex, multiplier) of `optimizer.frozen` and of each entry of `rates`: the first that matches counts.
+
+    Raises:
+      UserError: an entry of `rates` is not of its form, or a regex is none.
+    """
+    rules = [("optimizer.frozen", optimizer.frozen, 0.0)] if optimizer.frozen else []
+    for entry in optimizer.rates:
+        pattern, _, multiplier = entry.rpartition("=")
+        try:
+            multiplier = float(multiplier)
+        except ValueError:
+            multiplier = -1.0
+        if not pattern or not 0 <= multiplier < math.inf:
+            raise UserError(
+                f"optimizer.rates: {shown(entry)} is not REGEX=MULTIPLIER with a number of 0 or more, as ^classifier=10"
+            )
+        rules.append(("optimizer.rates", pattern, multiplier))
+    for key, pattern, _ in rules:
+        check_regex(key, pattern)
+    return rules
+
+
 def build_optimizer(config, clock):
     """Clip by global norm (or tensor by tensor), Adam, decay by name, learning rate: in the order of BERT's
     optimization.py.
@@ -324,7 +400,7 @@ def build_optimizer(config, clock):
     Raises:
       UserError: an unknown `name`; from `schedule`; at `init`, which sees the parameters, from `scale_by_part`.
     """
-    check_value("optimizer.name", config.name)
+    check(Optimizer, config, "name", "clip_by")
     make_adam = optax.scale_by_adam if config.name == "adamw" else scale_by_bert_adam
     rate = planned = schedule(config, clock)
     if config.name == "gpt1_adam":
@@ -333,7 +409,6 @@ def build_optimizer(config, clock):
             t = jnp.asarray(step + 1, jnp.float32)
             return planned(step) * jnp.sqrt(1 - config.b2**t) / (1 - config.b1**t)
 
-    check_value("optimizer.clip_by", config.clip_by)
     clip = optax.clip_by_global_norm if config.clip_by == "global" else clip_by_tensor_norm
     by_part = config.layer_decay != 1 or config.rates or config.frozen or config.unfreeze
     return optax.chain(

@@ -14,6 +14,7 @@ Both classes answer the same questions, so the training loop does not know which
 """
 
 import contextlib
+import dataclasses
 import functools
 import glob
 import os
@@ -25,14 +26,13 @@ import warnings
 import zlib
 from pathlib import Path
 
-import jax
 import numpy as np
 import zstandard
-from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from ssl_jax.errors import UserError, check_choice, cut
+from ssl_jax.errors import UserError, cut
+from ssl_jax.lazy import jax, lax, sharding
 from ssl_jax.optimizers import path_name
+from ssl_jax.options import check, one_of, option, whole
 
 # Where a parameter's axes go on the mesh, by the end of its name; the first axis of a layer's parameters
 # is the layer. Attention heads and the inner width of the feed-forward network are cut by `tensor`, the
@@ -46,6 +46,18 @@ RULES = (
     (r"ffn/output/kernel$", (None, "tensor", "fsdp")),
     (r"embeddings/(token|position)$", ("tensor", "fsdp")),
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Parallel:
+    """How a run is cut over devices: nothing that changes what is computed."""
+
+    BLOCK = "parallel"
+
+    mode: str = option("pmap", one_of('pmap', 'mesh'), "'pmap' replicates; 'mesh' shards parameters by fsdp and tensor")
+    devices: int = option(0, whole(0), "how many devices; 0: all")
+    fsdp: int = option(1, whole(1), "into how many pieces parameters are cut by their width")
+    tensor: int = option(1, whole(1), "into how many pieces attention heads and feed-forward networks are cut")
 
 
 # What a line of the distributed runtime contains when another process has gone, and when ours has said why it stops.
@@ -184,10 +196,7 @@ def build_parallel(config):
     Raises:
       UserError: an unknown mode, more devices than there are, or sizes that do not multiply.
     """
-    check_choice(config.mode, ("pmap", "mesh"), "parallel.mode")
-    for name, least in (("devices", 0), ("fsdp", 1), ("tensor", 1)):
-        if config[name] < least:
-            raise UserError(f"parallel.{name}={config[name]}: at least {least}")
+    check(Parallel, config, "mode", "devices", "fsdp", "tensor")
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     if config.devices:
         if jax.process_count() > 1:
@@ -205,7 +214,7 @@ def build_parallel(config):
             f"parallel.tensor={config.tensor}"
         )
     shape = (-1, config.fsdp, config.tensor)
-    return Sharded(Mesh(np.array(devices).reshape(shape), ("data", "fsdp", "tensor")))
+    return Sharded(sharding.Mesh(np.array(devices).reshape(shape), ("data", "fsdp", "tensor")))
 
 
 class Replicated:
@@ -233,7 +242,7 @@ class Replicated:
         return jax.tree.map(lambda x: np.array(x.addressable_data(0)).reshape(x.shape[1:]), state)
 
     def like(self, shapes):
-        where = SingleDeviceSharding(self.local[0])
+        where = sharding.SingleDeviceSharding(self.local[0])
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes)
 
     def adopt(self, plain):
@@ -263,7 +272,7 @@ class Sharded:
 
     def __init__(self, mesh):
         self.mesh = mesh
-        self.batch_sharding = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+        self.batch_sharding = sharding.NamedSharding(mesh, sharding.PartitionSpec(("data", "fsdp")))
         self.batch_shards = mesh.shape["data"] * mesh.shape["fsdp"]
         self.device_count = mesh.size
 
@@ -288,8 +297,8 @@ class Sharded:
                 ]
                 while fitting and fitting[-1] is None:
                     fitting.pop()  # as jit writes the specs of its results: equal specs compile once
-                return NamedSharding(self.mesh, PartitionSpec(*fitting))
-        return NamedSharding(self.mesh, PartitionSpec())
+                return sharding.NamedSharding(self.mesh, sharding.PartitionSpec(*fitting))
+        return sharding.NamedSharding(self.mesh, sharding.PartitionSpec())
 
     def create(self, function):
         shardings = jax.tree_util.tree_map_with_path(self.sharding, jax.eval_shape(function))

@@ -3,20 +3,55 @@
 Importing this takes no JAX, so that a config is checked before that is loaded.
 """
 
+import dataclasses
 import math
-import pkgutil
 from typing import NamedTuple
 
 import numpy as np
 
-from ssl_jax import evaluators, tokenizers
-from ssl_jax.bounds import check_regex, check_value, check_values
+from ssl_jax.corruption import predictions
 from ssl_jax.data import tasks
-from ssl_jax.errors import UserError, check_choice, listed, shown
-from ssl_jax.models.spec import model_fields
-from ssl_jax.objectives import OBJECTIVES, loss_of, task_logits, trained
+from ssl_jax.errors import UserError, check_choice
+from ssl_jax.lazy import jnp
+from ssl_jax.objectives import loss_of, trained
+from ssl_jax.optimizers import Clock, step_clock
+from ssl_jax.options import BOOL, SHARE, WIDEST, number, option, several, whole
 
 MOST_SIZES = 1_000  # of a batch that grows; each is a phase
+
+
+@dataclasses.dataclass(frozen=True)
+class Phases:
+    """The sequence lengths, and the share of the steps at each."""
+
+    BLOCK = "phases"
+
+    lengths: tuple = option((512,), several(int, 1, WIDEST), "sequence lengths, and the share of the steps at each")
+    shares: tuple = option((1.0,), several(float, 0, 1), "sequence lengths, and the share of the steps at each")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ramp:
+    """The batch grows from `start` over a share of the tokens."""
+
+    BLOCK = "ramp"
+
+    start: int = option(0, whole(0), "the batch grows from `start` over this share of the tokens; 0: no ramp")
+    share: float = option(0.0, SHARE, "the batch grows from `start` over this share of the tokens; 0: no ramp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What may change from one start of a run to the next."""
+
+    BLOCK = "run"
+
+    checkpoint_minutes: float = option(
+        10.0, number(0), "at least this often there is a checkpoint, whatever checkpoint_every; 0: not so"
+    )
+    extend: bool = option(
+        False, BOOL, "True: a run of other `steps` continues to these, with its optimizer and order of examples"
+    )
 
 
 class Phase(NamedTuple):
@@ -94,10 +129,6 @@ def cadence(config, name):
 
 def make_clock(config, phases):
     """What the learning rate's schedule counts in, `optimizer.clock`: 'steps', or 'tokens' seen before a step."""
-    import jax.numpy as jnp
-
-    from ssl_jax.optimizers import Clock, step_clock
-
     if config.optimizer.clock == "steps":
         return step_clock(config.steps)
     ends = [0, *(phase.last for phase in phases)]
@@ -141,79 +172,6 @@ def example_kind(config):
     return asked[0] if asked else "segments"
 
 
-def check(config, phases, parallel=None):
-    """Raises UserError for values that do not fit each other; `parallel`: the devices that they must fit, too.
-
-    `bounds.check_values` has looked at each of them by itself.
-    """
-    if config.corruption.mask + config.corruption.random > 1:
-        raise UserError("corruption.mask and corruption.random are shares of the same tokens: at most 1 together")
-    pieces = config.accumulate * (1 if parallel is None else parallel.batch_shards)
-    for phase in phases:
-        if phase.batch_size % pieces:
-            name = "batch_size" if phase.batch_size == config.batch_size else "a batch of ramp.start's"
-            cut = f"accumulate={config.accumulate}"
-            cut = cut if parallel is None else f"{parallel.batch_shards} devices x {cut} = {pieces}"
-            raise UserError(f"{name}={phase.batch_size} is not divisible by {cut}")
-    if config.seed + config.seeds > 1 << 32:
-        raise UserError(f"seed={config.seed} and {config.seeds - 1} seeds after it: the last is {(1 << 32) - 1}")
-    if config.seeds > 1 and config.data.examples != "task":
-        raise UserError(f"seeds={config.seeds} of a task train together; of pre-training run them one by one: set seed")
-    if config.loss_average == "device" and config.parallel.mode != "pmap":
-        raise UserError("loss_average='device' needs parallel.mode='pmap': a mesh sees one global batch")
-    _check_losses(config)
-    _check_corruption(config)
-    rate_rules(config.optimizer)
-    check_stages(config)
-    several = "losses.choose" if config.losses.choose else "task.inputs=gpt1" if config.task.orders > 1 else ""
-    if several and masks(config):
-        raise UserError(f"{several} reads several texts of an example as they are: set corruption.rate=0")
-    if several and config.teacher.cache:
-        has = "choices have several" if config.losses.choose else "a pair in both orders is two (task.inputs=gpt1)"
-        raise UserError(f"teacher.cache keeps what teachers say of one text of an example: {has}")
-    for name, options in config.evals.items():
-        _check_evaluation(config, name, options)
-    model_fields(config)
-
-
-def _check_losses(config):
-    losses = trained(config)
-    if not losses:
-        raise UserError("all losses have weight 0: nothing to train")
-    masked = [name for name, row in losses.items() if row.masks]
-    if config.losses.soft_predictions and not config.model.causal:
-        masked.append("soft_predictions")
-    if masked and not config.corruption.rate:
-        raise UserError(f"losses.{masked[0]} asks for hidden tokens: set corruption.rate above 0, or its weight to 0")
-    if config.losses.answerable and not config.losses.joint_span:
-        raise UserError("losses.answerable goes with losses.joint_span, whose answers it withholds: set both or neither")
-    if config.losses.joint_span and config.task.name == "squad2" and not config.losses.answerable:
-        raise UserError(
-            "losses.joint_span answers every question, and task.name=squad2 has some without: set losses.answerable=0.5"
-        )
-
-
-def _check_corruption(config):
-    """As corruption.mask_tokens, before anything is masked."""
-    options = config.corruption
-    if masks(config) and options.with_replacement and options.unit != "token":
-        raise UserError(f"corruption.with_replacement needs corruption.unit='token', not {options.unit!r}")
-    if masks(config) and options.smoothing and (options.unit != "token" or options.with_replacement):
-        raise UserError("corruption.smoothing needs corruption.unit='token' and with_replacement=False")
-
-
-def _check_evaluation(config, name, options):
-    needs, takes = {"module", "split", "max_batches"}, {"module", "split", "max_batches", "at_end"}
-    for keys, what in ((needs - {*options}, "has no"), ({*options} - takes, "has an unknown key")):
-        if keys:
-            raise UserError(f"evals.{name} {what} {listed(sorted(keys))}; it takes {listed(sorted(takes))}")
-    modules = [module.name for module in pkgutil.iter_modules(evaluators.__path__)]
-    check_choice(options.module, modules, f"module of evals.{name}")
-    if options.module == "task" and task_logits(config) is None:
-        known = ", ".join(name for name, row in OBJECTIVES.items() if row.answers)
-        raise UserError(f"evals.{name}.module=task needs a loss on a task's labels ({known}): set module=mean")
-
-
 def check_stages(config):
     """Returns how many steps train the generator alone, `generator.first_stage` of all, see two_stage.py.
 
@@ -235,42 +193,6 @@ def check_stages(config):
     if not config.losses.mlm:
         raise UserError("generator.first_stage: the first stage trains losses.mlm, which has weight 0")
     return first
-
-
-def rate_rules(optimizer):
-    """(key, regex, multiplier) of `optimizer.frozen` and of each entry of `rates`: the first that matches counts.
-
-    Raises:
-      UserError: an entry of `rates` is not of its form, or a regex is none.
-    """
-    rules = [("optimizer.frozen", optimizer.frozen, 0.0)] if optimizer.frozen else []
-    for entry in optimizer.rates:
-        pattern, _, multiplier = entry.rpartition("=")
-        try:
-            multiplier = float(multiplier)
-        except ValueError:
-            multiplier = -1.0
-        if not pattern or not 0 <= multiplier < math.inf:
-            raise UserError(
-                f"optimizer.rates: {shown(entry)} is not REGEX=MULTIPLIER with a number of 0 or more, as ^classifier=10"
-            )
-        rules.append(("optimizer.rates", pattern, multiplier))
-    for key, pattern, _ in rules:
-        check_regex(key, pattern)
-    return rules
-
-
-def check_teachers(config):
-    """Raises UserError for a loss without a teacher, a teacher without a loss, or a temperature that is none."""
-    check_value("teacher.temperature", config.teacher.temperature)
-    asking = [name for name, row in trained(config).items() if row.teacher]
-    folders = config.teacher.runs
-    if asking and not folders:
-        raise UserError(f"losses.{asking[0]} compares with a teacher: set teacher.runs, a tuple of finished runs' folders")
-    if config.teacher.cache and not asking:
-        raise UserError("teacher.cache is read by no loss: give losses.soft_targets or another of them a weight")
-    if folders and not asking and config.init_from not in ("teacher", *folders):
-        raise UserError("teacher.runs is read by no loss: give losses.soft_targets or another of them a weight")
 
 
 def overview(config, workdir, parameters, devices, counts):
@@ -311,82 +233,6 @@ def overview(config, workdir, parameters, devices, counts):
     return [f"{name:<13}  {text}" for name, text in lines.items()]
 
 
-def settle(config, given=()):
-    """The config with the one size of its vocabulary, the tokenizer's; all that it says by itself has been checked.
-
-    Args:
-      config: a run's; of the run or model that it starts from it has the tokenizer, see `source.resolve`.
-      given: the keys that were set on purpose, as flags are.
-
-    Raises:
-      UserError: a value is out of bounds, values do not fit each other, or the tokenizer cannot be read.
-    """
-    check_values(config)
-    config = _settle_vocabulary(config, given)
-    if "steps" in given and "task.epochs" not in given:
-        config.task.epochs = 0.0  # a recipe's, which would decide the number of steps
-    example_kind(config)
-    check(config, plan_phases(config))
-    return config
-
-
-def _settle_vocabulary(config, given):
-    """The config with a `vocab_size` as its tokenizer's file says, or with one that can be trained."""
-    config, options = config.copy_and_resolve_references(), config.data.tokenizer
-    if not options.path:
-        if config.model.vocab_size != options.vocab_size:
-            raise UserError(
-                f"model.vocab_size={config.model.vocab_size} and data.tokenizer.vocab_size={options.vocab_size} are one "
-                "number: set data.tokenizer.vocab_size, which decides"
-            )
-        tokenizer = tokenizers.untrained(options.kind, options.lowercase, options.add)
-        if options.vocab_size < tokenizer.get_vocab_size():
-            raise UserError(
-                f"data.tokenizer.vocab_size={options.vocab_size}: a {options.kind} tokenizer has "
-                f"{tokenizer.get_vocab_size()} pieces before it has learned any"
-            )
-        check_tokens(config, tokenizers.vocabulary(tokenizer))
-        return config
-    tokenizer = tokenizers.add_pieces(tokenizers.load(options.path), options.add)
-    vocabulary = tokenizers.vocabulary(tokenizer)
-    for key in ("data.tokenizer.vocab_size", "model.vocab_size"):
-        if key in given and options.vocab_size != vocabulary.size:
-            raise UserError(
-                f"{key}={options.vocab_size}, but {options.path} has {vocabulary.size} pieces, and decides: leave it out"
-            )
-    config.data.tokenizer.vocab_size = config.model.vocab_size = vocabulary.size
-    check_tokens(config, vocabulary)
-    return config
-
-
-def check_vocabulary(config, vocabulary):
-    """Raises UserError when the model or the masking cannot work with the tokenizer."""
-    if vocabulary.size != config.model.vocab_size:
-        raise UserError(
-            f"model.vocab_size={config.model.vocab_size}, but the tokenizer has {vocabulary.size} entries; "
-            f"set data.tokenizer.vocab_size={vocabulary.size}, which model.vocab_size follows"
-        )
-    check_tokens(config, vocabulary)
-
-
-def check_tokens(config, vocabulary):
-    """Raises UserError when a tokenizer has not the special tokens that the config's examples need."""
-    needed = ("mask",) if masks(config) else ()
-    if config.data.examples != "windows":
-        needed += ("start", "separator")
-    missing = [name for name in needed if getattr(vocabulary, name) is None]
-    if missing:
-        raise UserError(
-            f"the tokenizer has no token for {', '.join(missing)}, which masking, sentence pairs and tasks need; "
-            + (
-                "name the one that it has in its folder's tokenizer_config.json (cls_token, sep_token, mask_token)"
-                if config.data.tokenizer.path
-                else "use data.tokenizer.kind=wordpiece or unigram"
-            )
-            + ", or data.tokenizer.add as GPT-1 does (configs/finetune.py)"
-        )
-
-
 def masks(config):
     """Whether tokens are hidden from the model: not from one that reads the text on, nor at a rate of 0."""
     asked = any(row.masks for row in trained(config).values())
@@ -398,12 +244,3 @@ def predictions_per_sequence(config, length):
     if not masks(config):
         return length - 1 if config.losses.clm or config.losses.soft_predictions else 0
     return predictions(length, config.corruption.rate, config.corruption.max_predictions)
-
-
-def predictions(tokens, rate, most):
-    """How many of so many real tokens, specials included, are predicted: a share of them, 1 at least, `most` at most.
-
-    min(max_predictions_per_seq, max(1, round(tokens * rate))) in create_pretraining_data.py. `most` 0 sets no cap.
-    """
-    count = min(max(1, round(rate * tokens)), tokens)
-    return min(count, most or count)

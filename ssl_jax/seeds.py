@@ -95,7 +95,7 @@ def summary(results, seeds, statistic):
       results: of each, name -> value; `chance`, where it is there, the accuracy of always giving the most frequent label;
         `learned_nothing`, which is a text, is not read.
       seeds: theirs.
-      statistic: one of bounds.STATISTICS: what the paper reports.
+      statistic: what the paper reports, see `task.statistic`.
 
     Returns:
       By name, `mean`, `sd` (of a sample, n - 1), `median`, `best` (the largest; of losses the smallest), `interval`, of the

@@ -10,12 +10,12 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from ssl_jax import tokenizers
-from ssl_jax.bounds import bound_of, flat
 from ssl_jax.errors import UserError, check_choice, listed, shown
 from ssl_jax.files import read_json
 from ssl_jax.interop import config_files
 from ssl_jax.models.spec import TRAINED, Trunk
 from ssl_jax.old_configs import complete
+from ssl_jax.options import flat
 
 # Key of the config.json and of the checkpoint of a run that came from elsewhere, see `runs.save_run`.
 CONVERTED = "converted_from"
@@ -110,7 +110,7 @@ def _of_run(before):
     """What a run took when it began: key -> value."""
     values = dict(flat(before))
     return {
-        key: tuple(values[key]) if bound_of(key).kind is tuple else values[key] for key in TAKEN if key in values
+        key: tuple(values[key]) if isinstance(values[key], list) else values[key] for key in TAKEN if key in values
     }
 
 
@@ -275,7 +275,7 @@ def check_fit(config, workdir=None):
     `start.start_from` finds.
 
     Args:
-      config: as `resolve` and `plan.settle` give it.
+      config: as `resolve` and `checks.settle` give it.
       workdir: the run's folder; one that holds a checkpoint needs no source.
     """
     if not config.init_from or workdir is not None and steps_in(workdir):

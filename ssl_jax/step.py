@@ -11,7 +11,8 @@ import numpy as np
 import optax
 from jax import lax
 
-from ssl_jax import corruption, distill, two_stage
+from ssl_jax import corruption, two_stage
+from ssl_jax.distill import teachers as distill
 from ssl_jax.models.model import dummy_batch, flatten_choices
 from ssl_jax.models.neighbours import attend_to_neighbours
 from ssl_jax.objectives import task_logits, trained
@@ -50,7 +51,7 @@ def make_corrupt(config, vocabulary, counts=None):
 def make_forward(config, model, teach=None):
     """Returns the pure `forward(params, batch, rngs, teachers)`: `out`, and name -> Term of the objectives with a weight.
 
-    `teach(out, batch, teachers)` returns `out['teacher']`, see distill.py; None where no objective reads it.
+    `teach(out, batch, teachers)` returns `out['teacher']`, see distill/teachers.py; None where no objective reads it.
     """
     losses = {name: row.bind(config)[0] for name, row in trained(config).items()}
 

@@ -16,6 +16,7 @@ cut differ from run to run.
 
 import collections
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import io
@@ -33,6 +34,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.files import read_text, replacing
+from ssl_jax.options import BOOL, TEXT, WIDEST, one_of, option, several, whole
 
 # Characters beyond this share of the text are unknown; a rare character is not worth an embedding.
 COVERAGE = 0.9999
@@ -562,3 +564,22 @@ def vocabulary(tokenizer):
         start_of_text=end_of_text if start_of_text is None else start_of_text,
         ends=tuple(stored.get("ends", [end_of_text] if end_of_text is not None else [])),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerOptions:
+    """The tokenizer: one that is there, or one trained on the corpus."""
+
+    BLOCK = "data.tokenizer"
+
+    path: str = option(
+        "", TEXT, "a tokenizer.json, or a model's folder, to use as it is; empty: train one on the corpus"
+    )
+    kind: str = option(
+        "wordpiece", one_of(*KINDS), "what is trained: 'wordpiece', 'unigram', 'byte_bpe' or 'gpt1_bpe'"
+    )
+    vocab_size: int = option(
+        30522, whole(1, WIDEST), "how many pieces it has, and the model's table has rows; of `path` what is there"
+    )
+    lowercase: bool = option(True, BOOL, "whether 'A' and 'a' are the same")
+    add: tuple = option((), several(str), "special tokens put at its end, which vocab_size counts")

@@ -5,9 +5,12 @@ import random
 
 import pytest
 
-from configs import albert, bert, common, electra, finetune, gpt1, gpt2, gpt3, tinybert
-from ssl_jax import bounds, plan
+from configs import albert, bert, electra, finetune, gpt1, gpt2, gpt3, tinybert
+from ssl_jax import checks
+from ssl_jax import config as schema
+from ssl_jax.config import base
 from ssl_jax.errors import UserError
+from ssl_jax.options import flat
 
 SMOKES = {
     "bert": bert.get_config("tiny,smoke"), "gpt1": gpt1.get_config("base,smoke"), "gpt2": gpt2.get_config("small,smoke"),
@@ -15,7 +18,7 @@ SMOKES = {
     "electra": electra.get_config("small,smoke"), "tinybert": tinybert.get_config("4-312,smoke"),
     "finetune": finetune.get_config("bert-base,rte,smoke"),
 }  # fmt: skip
-KEYS = [key for key, _ in bounds.flat(common.base())]
+KEYS = [key for key, _ in flat(base())]
 NUMBERS = (math.nan, math.inf, -math.inf, -1, -0.5, 0, 0.5, 1, 1.5, 3, 1 << 31, 1 << 40, 1e30, -1e-9)
 OTHERS = (True, None, "", "word", "(", (), (1,), ("word",), (math.nan,), (-1, 2))
 
@@ -30,7 +33,7 @@ def changed(config, values):
 def opens(config, key):
     """Whether a config fits itself; what does not is one short line with the key in it."""
     try:
-        plan.settle(config)
+        checks.settle(config)
     except UserError as error:
         told = str(error)
         assert "\n" not in told and len(told) < 500
@@ -39,19 +42,19 @@ def opens(config, key):
 
 
 def test_every_key_has_bounds_and_every_bound_a_key():
-    assert not [key for key in KEYS if bounds.bound_of(key) is None]
+    assert not [key for key in KEYS if schema.bound_of(key) is None]
     known = {*KEYS, "losses.*", "evals.*.module", "evals.*.split", "evals.*.max_batches", "evals.*.at_end"}
-    assert set(bounds.BOUNDS) <= known
+    assert set(schema.options()) <= known
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_value_of_a_key_is_refused_by_name_or_fits(key):
     """By itself: what is no number, word, list or choice of the key's names it; defaults are within bounds."""
-    bounds.check_value(key, dict(bounds.flat(common.base()))[key])
-    bound = bounds.bound_of(key)
+    schema.check_value(key, dict(flat(base()))[key])
+    bound = schema.bound_of(key)
     for value in (*NUMBERS, *OTHERS, {}, 10**400):
         try:
-            bounds.check_value(key, value)
+            schema.check_value(key, value)
         except UserError as error:
             assert key in str(error) and "\n" not in str(error) and len(str(error)) < 500
             continue

@@ -14,12 +14,15 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import albert, bert, common, distilbert, electra, finetune, gpt1, gpt2, gpt3, tinybert
-from ssl_jax import bounds, command_line, distill, flops, plan, synonyms
+from ssl_jax import checks, command_line, flops, plan, synonyms
+from ssl_jax import config as schema
 from ssl_jax.describe import describe
+from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
 from ssl_jax.experiment import token_counts
 from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import schedule
+from ssl_jax.options import flat
 from ssl_jax.plan import example_kind, make_clock, masks, plan_phases, predictions_per_sequence
 
 # Exact counts derived from the papers' shapes and rebuilt with `transformers` modules.
@@ -41,9 +44,9 @@ def test_every_size_has_its_figure():
 
 def test_steps_that_are_given_count_before_a_recipes_epochs():
     config = finetune.get_config("bert-demo,topics")
-    assert config.task.epochs > 0 == plan.settle(config, {"steps"}).task.epochs
+    assert config.task.epochs > 0 == checks.settle(config, {"steps"}).task.epochs
     for given in ((), {"steps", "task.epochs"}):
-        assert plan.settle(config, given).task.epochs == config.task.epochs
+        assert checks.settle(config, given).task.epochs == config.task.epochs
 
 
 # Sizes that a paper has from BERT's miniatures are built by a test of their own.
@@ -276,12 +279,12 @@ NEAR = {
 
 @pytest.mark.parametrize("name", NEAR)
 def test_a_misspelt_or_misplaced_key_finds_its_near_match(name):
-    assert command_line.near(name, list(command_line._names(common.base()))) == NEAR[name]
+    assert command_line.near(name, list(command_line._names(schema.base()))) == NEAR[name]
 
 
 def test_what_others_call_a_key_is_a_hint_to_one_that_there_is():
     keys = {key for key in synonyms.KEYS.values() if not key.startswith("--")}
-    assert keys <= command_line._names(common.base()).keys()
+    assert keys <= command_line._names(schema.base()).keys()
 
 
 def parsed(monkeypatch, *arguments):
@@ -310,8 +313,8 @@ def test_flags_may_come_before_the_config_and_a_home_folder_is_expanded(monkeypa
 OWN = {
     "unknown key": ("c.model.foo = 1", "own.py has an unknown key model.foo"),
     "near": ("c.stps = 1", "own.py has an unknown key stps; did you mean --config.steps"),
-    "none": ("c = None", "own.py gives NoneType: begin with configs.common.base()"),
-    "a dict": ("c = {}", "own.py gives dict: begin with configs.common.base()"),
+    "none": ("c = None", "own.py gives NoneType: begin with ssl_jax.config.base()"),
+    "a dict": ("c = {}", "own.py gives dict: begin with ssl_jax.config.base()"),
     "its own error": ("c = 1 / 0", "the config file fails: ZeroDivisionError"),
 }
 
@@ -320,18 +323,18 @@ OWN = {
 def test_a_config_file_of_ones_own_is_read_or_refused_with_one_line(kind, monkeypatch, tmp_path, capsys):
     line, message = OWN[kind]
     path = tmp_path / "own.py"
-    path.write_text(f"from configs import common\ndef get_config():\n    c = common.base()\n    {line}\n    return c\n")
+    path.write_text(f"from ssl_jax.config import base\ndef get_config():\n    c = base()\n    {line}\n    return c\n")
     with pytest.raises(SystemExit) as left:
         parsed(monkeypatch, f"--config={path}")
     told = capsys.readouterr().err
     assert left.value.code == 2 and message in told and told.count("\n") == 1
-    path.write_text("from configs import common\nget_config = common.base\n")
+    path.write_text("from ssl_jax.config import base as get_config\n")
     assert parsed(monkeypatch, f"--config={path}").variant == str(path)
 
 
 def test_every_key_is_documented():
-    docs = common.docs()
-    assert not [key for key, _ in bounds.flat(common.base()) if not docs.get(key)]
+    docs = schema.docs()
+    assert not [key for key, _ in flat(schema.base()) if not docs.get(key)]
     assert docs["optimizer.warmup"] == "share of the clock's total"
     assert docs["model.ffn_size"] == "0: four times the hidden size"
 
@@ -342,14 +345,14 @@ def test_sizes_between_the_demo_and_the_paper(paper):
     module = ALL[paper]
     assert {size for size in common.MINIATURES if module.SIZES.get(size, {}).get("hidden_size", 0) <= 512} >= {"tiny"}
     for size in ADDED[paper]:
-        config = plan.settle(module.get_config(size))
+        config = checks.settle(module.get_config(size))
         width, layers = config.model.hidden_size, 1 if paper == "albert" else config.model.layers
         half = 2 if paper == "distilbert" else 1
         shape = (config.model.layers * half, width, config.model.heads)
         assert shape == tuple(common.MINIATURES[size].values()), size
         shapes = describe(config)["parts"]
         assert shapes["encoder.layers"] == layers * (12 * width**2 + 13 * width), size
-        plan.settle(finetune.get_config(f"{paper}-{size},rte"))
+        checks.settle(finetune.get_config(f"{paper}-{size},rte"))
 
 
 def test_what_a_run_will_do_in_a_few_lines():

@@ -17,8 +17,8 @@ import tracemalloc
 import pytest
 import zstandard
 
-from configs import common
 from ssl_jax import files
+from ssl_jax.config import base
 from ssl_jax.data import corpora, tokens
 from ssl_jax.errors import UserError
 
@@ -161,7 +161,7 @@ def test_a_corpus_that_is_not_there(tmp_path, name, message):
 @pytest.mark.parametrize("name", ["wikipedia/20230601.en", "wiki40b/en", "lm1b", "c4/en"])
 def test_catalogue_sets_are_read_and_prepared(tmp_path, name, mock_sets):
     # The real loading code, but for the records themselves.
-    data = common.base().data
+    data = base().data
     data.update(corpus=name, root=str(tmp_path), heldout=0.2, max_documents=20)
     data.tokenizer.vocab_size = 60
     with mock_sets(40):

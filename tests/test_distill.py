@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from configs import bert, common, distilbert, electra, finetune, gpt2, tinybert
-from ssl_jax import distill, files, objectives, predict, runs, source, train
+from configs import bert, distilbert, electra, finetune, gpt2, tinybert
+from ssl_jax import files, objectives, predict, runs, source, train
 from ssl_jax.checkpoints import Checkpoints
+from ssl_jax.config import base
 from ssl_jax.data import tasks, tokens
+from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
 from ssl_jax.models import heads
 from ssl_jax.models.model import build_model
@@ -41,13 +43,13 @@ def random_outputs(rows=3, length=6, size=11, width=8, layers=2, seed=0):
 
 
 def term(name, out, batch, temperature=2.0):
-    config = common.base()
+    config = base()
     config.teacher.temperature = temperature
     return objectives.OBJECTIVES[name].bind(config)[0](out, batch)
 
 
 def test_terms_are_those_of_the_originals_in_torch():
-    """distiller.py at all tokens but padding; general_distill.py and task_distill.py where nothing is padding."""
+    """distiller.py at all tokens but padding; general_distill/teachers.py and task_distill/teachers.py where nothing is padding."""
     out, batch = random_outputs()
     mask = torch.tensor(batch["mask"])
     ours, theirs = (
@@ -281,10 +283,11 @@ def test_projections_have_as_many_sets_as_they_say(kind, sets, bias):
     random, width = np.random.default_rng(0), 5
     states = random.normal(size=(3, 2, 4, 32)).astype(np.float32)
     module = heads.Projection(build_model(config).config, kind, width)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), states).get("params", {})
+    seen = heads.Seen({}, {"embedded": states[0], "layers": {"hidden": states[1:]}})
+    shapes = jax.eval_shape(module.init, jax.random.key(0), seen).get("params", {})
     assert sum(x.size for x in jax.tree.leaves(shapes)) == sets * (32 * width + bias * width)
     params = jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32), shapes)
-    made = jax.jit(module.apply)({"params": params}, states)
+    made = jax.jit(module.apply)({"params": params}, seen)["fitted"]
     for number, state in enumerate(states):
         if sets:
             state = state @ params["kernel"][min(number, sets - 1)]
@@ -324,7 +327,7 @@ def test_teachers_that_do_not_fit_are_refused_with_one_line(misfit, monkeypatch)
     digest = theirs.pop("hash", "the same")
     other = make_config(*teacher, theirs)
     run = as_run(build_model(other), workdir=Path("a"), config=other, tokenizer_hash=digest)
-    monkeypatch.setattr(distill, "load_run", lambda folder, parallel: run)
+    monkeypatch.setattr(teachers, "load_run", lambda folder, parallel: run)
     config = make_config(*student, {"teacher.runs": ("a",), "init_from": "", "init_layers": ()} | changes)
     with pytest.raises(UserError, match=message) as error:
         distill.load_teachers(config, "the same", None)
@@ -335,7 +338,7 @@ def test_teachers_of_unequal_width_have_no_mean(monkeypatch):
     configs = {name: make_config(*TEACHER, {"model.hidden_size": width}) for name, width in (("a", 32), ("b", 40))}
     same = dict(workdir=Path("a"), tokenizer_hash="")
     made = {name: as_run(build_model(config), config=config, **same) for name, config in configs.items()}
-    monkeypatch.setattr(distill, "load_run", lambda folder, parallel: made[folder])
+    monkeypatch.setattr(teachers, "load_run", lambda folder, parallel: made[folder])
     config = make_config(*TINY, {"teacher.runs": ("a", "b")})
     with pytest.raises(UserError, match=r"hidden sizes \[32, 40\]: states of equal width alone can be averaged"):
         distill.load_teachers(config, "", None)

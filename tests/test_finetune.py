@@ -11,7 +11,7 @@ import pytest
 from configs import distilbert, finetune, tinybert
 from ssl_jax import objectives, runs
 from ssl_jax import train as loop
-from ssl_jax.bounds import check_values
+from ssl_jax.config import check_values
 from ssl_jax.data import batches, tasks
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
@@ -49,7 +49,7 @@ def test_alberts_recipes_are_those_of_its_table(task):
     assert (model.dropout, model.attention_dropout) == (dropout, dropout)
     assert config.task.dropout == classifier_dropout
     spans = task.startswith("squad")
-    assert build_model(config).dropout == classifier_dropout
+    assert build_model(config).options.dropout == classifier_dropout
     assert config.phases.lengths == (length,) and config.task.name == task
     assert model.pooler == ("none" if spans else "tanh")
     rate = schedule(config.optimizer, step_clock(config.steps))
@@ -103,12 +103,12 @@ def test_the_other_papers_recipes(variant):
     assert (made, made_shape) == (numbers, (*shape[:-1], None) if loss == "span" else shape)
     assert (config.optimizer.layer_decay, config.optimizer.layer_decay_gap) == (layer_decay, gap)
     assert (config.model.dropout, config.model.attention_dropout) == (0.1, 0.1)
-    assert build_model(config).dropout == (0 if loss == "span" else 0.1) and config.optimizer.clip == 1
+    assert build_model(config).options.dropout == (0 if loss == "span" else 0.1) and config.optimizer.clip == 1
     paper, task = variant.split(",")[0].split("-")[0], variant.split(",")[1]
     losses = {loss: 1} | ({"clm": 0.5} if config.model.causal else {})
     if paper == "electra" and task in ELECTRA_LOSSES:
         losses = ELECTRA_LOSSES[task]
-        assert build_model(config).spans == (20, task == "squad2")
+        assert (build_model(config).options.beam, build_model(config).options.answerable) == (20, task == "squad2")
     assert {name: weight for name, weight in config.losses.items() if weight} == losses
     assert ("clm" in config.init_drop) != bool(config.losses.clm)
     assert ("pooler" in config.init_anew) == variant.startswith("distilbert")
@@ -208,7 +208,7 @@ def test_the_feature_based_approach_has_a_frozen_trunk_and_two_bilstms(variant):
     task, model = config.task, config.model
     assert (task.features, task.lstm, task.lstm_size) == ("concat_last_four", 2, 768)
     assert (model.dropout, model.attention_dropout) == (0, 0) and config.losses.clm == 0
-    assert build_model(config).dropout == build_model(plain).dropout  # before the classes it stays
+    assert build_model(config).options.dropout == build_model(plain).dropout  # before the classes it stays
     assert model.pooler == ("none" if plain.model.pooler == "none" else "plain") and "pooler" in config.init_drop
     assert config.optimizer.frozen == "^(embeddings|encoder)/" and "features" in config.init_anew
     on_top = finetune.get_config(f"{variant},bilstm")

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from configs import albert, bert, distilbert, electra, gpt1, gpt2, gpt3, tinybert
-from ssl_jax import corruption, distill, two_stage
+from ssl_jax import corruption, two_stage
+from ssl_jax.distill import teachers as distill
 from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import path_name
 from ssl_jax.parallel import build_parallel

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from configs import common, finetune
-from ssl_jax import distill, experiment
-from ssl_jax.bounds import flat
+from ssl_jax import experiment
+from ssl_jax.config import base
 from ssl_jax.data import tasks
+from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
+from ssl_jax.options import flat
 from ssl_jax.step import make_corrupt
 from tests.test_configs import ALL
 
@@ -54,15 +56,15 @@ def suffixes_of(paper, monkeypatch):
 
 
 def test_every_key_has_its_neutral_value(check):
-    lines = [f"{key} = {value!r}\n" for key, value in flat(common.base())]
+    lines = [f"{key} = {value!r}\n" for key, value in flat(base())]
     check("base.txt", "".join(lines))
 
 
 @pytest.mark.parametrize("paper", ALL)
 def test_configs_of_every_variant(paper, check, monkeypatch):
-    """Each size beside `common.base()`, or the paper's first one, and with each suffix beside the size itself."""
+    """Each size beside `base()`, or the paper's first one, and with each suffix beside the size itself."""
     make, (first, *others) = ALL[paper].get_config, ALL[paper].SIZES
-    sections = [section(first, make(first), common.base(), "base()")]
+    sections = [section(first, make(first), base(), "base()")]
     sections += [section(size, make(size), make(first), first) for size in others]
     for suffix in suffixes_of(paper, monkeypatch):
         for size in (first, *others):
@@ -79,7 +81,7 @@ def test_configs_of_every_task(paper, check):
     """Each paper's first size on each task, as printed and as released, beside the same on the first task."""
     model, names = f"{paper}-{next(iter(ALL[paper].SIZES))}", list(tasks.TASKS)
     first = f"{model},{names[0]}"
-    sections = [section(first, finetune.get_config(first), common.base(), "base()")]
+    sections = [section(first, finetune.get_config(first), base(), "base()")]
     for name in names:
         for variant in (f"{model},{name}", f"{model},{name},release"):
             try:

@@ -12,17 +12,19 @@ import pytest
 import transformers
 
 from configs import finetune, gpt1
-from ssl_jax import distill, objectives, runs, start, tokenizers
+from ssl_jax import objectives, runs, start, tokenizers
 from ssl_jax import source as origin
 from ssl_jax import train as loop
-from ssl_jax.bounds import check_values
+from ssl_jax.checks import check
+from ssl_jax.config import check_values
 from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.data.tasks import Choice, Example
+from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
 from ssl_jax.interop import tokenizer_files
 from ssl_jax.models.model import build_model, flatten_choices
 from ssl_jax.parallel import build_parallel
-from ssl_jax.plan import check, plan_phases
+from ssl_jax.plan import plan_phases
 from ssl_jax.step import initial_params, make_corrupt, make_forward, make_predict
 from tests.test_batches import VOCABULARY
 from tests.test_distill import leave_run
@@ -166,7 +168,7 @@ def test_the_vectors_of_both_orders_are_added_before_the_classes(both_orders):
         assert set(terms) == {"classify", "clm"}
         return terms["classify"].sum / terms["classify"].weight + 0.5 * terms["clm"].sum / terms["clm"].weight
 
-    trunk = model.clone(heads=("clm",), orders=1)
+    trunk = model.clone(heads=("clm",))
     alone = {name: x for name, x in params.items() if name != "classifier"}
 
     def plainly(params):

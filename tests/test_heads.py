@@ -141,10 +141,14 @@ class JointSpanInTorch:
         return self.dense(torch.nn.functional.gelu(hidden), "impossible")[0]
 
 
+def seen(features, batch):
+    return heads.Seen(batch, {}, features=features)
+
+
 def random_joint_span(beam, answerable, states, batch):
     """The head, and random parameters that make its logits neither tiny nor huge."""
     head = heads.JointSpanHead(trunk(), beam, answerable)
-    weights = numbers_like(jax.eval_shape(head.init, jax.random.key(0), states, batch)["params"])
+    weights = numbers_like(jax.eval_shape(head.init, jax.random.key(0), seen(states, batch))["params"])
     for name in weights:
         weights[name] = jax.tree.map(lambda x: x / 4, weights[name])
     return head, weights
@@ -161,7 +165,7 @@ def test_joint_spans_lose_what_they_do_in_torch_with_every_gradient():
 
     @jax.jit
     def ours(weights, states):
-        out = head.apply({"params": weights}, states, batch)
+        out = head.apply({"params": weights}, seen(states, batch))
         terms = [objectives.OBJECTIVES[name].loss(out, batch) for name in ("joint_span", "answerable")]
         return terms[0].sum / terms[0].weight + 0.5 * terms[1].sum / terms[1].weight, terms
 
@@ -199,7 +203,7 @@ def test_padding_changes_nothing_that_a_head_says_of_real_tokens():
     wider = {name: np.pad(x, [(0, 0), (0, 5)]) for name, x in batch.items()}
     wider["tokens"] = np.where(wider["mask"], wider["tokens"], 19)
     model = build_model(config)
-    assert model.reading == ("weighted_sum_last_four", 2, 16)
+    assert model.options.reading == ("weighted_sum_last_four", 2, 16)
     params = numbers_like(jax.eval_shape(model.init, jax.random.key(0), batch)["params"])
     params = jax.tree.map(lambda x: x / 4, params)
 
@@ -225,7 +229,7 @@ def test_what_there_is_not_is_refused():
     with pytest.raises(UserError, match="second_to_last needs two layers, and model.layers=1"):
         build_model(config)
     config.losses.update(classify_tokens=0.0, mlm=1.0)  # no head of a task reads it
-    assert build_model(config).reading == ("", 0, 0)
+    assert build_model(config).options.reading == ("", 0, 0)
 
 
 def test_flops_count_the_lstms():

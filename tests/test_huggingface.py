@@ -25,7 +25,7 @@ import safetensors.torch
 import torch
 import transformers
 
-from configs import common
+from ssl_jax.config import base
 from ssl_jax.errors import UserError
 from ssl_jax.interop import check, config_files, huggingface, tokenizer_files
 from ssl_jax.interop.families import FAMILIES
@@ -856,7 +856,7 @@ def test_an_existing_folder_is_left_alone(folders, tmp_path):
 
 
 def test_a_run_of_ours_is_no_folder_of_theirs(folders, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"config": common.base().to_dict()}))
+    (tmp_path / "config.json").write_text(json.dumps({"config": base().to_dict()}))
     assert not config_files.is_folder(tmp_path)
     assert config_files.is_folder(folders("BertForPreTraining"))
     assert config_files.is_folder(folders("Electra-halves"))

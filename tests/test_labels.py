@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from configs import finetune, tinybert
-from ssl_jax import distill, labels, start, train
+from ssl_jax import labels, start, train
+from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
 from ssl_jax.interop import check, huggingface
 from ssl_jax.models.model import build_model
@@ -173,7 +174,7 @@ def student(names, **changes):
 
 
 def teachers(config, run, monkeypatch):
-    monkeypatch.setattr(distill, "load_run", lambda folder, parallel: run)
+    monkeypatch.setattr(teachers, "load_run", lambda folder, parallel: run)
     monkeypatch.setattr(Run, "tokenizer_hash", "")
     return distill.load_teachers(config, "", None)
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import common
 from ssl_jax import objectives
+from ssl_jax.config import base
 from ssl_jax.optimizers import path_name
 
-CONFIG = common.base()
+CONFIG = base()
 CONFIG.teacher.temperature = CONFIG.task.scale = 2.0
 
 

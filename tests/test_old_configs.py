@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from configs import common
 from ssl_jax import files, old_configs, runs, step
+from ssl_jax.config import base
 from ssl_jax.errors import UserError
 from ssl_jax.train import train
 
@@ -61,7 +61,7 @@ def as_first(config):
 
 
 def test_every_key_that_was_added_has_a_row():
-    today = flat(json.loads(common.base().to_json()))
+    today = flat(json.loads(base().to_json()))
     assert set(FIRST) | old_configs.ADDED.keys() == today.keys()
     assert not set(FIRST) & old_configs.ADDED.keys()
     # What a key says where nobody sets it is what was done before there was one, but for how often a run is saved.

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 from configs import bert, distilbert, electra, finetune, gpt2
-from ssl_jax import plan, source
+from ssl_jax import checks, source
 from ssl_jax.errors import UserError
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij"]
@@ -55,21 +55,21 @@ def test_a_released_model_decides_what_the_trunk_computes(released):
         "model.hidden_size=24, model.layers=3, model.positions=48, model.vocab_size=15, phases.lengths=48; "
         "flags for these come first"
     ]
-    config = plan.settle(config)
+    config = checks.settle(config)
     assert config.model.vocab_size == config.data.tokenizer.vocab_size == len(PIECES)
     source.check_fit(config)
     # What is settled stays so.
-    assert plan.settle(source.resolve(config)) == config
+    assert checks.settle(source.resolve(config)) == config
 
 
 def test_pre_training_goes_on_from_a_released_model(released):
     config, _ = take(bert.get_config("base"), released)
-    config = plan.settle(config)
+    config = checks.settle(config)
     source.check_fit(config)
     assert (config.phases.lengths, config.model.pooler, config.losses.nsp) == ((48, 48), "tanh", 1.0)
     config, _ = take(electra.get_config("base"), released)  # which has no pooler, and a generator of its own
     assert (config.model.pooler, config.generator.kind, config.model.layers) == ("none", "transformer", 3)
-    source.check_fit(plan.settle(config))
+    source.check_fit(checks.settle(config))
 
 
 def test_a_flag_decides_otherwise_and_what_then_does_not_fit_is_refused(released):
@@ -79,16 +79,16 @@ def test_a_flag_decides_otherwise_and_what_then_does_not_fit_is_refused(released
     assert "activation" not in line and config.model.layers == 3
     config, _ = take(finetune.get_config("bert-base,rte"), released, **{"model.hidden_size": 768, "model.layers": 12})
     with pytest.raises(UserError, match=r"has model.layers=3, model.hidden_size=24, and this config 12, 768: leave .*"):
-        source.check_fit(plan.settle(config))
+        source.check_fit(checks.settle(config))
     config, _ = take(finetune.get_config("bert-base,rte"), released, **{"model.positions": 512})
     with pytest.raises(UserError, match=r"model.positions=48, and this config 512: .* init_grow=positions$"):
-        source.check_fit(plan.settle(config))
+        source.check_fit(checks.settle(config))
     config.init_grow = ("positions",)
-    source.check_fit(plan.settle(config))
+    source.check_fit(checks.settle(config))
     config, _ = take(finetune.get_config("bert-base,rte"), released)
     with pytest.raises(UserError, match="data.tokenizer.vocab_size=9, but .* has 15 pieces, and decides: leave it out"):
         config.data.tokenizer.vocab_size = 9
-        plan.settle(config, {"data.tokenizer.vocab_size"})
+        checks.settle(config, {"data.tokenizer.vocab_size"})
     with pytest.raises(UserError, match=r"reads all of a text at once, .* --config.model.causal=False$"):
         take(gpt2.get_config("small"), released)
     with pytest.raises(UserError, match="/nowhere holds no run"):
@@ -104,7 +104,7 @@ def test_only_a_flag_makes_a_source_decide(released):
         student.update(changes)
         assert source.adopt(student, {"init_from"}) == (student, [])
     with pytest.raises(UserError, match="model.layers=3, model.hidden_size=24, model.heads=4, .* init_layers"):
-        source.check_fit(plan.settle(source.resolve(plain)))
+        source.check_fit(checks.settle(source.resolve(plain)))
 
 
 def test_a_run_of_ours_decides_too_and_a_run_that_goes_on_keeps_what_it_took(tmp_path):

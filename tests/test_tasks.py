@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import bounds, command_line, corruption, flops, objectives, predict, runs, tokenizers
+from ssl_jax import command_line, corruption, flops, objectives, predict, runs, tokenizers
 from ssl_jax import train as loop
+from ssl_jax.checks import check, check_vocabulary
+from ssl_jax.config import check_values
 from ssl_jax.data import batches, corpora, tasks, tokens
 from ssl_jax.data.tasks import Choice, Example, Words
 from ssl_jax.describe import describe
@@ -21,7 +23,7 @@ from ssl_jax.experiment import make_fingerprint
 from ssl_jax.models.heads import ClassHead, SpanHead
 from ssl_jax.models.model import build_model, dummy_batch, flatten_choices
 from ssl_jax.models.transformer import TransformerConfig
-from ssl_jax.plan import check, check_vocabulary, example_kind, masks, plan_phases, predictions_per_sequence
+from ssl_jax.plan import example_kind, masks, plan_phases, predictions_per_sequence
 from ssl_jax.step import initial_params, make_corrupt
 from tests.test_batches import PAD, SEPARATOR, START, VOCABULARY
 
@@ -481,7 +483,7 @@ def test_a_loss_asks_for_its_kind_of_task(task, changes, message):
     config = finetune.get_config(f"bert-tiny,{task},smoke")
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=message) as told:
-        bounds.check_values(config)
+        check_values(config)
         example_kind(config)
         check(config, plan_phases(config), SimpleNamespace(batch_shards=1))
     assert "\n" not in str(told.value)
@@ -534,7 +536,7 @@ def test_every_papers_model_can_be_tuned(paper, data_root):
     phases = plan_phases(config)
     assert [(phase.first, phase.last, phase.length, phase.batch_size) for phase in phases] == [(0, 20, 64, 8)]
     model = build_model(tasks.resolve(config))
-    assert (model.heads, model.classes, model.generator) == (("classes", *language), (12, "none", True), None)
+    assert (model.heads, model.options.classes, model.options.activation, model.generator) == (("classes", *language), 12, "none", None)
     # The trunk, the language model, and per sequence the pooler and the classes.
     plain = flops.flops_per_token(model.clone(heads=language), 64, 0)
     assert flops.flops_per_token(model, 64, 0) == pytest.approx(plain + 6 * 12 * 32 / 64)

@@ -27,6 +27,7 @@ sentences is lost, as in BERT.
 import array
 import concurrent.futures
 import contextlib
+import dataclasses
 import hashlib
 import importlib.metadata
 import itertools
@@ -48,6 +49,7 @@ from ssl_jax.data.arrays import ArrayWriter, CheckedArray
 from ssl_jax.data.progress import progress, say
 from ssl_jax.errors import UserError
 from ssl_jax.files import replacing
+from ssl_jax.options import BOOL, SHARE, TEXT, block, one_of, option, whole
 
 FORMAT = 3  # part of every folder's name: raise it when the bytes change
 PART_BYTES = 16 << 20
@@ -61,6 +63,29 @@ ENCODED_AT_ONCE = LONGEST_SENTENCE = 1 << 20
 # Apostrophes times characters of a paragraph that sentencex gets as a whole, some seconds of its time.
 PARAGRAPH_COST, PARAGRAPH_WINDOW = 1 << 34, 1 << 17
 SPACE = re.compile(r"(?<=\S)\s")  # the first of several
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The corpus, and the examples that are made of it."""
+
+    BLOCK = "data"
+
+    corpus: str = option("demo", TEXT, "'demo', 'text:FOLDER', or a TensorFlow Datasets name")
+    root: str = option("data", TEXT, "prepared corpora live in this folder, one folder each")
+    max_documents: int = option(0, whole(0), "use the first so many documents; 0: all")
+    max_examples: int = option(
+        0, whole(0), "use so many of a task's training examples, chosen by a hash of their texts; 0: all"
+    )
+    heldout: float = option(0.02, SHARE, "share of the documents, chosen by a hash of their text, never trained on")
+    examples: str = option(
+        "pairs", one_of('pairs', 'single', 'windows', 'task'),
+        "'single' texts, 'windows' of the running text, or a 'task'; what pairs are labelled with, the losses say",
+    )
+    short: float = option(0.1, SHARE, "share of documents cut to shorter pairs")
+    passes: int = option(10, whole(1), "walks over the corpus, each with new pairs (the originals' dupe_factor)")
+    borders: bool = option(False, BOOL, "attention in windows stops at the borders of documents")
+    tokenizer: tokenizers.TokenizerOptions = block(tokenizers.TokenizerOptions)
 
 
 class Store:

@@ -3,8 +3,23 @@
 It may write files in `folder`, the run's, or that of one of its seeds. One that is `at_end` runs only after the last step.
 """
 
+import dataclasses
 import importlib
 from typing import Callable, NamedTuple
+
+from ssl_jax.options import BOOL, TEXT, option, whole
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What measures a run: a module of this package and its options."""
+
+    BLOCK = "evals.*"
+
+    module: str = option("mean", TEXT, "'mean' of all losses, or of a task its own metrics, 'task'")
+    split: str = option("heldout", TEXT, "what is measured: 'heldout', 'train', or a task's other splits")
+    at_end: bool = option(False, BOOL, "True: only after the last step")
+    max_batches: int = option(0, whole(0), "measure so many batches; 0: all")
 
 
 class Programs(NamedTuple):

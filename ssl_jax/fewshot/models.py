@@ -458,8 +458,7 @@ def read(model, params, tokens, lengths, positions, which, targets, head):
         "segments": jnp.zeros_like(tokens),
         "positions": positions,
     }
-    model = model.clone(orders=1)  # classes, which are not read here, may want rows in pairs
-    out = model.apply({"params": params}, batch)
+    out = model.clone(heads=(head,)).apply({"params": params}, batch)
     if head == "replaced":
         replaced = jnp.take_along_axis(out["replaced_logit"], positions, axis=1)
         logits = jnp.stack([jnp.zeros_like(replaced), replaced], axis=-1)

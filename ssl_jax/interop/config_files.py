@@ -4,8 +4,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs import common
 from ssl_jax import tokenizers
+from ssl_jax.config import base
 from ssl_jax.errors import UserError, check_choice, shown
 from ssl_jax.files import read_json
 from ssl_jax.interop import tokenizer_files, weights
@@ -128,8 +128,8 @@ def trunk_fields(theirs, family, known, where):
 
 
 def run_config(trunk, heads):
-    """A run's config with the trunk and heads, and whatever else as in `common.base`."""
-    config = common.base()
+    """A run's config with the trunk and heads, and whatever else as in `config.base`."""
+    config = base()
     config.model.update(trunk)
     losses = LOSSES | {"pair": "nsp" if config.model.share == "none" else "sop"}
     config.losses.update({losses[head]: 1.0 for head in heads if head in losses})

@@ -15,8 +15,8 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from configs import common
 from ssl_jax import tokenizers
+from ssl_jax.config import base
 from ssl_jax.errors import UserError, check_choice, cut, listed, shown
 from ssl_jax.files import new_folder, write_json
 from ssl_jax.interop import names, tokenizer_files, weights
@@ -30,6 +30,7 @@ from ssl_jax.interop.config_files import (
     trunk_fields,
 )  # fmt: skip
 from ssl_jax.interop.families import FAMILIES, activations
+from ssl_jax.models.heads import HEADS
 from ssl_jax.models.model import build_model, dummy_batch
 from ssl_jax.models.spec import GENERATOR, TRAINED
 from ssl_jax.models.transformer import TransformerConfig
@@ -55,10 +56,7 @@ CONSTANTS = (".position_ids", ".attn.bias", ".attn.masked_bias")
 OLDER = {".gamma": ".weight", ".beta": ".bias"}
 PADDED = ("embeddings/token", "mlm/bias")  # what has a row for each entry
 # Top-level parameters of ours -> head; all others are the trunk's.
-HEAD_OF = {"classifier": "classes"} | {
-    head: head for head in ("mlm", "clm", "pair", "choice", "token_classes", "span", "joint_span", "replaced",
-                            "restored", "copied", "baseline", "fit")
-}  # fmt: skip
+HEAD_OF = {row.name: head for head, row in HEADS.items()}
 
 
 def load(folder, parallel=None, drop=(), padded=False):
@@ -446,11 +444,12 @@ def _save(run, trunk, params, heads, family, folder):
     if "pooler/dense/kernel" not in params and not (pooled and trunk.pooler == "plain"):
         trunk = dataclasses.replace(trunk, pooler="none")
     _check_activation(family, heads, trunk.activation)
-    if heads & {"classes", "choice"} and run.model.classes[1] != "none":
-        raise UserError(f"transformers' {name} has no {run.model.classes[1]} before its classes (task.activation)")
-    features, lstm, _ = run.model.reading
-    if features or lstm:
-        raise UserError(f"transformers' {name} has no task.features={features!r} and task.lstm={lstm} below its head")
+    options = run.model.options
+    if heads & {"classes", "choice"} and options.activation != "none":
+        raise UserError(f"transformers' {name} has no {options.activation} before its classes (task.activation)")
+    if options.features or options.lstm:
+        below = f"task.features={options.features!r} and task.lstm={options.lstm}"
+        raise UserError(f"transformers' {name} has no {below} below its head")
     if "classes" in heads and run.model.orders > 1:
         raise UserError(f"transformers' {name} reads a pair in one order, this run in both (task.inputs=gpt1)")
     fit = {leaf: x for leaf, x in params.items() if leaf.startswith("fit/")}
@@ -522,8 +521,8 @@ def _their_config(run, trunk, heads, family, name):
         made |= {"bos_token_id": vocabulary.start, "eos_token_id": vocabulary.separator}
     if heads & {"classes", "token_classes"}:
         labels = run.config.task.labels
-        if len(labels) != run.model.classes[0]:  # nobody named them: their default
-            labels = [f"LABEL_{number}" for number in range(run.model.classes[0])]
+        if len(labels) != run.model.options.classes:  # nobody named them: their default
+            labels = [f"LABEL_{number}" for number in range(run.model.options.classes)]
         made |= {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
     return made
 
@@ -543,7 +542,7 @@ def _check_same(trunk, theirs, pooled, family):
 
 def _as_trunk(theirs, family):
     """The trunk of a config.json, as a TransformerConfig."""
-    config = common.base()
+    config = base()
     config.model.update(trunk_fields(theirs, family, activations(family), "this run"))
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}
     return TransformerConfig(**{name: config.model[name] for name in fields})

@@ -1,6 +1,10 @@
-"""What reads the trunk: one module per kind of logits. `index` is the examples' numbers, see `transformer.Dropout`."""
+"""What reads the trunk: a module for each kind of logits, and its row in HEADS, at the end of this file.
+
+A head is called with one `Seen` and returns what it adds to `out`; its `weights` are the matrix products that it costs.
+"""
 
 import functools
+from typing import Any, Callable, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -33,6 +37,43 @@ def _decode_backward(saved, gradient):
 
 
 decode.defvjp(lambda x, table: (decode(x, table), (x, table)), _decode_backward)
+
+
+class Seen(NamedTuple):
+    """What a forward pass has computed when the heads read it.
+
+    Attributes:
+      batch: as the trunk saw it.
+      out: the trunk's dict, see `Transformer`.
+      table: the tokens' embeddings, [V, E].
+      features: what `Features` gives of every token, [B, S, F].
+      pooled: what `Pooler` gives of every row, [B, H] or [B, F]; None without a pooler.
+    """
+
+    batch: dict
+    out: dict
+    table: Any = None
+    features: Any = None
+    pooled: Any = None
+
+    @property
+    def predicted(self):
+        """The last states where tokens are predicted, [B, P, H], at `batch['positions']` [B, P]; all without that key."""
+        encoded = self.out["encoded"]
+        if "positions" not in self.batch:
+            return encoded
+        # A product with one-hot rows: its gradient is a product too, not a scatter-add.
+        rows = jax.nn.one_hot(self.batch["positions"], encoded.shape[1], dtype=encoded.dtype)
+        return jnp.einsum("bps,bsh->bph", rows, encoded)
+
+
+class Sizes(NamedTuple):
+    """On what, besides its own fields, the cost of a head depends."""
+
+    length: int  # tokens in a sequence
+    predicted: float  # the share of tokens that are predicted
+    features: int  # F, what `Features` gives of a token
+    pooled: int  # what `Pooler` gives of a sequence
 
 
 class Features(nn.Module):
@@ -100,6 +141,12 @@ def feature_size(config, kind, lstm, lstm_size):
     return config.hidden_size * (min(4, config.layers) if kind == "concat_last_four" else 1)
 
 
+def lstm_weights(config, kind, lstm, lstm_size):
+    """The weights of all bidirectional LSTMs: four gates of each direction, from the input and from the last state."""
+    widths = [feature_size(config, kind, 0, 0), *[2 * lstm_size] * (lstm - 1)][:lstm]
+    return sum(2 * 4 * lstm_size * (width + lstm_size) for width in widths)
+
+
 class Pooler(nn.Module):
     """What heads on a whole text read, from one position: [B, S, F] to [B, H], or of 'plain' to [B, F].
 
@@ -128,13 +175,25 @@ class Pooler(nn.Module):
         return ACTIVATIONS[self.config.pooler](self.config.dense(self.config.hidden_size, "dense")(x))
 
 
+def decoder_weights(config, dense):
+    """The weights of a tied decoder, with or without a dense layer before it."""
+    return config.embedding_size * (config.vocab_size + dense * config.hidden_size)
+
+
 class MaskedLanguageHead(nn.Module):
     """dense, activation, norm, tied decoder with a bias: [..., H] to logits [..., V], float32."""
 
     config: TransformerConfig
+    key: str = "mlm_logits"
+
+    def __call__(self, seen):
+        return {self.key: self.logits(seen.predicted, seen.table)}
+
+    def weights(self, sizes, predicted=None):
+        return decoder_weights(self.config, dense=True) * (sizes.predicted if predicted is None else predicted)
 
     @nn.compact
-    def __call__(self, x, table):
+    def logits(self, x, table):
         config = self.config
         x = config.dense(config.embedding_size, "dense")(x)
         x = config.layer_norm("norm")(ACTIVATIONS[config.activation](x))
@@ -144,15 +203,20 @@ class MaskedLanguageHead(nn.Module):
 class CopyingHead(nn.Module):
     """ELECTRA's All-Tokens MLM (section 3.5): what the token was, and whether it is as it was.
 
-    [B, S, H] to logits [B, S, V] and the logit of the copy probability [B, S], float32.
+    Logits [B, S, V] and the logit of the copy probability [B, S], float32.
     """
 
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, x, table):
-        logits = MaskedLanguageHead(self.config, name="tokens")(x, table)
-        return logits, self.config.dense(1, "copy")(x)[..., 0].astype(jnp.float32)
+    def __call__(self, seen):
+        x = seen.out["encoded"]
+        logits = MaskedLanguageHead(self.config, name="tokens").logits(x, seen.table)
+        return {"copied_logits": logits, "copy_logit": self.config.dense(1, "copy")(x)[..., 0].astype(jnp.float32)}
+
+    def weights(self, sizes):
+        del sizes
+        return decoder_weights(self.config, dense=True) + self.config.hidden_size
 
 
 class CausalLanguageHead(nn.Module):
@@ -163,12 +227,31 @@ class CausalLanguageHead(nn.Module):
 
     config: TransformerConfig
 
+    def __call__(self, seen):
+        return {"clm_logits": self.logits(seen.predicted, seen.table)}
+
+    def weights(self, sizes, predicted=1.0):
+        del sizes
+        return decoder_weights(self.config, dense=self.config.embedding_size != self.config.hidden_size) * predicted
+
     @nn.compact
-    def __call__(self, x, table):
+    def logits(self, x, table):
         config = self.config
         if config.embedding_size != config.hidden_size:
             x = config.dense(config.embedding_size, "dense")(x)
         return tied_logits(x, table, config.dtype)
+
+
+class TokensHead(nn.Module):
+    """The trunk's own language model at all positions, [B, S, V]: what a student compares with its teacher."""
+
+    language: nn.Module  # 'mlm' or 'clm', whose parameters these are
+
+    def __call__(self, seen):
+        return {"token_logits": self.language.logits(seen.out["encoded"], seen.table)}
+
+    def weights(self, sizes):
+        return self.language.weights(sizes, 1.0)
 
 
 class PairHead(nn.Module):
@@ -177,16 +260,20 @@ class PairHead(nn.Module):
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, pooled):
-        return self.config.dense(2, "dense")(pooled).astype(jnp.float32)
+    def __call__(self, seen):
+        return {"pair_logits": self.config.dense(2, "dense")(seen.pooled).astype(jnp.float32)}
+
+    def weights(self, sizes):
+        return 2 * sizes.pooled / sizes.length
 
 
 class ClassHead(nn.Module):
     """The classes of a task from the pooled vector, after dropout: [B, F] to [B, C], float32 (run_classifier.py).
 
-    TinyBERT's release reads them from ReLU(pooled), without dropout (transformer/modeling.py). One class makes a
-    score: of a regression, or of one of several choices. ALBERT's rate of dropout here is not the trunk's (Table 14).
-    GPT-1's release has one mask for all choices of an example, which are `shared` rows, one after the other (train.py).
+    One class is a score: of a regression, or of one of several choices. TinyBERT's release reads the classes from
+    ReLU(pooled), without dropout (transformer/modeling.py); ALBERT's rate of dropout here is not the trunk's (Table 14).
+    The `orders` rows of an example are added up before (GPT-1, section 3.3). GPT-1's release has one dropout mask for all
+    choices of an example, which are `shared` rows, one after the other (train.py).
     """
 
     config: TransformerConfig
@@ -194,14 +281,28 @@ class ClassHead(nn.Module):
     activation: str = "none"
     bias: bool = True
     dropout: float = 0.0
+    orders: int = 1
     shared: int = 1
 
     @nn.compact
-    def __call__(self, pooled, index=None):
+    def __call__(self, seen):
+        pooled = seen.pooled
+        if self.orders > 1:
+            pooled = pooled.reshape(-1, self.orders, pooled.shape[-1]).sum(1)
         if self.activation == "none":
-            pooled = Dropout(self.dropout, self.shared)(pooled, index)
+            pooled = Dropout(self.dropout, self.shared)(pooled, seen.batch.get("index"))
         pooled = ACTIVATIONS[self.activation](pooled)
-        return self.config.dense(self.classes, "dense", bias=self.bias)(pooled).astype(jnp.float32)
+        return {"class_logits": self.config.dense(self.classes, "dense", bias=self.bias)(pooled).astype(jnp.float32)}
+
+    def weights(self, sizes):
+        return self.classes * sizes.pooled / sizes.length / self.orders
+
+
+class ChoiceHead(ClassHead):
+    """A score of each row, which is one of an example's choices: [B, F] to [B], float32."""
+
+    def __call__(self, seen):
+        return {"choice_logit": super().__call__(seen)["class_logits"][:, 0]}
 
 
 class TokenClassHead(nn.Module):
@@ -212,9 +313,12 @@ class TokenClassHead(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, features, index=None):
-        x = Dropout(self.dropout)(features, index)
-        return self.config.dense(self.classes, "dense")(x).astype(jnp.float32)
+    def __call__(self, seen):
+        x = Dropout(self.dropout)(seen.features, seen.batch.get("index"))
+        return {"token_class_logits": self.config.dense(self.classes, "dense")(x).astype(jnp.float32)}
+
+    def weights(self, sizes):
+        return self.classes * sizes.features
 
 
 class SpanHead(nn.Module):
@@ -227,9 +331,12 @@ class SpanHead(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, features, index=None):
-        x = Dropout(self.dropout)(features, index)
-        return self.config.dense(2, "dense")(x).astype(jnp.float32)
+    def __call__(self, seen):
+        x = Dropout(self.dropout)(seen.features, seen.batch.get("index"))
+        return {"span_logits": self.config.dense(2, "dense")(x).astype(jnp.float32)}
+
+    def weights(self, sizes):
+        return 2 * sizes.features
 
 
 SPAN_HIDDEN = 512  # the width of the hidden layers of `JointSpanHead`
@@ -246,21 +353,24 @@ class JointSpanHead(nn.Module):
 
     config: TransformerConfig
     beam: int  # so many of the likeliest starts, and of the ends of each, are candidates
-    answerable: bool  # whether it says that there is no answer
+    answerable: bool  # whether it has a logit for questions without an answer
+
+    def weights(self, sizes):
+        """The logits and what is computed of every possible end; once in a sequence, of the start, and answerability."""
+        once = sizes.features * SPAN_HIDDEN + self.answerable * (2 * sizes.features + 1) * SPAN_HIDDEN
+        return sizes.features + (sizes.features + 1) * SPAN_HIDDEN + once / sizes.length
 
     @nn.compact
-    def __call__(self, features, batch):
-        """
-        Args:
-          features: [B, S, F].
-          batch: `mask` and `segments` [B, S]; where answers are told `span` [B, 2].
+    def __call__(self, seen):
+        """Reads `mask` and `segments` [B, S] of the batch and, where answers are known, `span` [B, 2].
 
         Returns:
           dict, all float32: `span_candidates` [B, 1 + K K, 3], first and last position and score, K the smaller of
-          `beam` and S: no answer, both 0, with the logit, or 0 where none is asked for; then spans, with
-          log p(start) + log p(end | start). Where it is asked for, that logit, `impossible_logit` [B]. Where answers
-          are told, `joint_span_logits` [B, S, 2]: of the start, and of the end given the true start.
+          `beam` and S: no answer, both 0, with its logit, or 0 if not `answerable`; then spans, with
+          log p(start) + log p(end | start). If `answerable`, that logit, `impossible_logit` [B]. Where answers are known,
+          `joint_span_logits` [B, S, 2]: of the start, and of the end given the true start.
         """
+        features, batch = seen.features, seen.batch
         length, size = features.shape[1:]
         glorot, gelu = nn.initializers.glorot_uniform(), ACTIVATIONS["gelu"]
         dense = functools.partial(self.config.dense, kernel_init=glorot)
@@ -268,7 +378,7 @@ class JointSpanHead(nn.Module):
         barred = jnp.where(possible, 0.0, -1000.0)
         start_logits = dense(1, "start")(features)[..., 0].astype(jnp.float32) + barred
 
-        # One kernel for two states side by side: what it makes of an end is there once for all starts.
+        # One kernel for two states side by side: its product with an end is computed once for all starts.
         kernel = self.param("hidden_kernel", glorot, (2 * size, SPAN_HIDDEN)).astype(features.dtype)
         bias = self.param("hidden_bias", nn.initializers.zeros, (SPAN_HIDDEN,)).astype(features.dtype)
         of_end, end = jnp.dot(features, kernel[size:]) + bias, dense(1, "end")
@@ -309,11 +419,15 @@ class ReplacedHead(nn.Module):
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, seen):
         config = self.config
-        x = ACTIVATIONS[config.activation](config.dense(config.hidden_size, "dense")(x))
+        x = ACTIVATIONS[config.activation](config.dense(config.hidden_size, "dense")(seen.out["encoded"]))
         logit = config.dense(1, "logit", kernel_init=nn.initializers.glorot_uniform())(x)
-        return logit[..., 0].astype(jnp.float32)
+        return {"replaced_logit": logit[..., 0].astype(jnp.float32)}
+
+    def weights(self, sizes):
+        del sizes
+        return self.config.hidden_size**2 + self.config.hidden_size
 
 
 class Projection(nn.Module):
@@ -328,8 +442,15 @@ class Projection(nn.Module):
     kind: str
     width: int  # T
 
+    def __call__(self, seen):
+        return {"fitted": self.project(jnp.concatenate([seen.out["embedded"][None], seen.out["layers"]["hidden"]]))}
+
+    def weights(self, sizes):
+        del sizes
+        return 0 if self.kind == "none" else (self.config.layers + 1) * self.config.hidden_size * self.width
+
     @nn.compact
-    def __call__(self, states):
+    def project(self, states):
         if self.kind == "none":
             return states
         number = jnp.arange(len(states))
@@ -350,5 +471,53 @@ class BaselineHead(nn.Module):
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, x):
-        return self.config.dense(1, "dense")(x)[..., 0].astype(jnp.float32)
+    def __call__(self, seen):
+        # The baseline learns to expect the reward; it must not change what it looks at.
+        x = jax.lax.stop_gradient(seen.predicted)
+        return {"baseline_logit": self.config.dense(1, "dense")(x)[..., 0].astype(jnp.float32)}
+
+    def weights(self, sizes):
+        return self.config.hidden_size * sizes.predicted
+
+
+class Head(NamedTuple):
+    """One of `Model.heads`.
+
+    Attributes:
+      build: `build(model)`: the module, for a `Model`'s `config`, `predictor` (the trunk of its masked language model) and
+        `options`.
+      name: of its parameters.
+    """
+
+    build: Callable
+    name: str
+
+
+HEADS = {
+    "mlm": Head(lambda model: MaskedLanguageHead(model.predictor), "mlm"),
+    "clm": Head(lambda model: CausalLanguageHead(model.config), "clm"),
+    "tokens": Head(lambda model: TokensHead(model.language), "tokens"),
+    "copied": Head(lambda model: CopyingHead(model.config), "copied"),
+    "pair": Head(lambda model: PairHead(model.config), "pair"),
+    # ELECTRA
+    "replaced": Head(lambda model: ReplacedHead(model.config), "replaced"),
+    "restored": Head(lambda model: MaskedLanguageHead(model.config, "restored_logits"), "restored"),
+    "baseline": Head(lambda model: BaselineHead(model.predictor), "baseline"),
+    # Tasks
+    "classes": Head(
+        lambda model: ClassHead(model.config, model.options.classes, **model.options.of_classes, orders=model.orders),
+        "classifier",
+    ),
+    "choice": Head(
+        lambda model: ChoiceHead(model.config, 1, **model.options.of_classes, shared=model.options.shared), "choice"
+    ),
+    "token_classes": Head(
+        lambda model: TokenClassHead(model.config, model.options.classes, model.options.dropout), "token_classes"
+    ),
+    "span": Head(lambda model: SpanHead(model.config, model.options.dropout), "span"),
+    "joint_span": Head(
+        lambda model: JointSpanHead(model.config, model.options.beam, model.options.answerable), "joint_span"
+    ),
+    # A student
+    "fit": Head(lambda model: Projection(model.config, model.options.projection, model.options.width), "fit"),
+}

@@ -6,7 +6,21 @@ Importing this takes no JAX, so that a config is checked before that is loaded.
 import dataclasses
 
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.objectives import trained
+from ssl_jax.objectives import OBJECTIVES, trained
+from ssl_jax.options import (
+    ABOVE_0,
+    BOOL,
+    DEEPEST,
+    DROPOUT,
+    SHARE,
+    WIDEST,
+    check,
+    number,
+    one_of,
+    option,
+    several,
+    whole,
+)
 
 # Names of `transformer.ACTIVATIONS`, of `heads.Pooler` and of what `heads.Features` gives ('': the trunk's output).
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "tanh", "none")
@@ -22,64 +36,81 @@ SHARED = {
 }
 
 
-# What the words among a trunk's fields are.
-CHOICES = {
-    "activation": ACTIVATIONS,
-    "norm": ("post", "pre"),
-    "pooler": POOLERS,
-    "share": SHARED,
-    "dropped_embeddings": ("sum", "tables"),
-    "initializer": ("truncated_normal", "normal"),
-    "projection_initializer": ("matrices", "glorot_uniform"),
-    "dtype": ("float32", "bfloat16"),
-}
-# And among a generator's and a student's.
-GENERATORS = ("none", "transformer", "unigram", "uniform")
-TYINGS = ("none", "embeddings", "all")
-PROJECTIONS = ("two", "one", "each", "none")
 
 
 @dataclasses.dataclass(frozen=True)
 class Trunk:
-    """What a trunk is; `config.model` holds the same fields."""
+    """What a trunk is."""
 
-    vocab_size: int
-    layers: int  # how many blocks
-    hidden_size: int  # the width of the states
-    heads: int  # of attention
-    head_size: int  # 0: hidden size / heads
-    ffn_size: int  # 0: four times the hidden size
-    embedding_size: int  # 0: the hidden size; otherwise the sum of embeddings is projected to it
-    positions: int  # the longest sequence
-    segments: int  # rows of the segment table; 0: none
-    causal: bool  # each position sees itself and what is before it
-    band: int  # every second layer, from the second on, sees the last so many positions alone; 0: all see all
-    share: str  # what layers share: 'none', 'attention', 'ffn' (each with its norm) or 'all'
-    share_groups: int  # layers fall into so many groups, one after the other, that share within themselves
-    norm: str  # 'post': LN(x + f(x)), the original; 'pre': x + f(LN(x))
-    embedding_norm: bool  # a norm behind the embeddings
-    final_norm: bool  # a norm behind the last layer
-    norm_epsilon: float  # added to a norm's variance
-    activation: str  # of the feed-forward networks: 'gelu' (erf), 'gelu_tanh', 'relu' or 'tanh'
-    pooler: str  # what heads of a whole text read, see `heads.Pooler`; 'none': there are no such heads
-    dropout: float  # after the embeddings and after each sub-layer
-    attention_dropout: float  # on the attention probabilities
-    dropped_embeddings: str  # 'sum': dropout after the lookup; 'tables': on the tables, before it
-    predict_positions: bool  # causal logits over the position table's rows, too: the targets' competitors
-    initializer: str  # 'truncated_normal', cut at two sd, or 'normal'
-    initializer_range: float  # sd that matrices start from
-    embedding_range: float  # the same for the tables; 0: as the matrices
-    position_range: float  # the same for the position table; 0: as the other tables
-    residual_scale: bool  # what ends a sub-layer starts 1/sqrt(2 layers) as large
-    projection_initializer: str  # of the projection from E to H: 'matrices' (as those) or 'glorot_uniform'
-    neighbours: tuple[int, ...]  # offsets that layer 0's heads attend to at the start (neighbours.py); (): none
-    dtype: str  # of the computation; parameters, norms and softmax are float32
-    scan: bool  # compile one layer and loop over it, or unroll all layers
-    remat: bool  # recompute a layer in the backward pass instead of keeping it
+    BLOCK = "model"
+
+    vocab_size: int = option(0, whole(1, WIDEST), "one number with data.tokenizer.vocab_size")
+    layers: int = option(12, whole(1, DEEPEST), "how many blocks")
+    hidden_size: int = option(768, whole(1, WIDEST), "the width of the states")
+    heads: int = option(12, whole(1, WIDEST), "of attention")
+    head_size: int = option(0, whole(0, WIDEST), "0: hidden size / heads")
+    ffn_size: int = option(0, whole(0, WIDEST), "0: four times the hidden size")
+    embedding_size: int = option(
+        0, whole(0, WIDEST), "0: the hidden size; otherwise the sum of embeddings is projected to it"
+    )
+    positions: int = option(512, whole(1, WIDEST), "the longest sequence")
+    segments: int = option(0, whole(0, WIDEST), "rows of the segment table; 0: none")
+    causal: bool = option(False, BOOL, "each position sees itself and what is before it")
+    band: int = option(
+        0, whole(0), "every second layer, from the second on, sees the last so many positions alone; 0: all see all"
+    )
+    share: str = option(
+        "none", one_of(*SHARED),
+        "what layers share: 'none', 'attention', 'ffn' (each with its norm) or 'all'",
+    )
+    share_groups: int = option(
+        1, whole(1, DEEPEST), "layers fall into so many groups, one after the other, that share within themselves"
+    )
+    norm: str = option("post", one_of("post", "pre"), "'post': LN(x + f(x)), the original; 'pre': x + f(LN(x))")
+    embedding_norm: bool = option(False, BOOL, "a norm behind the embeddings")
+    final_norm: bool = option(False, BOOL, "a norm behind the last layer")
+    norm_epsilon: float = option(1e-5, number(0), "added to a norm's variance")
+    activation: str = option(
+        "gelu_tanh", one_of(*ACTIVATIONS),
+        "of the feed-forward networks: 'gelu' (erf), 'gelu_tanh', 'relu' or 'tanh'",
+    )
+    pooler: str = option(
+        "none", one_of(*POOLERS),
+        "what heads of a whole text read, see `heads.Pooler`; 'none': there are no such heads",
+    )
+    dropout: float = option(0.1, DROPOUT, "after the embeddings and after each sub-layer")
+    attention_dropout: float = option(0.1, DROPOUT, "on the attention probabilities")
+    dropped_embeddings: str = option(
+        "sum", one_of("sum", "tables"),
+        "'sum': dropout after the lookup; 'tables': on the tables, before it",
+    )
+    predict_positions: bool = option(
+        False, BOOL, "causal logits over the position table's rows, too: the targets' competitors"
+    )
+    initializer: str = option(
+        "truncated_normal", one_of("truncated_normal", "normal"), "'truncated_normal', cut at two sd, or 'normal'"
+    )
+    initializer_range: float = option(0.02, number(0), "sd that matrices start from")
+    embedding_range: float = option(0.0, number(0), "the same for the tables; 0: as the matrices")
+    position_range: float = option(0.0, number(0), "the same for the position table; 0: as the other tables")
+    residual_scale: bool = option(False, BOOL, "what ends a sub-layer starts 1/sqrt(2 layers) as large")
+    projection_initializer: str = option(
+        "matrices", one_of("matrices", "glorot_uniform"),
+        "of the projection from E to H: 'matrices' (as those) or 'glorot_uniform'",
+    )
+    neighbours: tuple[int, ...] = option(
+        (), several(int, -WIDEST, WIDEST),
+        "offsets that layer 0's heads attend to at the start (neighbours.py); (): none",
+    )
+    dtype: str = option(
+        "float32", one_of("float32", "bfloat16"), "of the computation; parameters, norms and softmax are float32"
+    )
+    scan: bool = option(False, BOOL, "compile one layer and loop over it, or unroll all layers")
+    remat: bool = option(False, BOOL, "recompute a layer in the backward pass instead of keeping it")
 
     def __post_init__(self):
-        for name, known in CHOICES.items():
-            check_choice(getattr(self, name), known, f"model.{name}")
+        words = (field.name for field in dataclasses.fields(Trunk) if field.metadata["bound"].choices)
+        check(Trunk, self, *words)
         if self.heads < 1 or not self.head_size and self.hidden_size % self.heads:
             raise UserError(
                 f"model.hidden_size={self.hidden_size} is not divisible by model.heads={self.heads}"
@@ -111,12 +142,30 @@ TRAINED = {
     "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours",
 }  # fmt: skip
 
-# All heads there are. 'tokens' is 'mlm' or 'clm' at all positions, 'fit' a student's projection to its teacher's width.
-HEADS = ("mlm", "clm", "pair", "classes", "choice", "token_classes", "span", "joint_span", "replaced", "restored",
-         "copied", "baseline", "tokens", "fit")  # fmt: skip
 # What of a model's parameters is its generator's: the heads are as wide as that is.
 GENERATOR_HEADS = ("mlm", "baseline")
 GENERATOR = ("generator_embeddings", "generator_encoder", *GENERATOR_HEADS)
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorOptions:
+    """What makes up the replaced tokens, see `build_generator`."""
+
+    BLOCK = "generator"
+
+    kind: str = option("none", one_of("none", "transformer", "unigram", "uniform"), "what it is: 'transformer', 'unigram' or 'uniform'")
+    size: float = option(1.0, number(0, 1 << 10, above=True), "of the trunk's width")
+    layers: float = option(1.0, number(0, 1 << 10, above=True), "of the trunk's depth")
+    heads: int = option(0, whole(0, WIDEST), "of attention; 0: 64 wide, at least one")
+    ffn_size: int = option(0, whole(0, WIDEST), "of its feed-forward networks; 0: four times its width")
+    tying: str = option(
+        "embeddings", one_of("none", "embeddings", "all"), "what it shares with the trunk: 'none', 'embeddings' or 'all'"
+    )
+    temperature: float = option(1.0, ABOVE_0, "of the sampling")
+    average_duplicates: bool = option(
+        False, BOOL, "positions drawn twice get the mean of two ids, as in the released code"
+    )
+    first_stage: float = option(0.0, SHARE, "share of the steps that train it alone (two_stage.py); 0: both at once")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +176,34 @@ class Generator:
     tying: str  # with the discriminator: 'none', 'embeddings' (all tables and their norm) or 'all'
     temperature: float  # of the sampling
     average_duplicates: bool  # positions drawn twice get the mean of two ids, as in the released code
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadOptions:
+    """What the heads of a model depend on besides its trunk: fields of `config.task` and `config.teacher`."""
+
+    classes: int = 0  # of a task
+    activation: str = "none"  # before 'classes' and 'choice', see `heads.ClassHead`
+    bias: bool = True  # of 'classes' and 'choice'
+    dropout: float = 0.0  # before a task's classes or spans
+    orders: int = 1  # rows of an example, one after the other, that 'classes' reads together (GPT-1, section 3.3)
+    shared: int = 1  # choices, one after the other, that have one mask of dropout before 'choice'
+    features: str = ""  # what the heads of tasks read, see `heads.Features`; and under them
+    lstm: int = 0  # so many bidirectional LSTMs
+    lstm_size: int = 0  # of such a width
+    beam: int = 0  # of 'joint_span', see `heads.JointSpanHead`
+    answerable: bool = False  # whether 'joint_span' knows questions without an answer
+    projection: str = "none"  # of 'fit', see `heads.Projection`
+    width: int = 0  # that 'fit' projects to
+
+    @property
+    def of_classes(self):
+        return dict(activation=self.activation, bias=self.bias, dropout=self.dropout)
+
+    @property
+    def reading(self):
+        """The arguments of `heads.Features`."""
+        return self.features, self.lstm, self.lstm_size
 
 
 def named_heads(heads, causal):
@@ -143,8 +220,9 @@ def model_fields(config, trunk_class=Trunk):
     losses = trained(config)
     needed = {head for row in losses.values() for head in row.heads}
     own_language = "language" in needed
+    known = named_heads({head for row in OBJECTIVES.values() for head in row.heads}, config.model.causal)
     for head in config.heads:
-        check_choice(head, HEADS, "head in heads")
+        check_choice(head, sorted(known), "head in heads")
     needed = named_heads(needed, config.model.causal) | set(config.heads)
     if needed & {"pair", "classes", "choice"} and config.model.pooler == "none":
         raise UserError(
@@ -160,26 +238,21 @@ def model_fields(config, trunk_class=Trunk):
     generator = build_generator(config.generator, trunk, losses)
     if own_language and generator is not None:
         raise UserError("losses.soft_targets and soft_predictions read the trunk's own logits: set generator.kind=none")
-    classes, dropout, orders = (0, "none", True), 0.0, 1
+    task, options = config.task, {}
     if needed & {"classes", "choice", "token_classes"}:
-        classes = (config.task.classes, config.task.activation, config.task.bias)
-        check_choice(classes[1], ACTIVATIONS, "task.activation")
-        orders = config.task.orders
-    reading = ("", 0, 0)
+        options |= dict(classes=task.classes, activation=task.activation, bias=task.bias, orders=task.orders)
     if needed & {"classes", "choice", "token_classes", "span", "joint_span"}:
-        dropout = trunk.dropout if config.task.dropout < 0 else config.task.dropout
-        reading = (config.task.features, config.task.lstm, config.task.lstm_size)
-        check_choice(reading[0], FEATURES, "task.features")
-        if reading[0] == "second_to_last" and trunk.layers < 2:
+        if task.features == "second_to_last" and trunk.layers < 2:
             raise UserError("task.features=second_to_last needs two layers, and model.layers=1")
-    spans = (config.task.n_best, "answerable" in losses) if "joint_span" in needed else (0, False)
-    shared = config.task.classes if "choice" in needed and config.task.share_dropout else 1
-    projection = ("none", 0)
+        options |= dict(features=task.features, lstm=task.lstm, lstm_size=task.lstm_size)
+        options |= dict(dropout=trunk.dropout if task.dropout < 0 else task.dropout)
+    if "joint_span" in needed:
+        options |= dict(beam=task.n_best, answerable="answerable" in losses)
+    if "choice" in needed and task.share_dropout:
+        options |= dict(shared=task.classes)
     if "fit" in needed:
-        projection = (config.teacher.projection, config.teacher.hidden_size)
-        check_choice(projection[0], PROJECTIONS, "teacher.projection")
-    options = (classes, projection, dropout, orders, reading, spans, shared)
-    return trunk, tuple(sorted(needed)), generator, *options
+        options |= dict(projection=config.teacher.projection, width=config.teacher.hidden_size)
+    return trunk, tuple(sorted(needed)), generator, HeadOptions(**options)
 
 
 def build_generator(config, trunk, losses):
@@ -188,8 +261,7 @@ def build_generator(config, trunk, losses):
     Its width is `size` times the trunk's, rounded; unless the config has other numbers, heads are 64 wide, at least
     one, and its feed-forward network is four times its width. Kinds 'unigram' and 'uniform' are no model: the corruption draws the tokens.
     """
-    check_choice(config.kind, GENERATORS, "generator.kind")
-    check_choice(config.tying, TYINGS, "generator.tying")
+    check(GeneratorOptions, config, "kind", "tying")
     reads = sorted(name for name, row in losses.items() if row.replaced)
     if reads and config.kind == "none":
         raise UserError(f"losses.{reads[0]} needs tokens that a generator replaced: set generator.kind=transformer")

@@ -1,12 +1,12 @@
 """`transformers`' BertForPreTraining weights as our parameter tree, for comparing the two."""
 
-from configs import common
+from ssl_jax.config import base
 from tests.reference.transformers_weights import bert_layers, dense, embeddings, norm
 
 
 def model_config(**changes):
     """Fields of a small BERT, head size not a divisor of 64, as `config.model` states them."""
-    fields = common.base().model.to_dict()
+    fields = base().model.to_dict()
     fields |= dict(
         vocab_size=61, layers=3, hidden_size=36, heads=3, ffn_size=52, positions=24, segments=2, norm="post",
         embedding_norm=True, norm_epsilon=1e-12, activation="gelu", pooler="tanh", dropout=0.0, attention_dropout=0.0,

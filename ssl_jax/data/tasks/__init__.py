@@ -29,6 +29,7 @@ import numpy as np
 from ssl_jax.data import tokens
 from ssl_jax.data.tasks import choices, conll, glue, own, reviews, sets, squad, superglue
 from ssl_jax.data.tasks.examples import KINDS, Choice, Example, Question, Read, Words
+from ssl_jax.data.tasks.options import INPUTS
 from ssl_jax.data.tasks.own import read_examples, write_examples
 from ssl_jax.data.tasks.stores import ChoiceStore, SpanStore, TaskStore, WordStore
 from ssl_jax.errors import UserError, check_choice, listed, shown
@@ -37,10 +38,6 @@ __all__ = ["INPUTS", "KINDS", "SIMILARITY", "TASKS", "Choice", "ChoiceStore", "E
            "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_stores", "orders", "read", "read_articles",
            "read_examples", "report", "resolve", "write_examples"]  # fmt: skip
 
-# How texts are put together, `task.inputs`: 'bert' [CLS] A [SEP] B [SEP]; 'gpt1' as GPT-1's section 3.3, pairs of
-# SIMILARITY in both orders and questions with their contexts; 'doubled' as 'bert', each pair of the training examples
-# a second time in the other order (`double_unordered` in ELECTRA's release).
-INPUTS = ("bert", "gpt1", "doubled")
 # Whose two texts have no order.
 SIMILARITY = {"mrpc", "stsb", "qqp"}
 

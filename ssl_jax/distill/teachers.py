@@ -22,44 +22,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from ssl_jax import labels, logs
-from ssl_jax.errors import UserError, check_choice
+from ssl_jax.distill.matching import check_teachers, layer_maps, map_layers
+from ssl_jax.errors import UserError
 from ssl_jax.models.spec import named_heads
 from ssl_jax.objectives import taught, trained
-from ssl_jax.plan import check_teachers
 from ssl_jax.runs import load_run
 from ssl_jax.source import tokenizer_path
-
-
-def map_layers(name, ours, theirs):
-    """Which of a teacher's layers, from 1, teaches each of the student's: g(1), ..., g(M).
-
-    TinyBERT, section 4.2 and Table 4: 'uniform' g(m) = m N / M, 'top' m + N - M, 'bottom' m. Or a list: '3,6,9,12'.
-
-    Args:
-      name: the map.
-      ours, theirs: M and N, numbers of layers.
-
-    Raises:
-      UserError: an unknown map, or one that does not fit the depths.
-    """
-    known = {
-        "uniform": lambda m: m * theirs // ours,
-        "top": lambda m: m + theirs - ours,
-        "bottom": lambda m: m,
-    }
-    depths = f"{ours} layers learn from {theirs}"
-    if name.replace(",", "").replace(" ", "").isdigit():
-        layers = [int(number) for number in name.split(",") if number.strip()]
-        if len(layers) != ours or not all(1 <= layer <= theirs for layer in layers):
-            raise UserError(f"teacher.layer_map={name!r}: {depths}, so it needs {ours} numbers from 1 to {theirs}")
-        return layers
-    check_choice(name, known, "teacher.layer_map")
-    if ours > theirs or name == "uniform" and theirs % ours:
-        raise UserError(
-            f"teacher.layer_map={name!r}: {depths}, which does not divide; give a list of {ours} layers, "
-            "or use 'top' or 'bottom' of a deeper teacher"
-        )
-    return [known[name](m) for m in range(1, ours + 1)]
 
 
 def load_teachers(config, tokenizer_hash, parallel):
@@ -130,7 +98,7 @@ def check_teacher(config, names, run, tokenizer_hash):
         if heads - set(run.model.heads) or run.model.generator and "mlm" in heads:
             raise UserError(f"{where} has no head for {name}: its trunk was trained without losses that have one")
     # A model of `transformers` does not say which task it was trained on.
-    known, task = run.model.classes[0], run.config.task.name
+    known, task = run.model.options.classes, run.config.task.name
     if "class_logits" in names and (known, task or config.task.name) != (config.task.classes, config.task.name):
         raise UserError(
             f"{where} knows the {known} classes of {task or 'its task'}, "
@@ -145,13 +113,6 @@ def check_teacher(config, names, run, tokenizer_hash):
 
 def _decoder_rows(model):
     return model.vocab_size + model.predict_positions * model.positions
-
-
-def layer_maps(config, models):
-    """The layers of each teacher that teach the student's, see `map_layers`; None where no loss reads them."""
-    if not {"states", "scores"} & set(taught(config)):
-        return None
-    return [map_layers(config.teacher.layer_map, config.model.layers, model.config.layers) for model in models]
 
 
 def make_teach(config, models):

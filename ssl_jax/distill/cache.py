@@ -15,7 +15,7 @@ never change: students of a sweep share them, and teacher and student need not f
         class_logits.npy      [N, C]
         span_logits.npy       [N, S, 2]
 
-of which there is what the student's losses read; see distill.py. Work is done in FOLDER.partial; what was interrupted
+of which there is what the student's losses read; see distill/teachers.py. Work is done in FOLDER.partial; what was interrupted
 goes on with the rows that are there.
 """
 
@@ -33,9 +33,9 @@ import numpy as np
 from jax import lax
 from tqdm import tqdm
 
-from ssl_jax import distill
 from ssl_jax.checkpoints import differing_keys, told
 from ssl_jax.data import batches
+from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError, check_choice, cut
 from ssl_jax.files import read_json, write_json
 from ssl_jax.old_configs import complete
@@ -44,7 +44,7 @@ from ssl_jax.plan import masks
 FORMAT = 1  # raise it when the meaning of the files changes
 NOTE_SECONDS = 30  # how often it is noted which rows are on disk
 KEYS = {"format", "layer_maps", "temperature"}  # of what a cache was made of: those that are looked up in it
-AXIS = {"states": 1, "scores": 1}  # of the rows in distill.py's arrays; elsewhere 0
+AXIS = {"states": 1, "scores": 1}  # of the rows in distill/teachers.py's arrays; elsewhere 0
 
 
 class Part(NamedTuple):

@@ -1,0 +1,163 @@
+"""Checks across the options of a config, and what follows from its tokenizer's file.
+
+Importing this takes no JAX, so that a config is checked before that is loaded.
+"""
+
+import pkgutil
+
+from ssl_jax import evaluators, tokenizers
+from ssl_jax.config import check_values
+from ssl_jax.errors import UserError, check_choice, listed
+from ssl_jax.models.spec import model_fields
+from ssl_jax.objectives import OBJECTIVES, task_logits, trained
+from ssl_jax.optimizers import rate_rules
+from ssl_jax.plan import check_stages, example_kind, masks, plan_phases
+
+
+def settle(config, given=()):
+    """The config with the one size of its vocabulary, the tokenizer's; all that it says by itself has been checked.
+
+    Args:
+      config: a run's; of the run or model that it starts from it has the tokenizer, see `source.resolve`.
+      given: the keys that were set on purpose, as flags are.
+
+    Raises:
+      UserError: a value is out of bounds, values do not fit each other, or the tokenizer cannot be read.
+    """
+    check_values(config)
+    config = _settle_vocabulary(config, given)
+    if "steps" in given and "task.epochs" not in given:
+        config.task.epochs = 0.0  # a recipe's, which would decide the number of steps
+    example_kind(config)
+    check(config, plan_phases(config))
+    return config
+
+
+def _settle_vocabulary(config, given):
+    """The config with a `vocab_size` as its tokenizer's file says, or with one that can be trained."""
+    config, options = config.copy_and_resolve_references(), config.data.tokenizer
+    if not options.path:
+        if config.model.vocab_size != options.vocab_size:
+            raise UserError(
+                f"model.vocab_size={config.model.vocab_size} and data.tokenizer.vocab_size={options.vocab_size} are one "
+                "number: set data.tokenizer.vocab_size, which decides"
+            )
+        tokenizer = tokenizers.untrained(options.kind, options.lowercase, options.add)
+        if options.vocab_size < tokenizer.get_vocab_size():
+            raise UserError(
+                f"data.tokenizer.vocab_size={options.vocab_size}: a {options.kind} tokenizer has "
+                f"{tokenizer.get_vocab_size()} pieces before it has learned any"
+            )
+        check_tokens(config, tokenizers.vocabulary(tokenizer))
+        return config
+    tokenizer = tokenizers.add_pieces(tokenizers.load(options.path), options.add)
+    vocabulary = tokenizers.vocabulary(tokenizer)
+    for key in ("data.tokenizer.vocab_size", "model.vocab_size"):
+        if key in given and options.vocab_size != vocabulary.size:
+            raise UserError(
+                f"{key}={options.vocab_size}, but {options.path} has {vocabulary.size} pieces, and decides: leave it out"
+            )
+    config.data.tokenizer.vocab_size = config.model.vocab_size = vocabulary.size
+    check_tokens(config, vocabulary)
+    return config
+
+
+def check_vocabulary(config, vocabulary):
+    """Raises UserError when the model or the masking cannot work with the tokenizer."""
+    if vocabulary.size != config.model.vocab_size:
+        raise UserError(
+            f"model.vocab_size={config.model.vocab_size}, but the tokenizer has {vocabulary.size} entries; "
+            f"set data.tokenizer.vocab_size={vocabulary.size}, which model.vocab_size follows"
+        )
+    check_tokens(config, vocabulary)
+
+
+def check_tokens(config, vocabulary):
+    """Raises UserError when a tokenizer has not the special tokens that the config's examples need."""
+    needed = ("mask",) if masks(config) else ()
+    if config.data.examples != "windows":
+        needed += ("start", "separator")
+    missing = [name for name in needed if getattr(vocabulary, name) is None]
+    if missing:
+        raise UserError(
+            f"the tokenizer has no token for {', '.join(missing)}, which masking, sentence pairs and tasks need; "
+            + (
+                "name the one that it has in its folder's tokenizer_config.json (cls_token, sep_token, mask_token)"
+                if config.data.tokenizer.path
+                else "use data.tokenizer.kind=wordpiece or unigram"
+            )
+            + ", or data.tokenizer.add as GPT-1 does (configs/finetune.py)"
+        )
+
+
+def check(config, phases, parallel=None):
+    """Raises UserError for values that do not fit each other; `parallel`: the devices that they must fit, too.
+
+    `config.check_values` has looked at each of them by itself.
+    """
+    if config.corruption.mask + config.corruption.random > 1:
+        raise UserError("corruption.mask and corruption.random are shares of the same tokens: at most 1 together")
+    pieces = config.accumulate * (1 if parallel is None else parallel.batch_shards)
+    for phase in phases:
+        if phase.batch_size % pieces:
+            name = "batch_size" if phase.batch_size == config.batch_size else "a batch of ramp.start's"
+            cut = f"accumulate={config.accumulate}"
+            cut = cut if parallel is None else f"{parallel.batch_shards} devices x {cut} = {pieces}"
+            raise UserError(f"{name}={phase.batch_size} is not divisible by {cut}")
+    if config.seed + config.seeds > 1 << 32:
+        raise UserError(f"seed={config.seed} and {config.seeds - 1} seeds after it: the last is {(1 << 32) - 1}")
+    if config.seeds > 1 and config.data.examples != "task":
+        raise UserError(f"seeds={config.seeds} of a task train together; of pre-training run them one by one: set seed")
+    if config.loss_average == "device" and config.parallel.mode != "pmap":
+        raise UserError("loss_average='device' needs parallel.mode='pmap': a mesh sees one global batch")
+    _check_losses(config)
+    _check_corruption(config)
+    rate_rules(config.optimizer)
+    check_stages(config)
+    several = "losses.choose" if config.losses.choose else "task.inputs=gpt1" if config.task.orders > 1 else ""
+    if several and masks(config):
+        raise UserError(f"{several} reads several texts of an example as they are: set corruption.rate=0")
+    if several and config.teacher.cache:
+        has = "choices have several" if config.losses.choose else "a pair in both orders is two (task.inputs=gpt1)"
+        raise UserError(f"teacher.cache keeps what teachers say of one text of an example: {has}")
+    for name, options in config.evals.items():
+        _check_evaluation(config, name, options)
+    model_fields(config)
+
+
+def _check_losses(config):
+    losses = trained(config)
+    if not losses:
+        raise UserError("all losses have weight 0: nothing to train")
+    masked = [name for name, row in losses.items() if row.masks]
+    if config.losses.soft_predictions and not config.model.causal:
+        masked.append("soft_predictions")
+    if masked and not config.corruption.rate:
+        raise UserError(f"losses.{masked[0]} asks for hidden tokens: set corruption.rate above 0, or its weight to 0")
+    if config.losses.answerable and not config.losses.joint_span:
+        raise UserError("losses.answerable goes with losses.joint_span, whose answers it withholds: set both or neither")
+    if config.losses.joint_span and config.task.name == "squad2" and not config.losses.answerable:
+        raise UserError(
+            "losses.joint_span answers every question, and task.name=squad2 has some without: set losses.answerable=0.5"
+        )
+
+
+def _check_corruption(config):
+    """As corruption.mask_tokens, before anything is masked."""
+    options = config.corruption
+    if masks(config) and options.with_replacement and options.unit != "token":
+        raise UserError(f"corruption.with_replacement needs corruption.unit='token', not {options.unit!r}")
+    if masks(config) and options.smoothing and (options.unit != "token" or options.with_replacement):
+        raise UserError("corruption.smoothing needs corruption.unit='token' and with_replacement=False")
+
+
+def _check_evaluation(config, name, options):
+    needs, takes = {"module", "split", "max_batches"}, {"module", "split", "max_batches", "at_end"}
+    for keys, what in ((needs - {*options}, "has no"), ({*options} - takes, "has an unknown key")):
+        if keys:
+            raise UserError(f"evals.{name} {what} {listed(sorted(keys))}; it takes {listed(sorted(takes))}")
+    modules = [module.name for module in pkgutil.iter_modules(evaluators.__path__)]
+    check_choice(options.module, modules, f"module of evals.{name}")
+    if options.module == "task" and task_logits(config) is None:
+        known = ", ".join(name for name, row in OBJECTIVES.items() if row.answers)
+        raise UserError(f"evals.{name}.module=task needs a loss on a task's labels ({known}): set module=mean")

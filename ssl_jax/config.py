@@ -1,0 +1,149 @@
+"""The config: every option of the package, assembled from the blocks beside their readers.
+
+A paper's config (configs/) starts from `base()` and changes what its methods section is about. Importing this takes no JAX,
+so that a config is checked before that is loaded.
+"""
+
+import dataclasses
+import functools
+
+from ml_collections import ConfigDict
+
+from ssl_jax import evaluators, plan
+from ssl_jax.corruption import Corruption
+from ssl_jax.data.tasks.options import TaskOptions
+from ssl_jax.data.tokens import Data
+from ssl_jax.distill.matching import Teacher
+from ssl_jax.errors import UserError, listed
+from ssl_jax.models.spec import GeneratorOptions, Trunk
+from ssl_jax.objectives import Losses
+from ssl_jax.optimizers import Optimizer
+from ssl_jax.options import BOOL, DEEPEST, TEXT, block, check_bound, flat, one_of, option, several, whole
+from ssl_jax.parallel import Parallel
+
+
+def _evaluations():
+    return {"heldout": evaluators.Evaluation()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All options: those of no block, and the blocks."""
+
+    variant: str = option("", TEXT, "which config this is, filled in: 'bert:base,smoke'")
+    seed: int = option(
+        0, whole(0, (1 << 32) - 1), "of the initial values, the order of the examples, the masks and dropout"
+    )
+    seeds: int = option(1, whole(1), "so many, from `seed` on, are trained together (seeds.py); of tasks alone")
+    seeds_together: bool = option(True, BOOL, "False: one after the other, as where they do not fit in memory together")
+    steps: int = option(100_000, whole(1), "how many updates; phases, warm-up and decay are shares of them")
+    batch_size: int = option(256, whole(1), "sequences, or a task's examples, that an update sees, over all devices")
+    accumulate: int = option(1, whole(1), "micro-batches per step: less memory, the same numbers")
+    heads: tuple = option((), several(str), "of models/heads.py, besides those that the losses read")
+    init_from: str = option(
+        "", TEXT, "a finished run to start from; 'teacher': the first of teacher.runs; 'none' as '': none"
+    )
+    init_layers: tuple = option((), several(int, 0, DEEPEST), "which of its layers, from 0; (): all of them")
+    init_drop: tuple = option(
+        (), several(str), "its parameters that are left out, by name or part: 'pair', 'embeddings/segment'"
+    )
+    init_anew: tuple = option((), several(str), "parameters that start from initial values, whatever the source has")
+    init_rename: tuple = option(
+        (), several(str), "its parameters that have another name here: 'generator_encoder=encoder'"
+    )
+    init_optimizer: bool = option(False, BOOL, "True: its optimizer's state and step, too: this run continues that one")
+    init_grow: tuple = option((), several(str), "what may have more rows here than there: 'positions', 'vocabulary'")
+    loss_average: str = option("global", one_of("global", "device"), "'device': the originals' mean of per-core means")
+    log_every: int = option(0, whole(0), "steps between lines of metrics; 0: 20 in all, but at least every 100 steps")
+    evaluate_every: int = option(0, whole(0), "steps between evaluations; 0: 4 in all, but at least every 10,000 steps")
+    checkpoint_every: int = option(
+        0, whole(0), "steps between checkpoints; 0: 4 in all, but at least every 1,000 steps"
+    )
+    keep_checkpoints: int = option(3, whole(1), "how many are kept, the newest")
+    phases: plan.Phases = block(plan.Phases)
+    ramp: plan.Ramp = block(plan.Ramp)
+    model: Trunk = block(Trunk)
+    generator: GeneratorOptions = block(GeneratorOptions)
+    losses: Losses = block(Losses)
+    teacher: Teacher = block(Teacher)
+    corruption: Corruption = block(Corruption)
+    data: Data = block(Data)
+    task: TaskOptions = block(TaskOptions)
+    optimizer: Optimizer = block(Optimizer)
+    evals: dict = dataclasses.field(default_factory=_evaluations, metadata=dict(block=evaluators.Evaluation))
+    parallel: Parallel = block(Parallel)
+    run: plan.Run = block(plan.Run)
+
+
+def base():
+    """A ConfigDict with all options at their defaults."""
+    config = ConfigDict(_defaults(Config))
+    config.evals = {"heldout": _defaults(evaluators.Evaluation)}
+    del config.evals.heldout.at_end  # an option that an evaluation may have
+    # One number with two names: whoever sets one of them sets both.
+    config.model.vocab_size = config.data.tokenizer.get_ref("vocab_size")
+    return config
+
+
+def _defaults(kind):
+    return {
+        field.name: field.default if "bound" in field.metadata else _defaults(field.metadata["block"])
+        for field in dataclasses.fields(kind)
+    }
+
+
+@functools.cache
+def options():
+    """The fields of all options by key, {'model.layers': dataclasses.Field}; of an evaluation 'evals.*.split'."""
+    found = {}
+
+    def walk(kind, prefix):
+        for field in dataclasses.fields(kind):
+            key = f"{prefix}{field.name}"
+            if "bound" in field.metadata:
+                found[key] = field
+            else:
+                walk(field.metadata["block"], f"{key}.*." if field.type is dict else f"{key}.")
+
+    walk(Config, "")
+    return found
+
+
+@functools.cache
+def docs():
+    """What each option and block of `base()` is for: {'model.layers': str}."""
+    found = {key.replace("*", "heldout"): field.metadata["doc"] for key, field in options().items()}
+
+    def walk(kind, prefix):
+        for field in dataclasses.fields(kind):
+            if "block" in field.metadata:
+                key = f"{prefix}{field.name}"
+                found[key] = field.metadata["block"].__doc__.splitlines()[0].rstrip(".")
+                walk(field.metadata["block"], f"{key}.")
+
+    walk(Config, "")
+    return found
+
+
+def bound_of(key):
+    """The Bound of a key, 'model.layers'; None if there is no such option."""
+    first, last = key.split(".")[0], key.rsplit(".")[-1]
+    field = options().get(key) or options().get(f"{first}.*.{last}")
+    return field and field.metadata["bound"]
+
+
+def check_values(config):
+    """Raises UserError, naming the key, unless a config has all keys, each with a value of its type and within its bounds."""
+    values = dict(flat(config))
+    missing = [name for name in options() if "*" not in name and name not in values]
+    if missing:
+        raise UserError(f"the config has no {listed(missing, 3)}: begin it with ssl_jax.config.base()")
+    for name, value in values.items():
+        check_value(name, value)
+
+
+def check_value(name, value):
+    """Raises UserError, naming the key, unless a value is of its key's type and within its bounds."""
+    bound = bound_of(name)
+    if bound is not None:
+        check_bound(name, value, bound)
