@@ -119,7 +119,10 @@ def docs():
             if "block" in field.metadata:
                 key = f"{prefix}{field.name}"
                 found[key] = field.metadata["block"].__doc__.splitlines()[0].rstrip(".")
-                walk(field.metadata["block"], f"{key}.")
+                if field.type is dict:
+                    found[f"{key}.heldout"] = "the one that result.json is about"
+                else:
+                    walk(field.metadata["block"], f"{key}.")
 
     walk(Config, "")
     return found
