@@ -6,6 +6,8 @@ so that a config is checked before that is loaded.
 
 import dataclasses
 import functools
+import math
+import re
 
 from ml_collections import ConfigDict
 
@@ -150,3 +152,42 @@ def check_value(name, value):
     bound = bound_of(name)
     if bound is not None:
         check_bound(name, value, bound)
+
+
+def changed(config):
+    """The options of a config that are not at their defaults: {'model.layers': 2}; the variant's name is not one."""
+    defaults = dict(flat(base()))
+    return {key: value for key, value in flat(config) if key != "variant" and defaults.get(key, ...) != value}
+
+
+def values_of(bound):
+    """What a Bound allows, in words: 'a share', '1 or more'."""
+    if bound.choices:
+        return ", ".join(repr(choice) for choice in bound.choices)
+    if bound.kind is tuple:
+        return {int: "whole numbers", float: "numbers", str: "words"}[bound.entries]
+    if bound.kind in (bool, str, re.Pattern):
+        return {bool: "True, False", str: "text", re.Pattern: "a regex"}[bound.kind]
+    if (bound.low, bound.high) == (0, 1):
+        return "0 to 1" + ", not 0" * bound.above + ", not 1" * bound.below
+    kind = "whole, " if bound.kind is int else ""
+    if bound.low == -math.inf:
+        return f"{kind}{'below' if bound.below else 'at most'} {bound.high:g}"
+    return f"{kind}{'above' if bound.above else 'at least'} {bound.low:g}"
+
+
+def markdown():
+    """docs/config.md: every option with its default, its values and what it is for."""
+    lines = ["# Options", "", "Each is a flag: `--config.KEY=VALUE`. Generated from the dataclasses beside the readers of the options;"]
+    lines += ["`pytest tests/test_golden.py --update-golden` rewrites it.", ""]
+    docs_of, last = docs(), None
+    for key, field in options().items():
+        name = key.rpartition(".")[0].replace(".*", "")
+        if name != last:
+            title = f"## {name}: {docs_of.get(name, '')}" if name else "## Of the run as a whole"
+            lines += ["", title.replace("`", ""), "", "| key | default | values | |", "|---|---|---|---|"]
+            last = name
+        bound, default = field.metadata["bound"], field.default
+        text = [f"`{key}`", f"`{default!r}`", values_of(bound), field.metadata["doc"]]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in text) + " |")
+    return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from configs import common, finetune
+from ssl_jax import config as schema
 from ssl_jax import experiment
 from ssl_jax.config import base
 from ssl_jax.data import tasks
@@ -118,3 +119,10 @@ def test_batches_of_every_smoke(paper, check, smoke_config, monkeypatch):
         batch = exp.batch(step)
         lines.append(f"step {step}: {digest(batch)}, {digest(corrupt(batch))} after corruption\n")
     check(f"batches-{paper}.txt", "".join(lines))
+
+
+def test_the_page_of_options_is_up_to_date(request, root):
+    page = root / "docs/config.md"
+    if request.config.getoption("--update-golden"):
+        page.write_text(schema.markdown())
+    assert page.read_text() == schema.markdown(), "docs/config.md is stale: pytest tests/test_golden.py --update-golden"
