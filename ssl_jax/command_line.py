@@ -22,6 +22,11 @@ from ssl_jax import config as schema
 from ssl_jax import synonyms
 from ssl_jax.errors import UserError, cut, is_text, shown
 
+# Scripts and their configs are used from the clone, which is not installed: `from configs import ...` needs its folder.
+_CLONE = Path(getattr(sys.modules["__main__"], "__file__", None) or ".").resolve().parent.parent
+if (_CLONE / "configs").is_dir() and str(_CLONE) not in sys.path:
+    sys.path.append(str(_CLONE))
+
 flags.disclaim_key_flags()  # what is defined through here belongs to the script
 
 # Keys of configs that hold paths, in which ~ is a home folder.

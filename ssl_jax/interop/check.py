@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from configs import gpt3
 from ssl_jax import tokenizers
+from ssl_jax.config import base
 from ssl_jax.errors import UserError
 from ssl_jax.interop import huggingface, tokenizer_files
 from ssl_jax.interop.families import FAMILIES
@@ -355,8 +355,11 @@ def _write_tinybert(names):
 
 
 def _write_gpt3(folder):
-    config = gpt3.get_config("small")
-    config.model.update({name: SIZES[name] for name in SIZES if name != "embedding_size"}, band=0)
+    """A GPT-3 without its banded layers, which `transformers` does not have."""
+    config = base()
+    config.model.update({name: SIZES[name] for name in SIZES if name != "embedding_size"})
+    config.model.update(causal=True, norm="pre", final_norm=True, dropout=0.0, attention_dropout=0.0)
+    config.losses.clm = 1.0
     write_vocabulary(folder)
     tokenizer = tokenizer_files.read(folder)
     (folder / "vocab.txt").unlink()
