@@ -3,6 +3,7 @@
 #                            SEEDS=5 trains a student, and the same student alone, from five seeds
 #   make few-shot            trains GPT-3 of three sizes and asks them with 0, 1, ... examples: half an hour
 #   make test                the whole test suite
+#   make lint                ruff: errors, imports, format
 #   make bench               our training step beside transformers on torch
 PYTHON ?= python3
 PAPER ?= bert
@@ -10,7 +11,7 @@ SEEDS ?= 1
 RUN := .venv/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo few-shot test bench clean
+.PHONY: demo few-shot test lint bench clean
 .NOTPARALLEL:  # two pips in one .venv would get in each other's way
 
 # Big temporaries in huge pages: fewer page faults in a training step on a CPU.
@@ -28,11 +29,15 @@ few-shot: .venv/demo
 test: .venv/test
 	$(RUN) -m pytest --numprocesses 2 --dist worksteal
 
+lint: .venv/lint
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
 bench: .venv/bench
 	$(RUN) scripts/bench.py
 
 # One stamp per extra: installed again only when the requirements change.
-.venv/demo .venv/test .venv/bench: setup.cfg pyproject.toml constraints.txt
+.venv/demo .venv/test .venv/lint .venv/bench: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11; use make PYTHON=python3.11 ..." >&2; exit 1; }
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv

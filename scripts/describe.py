@@ -1,4 +1,5 @@
-"""Says what a config is, without running it: values, parameters by part, FLOPs, tokens per step.
+"""Says what a config is, without running it: options that are not at their defaults, parameters by part, FLOPs, tokens
+per step.
 
     python scripts/describe.py --config configs/bert.py:large
     python scripts/describe.py --config configs/bert.py:base --json
@@ -18,6 +19,7 @@ JSON = flags.DEFINE_bool("json", False, "print one JSON object")
 def main():
     config, lines = command_line.settled(start=False)
 
+    from ssl_jax.config import changed
     from ssl_jax.describe import describe  # after the flags: a typing error need not wait for jax
 
     description = describe(config)
@@ -25,7 +27,10 @@ def main():
         print(json.dumps(description, indent=2))
         return
     print(*lines, sep="\n", end="\n" * bool(lines))
-    print(ConfigDict(description["config"]))
+    differing = changed(ConfigDict(description["config"]))
+    print(f"{len(differing)} options are not at their defaults (docs/config.md has all)")
+    for key, value in differing.items():
+        print(f"  {key:32} {','.join(map(str, value)) if isinstance(value, list | tuple) else value}")
     print("parameters")
     for part, count in description["parts"].items():
         print(f"  {part:24} {count:>15,}")

@@ -157,7 +157,10 @@ def check_value(name, value):
 def changed(config):
     """The options of a config that are not at their defaults: {'model.layers': 2}; the variant's name is not one."""
     defaults = dict(flat(base()))
-    return {key: value for key, value in flat(config) if key != "variant" and defaults.get(key, ...) != value}
+    plain = lambda value: list(value) if isinstance(value, tuple) else value  # noqa: E731, as JSON has it
+    return {
+        key: value for key, value in flat(config) if key != "variant" and plain(defaults.get(key, ...)) != plain(value)
+    }
 
 
 def values_of(bound):
