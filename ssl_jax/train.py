@@ -142,7 +142,6 @@ def run(exp, workdir, claim):
     # ---- What it says and writes
     log = logs.Log(workdir, first, config.steps, seeds.seeds, checkpoints.restored_log())
     parameters = flops.count_parameters(shapes["params"]) // config.seeds
-    announce(exp, workdir, parameters, first, [*origin, *exp.notes()], resumed=restored is not None)
     meter = Meter(config, exp.model, devices.device_count, exp.teacher_models)
 
     def evaluate(done, length, last):
@@ -165,6 +164,7 @@ def run(exp, workdir, claim):
     # ---- The loop: batch(step) is pure, so the step is the cursor
     loss = None
     with contextlib.closing(checkpoints), contextlib.closing(log), preemption.Watch() as watch:
+        announce(exp, workdir, parameters, first, [*origin, *exp.notes()], resumed=restored is not None)
         for step, batch in meter.timed(prefetch(exp.batch, first, config.steps)):
             previous, phase, done = loss, exp.phase(step), step + 1
             state, loss = train_step(state, devices.put_batch(batch), exp.teachers)
