@@ -7,10 +7,10 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from ssl_jax import tokenizers
 from ssl_jax.data import tasks
 from ssl_jax.errors import UserError, check_choice, check_entries, is_text, listed, shown
 from ssl_jax.models import spec
+from ssl_jax.tokenization.train import KINDS as TOKENIZER_KINDS
 
 # Sizes beyond these are no model's, and no tensor of two of them has more elements than a whole number can count.
 WIDEST, DEEPEST = 1 << 24, 1 << 12
@@ -144,7 +144,7 @@ BOUNDS = {
     "data.corpus": TEXT,
     "data.root": TEXT,
     "data.tokenizer.path": TEXT,
-    "data.tokenizer.kind": one_of(*tokenizers.KINDS),
+    "data.tokenizer.kind": one_of(*TOKENIZER_KINDS),
     "data.tokenizer.vocab_size": whole(1, WIDEST),
     "data.tokenizer.lowercase": YES_NO,
     "data.tokenizer.add": several(str),

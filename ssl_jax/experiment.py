@@ -7,7 +7,7 @@ from typing import Any, Callable, NamedTuple
 
 from ml_collections import ConfigDict
 
-from ssl_jax import distill, source, teacher_cache, tokenizers
+from ssl_jax import distill, source, teacher_cache
 from ssl_jax.bounds import check_values
 from ssl_jax.checkpoints import decisive_values, require_same
 from ssl_jax.data import batches, tasks, tokens
@@ -16,6 +16,8 @@ from ssl_jax.models.model import Model, build_model
 from ssl_jax.parallel import build_parallel
 from ssl_jax.plan import check, check_vocabulary, example_kind, plan_phases, settle
 from ssl_jax.seeds import Seeds
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization.vocabulary import Vocabulary, identity, vocabulary_of
 
 
 class Experiment(NamedTuple):
@@ -48,7 +50,7 @@ class Experiment(NamedTuple):
     model: Model
     prepared: Path
     tokenizer: Any
-    vocabulary: tokenizers.Vocabulary
+    vocabulary: Vocabulary
     counts: Any
     stores: dict
     examples: list
@@ -108,8 +110,8 @@ def open(config, workdir=None):  # noqa: A001
     model = build_model(config)
 
     prepared = Path(tokens.prepare(config.data))
-    tokenizer = tokenizers.load(prepared / "tokenizer.json")
-    vocabulary = tokenizers.vocabulary(tokenizer)
+    tokenizer = tokenizer_files.load(prepared / "tokenizer.json")
+    vocabulary = vocabulary_of(tokenizer)
     check_vocabulary(config, vocabulary)
     counts = token_counts(config, prepared, vocabulary)
     if kind == "task":
@@ -121,7 +123,7 @@ def open(config, workdir=None):  # noqa: A001
         for phase in phases
     ]
 
-    runs = distill.load_teachers(config, tokenizers.identity(tokenizer), devices)
+    runs = distill.load_teachers(config, identity(tokenizer), devices)
     fingerprint = make_fingerprint(config, prepared, stores, [run.params_hash for run in runs])
     require_same(fingerprint)
     teach, attach = distill.make_teach(config, [run.model for run in runs]) if runs else None, teacher_cache.attach_nothing

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from ssl_jax import files, logs, source, tokenizers
+from ssl_jax import files, logs, source
 from ssl_jax.checkpoints import (
     Checkpoints,
     check_shapes,
@@ -26,6 +26,8 @@ from ssl_jax.models.model import Model, build_model, dummy_batch
 from ssl_jax.old_configs import complete
 from ssl_jax.parallel import Replicated
 from ssl_jax.source import CONVERTED, WRITTEN_AGAIN, is_theirs, read_values
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization.vocabulary import Vocabulary, identity, vocabulary_of
 
 
 class Run(NamedTuple):
@@ -36,15 +38,15 @@ class Run(NamedTuple):
     model: Model
     params: Any
     tokenizer: Any
-    vocabulary: tokenizers.Vocabulary
+    vocabulary: Vocabulary
     step: int | None = None  # after which the parameters were saved; None: not known
     notes: tuple[str, ...] = ()  # lines on how they were read, for who starts from them
     renamed: tuple[str, ...] = ()  # "theirs -> ours" for each tensor of a model in another library's names
 
     @property
     def tokenizer_hash(self):
-        """Equal where the same text has the same ids; see `tokenizers.identity`."""
-        return tokenizers.identity(self.tokenizer)
+        """Equal where the same text has the same ids; see `tokenization.vocabulary.identity`."""
+        return identity(self.tokenizer)
 
     @property
     def params_hash(self):
@@ -106,9 +108,9 @@ def load_tokenizer(workdir):
       UserError: it cannot be read, or is another one than the run was saved with.
     """
     path, saved = Path(workdir) / "tokenizer.json", _newest_config(workdir)
-    tokenizer = tokenizers.load(path)
+    tokenizer = tokenizer_files.load(path)
     expected = saved.get("prepared", saved).get("tokenizer_hash")
-    if expected not in (None, tokenizers.fingerprint(path)):
+    if expected not in (None, tokenizer_files.fingerprint(path)):
         raise UserError(f"{path} is not what the run was saved with: its hash is another one; put it back, or {WRITTEN_AGAIN}")
     return tokenizer
 
@@ -144,7 +146,7 @@ def load_run(workdir, parallel=None):
     checkpoints.close()
     if state is None:
         raise UserError(f"{workdir} holds no checkpoint yet")
-    vocabulary = tokenizers.vocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     step = None if converted else checkpoints.restored
     return Run(Path(workdir), config, model, state["params"], tokenizer, vocabulary, step)
 
@@ -174,10 +176,10 @@ def save_run(run, workdir, origin):
       origin: where the weights came from; `converted_from` in config.json.
     """
     with files.new_folder(workdir) as folder:
-        tokenizers.save(run.tokenizer, folder / "tokenizer.json")
+        tokenizer_files.save(run.tokenizer, folder / "tokenizer.json")
         content = {"config": json.loads(run.config.to_json()), CONVERTED: str(origin)}
         files.write_json(folder / "config.json", content | logs.provenance())
-        made = {CONVERTED: str(origin), "tokenizer_hash": tokenizers.fingerprint(folder / "tokenizer.json")}
+        made = {CONVERTED: str(origin), "tokenizer_hash": tokenizer_files.fingerprint(folder / "tokenizer.json")}
         checkpoints = Checkpoints(folder, made | {"config": content["config"]}, keep=1)
         checkpoints.save(0, {"params": run.params})
         checkpoints.wait()

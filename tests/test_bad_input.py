@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ssl_jax import runs, tokenizers
+from ssl_jax import runs
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
+from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.train import train
 
 
@@ -138,7 +139,7 @@ def test_a_prepared_corpus_of_another_tokenizer_size_is_refused(smoke_config):
     config = smoke_config()
     folder = Path(tokens.prepare(config.data))
     path = folder / "tokenizer.json"
-    assert tokenizers.load(path).get_vocab_size() == 512
+    assert tokenizer_files.load(path).get_vocab_size() == 512
     config.data.tokenizer.path = str(path)
     config.data.tokenizer.vocab_size = 600
     with pytest.raises(UserError, match="has 512 pieces"):

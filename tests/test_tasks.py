@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import bounds, command_line, corruption, flops, objectives, predict, runs, tokenizers
+from ssl_jax import bounds, command_line, corruption, flops, objectives, predict, runs
 from ssl_jax import train as loop
 from ssl_jax.data import batches, corpora, tasks, tokens
 from ssl_jax.data.tasks import Choice, Example, Words
@@ -23,6 +23,7 @@ from ssl_jax.models.model import build_model, dummy_batch, flatten_choices
 from ssl_jax.models.transformer import TransformerConfig
 from ssl_jax.plan import check, check_vocabulary, example_kind, masks, plan_phases, predictions_per_sequence
 from ssl_jax.step import initial_params, make_corrupt
+from ssl_jax.tokenization import files as tokenizer_files
 from tests.test_batches import PAD, SEPARATOR, START, VOCABULARY
 
 LINES = {
@@ -225,7 +226,7 @@ def test_what_is_not_there_is_refused(changes, message, jsonl):
 def test_topics_hold_out_what_pre_training_holds_out(smoke_config):
     config = smoke_config()  # a config that pre-trains
     prepared = Path(tokens.prepare(config.data))
-    tokenizer = tokenizers.load(prepared / "tokenizer.json")
+    tokenizer = tokenizer_files.load(prepared / "tokenizer.json")
     task = tasks.read(config)
     for split, examples in task.splits.items():
         store = tokens.Store(prepared, split)
