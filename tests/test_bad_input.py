@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ssl_jax import runs
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
 from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.train import train
 
@@ -132,7 +132,7 @@ def test_a_full_disk_is_one_line_and_the_next_try_succeeds(root, data_root, tmp_
 
 def test_asking_a_folder_that_holds_no_run_is_an_error(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
-        runs.load_run(tmp_path)
+        load_run(tmp_path)
 
 
 def test_a_prepared_corpus_of_another_tokenizer_size_is_refused(smoke_config):

@@ -397,7 +397,7 @@ from tests.test_generate import byte_tokenizer, run
 
 one = run("gpt2", vocab_size=260, end=20, layers=1)
 one.tokenizer = byte_tokenizer()
-sys.modules["ssl_jax.runs"] = types.SimpleNamespace(load_run=lambda workdir: one)
+sys.modules["ssl_jax.load"] = types.SimpleNamespace(load_run=lambda workdir: one)
 main = runpy.run_path("scripts/generate.py", run_name="script")["main"]
 for sys.argv[1:] in RUNS:
     for name in list(flags.FLAGS):

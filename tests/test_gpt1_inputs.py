@@ -12,13 +12,14 @@ import pytest
 import transformers
 
 from configs import finetune, gpt1
-from ssl_jax import distill, objectives, runs, start
+from ssl_jax import distill, objectives, start
 from ssl_jax import source as origin
 from ssl_jax import train as loop
 from ssl_jax.bounds import check_values
 from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.data.tasks import Choice, Example
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
 from ssl_jax.models.model import build_model, flatten_choices
 from ssl_jax.parallel import build_parallel
 from ssl_jax.plan import check, plan_phases
@@ -367,7 +368,7 @@ def test_gpt1_goes_from_its_texts_to_a_task_and_on_to_another(data_root, tmp_pat
     config = gpt1.get_config("base,smoke")
     config.update_from_flattened_dict(brief)
     leave_run(config, tmp_path / "pre")
-    source = runs.load_run(tmp_path / "pre")
+    source = load_run(tmp_path / "pre")
 
     config = finetune.get_config("gpt1-base,mrpc,smoke")
     changes = {"init_from": str(tmp_path / "pre"), "task.folder": str(tmp_path / "mrpc"), "seeds": 2, "accumulate": 2}
@@ -375,7 +376,7 @@ def test_gpt1_goes_from_its_texts_to_a_task_and_on_to_another(data_root, tmp_pat
     capfd.readouterr()
     assert "f1" in loop.train(config, tmp_path / "one")
     assert "grown: embeddings/token 512 -> 515 rows; anew: classifier" in capfd.readouterr().out
-    run = runs.load_run(tmp_path / "one/seed-1")
+    run = load_run(tmp_path / "one/seed-1")
     assert run.config.task.orders == run.model.orders == 2
     known = run.vocabulary
     assert (known.size, known.pad, known.start, known.separator, known.extract) == (515, None, 512, 513, 514)
@@ -389,7 +390,7 @@ def test_gpt1_goes_from_its_texts_to_a_task_and_on_to_another(data_root, tmp_pat
     config = finetune.get_config("gpt1-base,topics,smoke")
     config.update_from_flattened_dict(brief | {"init_from": str(tmp_path / "one/seed-1")})
     assert np.isfinite(loop.train(config, tmp_path / "two")["loss"])
-    after = runs.load_run(tmp_path / "two")
+    after = load_run(tmp_path / "two")
     assert after.tokenizer_hash == run.tokenizer_hash and after.model.orders == 1
     # Nothing was new, and the prepared corpus is that of the first task.
     assert tokens.prepare(after.config.data) == tokens.prepare(run.config.data)

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import bounds, command_line, corruption, flops, objectives, predict, runs
+from ssl_jax import bounds, command_line, corruption, flops, objectives, predict
 from ssl_jax import train as loop
 from ssl_jax.data import batches, corpora, tasks, tokens
 from ssl_jax.data.tasks import Choice, Example, Words
 from ssl_jax.describe import describe
 from ssl_jax.errors import UserError
 from ssl_jax.experiment import make_fingerprint
+from ssl_jax.load import load_run
 from ssl_jax.models.heads import ClassHead, SpanHead
 from ssl_jax.models.model import build_model, dummy_batch, flatten_choices
 from ssl_jax.models.transformer import TransformerConfig
@@ -568,7 +569,7 @@ def test_a_task_is_learned_through_the_real_entry_point(data_root, tmp_path):
     assert result["accuracy"] == result["macro_f1"] == result["score"] == 1
     written = (tmp_path / "run/predictions-heldout.tsv").read_text()
     assert written == "index\tprediction\n0\tcity\n1\tcity\n2\tnumber\n"
-    run = runs.load_run(tmp_path / "run")
+    run = load_run(tmp_path / "run")
     assert (run.config.task.classes, list(run.config.task.labels), run.config.steps) == (2, ["city", "number"], 30)
     batch = predict.one_example(run.vocabulary, run.tokenizer.encode("it is rome .", add_special_tokens=False).ids)
     logits = run.model.apply({"params": run.params}, batch)["class_logits"]

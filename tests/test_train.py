@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ssl_jax import runs
 from ssl_jax.data import batches, tokens
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
 from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.tokenization.vocabulary import vocabulary_of
 from ssl_jax.train import train
@@ -155,7 +155,7 @@ def test_no_readable_checkpoint_is_an_error(finished, smoke_config):
 def test_asking_a_run_changes_nothing_in_it(finished):
     truncate(finished / "checkpoints/20")
     before = sorted(path.name for path in finished.rglob("*"))
-    assert runs.load_run(finished).config.steps == 20
+    assert load_run(finished).config.steps == 20
     assert sorted(path.name for path in finished.rglob("*")) == before
 
 
