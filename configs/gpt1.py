@@ -15,9 +15,9 @@ The paper counts 100 epochs over BooksCorpus, not steps. With the 800 M words th
 about 1.2 tokens a word, 100 epochs are 100 * 0.96e9 / (64 * 512) = 2.9 million steps. The warm-up is 2,000 of them.
 
 Text: the paper has ftfy and spaCy split the words before BPE; here BERT's splitter does (`gpt1_bpe` in
-ssl_jax/tokenizers.py), so a vocabulary trained here is not OpenAI's. That vocabulary has no token for the end of a
-text, so documents follow each other without one. BooksCorpus is not distributed any more: the default corpus is the
-demo's.
+ssl_jax/tokenization/train.py), so a vocabulary trained here is not OpenAI's. That vocabulary has no token for the end
+of a text, so documents follow each other without one. BooksCorpus is not distributed any more: the default corpus is
+the demo's.
 
 `release` is what the fine-tuning code does and the paper does not say: dropout on the embedding tables themselves,
 so that all occurrences of a token in a batch lose the same entries; and logits over the position table's rows, too,

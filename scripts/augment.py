@@ -8,6 +8,7 @@ paper and its released code do.
 """
 
 from absl import flags
+from tqdm import tqdm
 
 from ssl_jax import command_line
 from ssl_jax.errors import UserError
@@ -30,10 +31,8 @@ def main():
     if VECTORS.value is None and MOST_VECTORS.present:
         raise UserError("--most_vectors is for --vectors: give both")
 
-    from tqdm import tqdm  # after the flags: a typing error need not wait for jax
-
-    from ssl_jax import runs
-    from ssl_jax.data import augmentation, tasks
+    from ssl_jax.data import augmentation, tasks  # after the flags: a typing error need not wait for jax
+    from ssl_jax.load import load_run
 
     config = CONFIG.value
     config.task.augmented = ""  # what is augmented are the originals
@@ -45,7 +44,7 @@ def main():
         vectors = augmentation.read_vectors(VECTORS.value, MOST_VECTORS.value)
     options = {name: flag.value for name, flag in OPTIONS.items()}
     bar = tqdm(task.splits["train"], "augmenting", unit="example", disable=None)
-    augmented, counts = augmentation.augment(bar, runs.load_run(MASKED_LM.value), vectors, **options)
+    augmented, counts = augmentation.augment(bar, load_run(MASKED_LM.value), vectors, **options)
     tasks.write_examples(OUTPUT.value, augmented, task.labels)
     print(OUTPUT.value)
     for line in counts.lines():

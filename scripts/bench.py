@@ -109,7 +109,7 @@ def time_ours(variant, batch_size, length, side):
     from ssl_jax import parallel
     from ssl_jax.models.model import build_model
     from ssl_jax.step import initial_state, make_train_step
-    from ssl_jax.tokenizers import Vocabulary
+    from ssl_jax.tokenization.vocabulary import Vocabulary
 
     config = bert.get_config(variant)
     if side == "ours, equal work":

@@ -15,10 +15,13 @@ order of the classifier's rows: MNLI's in Google's run_classifier.py are contrad
 or learns from the run then takes its classes by name.
 """
 
+import tempfile
+
 from absl import flags
 
 from ssl_jax import command_line
 from ssl_jax.errors import UserError, check_choice, listed
+from ssl_jax.files import require_new
 
 DROP = flags.DEFINE_list("drop", [], "names of tensors, or what they begin with, that are left out")
 GENERATOR = command_line.define_path("generator", None, "from_hf: ELECTRA's generator, where DIR is the discriminator")
@@ -36,7 +39,7 @@ def main(command, *folders):
     if len(folders) > len(wanted) or len(folders) < sum(not name.startswith("[") for name in wanted):
         raise UserError(f"{command} takes {COMMANDS[command]}, not {' '.join(folders) or 'nothing'}")
 
-    from ssl_jax import parallel  # after the flags: a typing error need not wait for jax
+    from ssl_jax import parallel  # after the flags, here and below: a typing error need not wait for jax
 
     parallel.initialise()
     if command == "check":
@@ -50,7 +53,6 @@ def main(command, *folders):
 def take_in(command, source, workdir):
     """Reads a model of others and writes it as a run."""
     from ssl_jax import runs
-    from ssl_jax.files import require_new
     from ssl_jax.interop import huggingface
 
     require_new(workdir)
@@ -99,12 +101,11 @@ def describe(run):
 
 def to_hf(workdir, folder):
     """Writes a run as a folder of transformers, of ELECTRA's as two."""
-    from ssl_jax import runs
-    from ssl_jax.files import require_new
     from ssl_jax.interop import huggingface
+    from ssl_jax.load import load_run
 
     require_new(folder)
-    made = huggingface.save(runs.load_run(workdir), folder, DROP.value, FAMILY.value)
+    made = huggingface.save(load_run(workdir), folder, DROP.value, FAMILY.value)
     for half, (name, tensors, left_out) in made.items():
         print(f"{workdir} -> {folder}{'/' + half if half else ''}: {name}, {tensors} tensors")
     if left_out:
@@ -113,8 +114,6 @@ def to_hf(workdir, folder):
 
 def check(folder=None):
     """Converts a folder of transformers, or tiny ones of every kind, both ways, and compares with transformers itself."""
-    import tempfile
-
     from ssl_jax.interop import check
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -19,7 +19,9 @@ from pathlib import Path
 
 from absl import flags
 
-from ssl_jax import command_line
+from configs import bert, common, finetune, tinybert
+from ssl_jax import command_line, files
+from ssl_jax.data import tokens
 
 CONFIG = command_line.define_config()
 WORKDIR = command_line.define_path("workdir", None, "the run's folder", required=True)
@@ -49,7 +51,8 @@ PAIRS = {"nsp": "next sentences", "sop": "sentence orders"}
 
 
 def main():
-    from ssl_jax import files, parallel, runs, train
+    from ssl_jax import parallel, train  # after the flags, here and below: a typing error need not wait for jax
+    from ssl_jax.load import load_run
 
     config, workdir = CONFIG.value, Path(WORKDIR.value)
     parallel.initialise()
@@ -63,7 +66,7 @@ def main():
     # What a person reads comes last, and is cut off first when it fails: the numbers are safe by then.
     measured = show(config, result)
     files.write_json(workdir / "result.json", result | {"total_loss": result["loss"]} | measured)
-    {detector: show_replaced, writer: show_text, filler: show_blanks}[show](runs.load_run(workdir))
+    {detector: show_replaced, writer: show_text, filler: show_blanks}[show](load_run(workdir))
     tell(workdir, measured)
 
 
@@ -151,7 +154,8 @@ def tokens_measured_as_generator(config, result):
 
 def distillation(config, workdir):
     """Trains teacher, student and the same student alone; measures all of them on the student's held-out examples."""
-    from ssl_jax import files, predict, runs, train
+    from ssl_jax import predict, train
+    from ssl_jax.load import load_run
 
     for folder in map(Path, config.teacher.runs):
         if not (folder / "result.json").exists():
@@ -168,12 +172,12 @@ def distillation(config, workdir):
                 result = train.train(stage, where)
                 if result is None:
                     return
-            metrics, _ = predict.read_heldout(runs.load_run(where), stage)
+            metrics, _ = predict.read_heldout(load_run(where), stage)
             losses[name].append(metrics["mlm_loss"])
     stages = students(config, workdir)
     final = stages["student"][-1][1]
-    trained = {"teacher": runs.load_run(config.teacher.runs[0])}
-    trained |= {name: runs.load_run(stages[name][-1][0]) for name in stages}
+    trained = {"teacher": load_run(config.teacher.runs[0])}
+    trained |= {name: load_run(stages[name][-1][0]) for name in stages}
     measured = side_by_side(trained, final)
     measured |= {f"{name}_losses": values for name, values in losses.items()}
     if SEEDS.value > 1:
@@ -198,15 +202,11 @@ def with_changes(config, changes):
 
 
 def bert_demo(config):
-    from configs import bert
-
     return with_changes(bert.get_config("demo"), {"data.root": config.data.root})
 
 
 def students(config, workdir):
     """name -> (folder, config) of each stage: of the student, and of the same student without a teacher."""
-    from configs import common, tinybert
-
     stages = [(workdir, config)]
     if not config.corruption.rate:  # the matching of layers comes first, and blanks are filled after it
         last = with_changes(config, {"init_from": str(workdir / "general")})
@@ -243,7 +243,6 @@ def side_by_side(trained, config):
 
 def topics(config, workdir, stages):
     """Task distillation (TinyBERT, section 3.2) on the articles' topics, beside the student fine-tuned alone."""
-    from configs import finetune, tinybert
     from ssl_jax import train
 
     changes = {"data.root": config.data.root}
@@ -328,8 +327,6 @@ def show_replaced(run):
 
 def heldout_articles(run):
     """The first few held-out documents that are longer than a word: lists of sentences."""
-    from ssl_jax.data import tokens
-
     store = tokens.Store(tokens.prepare(run.config.data), "heldout")
     return [store.document(number) for number in range(min(ARTICLES, len(store.documents) - 1))]
 

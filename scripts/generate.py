@@ -37,9 +37,10 @@ def main():
         raise UserError(f"--{unread[0]} is for {use}")
     prompts = read_prompts()
 
-    from ssl_jax import generate, runs  # after the flags: a typing error need not wait for jax
+    from ssl_jax import generate  # after the flags: a typing error need not wait for jax
+    from ssl_jax.load import load_run
 
-    run = runs.load_run(WORKDIR.value)
+    run = load_run(WORKDIR.value)
     ids = [run.tokenizer.encode(prompt, add_special_tokens=False).ids for prompt in prompts]
     if searching:
         options = {name: flag.value for name, flag in SEARCH.items()}

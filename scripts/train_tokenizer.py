@@ -7,8 +7,9 @@ Only needed to share one vocabulary between corpora: prepare_data.py trains one 
 """
 
 
-from ssl_jax import command_line, tokenizers
+from ssl_jax import command_line
 from ssl_jax.data import corpora, tokens
+from ssl_jax.tokenization import files as tokenizer_files
 
 CONFIG = command_line.define_config()
 OUTPUT = command_line.define_path("output", "tokenizer.json", "the file to write")
@@ -17,10 +18,10 @@ OUTPUT = command_line.define_path("output", "tokenizer.json", "the file to write
 def main():
     data = CONFIG.value.data
     corpus = corpora.open_corpus(data.corpus, data.root)
-    tokenizers.save(tokens.train_on(corpus, data), OUTPUT.value)
+    tokenizer_files.save(tokens.train_on(corpus, data), OUTPUT.value)
     print(
         f"{OUTPUT.value}: {data.tokenizer.kind}, {data.tokenizer.vocab_size} pieces from corpus "
-        f"{data.corpus!r}, SHA-256 {tokenizers.fingerprint(OUTPUT.value)}"
+        f"{data.corpus!r}, SHA-256 {tokenizer_files.fingerprint(OUTPUT.value)}"
     )
 
 

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 def __getattr__(name):
     # On first use: importing JAX takes a second, which --help need not wait for.
     if name == "load_run":
-        from ssl_jax.runs import load_run
+        from ssl_jax.load import load_run
 
         return load_run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

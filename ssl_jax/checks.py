@@ -5,13 +5,16 @@ Importing this takes no JAX, so that a config is checked before that is loaded.
 
 import pkgutil
 
-from ssl_jax import evaluators, tokenizers
+from ssl_jax import evaluators
 from ssl_jax.config import check_values
 from ssl_jax.errors import UserError, check_choice, listed
 from ssl_jax.models.spec import model_fields
 from ssl_jax.objectives import OBJECTIVES, task_logits, trained
 from ssl_jax.optimizers import rate_rules
 from ssl_jax.plan import check_stages, example_kind, masks, plan_phases
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization.train import untrained
+from ssl_jax.tokenization.vocabulary import add_pieces, vocabulary_of
 
 
 def settle(config, given=()):
@@ -42,16 +45,16 @@ def _settle_vocabulary(config, given):
                 f"model.vocab_size={config.model.vocab_size} and data.tokenizer.vocab_size={options.vocab_size} are one "
                 "number: set data.tokenizer.vocab_size, which decides"
             )
-        tokenizer = tokenizers.untrained(options.kind, options.lowercase, options.add)
+        tokenizer = untrained(options.kind, options.lowercase, options.add)
         if options.vocab_size < tokenizer.get_vocab_size():
             raise UserError(
                 f"data.tokenizer.vocab_size={options.vocab_size}: a {options.kind} tokenizer has "
                 f"{tokenizer.get_vocab_size()} pieces before it has learned any"
             )
-        check_tokens(config, tokenizers.vocabulary(tokenizer))
+        check_tokens(config, vocabulary_of(tokenizer))
         return config
-    tokenizer = tokenizers.add_pieces(tokenizers.load(options.path), options.add)
-    vocabulary = tokenizers.vocabulary(tokenizer)
+    tokenizer = add_pieces(tokenizer_files.load(options.path), options.add)
+    vocabulary = vocabulary_of(tokenizer)
     for key in ("data.tokenizer.vocab_size", "model.vocab_size"):
         if key in given and options.vocab_size != vocabulary.size:
             raise UserError(

@@ -7,7 +7,7 @@ from typing import Any, Callable, NamedTuple
 
 from ml_collections import ConfigDict
 
-from ssl_jax import source, tokenizers
+from ssl_jax import source
 from ssl_jax.checkpoints import decisive_values, require_same
 from ssl_jax.checks import check, check_vocabulary, settle
 from ssl_jax.config import check_values
@@ -19,6 +19,8 @@ from ssl_jax.models.model import Model, build_model
 from ssl_jax.parallel import build_parallel
 from ssl_jax.plan import example_kind, plan_phases
 from ssl_jax.seeds import Seeds
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization.vocabulary import Vocabulary, identity, vocabulary_of
 
 
 class Experiment(NamedTuple):
@@ -51,7 +53,7 @@ class Experiment(NamedTuple):
     model: Model
     prepared: Path
     tokenizer: Any
-    vocabulary: tokenizers.Vocabulary
+    vocabulary: Vocabulary
     counts: Any
     stores: dict
     examples: list
@@ -111,8 +113,8 @@ def open(config, workdir=None):  # noqa: A001
     model = build_model(config)
 
     prepared = Path(tokens.prepare(config.data))
-    tokenizer = tokenizers.load(prepared / "tokenizer.json")
-    vocabulary = tokenizers.vocabulary(tokenizer)
+    tokenizer = tokenizer_files.load(prepared / "tokenizer.json")
+    vocabulary = vocabulary_of(tokenizer)
     check_vocabulary(config, vocabulary)
     counts = token_counts(config, prepared, vocabulary)
     if kind == "task":
@@ -124,7 +126,7 @@ def open(config, workdir=None):  # noqa: A001
         for phase in phases
     ]
 
-    runs = distill.load_teachers(config, tokenizers.identity(tokenizer), devices)
+    runs = distill.load_teachers(config, identity(tokenizer), devices)
     fingerprint = make_fingerprint(config, prepared, stores, [run.params_hash for run in runs])
     require_same(fingerprint)
     teach, attach = distill.make_teach(config, [run.model for run in runs]) if runs else None, teacher_cache.attach_nothing

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssl_jax import experiment, generate, tokenizers
+from ssl_jax import experiment, generate
 from ssl_jax.data import tokens as stored
 from ssl_jax.data.rows import gather
 from ssl_jax.data.tasks.stores import encode
@@ -18,6 +18,7 @@ from ssl_jax.evaluators import Programs, mean
 from ssl_jax.fewshot.models import require_head
 from ssl_jax.models.transformer import visible
 from ssl_jax.step import make_corrupt, make_measure
+from ssl_jax.tokenization.vocabulary import identity
 
 
 def require_frame(run):
@@ -273,7 +274,7 @@ def read_heldout(run, config):
     config.losses = {name: float(name == "mlm") for name in config.losses}
     config.update(dict(init_from="", generator=dict(kind="none"), teacher=dict(runs=(), cache=""), parallel=dict(devices=1)))
     exp, length = experiment.open(config), config.phases.lengths[-1]
-    if tokenizers.identity(exp.tokenizer) != run.tokenizer_hash:
+    if identity(exp.tokenizer) != run.tokenizer_hash:
         raise UserError(f"{run.workdir} has another vocabulary than the examples in {exp.prepared}")
     exp = exp._replace(model=run.model.clone(heads=("mlm",), generator=None))
     evaluator = mean.Evaluator(exp, Programs(exp.devices.compile(make_measure(*exp.pure))), split="heldout", max_batches=0)

@@ -1,4 +1,4 @@
-"""A finished run, ours or a model of `transformers`, as something to start from, to learn from or to ask."""
+"""The folder of a run: its config, its tokenizer and its checkpoints, written and read. `load` reads any folder."""
 
 import contextlib
 import hashlib
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from ssl_jax import files, logs, source, tokenizers
+from ssl_jax import files, logs, source
 from ssl_jax.checkpoints import (
     Checkpoints,
     check_shapes,
@@ -21,30 +21,42 @@ from ssl_jax.checkpoints import (
     told,
 )  # fmt: skip
 from ssl_jax.errors import UserError
-from ssl_jax.interop import config_files
 from ssl_jax.models.model import Model, build_model, dummy_batch
 from ssl_jax.old_configs import complete
 from ssl_jax.parallel import Replicated
-from ssl_jax.source import CONVERTED, WRITTEN_AGAIN, is_theirs, read_values
+from ssl_jax.source import CONVERTED, WRITTEN_AGAIN, read_values
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization.vocabulary import Vocabulary, identity, vocabulary_of
 
 
 class Run(NamedTuple):
-    """What `load_run` gives."""
+    """A finished run, or a model read as one, to start from, to distil, to evaluate.
+
+    Attributes:
+      workdir: the folder that it was read from.
+      config: resolved.
+      model, params: the `Model`, and its parameters where `parallel` put them.
+      tokenizer: tokenizers.Tokenizer.
+      vocabulary: the tokenizer's.
+      step: after which the parameters were saved; None if that is not known.
+      notes: lines on how the parameters were read, for a run that starts from them.
+      renamed: "theirs -> ours" for each kind of tensor of a model in another library's names.
+    """
 
     workdir: Path
     config: ConfigDict
     model: Model
     params: Any
     tokenizer: Any
-    vocabulary: tokenizers.Vocabulary
-    step: int | None = None  # after which the parameters were saved; None: not known
-    notes: tuple[str, ...] = ()  # lines on how they were read, for who starts from them
-    renamed: tuple[str, ...] = ()  # "theirs -> ours" for each tensor of a model in another library's names
+    vocabulary: Vocabulary
+    step: int | None = None
+    notes: tuple[str, ...] = ()
+    renamed: tuple[str, ...] = ()
 
     @property
     def tokenizer_hash(self):
-        """Equal where the same text has the same ids; see `tokenizers.identity`."""
-        return tokenizers.identity(self.tokenizer)
+        """Equal for two runs if any text has the same ids in both; see `tokenization.vocabulary.identity`."""
+        return identity(self.tokenizer)
 
     @property
     def params_hash(self):
@@ -53,13 +65,11 @@ class Run(NamedTuple):
 
 
 def read_config(workdir):
-    """The resolved config of a run, or of a folder of `transformers`, see `interop.config_files.read_config`.
+    """The resolved config of a run.
 
     Raises:
-      UserError: the folder holds neither, or its config.json is damaged or another one than the run was saved with.
+      UserError: the folder holds no run, or its config.json is damaged or does not match the checkpoints.
     """
-    if is_theirs(workdir):
-        return config_files.read_config(workdir)
     values, saved = read_values(workdir), _newest_config(workdir)
     saved = saved.get("config", {}) if CONVERTED in saved else saved
     saved = decisive_values(complete(saved, like=saved))
@@ -67,16 +77,17 @@ def read_config(workdir):
     differing = {name: line for name, line in differing.items() if not name.startswith(_FILLED_IN)}
     if differing:
         path = Path(workdir) / "config.json"
-        raise UserError(f"{path} is not what the run was saved with: {told(differing)}; put it back, or {WRITTEN_AGAIN}")
+        what = f"{path} is not what the run was saved with: {told(differing)}"
+        raise UserError(f"{what}; put it back, or {WRITTEN_AGAIN}")
     return ConfigDict(values)
 
 
-# Of what a checkpoint was saved with, what config.json cannot tell.
+# Keys of a checkpoint's config whose values are not in config.json.
 _FILLED_IN = ("prepared", "init_from", "teacher.runs", "teacher.cache")
 
 
 def _newest_config(workdir):
-    """What the newest checkpoint with a readable config was saved with; {}: there is none."""
+    """The fingerprint saved with the newest checkpoint whose fingerprint can be read, or {}."""
     for step in source.steps_in(workdir):
         with contextlib.suppress(UserError):
             return saved_config(Path(workdir) / "checkpoints" / str(step))
@@ -84,7 +95,7 @@ def _newest_config(workdir):
 
 
 def _restricted(values, saved):
-    """Of nested dicts, those values whose keys `saved` has, too."""
+    """The values of a nested dict whose keys are also in `saved`."""
     return {
         key: _restricted(value, saved[key]) if isinstance(value, dict) and isinstance(saved[key], dict) else value
         for key, value in values.items()
@@ -93,7 +104,7 @@ def _restricted(values, saved):
 
 
 def is_converted(workdir):
-    """Whether a folder holds no run of ours, as `source.is_converted`; if config.json is damaged a checkpoint says so."""
+    """As `source.is_converted`, but if config.json is damaged the checkpoints decide."""
     with contextlib.suppress(UserError):
         return source.is_converted(workdir)
     return CONVERTED in _newest_config(workdir)
@@ -103,35 +114,31 @@ def load_tokenizer(workdir):
     """The tokenizer of a run.
 
     Raises:
-      UserError: it cannot be read, or is another one than the run was saved with.
+      UserError: it cannot be read, or is not the one that the run was saved with.
     """
     path, saved = Path(workdir) / "tokenizer.json", _newest_config(workdir)
-    tokenizer = tokenizers.load(path)
+    tokenizer = tokenizer_files.load(path)
     expected = saved.get("prepared", saved).get("tokenizer_hash")
-    if expected not in (None, tokenizers.fingerprint(path)):
-        raise UserError(f"{path} is not what the run was saved with: its hash is another one; put it back, or {WRITTEN_AGAIN}")
+    if expected not in (None, tokenizer_files.fingerprint(path)):
+        raise UserError(f"{path} is not what the run was saved with: its hash differs; put it back, or {WRITTEN_AGAIN}")
     return tokenizer
 
 
-def load_run(workdir, parallel=None):
+def load(workdir, parallel=None):
     """Reads a run's folder: its config, its tokenizer, the parameters of its newest checkpoint.
 
     Args:
-      workdir: the run's folder, or one of `transformers`, see `interop.huggingface.load`.
+      workdir: the run's folder.
       parallel: the parameters are as its `adopt` takes them; None: on one device.
 
     Raises:
-      UserError: the folder holds no run, several seeds of one, no checkpoint that can be read, or files that are damaged or
-        of another run.
+      UserError: the folder holds no run, several seeds of one, no readable checkpoint, or files that are damaged or
+        belong to another run.
     """
-    from ssl_jax.interop import huggingface
-
-    workdir = files.expanded(workdir)
-    if is_theirs(workdir):
-        return huggingface.load(workdir, parallel)
     config = read_config(workdir)
     if config.seeds > 1:
-        raise UserError(f"{workdir} holds {config.seeds} seeds of a run: name one of them, as in {workdir}/seed-{config.seed}")
+        named = f"{workdir}/seed-{config.seed}"
+        raise UserError(f"{workdir} holds {config.seeds} seeds of a run: name one of them, as in {named}")
     tokenizer = load_tokenizer(workdir)
     model = build_model(config)
     shapes = {"params": jax.eval_shape(model.init, jax.random.key(0), dummy_batch(model.orders))["params"]}
@@ -144,16 +151,16 @@ def load_run(workdir, parallel=None):
     checkpoints.close()
     if state is None:
         raise UserError(f"{workdir} holds no checkpoint yet")
-    vocabulary = tokenizers.vocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     step = None if converted else checkpoints.restored
     return Run(Path(workdir), config, model, state["params"], tokenizer, vocabulary, step)
 
 
 def load_state(run, like):
-    """More of the state from which a run's parameters were read, as `Checkpoints.restore` gives it.
+    """More of the checkpoint from which a run's parameters were read, as from `Checkpoints.restore`.
 
     Raises:
-      UserError: what is saved has other names or shapes than `like`, or cannot be read.
+      UserError: the names or shapes in the checkpoint differ from those of `like`, or it cannot be read.
     """
     checkpoint = Path(run.workdir) / "checkpoints" / str(run.step)
     check_shapes(checkpoint, like)
@@ -166,26 +173,26 @@ def load_state(run, like):
 
 
 def save_run(run, workdir, origin):
-    """Writes weights that came from elsewhere as a run's folder, at once or not at all.
+    """Writes weights from elsewhere as a run's folder, atomically.
 
     Args:
       run: a `Run`.
       workdir: new, or empty.
-      origin: where the weights came from; `converted_from` in config.json.
+      origin: the source of the weights; `converted_from` in config.json.
     """
     with files.new_folder(workdir) as folder:
-        tokenizers.save(run.tokenizer, folder / "tokenizer.json")
+        tokenizer_files.save(run.tokenizer, folder / "tokenizer.json")
         content = {"config": json.loads(run.config.to_json()), CONVERTED: str(origin)}
         files.write_json(folder / "config.json", content | logs.provenance())
-        made = {CONVERTED: str(origin), "tokenizer_hash": tokenizers.fingerprint(folder / "tokenizer.json")}
-        checkpoints = Checkpoints(folder, made | {"config": content["config"]}, keep=1)
+        saved_with = {CONVERTED: str(origin), "tokenizer_hash": tokenizer_files.fingerprint(folder / "tokenizer.json")}
+        checkpoints = Checkpoints(folder, saved_with | {"config": content["config"]}, keep=1)
         checkpoints.save(0, {"params": run.params})
         checkpoints.wait()
         checkpoints.close()
 
 
 def write_description(config, workdir, prepared):
-    """Writes config.json and tokenizer.json of a run that starts or resumes; removes the result of an earlier end."""
+    """Writes config.json and tokenizer.json of a run that starts or resumes; removes an earlier result."""
     if jax.process_index() == 0:
         files.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
         with files.replacing(workdir / "tokenizer.json") as file:
@@ -194,20 +201,20 @@ def write_description(config, workdir, prepared):
 
 
 def write_seeds(exp, workdir, states, log):
-    """Leaves the folder of each seed of a run as if it had been trained alone.
+    """Writes the folder of each seed of a run, as if that seed had been trained by itself.
 
     Args:
-      exp: an `Experiment`, at its end.
+      exp: a finished `Experiment`.
       workdir: the run's folder.
       states: the final plain state of each seed.
-      log: what `Log.content` returned.
+      log: from `Log.content`.
     """
     for number, (seed, state) in enumerate(zip(exp.seeds.seeds, states, strict=True)):
-        config, alone = exp.config.copy_and_resolve_references(), dict(seed=seed, seeds=1)
-        config.update(alone)
+        config, single = exp.config.copy_and_resolve_references(), dict(seed=seed, seeds=1)
+        config.update(single)
         folder = logs.seed_folder(workdir, seed)
         write_description(config, folder, exp.prepared)
-        checkpoints = Checkpoints(folder, exp.fingerprint | alone, config.keep_checkpoints)
+        checkpoints = Checkpoints(folder, exp.fingerprint | single, config.keep_checkpoints)
         checkpoints.save(config.steps, state, {name: texts[number : number + 1] for name, texts in log.items()})
         checkpoints.wait()
         checkpoints.close()

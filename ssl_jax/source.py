@@ -9,13 +9,14 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from ssl_jax import tokenizers
 from ssl_jax.errors import UserError, check_choice, listed, shown
 from ssl_jax.files import read_json
 from ssl_jax.interop import config_files
 from ssl_jax.models.spec import TRAINED, Trunk
 from ssl_jax.old_configs import complete
 from ssl_jax.options import flat
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization.vocabulary import identity
 
 # Key of the config.json and of the checkpoint of a run that came from elsewhere, see `runs.save_run`.
 CONVERTED = "converted_from"
@@ -284,8 +285,8 @@ def check_fit(config, workdir=None):
     where, source = config.init_from, read_config(config.init_from)
     same = path == str(tokenizer_path(where)) and not config.data.tokenizer.add
     if path and not grows and not same:
-        theirs = tokenizers.load(tokenizer_path(where))
-        if tokenizers.identity(tokenizers.load(path)) != tokenizers.identity(theirs):
+        theirs = tokenizer_files.load(tokenizer_path(where))
+        if identity(tokenizer_files.load(path)) != identity(theirs):
             raise UserError(f"init_from: {where} has another vocabulary; set data.tokenizer.path={tokenizer_path(where)}")
     parts = {name.split("/")[0] for name in (*config.init_drop, *config.init_anew)}
     if config.init_rename or parts & set(TRUNK):

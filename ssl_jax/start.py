@@ -10,15 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax import labels, tokenizers
+from ssl_jax import labels
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
 from ssl_jax.models.spec import GENERATOR_HEADS, TRAINED
 from ssl_jax.models.transformer import group_of
 from ssl_jax.old_configs import complete
 from ssl_jax.optimizers import path_name, schedule
 from ssl_jax.plan import make_clock, plan_phases, taken_until
-from ssl_jax.runs import load_run, load_state
+from ssl_jax.runs import load_state
 from ssl_jax.source import GROWING, HEADS, SHOWN, TRUNK, differing, tokenizer_path
+from ssl_jax.tokenization.vocabulary import identity
 
 
 def begin(exp, create):
@@ -41,7 +43,7 @@ def begin(exp, create):
     run = load_run(config.init_from, devices)
     if "vocabulary" in config.init_grow:
         check_pieces(run, exp.tokenizer)
-    elif run.tokenizer_hash != tokenizers.identity(exp.tokenizer):
+    elif run.tokenizer_hash != identity(exp.tokenizer):
         raise UserError(
             f"init_from: {run.workdir} has another vocabulary; set data.tokenizer.path={tokenizer_path(run.workdir)}"
         )

@@ -154,7 +154,7 @@ def command(root, data_root, workdir, *arguments):
 
 
 def final_params(workdir):
-    return jax.tree.map(np.asarray, importlib.import_module("ssl_jax.runs").load_run(workdir).params)
+    return jax.tree.map(np.asarray, importlib.import_module("ssl_jax.load").load_run(workdir).params)
 
 
 def assert_same_run(workdir, quiet):

@@ -15,13 +15,16 @@ import pytest
 from tokenizers.models import Unigram
 
 from configs import tinybert
-from ssl_jax import predict, runs, tokenizers
+from ssl_jax import predict, runs
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import augmentation, tasks
 from ssl_jax.data.augmentation import MaskedModel, WordVectors, augment, join_words, read_vectors, split_words
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
 from ssl_jax.step import initial_params, initial_state
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization.train import KINDS, train_tokenizer
+from ssl_jax.tokenization.vocabulary import vocabulary_of
 
 TEXTS = [
     "the river flows into the sea and the city grew",
@@ -49,9 +52,9 @@ EXAMPLES = [
 @functools.cache
 def tokenizer(kind):
     if kind == "wordpiece":
-        return tokenizers.train_tokenizer(kind, TEXTS, 74, True)
+        return train_tokenizer(kind, TEXTS, 74, True)
     # By hand: SentencePiece learns no words from so little text.
-    made = tokenizers.KINDS["unigram"](True)
+    made = KINDS["unigram"](True)
     specials, words = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"], sorted({*" ".join(TEXTS).split()} - {*",.!"})
     pieces = [("\u2581", -5.0), *((f"\u2581{word}", -2.0) for word in words)]
     pieces += [(character, -9.0) for character in f"{string.ascii_lowercase},.!'():"]
@@ -85,7 +88,7 @@ class Stub:
 
 @functools.cache
 def stub_run(kind="wordpiece", longest=64):
-    vocabulary = tokenizers.vocabulary(tokenizer(kind))
+    vocabulary = vocabulary_of(tokenizer(kind))
     config = SimpleNamespace(phases=SimpleNamespace(lengths=(8, longest)))
     return SimpleNamespace(
         config=config, model=Stub(vocabulary.size), params=np.int32(5), tokenizer=tokenizer(kind), vocabulary=vocabulary
@@ -304,7 +307,7 @@ def random_run(config, kind="wordpiece"):
         return np.float32(1.0 * (path[-1].key == "scale") + random.normal(0, 0.3, x.shape) * (x.ndim > 1))
 
     params = jax.tree_util.tree_map_with_path(draw, shapes)
-    return runs.Run(None, config, model, params, tokenizer(kind), tokenizers.vocabulary(tokenizer(kind)))
+    return runs.Run(None, config, model, params, tokenizer(kind), vocabulary_of(tokenizer(kind)))
 
 
 @pytest.mark.parametrize("paper, variant, kind", [("bert", "tiny", "wordpiece"), ("electra", "small", "unigram")])
@@ -332,7 +335,7 @@ def test_the_script_writes_what_training_reads(smoke_config, root, tmp_path):
     checkpoints.save(0, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes) | {"params": run.params})
     checkpoints.close()
     (tmp_path / "run" / "config.json").write_text(json.dumps({"config": run.config.to_dict()}))
-    tokenizers.save(run.tokenizer, tmp_path / "run" / "tokenizer.json")
+    tokenizer_files.save(run.tokenizer, tmp_path / "run" / "tokenizer.json")
     for split in ("train", "heldout"):
         lines = [{"text": one.text, "label": "ab"[one.label]} for one in EXAMPLES[:2]]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))

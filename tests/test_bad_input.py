@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ssl_jax import runs, tokenizers
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
+from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.train import train
 
 
@@ -131,14 +132,14 @@ def test_a_full_disk_is_one_line_and_the_next_try_succeeds(root, data_root, tmp_
 
 def test_asking_a_folder_that_holds_no_run_is_an_error(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
-        runs.load_run(tmp_path)
+        load_run(tmp_path)
 
 
 def test_a_prepared_corpus_of_another_tokenizer_size_is_refused(smoke_config):
     config = smoke_config()
     folder = Path(tokens.prepare(config.data))
     path = folder / "tokenizer.json"
-    assert tokenizers.load(path).get_vocab_size() == 512
+    assert tokenizer_files.load(path).get_vocab_size() == 512
     config.data.tokenizer.path = str(path)
     config.data.tokenizer.vocab_size = 600
     with pytest.raises(UserError, match="has 512 pieces"):

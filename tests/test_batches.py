@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ssl_jax.data import batches, pairs
 from ssl_jax.errors import UserError
-from ssl_jax.tokenizers import Vocabulary
+from ssl_jax.tokenization.vocabulary import Vocabulary
 from tests.reference.nsp_pairs import document_pairs
 from tests.reference.segments import document_examples
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from configs import finetune
-from ssl_jax import decisions, runs, submissions, train
+from ssl_jax import decisions, submissions, train
 from ssl_jax.data import batches, tasks
 from ssl_jax.data.tasks import SpanStore, Words, WordStore
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
 from tests.reference import squad as reference
 from tests.test_batches import VOCABULARY
 from tests.test_heads import JointSpanInTorch, random_joint_span
@@ -251,7 +252,7 @@ def test_a_run_answers_questions_on_windows_over_a_mesh(model, tmp_path, data_ro
     assert result["loss"] == sum(weight * result[f"{loss}_loss"] for loss, weight in losses.items())
     assert 0 <= result["exact"] <= result["f1"] <= result["best_f1"]
     # From the logits of all windows at once, on one device.
-    run = runs.load_run(tmp_path / "run")
+    run = load_run(tmp_path / "run")
     rows = tasks.open_stores(run.config, run.tokenizer)["heldout"].rows(run.vocabulary, 16)
     assert len(rows) > 2 * len(golds) and len(rows) % 4
     batch = batches.TaskEvaluation(rows.store, run.vocabulary, 16, len(rows))(0)

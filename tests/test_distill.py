@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from configs import bert, distilbert, electra, finetune, gpt2, tinybert
-from ssl_jax import files, objectives, predict, runs, source, train
+from ssl_jax import files, objectives, predict, source, train
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.config import base
 from ssl_jax.data import tasks, tokens
 from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
 from ssl_jax.models import heads
 from ssl_jax.models.model import build_model
 from ssl_jax.step import make_terms
@@ -403,7 +404,7 @@ def teachers(task, data_root, tmp_path_factory):
 
 
 def params_of(workdir):
-    return jax.tree.map(np.asarray, runs.load_run(workdir).params)
+    return jax.tree.map(np.asarray, load_run(workdir).params)
 
 
 def test_distilbert_starts_from_its_teacher_and_resumes_bit_for_bit(teachers, data_root, tmp_path):
@@ -427,7 +428,7 @@ def test_distilbert_starts_from_its_teacher_and_resumes_bit_for_bit(teachers, da
     assert (tmp_path / "metrics.jsonl").read_text() == lines
 
     # Beside its teacher: both read what the student's config hides, whatever they were trained with.
-    (student, read), (teacher, _) = (predict.read_heldout(runs.load_run(at), config) for at in (tmp_path, teachers["bert"]))
+    (student, read), (teacher, _) = (predict.read_heldout(load_run(at), config) for at in (tmp_path, teachers["bert"]))
     assert student["mlm_loss"] == pytest.approx(result["mlm_loss"]) != teacher["mlm_loss"]
     assert read() == config.batch_size * config.phases.lengths[0]
 

@@ -13,6 +13,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.fewshot import evaluation, figures, models, overlap, scores, suite
 from ssl_jax.fewshot.items import Item, Protocol
 from ssl_jax.interop import check
+from ssl_jax.load import load_run
 from tests.test_fewshot_models import POSITIONS, run_of
 
 CHOICES = (" fox", " lazy dog", " wizards jump quickly")
@@ -112,7 +113,7 @@ def test_as_many_as_fit_are_those_that_there_are_and_none_is_refused():
 def test_words_are_asked_of_the_generator_where_a_discriminator_has_no_probabilities_of_them(tmp_path):
     for name in ("Electra-halves", "ElectraForPreTraining"):
         check.FOLDERS[name](tmp_path / name)
-    run, half = runs.load_run(tmp_path / "Electra-halves"), runs.load_run(tmp_path / "ElectraForPreTraining")
+    run, half = load_run(tmp_path / "Electra-halves"), load_run(tmp_path / "ElectraForPreTraining")
     protocol = Protocol("cloze", short, ("accuracy", "perplexity"))
     _, answered = ask(protocol, run=run, records=["a b", "c"])
     wanted = models.pseudo_log_likelihoods(run, [("a b", " dog"), ("c", " dog")])

@@ -9,10 +9,11 @@ import pytest
 import torch
 import transformers
 
-from ssl_jax import generate, tokenizers
+from ssl_jax import generate
 from ssl_jax.errors import UserError
 from ssl_jax.fewshot import models
 from ssl_jax.interop import check, huggingface
+from ssl_jax.tokenization.train import train_tokenizer
 
 POSITIONS = 24
 TEXT = "the quick brown fox jumps over the lazy dog while the five boxing wizards jump quickly; Zoë's café. "
@@ -41,7 +42,7 @@ def run_of(paper, positions=POSITIONS):
     sizes = dict(vocab_size=size, layers=2, hidden_size=32, heads=2, head_size=0, ffn_size=0, positions=positions)
     config.model.update(sizes, scan=True)
     config.update_from_flattened_dict(changes)
-    return check.random_run(config, tokenizers.train_tokenizer(kind, [TEXT] * 3, size, lowercase=kind == "gpt1_bpe"))
+    return check.random_run(config, train_tokenizer(kind, [TEXT] * 3, size, lowercase=kind == "gpt1_bpe"))
 
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from configs import distilbert, finetune, tinybert
-from ssl_jax import objectives, runs
+from ssl_jax import objectives
 from ssl_jax import train as loop
 from ssl_jax.config import check_values
 from ssl_jax.data import batches, tasks
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
 from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import path_name, schedule, step_clock
 from ssl_jax.step import initial_params, make_corrupt
@@ -193,7 +194,7 @@ def test_parts_wait_and_stay_through_the_real_entry_point(jsonl, tmp_path):
     config.update_from_flattened_dict(jsonl | changes)
     loop.train(config, tmp_path / "run")
     for step, moving in ((6, "^(?!.*(position|ffn))"), (3, "^classifier")):
-        run = runs.load_run(tmp_path / "run")
+        run = load_run(tmp_path / "run")
         assert run.step == step and run.config.init_from == ""
         start = jax.jit(lambda: initial_params(config, run.model))()  # noqa: B023
         moved = jax.tree.map(lambda a, b: (a != b).any(), start, run.params)
@@ -233,7 +234,7 @@ def test_features_of_another_run_stay_bit_for_bit_while_a_tagger_learns(data_roo
     config.init_from = leave_run(config, tmp_path / "first")
     result = loop.train(config, tmp_path / "second")
     assert result["loss"] == result["classify_tokens_loss"] < 2 * np.log(9)
-    first, second = (runs.load_run(tmp_path / name) for name in ("first", "second"))
+    first, second = (load_run(tmp_path / name) for name in ("first", "second"))
     start = jax.jit(lambda: initial_params(second.config, second.model))()
     assert set(start) == {"embeddings", "encoder", "features", "token_classes"}
     for path, x in jax.tree_util.tree_leaves_with_path(second.params):
@@ -268,7 +269,7 @@ def test_rte_starts_from_a_run_on_mnli(data_root, tmp_path):
     config.update_from_flattened_dict(small | start)
     result = loop.train(config, tmp_path / "rte")
     assert {"accuracy", "score"} <= set(result)
-    mnli, rte = (runs.load_run(tmp_path / name).params for name in ("mnli", "rte"))
+    mnli, rte = (load_run(tmp_path / name).params for name in ("mnli", "rte"))
     classes = [params["classifier"]["dense"]["kernel"].shape[1] for params in (mnli, rte)]
     assert classes == [3, 2] and set(mnli) == set(rte) == {"embeddings", "encoder", "pooler", "classifier"}
     for part in ("embeddings", "encoder", "pooler"):

@@ -21,7 +21,7 @@ from ssl_jax.optimizers import path_name
 from ssl_jax.parallel import build_parallel
 from ssl_jax.plan import make_clock, plan_phases
 from ssl_jax.step import initial_params, initial_state, make_corrupt, make_terms, make_train_step
-from ssl_jax.tokenizers import Vocabulary
+from ssl_jax.tokenization.vocabulary import Vocabulary
 from tests.reference import albert as plain_albert
 from tests.reference import bert as plain_bert
 from tests.reference import distilbert as plain_distilbert

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import pytest
 
-from ssl_jax import tokenizers
 from ssl_jax.errors import UserError
 from ssl_jax.generate import (
     beam_search,
@@ -25,6 +24,7 @@ from ssl_jax.generate import (
 )
 from ssl_jax.models.model import Model
 from ssl_jax.models.transformer import TransformerConfig
+from ssl_jax.tokenization.train import train_tokenizer
 from tests.reference.transformers_bert import model_config
 
 POSITIONS = 24
@@ -361,7 +361,7 @@ def test_beams_and_encoders_that_cannot_be_are_refused():
 
 @functools.cache
 def byte_tokenizer():
-    return tokenizers.train_tokenizer("byte_bpe", ["the the the"], 260, False)
+    return train_tokenizer("byte_bpe", ["the the the"], 260, False)
 
 
 def test_pieces_of_text_are_whole_characters():
@@ -383,7 +383,7 @@ def test_pieces_of_text_are_whole_characters():
 
 @pytest.mark.parametrize("kind, size", [("gpt1_bpe", 30), ("unigram", 20)])
 def test_pieces_of_words_have_their_spaces(kind, size):
-    tokenizer = tokenizers.train_tokenizer(kind, ["the river ran to the sea , and the sea ran on"] * 3, size, True)
+    tokenizer = train_tokenizer(kind, ["the river ran to the sea , and the sea ran on"] * 3, size, True)
     prompt, ids = (tokenizer.encode(text).ids for text in ("the river", "ran on to sea"))
     pieces = list(text_pieces(tokenizer, prompt, ids))
     assert "".join(pieces) == " ran on to sea" and len(pieces) > 4
@@ -397,7 +397,7 @@ from tests.test_generate import byte_tokenizer, run
 
 one = run("gpt2", vocab_size=260, end=20, layers=1)
 one.tokenizer = byte_tokenizer()
-sys.modules["ssl_jax.runs"] = types.SimpleNamespace(load_run=lambda workdir: one)
+sys.modules["ssl_jax.load"] = types.SimpleNamespace(load_run=lambda workdir: one)
 main = runpy.run_path("scripts/generate.py", run_name="script")["main"]
 for sys.argv[1:] in RUNS:
     for name in list(flags.FLAGS):

@@ -12,7 +12,7 @@ import pytest
 import transformers
 
 from configs import finetune, gpt1
-from ssl_jax import objectives, runs, start, tokenizers
+from ssl_jax import objectives, start
 from ssl_jax import source as origin
 from ssl_jax import train as loop
 from ssl_jax.checks import check
@@ -21,11 +21,15 @@ from ssl_jax.data import batches, tasks, tokens
 from ssl_jax.data.tasks import Choice, Example
 from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
-from ssl_jax.interop import tokenizer_files
+from ssl_jax.load import load_run
 from ssl_jax.models.model import build_model, flatten_choices
 from ssl_jax.parallel import build_parallel
 from ssl_jax.plan import plan_phases
 from ssl_jax.step import initial_params, make_corrupt, make_forward, make_predict
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization import folders
+from ssl_jax.tokenization.train import KINDS, train_tokenizer
+from ssl_jax.tokenization.vocabulary import add_pieces, identity, vocabulary_of
 from tests.test_batches import VOCABULARY
 from tests.test_distill import leave_run
 from tests.test_tasks import Numbers, make_store, run_classifier_row
@@ -46,28 +50,28 @@ def shown(batch):
     return rows
 
 
-@pytest.mark.parametrize("kind", tokenizers.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_added_pieces_come_last_and_change_nothing_else(kind):
     size = 300 if kind == "byte_bpe" else 120
-    plain = tokenizers.train_tokenizer(kind, TEXTS, size, True)
-    made = tokenizers.train_tokenizer(kind, TEXTS, size + 3, True, ADDED)
-    loaded = tokenizers.add_pieces(tokenizers.train_tokenizer(kind, TEXTS, size, True), ADDED)
-    again = tokenizers.add_pieces(tokenizers.add_pieces(made, ADDED), ADDED[:1])
-    assert tokenizers.identity(made) == tokenizers.identity(loaded) == tokenizers.identity(again)
-    assert tokenizers.identity(made) != tokenizers.identity(plain)
+    plain = train_tokenizer(kind, TEXTS, size, True)
+    made = train_tokenizer(kind, TEXTS, size + 3, True, ADDED)
+    loaded = add_pieces(train_tokenizer(kind, TEXTS, size, True), ADDED)
+    again = add_pieces(add_pieces(made, ADDED), ADDED[:1])
+    assert identity(made) == identity(loaded) == identity(again)
+    assert identity(made) != identity(plain)
     ids = plain.get_vocab(with_added_tokens=True)
     assert made.get_vocab(with_added_tokens=True) == ids | {piece: size + n for n, piece in enumerate(ADDED)}
     for text in (*TEXTS[:3], "kala _start_ _classify_"):  # what a text spells stays text
         assert made.encode(text, add_special_tokens=False).ids == plain.encode(text, add_special_tokens=False).ids
-    known, before = tokenizers.vocabulary(made), tokenizers.vocabulary(plain)
+    known, before = vocabulary_of(made), vocabulary_of(plain)
     frame = (before.start, before.separator) if before.start is not None else (size, size + 1)
     assert (known.start, known.separator, known.extract) == (*frame, size + 2)
     assert before.extract == before.separator and known.end_of_text == before.end_of_text and known.pad == before.pad
     assert known.special[[size + 2, known.start, known.separator]].all() and known.filler == 0
     with pytest.raises(UserError, match=r"this corpus gives at least (\d+) pieces; set .*vocab_size=\1$") as told:
-        tokenizers.train_tokenizer(kind, TEXTS, 20, True, ADDED)
+        train_tokenizer(kind, TEXTS, 20, True, ADDED)
     least = int(str(told.value).split("=")[1])
-    assert tokenizers.train_tokenizer(kind, TEXTS, least, True, ADDED).get_vocab_size() == least
+    assert train_tokenizer(kind, TEXTS, least, True, ADDED).get_vocab_size() == least
 
 
 @pytest.mark.parametrize("pairs", [False, True])
@@ -330,14 +334,14 @@ def test_scores_are_predicted_in_their_own_units():
     for scale in (1.0, 5.0):
         config.task.scale = scale
         predict = jax.jit(make_predict(config, model, VOCABULARY), static_argnames=("total", "shard"))
-        sums, logits = predict(params, batch, total=identity, shard=zero)
+        sums, logits = predict(params, batch, total=unchanged, shard=zero)
         made[scale] = np.asarray(logits)[:, 0]
         error = np.square((made[scale] - store.labels) / scale).sum()
         assert float(sums["regress_loss"][0]) == pytest.approx(error, rel=1e-5)
     np.testing.assert_allclose(made[5.0], 5 * made[1.0], rtol=1e-6)
 
 
-def identity(x):
+def unchanged(x):
     return x
 
 
@@ -366,7 +370,7 @@ def test_gpt1_goes_from_its_texts_to_a_task_and_on_to_another(data_root, tmp_pat
     config = gpt1.get_config("base,smoke")
     config.update_from_flattened_dict(brief)
     leave_run(config, tmp_path / "pre")
-    source = runs.load_run(tmp_path / "pre")
+    source = load_run(tmp_path / "pre")
 
     config = finetune.get_config("gpt1-base,mrpc,smoke")
     changes = {"init_from": str(tmp_path / "pre"), "task.folder": str(tmp_path / "mrpc"), "seeds": 2, "accumulate": 2}
@@ -374,7 +378,7 @@ def test_gpt1_goes_from_its_texts_to_a_task_and_on_to_another(data_root, tmp_pat
     capfd.readouterr()
     assert "f1" in loop.train(config, tmp_path / "one")
     assert "grown: embeddings/token 512 -> 515 rows; anew: classifier" in capfd.readouterr().out
-    run = runs.load_run(tmp_path / "one/seed-1")
+    run = load_run(tmp_path / "one/seed-1")
     assert run.config.task.orders == run.model.orders == 2
     known = run.vocabulary
     assert (known.size, known.pad, known.start, known.separator, known.extract) == (515, None, 512, 513, 514)
@@ -388,13 +392,13 @@ def test_gpt1_goes_from_its_texts_to_a_task_and_on_to_another(data_root, tmp_pat
     config = finetune.get_config("gpt1-base,topics,smoke")
     config.update_from_flattened_dict(brief | {"init_from": str(tmp_path / "one/seed-1")})
     assert np.isfinite(loop.train(config, tmp_path / "two")["loss"])
-    after = runs.load_run(tmp_path / "two")
+    after = load_run(tmp_path / "two")
     assert after.tokenizer_hash == run.tokenizer_hash and after.model.orders == 1
     # Nothing was new, and the prepared corpus is that of the first task.
     assert tokens.prepare(after.config.data) == tokens.prepare(run.config.data)
 
     # As transformers frames a text.
-    tokenizer_files.write(after.tokenizer, tmp_path / "theirs", 32, segments=False)
+    folders.write(after.tokenizer, tmp_path / "theirs", 32, segments=False)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
     ids = [after.tokenizer.encode(text, add_special_tokens=False).ids for text in ("it is rome", "a sea")]
     assert theirs("it is rome")["input_ids"] == [512, *ids[0], 514]
@@ -413,8 +417,8 @@ def test_the_tokenizer_that_grows_is_the_sources(added, larger, data_root, tmp_p
     made = origin.resolve(tuned).data
     assert made.tokenizer.path == (str(tmp_path / "tokenizer.json") if larger else "")
     if larger:
-        before = tokenizers.load(tmp_path / "tokenizer.json").get_vocab(with_added_tokens=True)
-        after = tokenizers.load(f"{tokens.prepare(made)}/tokenizer.json")
+        before = tokenizer_files.load(tmp_path / "tokenizer.json").get_vocab(with_added_tokens=True)
+        after = tokenizer_files.load(f"{tokens.prepare(made)}/tokenizer.json")
         assert after.get_vocab(with_added_tokens=True) == before | {piece: 512 + n for n, piece in enumerate(ADDED)}
         made.tokenizer.vocab_size = 512
         with pytest.raises(UserError, match="has 512 pieces and data.tokenizer.add puts 3 more .*vocab_size=515"):

@@ -21,6 +21,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.fewshot import evaluation, harness, models, suite
 from ssl_jax.fewshot.items import Item, Protocol
 from ssl_jax.interop import check, huggingface
+from ssl_jax.load import load_run
 from tests.test_fewshot_models import TEXT, run_of
 
 CHOICES = [
@@ -93,7 +94,7 @@ def test_the_numbers_are_ours_and_those_of_its_own_model(folders, offline):
                 assert results[name][metric] == pytest.approx(value, rel=1e-4), (name, metric)
     assert said["tiny_texts_generated"] == they_said["tiny_texts_generated"]
 
-    run = runs.load_run(folders / "theirs")
+    run = load_run(folders / "theirs")
     pairs = [(one["question"], f" {choice}") for one in CHOICES for choice in one["choices"]]
     ours = [(one.total, one.greedy) for one in models.log_likelihoods(run, pairs)]
     for other in (said, they_said):

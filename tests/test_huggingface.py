@@ -27,9 +27,10 @@ import transformers
 
 from ssl_jax.config import base
 from ssl_jax.errors import UserError
-from ssl_jax.interop import check, config_files, huggingface, tokenizer_files
+from ssl_jax.interop import check, config_files, huggingface
 from ssl_jax.interop.families import FAMILIES
 from ssl_jax.models.spec import TRAINED
+from ssl_jax.tokenization import folders as tokenizer_folders
 
 
 def assert_equal_trees(one, other):
@@ -51,7 +52,7 @@ def refusal(call):
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vocabulary")
     check.write_vocabulary(folder)
-    return tokenizer_files.read(folder)
+    return tokenizer_folders.read(folder)
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +220,7 @@ def test_scores_are_written_in_their_own_units(tokenizer, tmp_path):
 def test_a_classifier_without_padding_finds_the_end_of_a_text(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(["nothing", *check.pieces()[1:]]))
     classify = {"losses.clm": 0.0, "losses.classify": 1.0, "model.pooler": "plain", "task.classes": 4}
-    run = check.random_run(shrunk("gpt2", "small", **classify), tokenizer_files.read(tmp_path))
+    run = check.random_run(shrunk("gpt2", "small", **classify), tokenizer_folders.read(tmp_path))
     assert run.vocabulary.pad is None
     # A bias of 0 is none.
     run.params["classifier"]["dense"]["bias"] *= 0

@@ -5,9 +5,10 @@ import subprocess
 
 import pytest
 
-from ssl_jax import files, old_configs, runs, step
+from ssl_jax import files, old_configs, step
 from ssl_jax.config import base
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
 from ssl_jax.train import train
 
 # The keys of the first configs whose runs can still be read.
@@ -100,7 +101,7 @@ def old_run(smoke_config, tmp_path):
 
 def test_an_old_run_is_read_and_resumed(old_run, capfd):
     workdir, config = old_run
-    assert runs.load_run(workdir).model.config.layers == 2
+    assert load_run(workdir).model.config.layers == 2
     subprocess.run(["rm", "-r", workdir / "checkpoints/4"], check=True)
     metrics = (workdir / "metrics.jsonl").read_text()
     train(config, workdir)

@@ -9,10 +9,12 @@ import transformers
 
 import ssl_jax
 from configs import gpt3
-from ssl_jax import generate, predict, runs
+from ssl_jax import generate, predict
 from ssl_jax.errors import UserError
 from ssl_jax.fewshot import models
-from ssl_jax.interop import check, tokenizer_files
+from ssl_jax.interop import check
+from ssl_jax.load import load_run
+from ssl_jax.tokenization import folders
 from tests.test_fewshot_models import run_of
 
 
@@ -25,7 +27,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("pair", ["", "d e"])
 def test_attention_is_that_of_transformers_on_the_same_weights(folder, pair):
-    tokens, weights = predict.attention(runs.load_run(folder), "a b c", pair)
+    tokens, weights = predict.attention(load_run(folder), "a b c", pair)
     wanted = ["[CLS]", "a", "b", "c", "[SEP]", *(["d", "e", "[SEP]"] if pair else [])]
     assert tokens == wanted
     theirs = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
@@ -71,7 +73,7 @@ def test_a_model_of_running_text_has_no_pairs(tmp_path):
 def test_a_head_looks_where_its_layer_may(folder):
     config = gpt3.get_config("small")
     config.model.update({name: check.SIZES[name] for name in check.SIZES if name != "embedding_size"}, band=2)
-    run = check.random_run(config, tokenizer_files.read(folder))
+    run = check.random_run(config, folders.read(folder))
     _, weights = predict.attention(run, "a b c d")
     dense, banded = np.tri(4, dtype=bool), np.tri(4, dtype=bool) & ~np.tri(4, k=-2, dtype=bool)
     for layer, head in enumerate(weights):
@@ -81,7 +83,7 @@ def test_a_head_looks_where_its_layer_may(folder):
 
 
 def test_a_text_that_does_not_fit_is_told_with_both_numbers(folder):
-    run = runs.load_run(folder)
+    run = load_run(folder)
     with pytest.raises(UserError, match=f"the text has 102 tokens, and the model {check.SIZES['positions']} positions"):
         predict.attention(run, "a " * 100)
 
@@ -97,7 +99,7 @@ def small(variant, tokenizer, paper="finetune", **changes):
 @pytest.fixture(scope="module")
 def trained(folder):
     """Runs by what they were trained for, all with the folder's tokenizer but for 'next tokens'."""
-    tokenizer = tokenizer_files.read(folder)
+    tokenizer = folders.read(folder)
     doubled = {"task.classes": 2, "task.orders": 2, "init_grow": ()}
     return {
         "masked tokens": small("tiny", tokenizer, "bert"),

@@ -9,7 +9,8 @@ import torch
 import transformers
 
 from configs import bert
-from ssl_jax import baselines, predict, runs
+from ssl_jax import baselines, predict
+from ssl_jax.load import load_run
 from ssl_jax.train import train
 
 # The package itself would import what its command line needs.
@@ -24,7 +25,7 @@ TEXTS = [
 
 
 def test_sentence_embeddings_are_those_of_transformers():
-    made = predict.sentence_embeddings(runs.load_run(MINILM), TEXTS, batch_size=3)
+    made = predict.sentence_embeddings(load_run(MINILM), TEXTS, batch_size=3)
     tokenizer = transformers.AutoTokenizer.from_pretrained(MINILM)
     model = transformers.AutoModel.from_pretrained(MINILM).eval()
     inputs = tokenizer(TEXTS, padding=True, truncation=True, max_length=512, return_tensors="pt")
@@ -53,4 +54,4 @@ def test_going_on_with_masked_lm_gets_better_and_passes_what_token_frequencies_g
     lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     losses = [line["mlm_loss"] for line in lines if line["split"] == "heldout"]
     assert losses == sorted(losses, reverse=True)
-    assert losses[-1] < baselines.unigram(runs.load_run(tmp_path).config)["unigram_loss"] - 0.3
+    assert losses[-1] < baselines.unigram(load_run(tmp_path).config)["unigram_loss"] - 0.3

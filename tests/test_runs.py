@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_jax import files, logs, plan, runs, start
+from ssl_jax import files, logs, plan, start
 from ssl_jax import train as loop
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
 from ssl_jax.parallel import Replicated
 from ssl_jax.preemption import Watch
 from ssl_jax.seeds import Seeds
@@ -46,13 +47,13 @@ def change_config(workdir, change):
 def test_a_checkpoint_in_the_folder_of_another_step_is_not_taken_for_it(finished, quiet, smoke_config, capfd):
     remove_checkpoints(finished, 20)
     shutil.copytree(finished / "checkpoints/18", finished / "checkpoints/20")
-    assert runs.load_run(finished).step == 18
+    assert load_run(finished).step == 18
     train(smoke_config(UNCHANGED), finished)
     output = capfd.readouterr()
     assert f"damaged checkpoint {finished}/checkpoints/20 skipped: it is of step 18" in output.err
     assert "resumed at step 18 of 20" in output.out
     assert_same_run(finished, quiet)
-    assert runs.load_run(finished).step == 20
+    assert load_run(finished).step == 20
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_a_checkpoint_in_the_folder_of_another_step_is_not_taken_for_it(finished
 def test_a_config_that_a_run_was_not_saved_with_is_refused(change, told, finished):
     change_config(finished, change)
     with pytest.raises(UserError) as error:
-        runs.load_run(finished)
+        load_run(finished)
     assert f"config.json is not what the run was saved with: {told}" in str(error.value)
     assert "remove" not in str(error.value) and len(str(error.value)) < 400
 
@@ -91,7 +92,7 @@ DAMAGED_JSON = {
 def test_a_damaged_config_json_is_one_line_and_the_run_writes_it_again(damage, finished, quiet, smoke_config):
     (finished / "config.json").write_bytes(DAMAGED_JSON[damage])
     with pytest.raises(UserError, match="config.json.*; the command that made the run writes it again") as error:
-        runs.load_run(finished)
+        load_run(finished)
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
     if damage in ("empty", "another key"):
         train(smoke_config(UNCHANGED), finished)
@@ -102,7 +103,7 @@ def test_another_tokenizer_than_the_runs_is_refused(finished):
     path = finished / "tokenizer.json"
     path.write_text(path.read_text().replace('"the"', '"teh"'))
     with pytest.raises(UserError, match="tokenizer.json is not what the run was saved with"):
-        runs.load_run(finished)
+        load_run(finished)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +314,7 @@ def test_a_folder_of_several_seeds_says_which_folder_to_name(finished):
     change_config(finished, lambda config: config.update(seeds=3))
     shutil.rmtree(finished / "checkpoints")
     with pytest.raises(UserError, match="holds 3 seeds of a run: name one of them, as in .*/seed-0"):
-        runs.load_run(finished)
+        load_run(finished)
 
 
 def test_a_full_disk_names_the_file(tmp_path):
@@ -352,21 +353,21 @@ def damage(workdir, rng):
 
 def test_who_reads_a_run_hears_no_warnings_of_its_libraries(quiet, monkeypatch, caplog):
     monkeypatch.setenv("HOME", str(quiet.parent))
-    assert runs.load_run(f"~/{quiet.name}").step == 20
+    assert load_run(f"~/{quiet.name}").step == 20
     assert not [record for record in caplog.records if record.name == "absl"]
 
 
 def test_damages_at_random_give_the_runs_own_numbers_or_a_line(quiet, tmp_path):
     truth = {}
     for step in (20, 18, 15):
-        truth[step] = runs.load_run(quiet).params_hash if step == 20 else None
+        truth[step] = load_run(quiet).params_hash if step == 20 else None
     rng, began = random.Random(5), time.monotonic()
     for number in range(12):
         workdir = tmp_path / str(number)
         shutil.copytree(quiet, workdir)
         done = damage(workdir, rng)
         try:
-            run = runs.load_run(workdir)
+            run = load_run(workdir)
         except UserError as error:
             assert "\n" not in str(error) and len(str(error)) < 600, done
         else:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import metrics, runs, seeds
+from ssl_jax import metrics, seeds
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
 from ssl_jax.train import train
 
 
@@ -60,7 +61,7 @@ def test_seeds_that_do_not_fit_in_memory_run_alone_and_each_is_the_same(config, 
             assert mine.keys() == alone.keys()
             values = [[line[name] for name in alone if name != "split"] for line in (mine, alone)]
             np.testing.assert_allclose(*values, rtol=1e-4)
-        mine, alone = runs.load_run(together[0] / name), runs.load_run(tmp_path / name)
+        mine, alone = load_run(together[0] / name), load_run(tmp_path / name)
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5), mine.params, alone.params)
         assert mine.config.to_dict() == alone.config.to_dict() and mine.step == alone.step
     # Asked for one by one, the same command finds the runs finished; so does one seed's in its folder.
@@ -103,7 +104,7 @@ def test_all_seeds_start_from_the_same_run_with_heads_of_their_own(config, toget
     config.update(dict(init_from=str(source), seeds=2, steps=1))
     config.optimizer.update(warmup=1.0)  # the first step's learning rate is 0
     train(config, tmp_path)
-    source, *own = (runs.load_run(folder).params for folder in (source, tmp_path / "seed-0", tmp_path / "seed-1"))
+    source, *own = (load_run(folder).params for folder in (source, tmp_path / "seed-0", tmp_path / "seed-1"))
     for params in own:
         jax.tree.map(np.testing.assert_array_equal, params["encoder"], source["encoder"])
     kernels = [params["classifier"]["dense"]["kernel"] for params in (source, *own)]

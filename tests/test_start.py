@@ -16,6 +16,7 @@ from ssl_jax import source as origin
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
 from ssl_jax.experiment import make_fingerprint
+from ssl_jax.load import load_run
 from ssl_jax.models.model import build_model
 from ssl_jax.models.spec import TRAINED
 from ssl_jax.models.transformer import TransformerConfig
@@ -356,8 +357,8 @@ def test_a_start_is_told_once_and_goes_on_without_its_source(source, data_root, 
         "learning rate: 0 at step 0, 0.0005 at step 1, 0 at step 2",
         "started at step 0 of 2; compiling",
     ]
-    run = runs.load_run(tmp_path / "run")
-    assert (run.step, run.tokenizer_hash) == (2, runs.load_run(away).tokenizer_hash)
+    run = load_run(tmp_path / "run")
+    assert (run.step, run.tokenizer_hash) == (2, load_run(away).tokenizer_hash)
 
     prepared = tokens.prepare(run.config.data)
     shutil.rmtree(tmp_path / "run/checkpoints/2")
@@ -365,7 +366,7 @@ def test_a_start_is_told_once_and_goes_on_without_its_source(source, data_root, 
     again = train.train(config, tmp_path / "run")
     told = capfd.readouterr().out.splitlines()
     assert again == result and told[8] == "resumed at step 1 of 2; compiling"
-    assert_equal(runs.load_run(tmp_path / "run").params, run.params)
+    assert_equal(load_run(tmp_path / "run").params, run.params)
     assert tokens.prepare(runs.read_config(tmp_path / "run").data) == prepared
 
 

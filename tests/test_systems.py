@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from ssl_jax import experiment, generate, predict, runs
+from ssl_jax import experiment, generate, predict
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
 from ssl_jax.objectives import quotient
 from ssl_jax.step import initial_state, make_train_step
 from ssl_jax.train import train
@@ -55,7 +56,7 @@ def test_every_papers_smoke_trains_in_both_modes(paper, size, mode, smoke_config
     assert result["loss"] == pytest.approx(sum(w * result[f"{n}_loss"] for n, w in config.losses.items() if w))
     assert result["loss"] < 1.5 * sum(config.losses.values()) * np.log(512)
     if (paper, size, mode) in (("gpt2", "small", "mesh"), ("electra", "small", "mesh"), ("albert", "base", "pmap")):
-        ask(runs.load_run(tmp_path))
+        ask(load_run(tmp_path))
 
 
 def ask(run):

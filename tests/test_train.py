@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ssl_jax import runs, tokenizers
 from ssl_jax.data import batches, tokens
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization.vocabulary import vocabulary_of
 from ssl_jax.train import train
 from tests.conftest import assert_same_run, command, final_params
 
@@ -37,7 +39,7 @@ def start_and_wait_for(sign, arguments):
 def heldout_pairs(config):
     """The labels of all held-out pairs at the length of the run's last phase."""
     prepared = Path(tokens.prepare(config.data))
-    vocabulary = tokenizers.vocabulary(tokenizers.load(prepared / "tokenizer.json"))
+    vocabulary = vocabulary_of(tokenizer_files.load(prepared / "tokenizer.json"))
     length, store = config.phases.lengths[-1], tokens.Store(prepared, "heldout")
     examples = batches.evaluation_batches(config.data, "nsp", store, vocabulary, length, config.batch_size, config.seed)
     made = [examples(number) for number in range(examples.steps)]
@@ -153,7 +155,7 @@ def test_no_readable_checkpoint_is_an_error(finished, smoke_config):
 def test_asking_a_run_changes_nothing_in_it(finished):
     truncate(finished / "checkpoints/20")
     before = sorted(path.name for path in finished.rglob("*"))
-    assert runs.load_run(finished).config.steps == 20
+    assert load_run(finished).config.steps == 20
     assert sorted(path.name for path in finished.rglob("*")) == before
 
 

@@ -13,7 +13,7 @@ from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import build_optimizer, step_clock
 from ssl_jax.parallel import build_parallel
 from ssl_jax.step import initial_params, initial_state, make_corrupt, make_measure, make_terms, make_train_step
-from ssl_jax.tokenizers import Vocabulary
+from ssl_jax.tokenization.vocabulary import Vocabulary
 
 SIZE = 512
 

@@ -243,7 +243,7 @@ class MaskedModel:
     """A run's masked language model, asked for the candidates of many masked words at once."""
 
     def __init__(self, run, candidates, variant):
-        """`run` as `runs.load_run` gives it; see `augment` for what is refused."""
+        """`run` as `load.load_run` gives it; see `augment` for what is refused."""
         vocabulary, tokenizer = run.vocabulary, run.tokenizer
         if "mlm" not in run.model.heads or vocabulary.mask is None:
             raise UserError("the run has no masked language model: it was trained without losses.mlm")
@@ -480,7 +480,7 @@ def augment(examples, run, vectors=None, *, copies=20, threshold=0.4, candidates
 
     Args:
       examples: any iterable of `tasks.Example`, or of other NamedTuples with `text` and `text2` (None: no pair).
-      run: `runs.load_run` of a run with a masked language model; ELECTRA's is its generator.
+      run: `load.load_run` of a run with a masked language model; ELECTRA's is its generator.
       vectors: WordVectors; None: words of several pieces stay.
       copies: N_a, of each example, before duplicates are dropped.
       threshold: p_t, the probability that a word is replaced.

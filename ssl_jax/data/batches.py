@@ -31,7 +31,7 @@ from ssl_jax.data.rows import gather
 from ssl_jax.data.tasks import TaskStore
 from ssl_jax.data.tokens import Store
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.tokenizers import Vocabulary
+from ssl_jax.tokenization.vocabulary import Vocabulary
 
 
 def training_batches(data, kind, store, vocabulary, length, batch_size, seed, first_step=0, first_example=0):

@@ -44,12 +44,15 @@ import filelock
 import numpy as np
 import sentencex
 
-from ssl_jax import files, tokenizers
+from ssl_jax import files
 from ssl_jax.data.arrays import ArrayWriter, CheckedArray
 from ssl_jax.data.progress import progress, say
 from ssl_jax.errors import UserError
 from ssl_jax.files import replacing
 from ssl_jax.options import BOOL, SHARE, TEXT, block, one_of, option, whole
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization.train import TokenizerOptions, train_tokenizer
+from ssl_jax.tokenization.vocabulary import add_pieces, identity, keeps_spaces, stored_roles
 
 FORMAT = 3  # part of every folder's name: raise it when the bytes change
 PART_BYTES = 16 << 20
@@ -85,7 +88,7 @@ class Data:
     short: float = option(0.1, SHARE, "share of documents cut to shorter pairs")
     passes: int = option(10, whole(1), "walks over the corpus, each with new pairs (the originals' dupe_factor)")
     borders: bool = option(False, BOOL, "attention in windows stops at the borders of documents")
-    tokenizer: tokenizers.TokenizerOptions = block(tokenizers.TokenizerOptions)
+    tokenizer: TokenizerOptions = block(TokenizerOptions)
 
 
 class Store:
@@ -182,14 +185,14 @@ def prepare(data, workers=None):
     from ssl_jax.data.corpora import open_corpus  # which loads TFDS: a config is checked without
 
     corpus = open_corpus(data.corpus, data.root)
-    identity = dict(
+    key = dict(
         format=FORMAT,
         corpus=corpus.identity,
         tokenizer=_tokenizer_identity(data.tokenizer),
         max_documents=data.max_documents,
         heldout=data.heldout,
     )
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
     folder = files.expanded(data.root) / f"{corpus.short_name}-{digest}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -201,7 +204,7 @@ def prepare(data, workers=None):
             # Without a name when a write fails: say where.
             raise OSError(error.errno, error.strerror or str(error), error.filename or str(folder)) from error
     tokenizer = folder / "tokenizer.json"
-    if not tokenizer.exists() or tokenizers.fingerprint(tokenizer) != read_passport(folder)["tokenizer_hash"]:
+    if not tokenizer.exists() or tokenizer_files.fingerprint(tokenizer) != read_passport(folder)["tokenizer_hash"]:
         raise UserError(f"{tokenizer} is missing or damaged; remove {folder}, and it is prepared again")
     return str(folder)
 
@@ -224,9 +227,9 @@ def _alone(folder):
 def _tokenizer_identity(options):
     if not options.path:
         return [options.kind, options.vocab_size, options.lowercase, *options.add]
-    tokenizer = tokenizers.load(options.path)
+    tokenizer = tokenizer_files.load(options.path)
     there = tokenizer.get_vocab_size()
-    size = tokenizers.add_pieces(tokenizer, options.add).get_vocab_size()
+    size = add_pieces(tokenizer, options.add).get_vocab_size()
     if size != options.vocab_size:
         more = f" and data.tokenizer.add puts {size - there} more to them" if size > there else ""
         raise UserError(
@@ -234,9 +237,9 @@ def _tokenizer_identity(options):
             f"{options.vocab_size}; set --config.data.tokenizer.vocab_size={size}"
         )
     if options.add or os.path.isdir(options.path):
-        identity, roles = tokenizers.identity(tokenizer), tokenizers.roles(tokenizer)
-        return [identity, roles] if roles else identity
-    return tokenizers.fingerprint(options.path)
+        roles = stored_roles(tokenizer)
+        return [identity(tokenizer), roles] if roles else identity(tokenizer)
+    return tokenizer_files.fingerprint(options.path)
 
 
 def _prepare(data, corpus, folder, workers):
@@ -248,9 +251,9 @@ def _prepare(data, corpus, folder, workers):
         tokenizer_path = work / "tokenizer.json"
         if not tokenizer_path.exists():
             path, add = data.tokenizer.path, data.tokenizer.add
-            tokenizer = tokenizers.add_pieces(tokenizers.load(path), add) if path else train_on(corpus, data)
+            tokenizer = add_pieces(tokenizer_files.load(path), add) if path else train_on(corpus, data)
             (work / "parts").mkdir(parents=True, exist_ok=True)
-            tokenizers.save(tokenizer, tokenizer_path)
+            tokenizer_files.save(tokenizer, tokenizer_path)
         per_part = max(1, PART_BYTES * len(corpus) // max(1, corpus.bytes))
         parts = [
             (work / "parts" / f"{start}-{min(start + per_part, size)}.npz", start, min(start + per_part, size))
@@ -270,7 +273,7 @@ def _prepare(data, corpus, folder, workers):
             format=FORMAT,
             source=corpus.source,
             corpus=data.corpus,
-            tokenizer_hash=tokenizers.fingerprint(tokenizer_path),
+            tokenizer_hash=tokenizer_files.fingerprint(tokenizer_path),
             made_with={
                 name: importlib.metadata.version(name) for name in ("tokenizers", "sentencepiece", "sentencex")
             },
@@ -285,7 +288,7 @@ def train_on(corpus, data):
     """A tokenizer trained on the documents that are not held out, as a config's `data` block asks."""
     options, texts = data.tokenizer, _TrainingTexts(corpus, data)
     say(f"training the tokenizer ({options.kind}, {options.vocab_size:,} pieces) on {texts.size:,} documents")
-    return tokenizers.train_tokenizer(options.kind, texts, options.vocab_size, options.lowercase, options.add)
+    return train_tokenizer(options.kind, texts, options.vocab_size, options.lowercase, options.add)
 
 
 class _TrainingTexts:
@@ -411,18 +414,18 @@ def _start_worker(*what):
 def _open(corpus_name, root, tokenizer_path, identity=None):
     """What every part of this process needs, opened once; the corpus must still be the one of this identity."""
     global _opened
-    from ssl_jax.data.corpora import open_corpus
+    from ssl_jax.data.corpora import open_corpus  # which loads TFDS: a config is checked without
 
     corpus = open_corpus(corpus_name, root)
     if identity not in (None, corpus.identity):
         raise UserError(f"corpus {corpus_name!r} changed while it was prepared: run the same command again")
-    _opened = corpus, tokenizers.load(tokenizer_path)
+    _opened = corpus, tokenizer_files.load(tokenizer_path)
 
 
 def _write_part(path, start, stop):
     """Documents start to stop as one .npz: tokens, lengths of sentences, sizes of documents, hashes."""
     corpus, tokenizer = _opened
-    cut = slice_sentences if tokenizers.keeps_spaces(tokenizer) else split_sentences
+    cut = slice_sentences if keeps_spaces(tokenizer) else split_sentences
     dtype = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
     # Arrays throughout: a Python object for each of a million short documents takes more memory than their text.
     tokens, lengths = [np.zeros(0, dtype)], array.array("I")

@@ -6,6 +6,7 @@ Importing this takes no JAX.
 import dataclasses
 
 from ssl_jax.errors import UserError, check_choice
+from ssl_jax.models.spec import PROJECTIONS
 from ssl_jax.objectives import taught, trained
 from ssl_jax.options import ABOVE_0, TEXT, WIDEST, check, one_of, option, several, whole
 
@@ -21,7 +22,7 @@ class Teacher:
         "uniform", TEXT, "which of its layers teaches each of ours: 'top', 'bottom', or a list '3,6,9,12'"
     )
     projection: str = option(
-        "two", one_of("two", "one", "each", "none"), "from our width to its: 'two' (embeddings, layers), 'one', 'each' or 'none'"
+        "two", one_of(*PROJECTIONS), "from our width to its: 'two' (embeddings, layers), 'one', 'each' or 'none'"
     )
     hidden_size: int = option(0, whole(0, WIDEST), "its width; what `runs` have is filled in")
     temperature: float = option(1.0, ABOVE_0, "of the soft targets")

@@ -24,9 +24,9 @@ from jax import lax
 from ssl_jax import labels, logs
 from ssl_jax.distill.matching import check_teachers, layer_maps, map_layers
 from ssl_jax.errors import UserError
+from ssl_jax.load import load_run
 from ssl_jax.models.spec import named_heads
 from ssl_jax.objectives import taught, trained
-from ssl_jax.runs import load_run
 from ssl_jax.source import tokenizer_path
 
 

@@ -11,11 +11,11 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 from lm_eval.models.utils import normalize_gen_kwargs
 
-from ssl_jax import runs
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.fewshot import models
 from ssl_jax.fewshot.items import Source
 from ssl_jax.fewshot.tasks import TASKS
+from ssl_jax.load import load_run, read_config
 
 # What a task's `generation_kwargs` may ask for, and what `models.continue_until` calls it.
 OPTIONS = {
@@ -41,9 +41,9 @@ def questions(task, protocol, workdir, **others):
       datasets.DatasetDict: 'train' and 'test', records with `context`, `choices` without the blank before them, `gold`.
     """
     del others
-    import datasets
+    import datasets  # slow to load, and only tasks of ours need it
 
-    data = runs.read_config(workdir).data
+    data = read_config(workdir).data
     splits = TASKS[task].read(Source(root=data.root, heldout=data.heldout, max_documents=data.max_documents))
     items = {split: map(TASKS[task].protocols[protocol].item, found) for split, found in splits.items()}
     return datasets.DatasetDict({
@@ -67,13 +67,13 @@ class HarnessModel(LM):
       device: torch's name of one, which the command gives to every model; JAX has its own choice (JAX_PLATFORMS).
 
     Raises:
-      UserError: as `runs.load_run`; batch_size is no number.
+      UserError: as `load.load_run`; batch_size is no number.
     """
 
     def __init__(self, workdir, batch_size=1, max_gen_toks=256, device=None):
         del device
         super().__init__()
-        self.run = runs.load_run(workdir)
+        self.run = load_run(workdir)
         if not str(batch_size).isdecimal() or int(batch_size) < 1:
             raise UserError(f"batch_size={batch_size}: a number from 1; the largest that fits is not looked for")
         self.together = {} if int(batch_size) == 1 else {"batch_size": int(batch_size)}

@@ -1,6 +1,6 @@
 """What evaluation without training asks a run: how likely a continuation or a text is, and what comes next.
 
-Nothing here knows of tasks. Each of the calls takes a `runs.Run`, ours or a folder of `transformers` (`runs.load_run`):
+Nothing here knows of tasks. Each of the calls takes a `runs.Run`, ours or a folder of `transformers` (`load.load_run`):
 
     log_likelihoods                   log p(continuation | context)                             causal runs
     rolling                           log p(text), of any length                                causal runs

@@ -12,6 +12,7 @@ from ssl_jax.errors import UserError, check_choice, check_entries
 from ssl_jax.fewshot import evaluation, figures, overlap, scores
 from ssl_jax.fewshot.items import Source, solved
 from ssl_jax.fewshot.tasks import TASKS
+from ssl_jax.load import load_run
 
 
 def chosen(config):
@@ -59,7 +60,7 @@ def prompts(config, count):
     What is yielded is what the model reads, to the letter.
     """
     check(config)
-    run = runs.load_run(config.runs[0])
+    run = load_run(config.runs[0])
     for task, name in chosen(config):
         splits = TASKS[task].read(source(config, task, run.config.data))
         for shots in _shots(config, TASKS[task].protocols[name]):
@@ -104,7 +105,7 @@ def evaluate(config, workdir, say=print):
     """
     check(config)
     pairs, workdir = chosen(config), Path(workdir)
-    loaded = [runs.load_run(folder) for folder in config.runs]
+    loaded = [load_run(folder) for folder in config.runs]
     read, sources = {}, [{task: source(config, task, run.config.data) for task, _ in pairs} for run in loaded]
     for run, of in zip(loaded, sources, strict=True):
         if _knows_its_text(config, run):

@@ -11,13 +11,14 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from ssl_jax import tokenizers
 from ssl_jax.config import base
 from ssl_jax.errors import UserError
-from ssl_jax.interop import huggingface, tokenizer_files
+from ssl_jax.interop import huggingface
 from ssl_jax.interop.families import FAMILIES
 from ssl_jax.models.model import build_model, dummy_batch
 from ssl_jax.runs import Run
+from ssl_jax.tokenization import folders
+from ssl_jax.tokenization.vocabulary import vocabulary_of
 
 # What is compared of each head: the name in `out`, and what the outputs of their classes call it.
 LOGITS = {
@@ -361,7 +362,7 @@ def _write_gpt3(folder):
     config.model.update(causal=True, norm="pre", final_norm=True, dropout=0.0, attention_dropout=0.0)
     config.losses.clm = 1.0
     write_vocabulary(folder)
-    tokenizer = tokenizer_files.read(folder)
+    tokenizer = folders.read(folder)
     (folder / "vocab.txt").unlink()
     huggingface.save(random_run(config, tokenizer), folder)
 
@@ -371,7 +372,7 @@ def random_run(config, tokenizer):
     model, random = build_model(config), np.random.default_rng(0)
     shapes = jax.eval_shape(model.init, jax.random.key(0), dummy_batch(model.orders))["params"]
     params = jax.tree.map(lambda x: random.normal(0, 0.3, x.shape).astype(x.dtype), shapes)
-    return Run(Path("random"), config, model, params, tokenizer, tokenizers.vocabulary(tokenizer))
+    return Run(Path("random"), config, model, params, tokenizer, vocabulary_of(tokenizer))
 
 
 FOLDERS = {

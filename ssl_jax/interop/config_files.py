@@ -4,12 +4,13 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from ssl_jax import tokenizers
 from ssl_jax.config import base
 from ssl_jax.errors import UserError, check_choice, shown
 from ssl_jax.files import read_json
-from ssl_jax.interop import tokenizer_files, weights
+from ssl_jax.interop import weights
 from ssl_jax.interop.families import FAMILIES, activations
+from ssl_jax.tokenization import folders
+from ssl_jax.tokenization.vocabulary import vocabulary_of
 
 HALVES = ("discriminator", "generator")
 # Tables are padded to a multiple of one of these, for speed, behind the entries that the tokenizer has.
@@ -55,7 +56,7 @@ def read_config(folder, padded=False):
     theirs, family = read_theirs(folder)
     trunk = trunk_fields(theirs, family, activations(family), folder / "config.json")
     rows = trunk["vocab_size"]
-    size = rows if padded else entries_of(rows, tokenizers.vocabulary(tokenizer_files.read(folder)).size, folder)
+    size = rows if padded else entries_of(rows, vocabulary_of(folders.read(folder)).size, folder)
     named = [f".{name}" for name in weights.names(folder)]
     pooled = any(f".{pooler}." in name for name in named for pooler in POOLERS.get(family, ()))
     pooler = FAMILIES[family].pooler if pooled else "none"

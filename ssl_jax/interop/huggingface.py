@@ -15,11 +15,10 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from ssl_jax import tokenizers
 from ssl_jax.config import base
 from ssl_jax.errors import UserError, check_choice, cut, listed, shown
 from ssl_jax.files import new_folder, write_json
-from ssl_jax.interop import names, tokenizer_files, weights
+from ssl_jax.interop import names, weights
 from ssl_jax.interop.config_files import (
     HALVES,
     entries_of,
@@ -36,6 +35,8 @@ from ssl_jax.models.spec import GENERATOR, TRAINED
 from ssl_jax.models.transformer import TransformerConfig
 from ssl_jax.parallel import Replicated
 from ssl_jax.runs import Run
+from ssl_jax.tokenization import folders
+from ssl_jax.tokenization.vocabulary import vocabulary_of
 
 # TinyBERT's projection is in a file of its own, for no class of theirs has a place for it.
 FIT_FILE = "fit_dense.safetensors"
@@ -66,7 +67,7 @@ def load(folder, parallel=None, drop=(), padded=False):
     their ids, and the logits of all others are the same without them.
 
     Args:
-      folder: holds config.json, weights (`weights.read`), a tokenizer (`tokenizer_files.read`); or HALVES.
+      folder: holds config.json, weights (`weights.read`), a tokenizer (`folders.read`); or HALVES.
       parallel: the parameters are as its `adopt` takes them; None: on one device.
       drop: their tensors, by whole name or by what it begins with, that are left out.
       padded: any number of rows behind the tokenizer's entries is left out.
@@ -105,8 +106,8 @@ def as_run(folder, config, tensors, rows, style, parallel, padded, quantised=Fal
     if tensors:
         hint = "" if quantised else "; --drop leaves out what it names"
         raise UserError(f"{where}: there is no place for tensor {names.some(sorted(tensors))}{hint}")
-    tokenizer = tokenizer_files.with_ends(tokenizer_files.read(folder), folder)
-    vocabulary = tokenizers.vocabulary(tokenizer)
+    tokenizer = folders.with_ends(folders.read(folder), folder)
+    vocabulary = vocabulary_of(tokenizer)
     notes = []
     surplus = config.model.vocab_size - entries_of(config.model.vocab_size, vocabulary.size, folder, padded)
     if surplus:
@@ -483,7 +484,7 @@ def _save(run, trunk, params, heads, family, folder):
     weights.write(tensors, folder / "model.safetensors")
     if fit:
         _save_fit(fit, trunk.layers, folder)
-    tokenizer_files.write(run.tokenizer, folder, trunk.positions, bool(trunk.segments))
+    folders.write(run.tokenizer, folder, trunk.positions, bool(trunk.segments))
     return name, len(tensors) + len(fit)
 
 

@@ -27,6 +27,7 @@ ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "tanh", "none")
 POOLERS = ("none", "plain", "tanh", "relu", "gelu")
 FEATURES = ("", "embeddings", "last", "second_to_last", "sum_last_four", "weighted_sum_last_four", "concat_last_four",
             "weighted_sum_all")  # fmt: skip
+PROJECTIONS = ("two", "one", "each", "none")  # of `heads.Projection`
 # The parts of `Block` whose parameters layers may share (ALBERT, section 3.1); a norm goes with its sub-layer.
 SHARED = {
     "none": (),
@@ -240,8 +241,10 @@ def model_fields(config, trunk_class=Trunk):
         raise UserError("losses.soft_targets and soft_predictions read the trunk's own logits: set generator.kind=none")
     task, options = config.task, {}
     if needed & {"classes", "choice", "token_classes"}:
+        check_choice(task.activation, ACTIVATIONS, "task.activation")
         options |= dict(classes=task.classes, activation=task.activation, bias=task.bias, orders=task.orders)
     if needed & {"classes", "choice", "token_classes", "span", "joint_span"}:
+        check_choice(task.features, FEATURES, "task.features")
         if task.features == "second_to_last" and trunk.layers < 2:
             raise UserError("task.features=second_to_last needs two layers, and model.layers=1")
         options |= dict(features=task.features, lstm=task.lstm, lstm_size=task.lstm_size)
@@ -251,6 +254,7 @@ def model_fields(config, trunk_class=Trunk):
     if "choice" in needed and task.share_dropout:
         options |= dict(shared=task.classes)
     if "fit" in needed:
+        check_choice(config.teacher.projection, PROJECTIONS, "teacher.projection")
         options |= dict(projection=config.teacher.projection, width=config.teacher.hidden_size)
     return trunk, tuple(sorted(needed)), generator, HeadOptions(**options)
 

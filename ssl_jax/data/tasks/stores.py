@@ -19,7 +19,7 @@ import numpy as np
 from ssl_jax.data.pairs import excess_tokens
 from ssl_jax.data.rows import gather
 from ssl_jax.errors import UserError, shown
-from ssl_jax.tokenizers import Vocabulary
+from ssl_jax.tokenization.vocabulary import Vocabulary
 
 BLOCK = 4096  # texts at a time: encodings are many times as large as ids
 
