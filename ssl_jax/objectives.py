@@ -129,7 +129,7 @@ def both_ends(batch):
 
 
 def pairs_of_tokens(batch, *, causal):
-    """Pairs of real tokens of which the first sees the second, [B, S, S]; a band is ignored, as in `out['visible']`."""
+    """Pairs of real tokens of which the first sees the second, [B, S, S]: what `transformer.visible` allows without a band."""
     real = tokens(batch)
     seen = real[:, :, None] & real[:, None, :]
     if "documents" in batch:

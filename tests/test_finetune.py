@@ -209,7 +209,7 @@ def test_the_feature_based_approach_has_a_frozen_trunk_and_two_bilstms(variant):
     task, model = config.task, config.model
     assert (task.features, task.lstm, task.lstm_size) == ("concat_last_four", 2, 768)
     assert (model.dropout, model.attention_dropout) == (0, 0) and config.losses.clm == 0
-    assert build_model(config).options.dropout == build_model(plain).dropout  # before the classes it stays
+    assert build_model(config).options.dropout == build_model(plain).options.dropout  # before the classes it stays
     assert model.pooler == ("none" if plain.model.pooler == "none" else "plain") and "pooler" in config.init_drop
     assert config.optimizer.frozen == "^(embeddings|encoder)/" and "features" in config.init_anew
     on_top = finetune.get_config(f"{variant},bilstm")

@@ -1,5 +1,7 @@
 """Terms are sums and weights: their parts add up, and what does not count changes nothing."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from ssl_jax import objectives
 from ssl_jax.config import base
+from ssl_jax.models.transformer import visible
 from ssl_jax.optimizers import path_name
 
 CONFIG = base()
@@ -305,3 +308,14 @@ def test_cross_entropy_survives_large_logits():
     np.testing.assert_allclose(objectives.cross_entropy(logits, jnp.asarray([1])), 1e4)
     half = objectives.cross_entropy(logits.astype(jnp.bfloat16), jnp.asarray([0]))
     assert half.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("documents", [False, True])
+def test_pairs_of_tokens_are_those_that_the_trunk_lets_see_each_other(causal, documents):
+    batch = {"tokens": np.zeros((3, 6), int), "mask": np.arange(6) < np.array([[6], [4], [0]])}
+    if documents:
+        batch["documents"] = np.array([[0, 0, 1, 1, 1, 2]] * 3)
+    allowed = visible(SimpleNamespace(causal=causal, band=2 * causal), batch)[0, :, 0]
+    expected = np.broadcast_to(allowed, (3, 6, 6)) & batch["mask"][:, :, None]
+    np.testing.assert_array_equal(objectives.pairs_of_tokens(batch, causal=causal), expected)

@@ -498,7 +498,7 @@ def test_a_class_asks_for_no_token_that_the_model_has_no_row_for(tmp_path):
 
 REFUSED = {
     "japanese": (BERT_FILES | {"tokenizer_config.json": dict(tokenizer_class="BertJapaneseTokenizer")},
-                 'its tokenizer is "BertJapaneseTokenizer", which is not supported'),
+                 'its tokenizer is "BertJapaneseTokenizer", which is not supported (these are: BertTokenizer, '),
     "japanese by config.json": (BERT_FILES | {"config.json": dict(model_type="bert", tokenizer_class="BertJapaneseTokenizer")},
                                 "config.json: its tokenizer is \"BertJapaneseTokenizer\""),
     "a row missing before an added token": (

@@ -273,7 +273,11 @@ def visible(config, batch, start=0):
 
 
 class Transformer(nn.Module):
-    """A stack of blocks: one `Block`, used once for each layer.
+    """A stack of blocks: one `Block` module, applied once for each layer.
+
+    ALBERT's sharing is this reuse of the module: what layers share is one set of parameters that the same `Block` is
+    applied with in every layer of a group. It is not Flax's lifted scan (`nn.scan`), which cannot share some parts of a
+    block and stack others, nor choose the group's set by the layer's number.
 
     Its parameters are stacked on a leading axis: one entry for each layer, or, of what is shared, for each
     group of layers. `scan` and unrolled layers have the same parameters, so a checkpoint fits both.
@@ -293,8 +297,7 @@ class Transformer(nn.Module):
 
         Returns:
           A dict: `embedded` [B, S, H]; `layers` with `hidden` [L, B, S, H], `scores` [L, B, A, S, T], `key`
-          and `value` [L, B, T, A, D]; `encoded` [B, S, H]; `visible` [B, 1, S or 1, T], which columns a
-          position may see where there is no band. What nobody reads, XLA prunes.
+          and `value` [L, B, T, A, D]; `encoded` [B, S, H]. XLA prunes unused outputs.
         """
         config = self.config
         x = embedded
@@ -344,4 +347,4 @@ class Transformer(nn.Module):
         x, layers = lax.scan(layer, x, each, unroll=1 if config.scan else config.layers)
         if config.final_norm:
             x = config.layer_norm("final_norm")(x)
-        return {"embedded": projected, "layers": layers, "encoded": x, "visible": allowed[0]}
+        return {"embedded": projected, "layers": layers, "encoded": x}
