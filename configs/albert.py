@@ -31,7 +31,7 @@ LAMB, which at 1e-2 stayed on the unigram plateau for 4,500 steps (5.89 nats hel
 300 steps, other rates were not tried).
 """
 
-from configs import common
+from configs import common, demos
 from ssl_jax.config import base
 
 # Table 1; heads are H / 64 (section 3).
@@ -42,20 +42,6 @@ SIZES = {
     "xlarge": dict(layers=24, hidden_size=2048, heads=32),
     "xxlarge": dict(layers=12, hidden_size=4096, heads=64),
     "demo": dict(layers=2, hidden_size=128, heads=4),
-}
-
-# What differs in the demo.
-DEMO = common.DEMO | {
-    "steps": 4500,
-    "model.neighbours": (-1, 1, -2, 2),
-    "model.embedding_size": 0,
-    "model.norm": "pre",
-    "model.final_norm": True,
-    "corruption.rate": 0.4,
-    "optimizer.name": "bert_adam",
-    "optimizer.learning_rate": 2e-3,
-    "optimizer.warmup": 100 / 4500,
-    "optimizer.b2": 0.98,
 }
 
 
@@ -111,4 +97,4 @@ def get_config(variant="base"):
             ),
         )
     )
-    return common.finish(config, f"albert:{variant}", name, DEMO, changes)
+    return common.finish(config, f"albert:{variant}", name, demos.ALBERT, changes)

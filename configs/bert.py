@@ -37,7 +37,7 @@ accuracies up to that, as post-norm and random starts gave, are the plateau. Not
 lengths, dropout, other seeds.
 """
 
-from configs import common
+from configs import common, demos
 from ssl_jax.config import base
 
 SIZES = {
@@ -51,20 +51,6 @@ SIZES = {
     "table6-L12-H1024-A16": dict(layers=12, hidden_size=1024, heads=16),
     "table6-L24-H1024-A16": dict(layers=24, hidden_size=1024, heads=16),
     "demo": dict(layers=2, hidden_size=128, heads=4),
-}
-
-
-
-# What differs in the demo; see the docstring for why.
-DEMO = common.DEMO | {
-    "steps": 5500,
-    "model.norm": "pre",
-    "model.final_norm": True,
-    "model.neighbours": (-1, 1, -2, 2),
-    "corruption.rate": 0.4,
-    "optimizer.learning_rate": 2e-3,
-    "optimizer.warmup": 100 / 5500,
-    "optimizer.b2": 0.98,
 }
 
 
@@ -111,4 +97,4 @@ def get_config(variant="base"):
             ),
         )
     )
-    return common.finish(config, f"bert:{variant}", name, DEMO, changes)
+    return common.finish(config, f"bert:{variant}", name, demos.BERT, changes)

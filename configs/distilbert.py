@@ -47,7 +47,7 @@ BooksCorpus cannot be had: the default corpus is the demo's.
 The demo distils configs/bert.py:demo, two layers, into one.
 """
 
-from configs import bert, common, gpt2
+from configs import common, demos, gpt2
 from ssl_jax.config import base
 
 SIZES = {
@@ -60,14 +60,6 @@ SIZES = {
 TEACHER_LAYERS = {name: tuple(range(0, shape["layers"], 2)) for name, shape in common.MINIATURES.items()} | {
     "base": (0, 2, 4, 7, 9, 11), "gpt2": (0, 2, 4, 7, 9, 11), "demo": (0,),
 }  # from 0
-
-# What differs in the demo: all that its teacher does.
-DEMO = bert.DEMO | {
-    "steps": 800,
-    "corruption.smoothing": 0.0,  # the loss is compared with that of students and teachers masked evenly
-    "teacher.runs": ("runs/demo-bert",),
-    "optimizer.warmup": 100 / 800,
-}
 
 
 def squad(config, name):
@@ -141,4 +133,4 @@ def get_config(variant="base"):
             ),
         )
     )
-    return common.finish(config, f"distilbert:{variant}", name, DEMO, changes)
+    return common.finish(config, f"distilbert:{variant}", name, demos.DISTILBERT, changes)

@@ -48,7 +48,7 @@ have 84.3): .715 and 4.57 after 2,200 steps, one seed. What a task gets from the
 alone fine-tuning on topics gained nothing (README).
 """
 
-from configs import common
+from configs import common, demos
 from ssl_jax.config import base
 
 # Table 6; embeddings are as wide as the trunk but in small.
@@ -66,22 +66,6 @@ RECIPES = {
     "base": (1 / 3, 0.15, 2e-4, 256, 766_000, 512),
     "large": (1 / 4, 0.25, 2e-4, 2048, 400_000, 512),
     "demo": (1 / 2, 0.15, 2e-3, 16, 5_000, 64),
-}
-
-# What differs in the demo.
-DEMO = common.DEMO | {
-    "steps": 2200,
-    "model.norm": "pre",
-    "model.final_norm": True,
-    "model.neighbours": (-1, 1, -2, 2),
-    "generator.size": 1.0,
-    "generator.tying": "all",
-    "losses.rtd": 5.0,
-    "corruption.rate": 0.4,
-    "corruption.max_predictions": 0,
-    "optimizer.learning_rate": 2e-3,
-    "optimizer.warmup": 100 / 2200,
-    "optimizer.b2": 0.98,
 }
 
 
@@ -138,4 +122,4 @@ def get_config(variant="small"):
             ),
         )
     )
-    return common.finish(config, f"electra:{variant}", name, DEMO, changes)
+    return common.finish(config, f"electra:{variant}", name, demos.ELECTRA, changes)

@@ -70,12 +70,12 @@ import importlib
 import pkgutil
 
 import configs
-from configs import common
+from configs import common, demos
 from ssl_jax.data import tasks
 from ssl_jax.errors import check_choice
 from ssl_jax.objectives import loss_of
 
-PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in ("common", "fewshot", "finetune")]
+PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in ("common", "demos", "fewshot", "finetune")]
 
 # What belongs to no trunk, of any run to start from; generators and a student's projection among it.
 HEADS = (
@@ -119,12 +119,6 @@ GRIDS = {
         "optimizer.learning_rate": (3e-5, 5e-5, 1e-4, 1.5e-4), "optimizer.layer_decay": (0.9, 0.8, 0.7),
     },
 }  # fmt: skip
-
-# What differs for the papers' demos.
-DEMO = {
-    "batch_size": 16,
-    "optimizer.learning_rate": 5e-4,
-}
 
 
 def bert(size, task, release):
@@ -302,4 +296,4 @@ def get_config(variant="bert-base,topics"):
     config.data.tokenizer.vocab_size += len(config.data.tokenizer.add)
     read_kind(config, kind)
     changes = [TOPS[suffix] for suffix in suffixes if suffix in TOPS] + [smoke] * ("smoke" in suffixes)
-    return common.finish(config, f"finetune:{variant}", size, DEMO, changes)
+    return common.finish(config, f"finetune:{variant}", size, demos.FINETUNE, changes)

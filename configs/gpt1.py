@@ -26,21 +26,13 @@ because there both tables are one matrix (train.py).
 The demo is a recipe of our own, about five minutes on two CPU cores, see configs/gpt2.py.
 """
 
-from configs import common
+from configs import common, demos
 from ssl_jax.config import base
 
 SIZES = {
     **common.MINIATURES,
     "base": dict(layers=12, hidden_size=768, heads=12),
     "demo": dict(layers=2, hidden_size=128, heads=4),
-}
-
-# What differs in the demo.
-DEMO = common.DEMO | {
-    "steps": 4500,
-    "model.neighbours": (0, -1, -2, -3),
-    "optimizer.learning_rate": 1e-3,
-    "optimizer.warmup": 200 / 4500,
 }
 
 
@@ -88,4 +80,4 @@ def get_config(variant="base"):
             ),
         )
     )
-    return common.finish(config, f"gpt1:{variant}", name, DEMO, changes)
+    return common.finish(config, f"gpt1:{variant}", name, demos.GPT1, changes)

@@ -26,7 +26,7 @@ the three before it (models/neighbours.py), which is what helped the demo of con
 nats held out, 4,500 give 4.34 (unigram loss 6.89); nothing else was tried.
 """
 
-from configs import common
+from configs import common, demos
 from ssl_jax.config import base
 
 SIZES = {
@@ -38,13 +38,6 @@ SIZES = {
     "demo": dict(layers=2, hidden_size=128, heads=4),
 }
 LEARNING_RATES = {"tiny": 6e-4, "mini": 6e-4, "small": 6e-4, "medium": 3e-4, "large": 2.5e-4, "xl": 2e-4, "demo": 2e-3}
-
-# What differs in the demo.
-DEMO = common.DEMO | {
-    "steps": 4500,
-    "model.neighbours": (0, -1, -2, -3),
-    "optimizer.warmup": 100 / 4500,
-}
 
 
 def release(config, name):
@@ -92,4 +85,4 @@ def get_config(variant="small"):
             ),
         )
     )
-    return common.finish(config, f"gpt2:{variant}", name, DEMO, changes)
+    return common.finish(config, f"gpt2:{variant}", name, demos.GPT2, changes)

@@ -28,7 +28,7 @@ context of 256 tokens, for examples to be shown in (docs/few-shot.md); --config.
 its other sizes.
 """
 
-from configs import common
+from configs import common, demos
 from ssl_jax.config import base
 
 # Table 2.1: the shape, the batch in sequences (0.5M tokens = 256 of 2048) and the learning rate.
@@ -64,18 +64,6 @@ RECIPES = {
 TOKENS = 300e9
 CONTEXT = 2048
 START = 16  # sequences: 32 k tokens
-
-# What differs in the demo.
-DEMO = common.DEMO | {
-    "steps": 4500,
-    "ramp.start": 4,
-    "ramp.share": 0.05,
-    "model.neighbours": (0, -1, -2, -3),
-    "model.band": 16,
-    "optimizer.warmup": 0.02,
-}
-# In `few`, whose context has room for examples.
-FEW = DEMO | {"steps": 2000, "batch_size": 8, "phases.lengths": (256,), "model.positions": 256, "model.band": 64}
 
 
 def printed(config, name):
@@ -135,4 +123,4 @@ def get_config(variant="small"):
             ),
         )
     )
-    return common.finish(config, f"gpt3:{variant}", name, FEW if name == "few" else DEMO, changes)
+    return common.finish(config, f"gpt3:{variant}", name, demos.GPT3_FEW if name == "few" else demos.GPT3, changes)

@@ -53,7 +53,7 @@ alone (5.91 after 1,000 and 1,000 steps): most of them are tokens that it sees.
 
 import functools
 
-from configs import bert, common
+from configs import common, demos
 from ssl_jax.config import base
 from ssl_jax.data import tasks
 from ssl_jax.errors import UserError
@@ -77,15 +77,6 @@ TASKS = {
     "rte": (20.0, 128),
     "squad": (20.0, 384),
     "squad2": (20.0, 384),
-}
-
-# What differs in the demo: all that its teacher does.
-DEMO = bert.DEMO | {
-    "steps": 500,
-    "corruption.rate": 0.0,
-    "teacher.runs": ("runs/demo-bert",),
-    "teacher.hidden_size": 128,
-    "optimizer.warmup": 0.1,
 }
 
 
@@ -145,7 +136,7 @@ def mlm(config, name):
     config.update(dict(init_drop=("fit",), init_anew=("mlm",)))
     config.corruption.rate = 0.15
     if name == "demo":
-        config.update(dict(steps=1500, corruption=dict(rate=bert.DEMO["corruption.rate"])))
+        config.update(dict(steps=1500, corruption=dict(rate=demos.BERT["corruption.rate"])))
 
 
 def release(config, name):
@@ -201,4 +192,4 @@ def get_config(variant="4-312"):
             ),
         )
     )
-    return common.finish(config, f"tinybert:{variant}", name, DEMO, changes)
+    return common.finish(config, f"tinybert:{variant}", name, demos.TINYBERT, changes)
