@@ -26,11 +26,12 @@ def blocks(page):
     if page.suffix == ".md":
         return BLOCK.findall(text)
     doc = ast.get_docstring(ast.parse(text)) or ""
-    return [block for block in re.split(r"\n(?=\S)", doc) if re.search(r"^    (?:\.venv|make|TRAIN)", block, re.MULTILINE)]
+    parts = re.split(r"\n(?=\S)", doc)
+    return [part for part in parts if re.search(r"^    (?:\.venv|make|TRAIN)", part, re.MULTILINE)]
 
 
 def commands(block):
-    """The commands of a block as lists of words: variables are replaced, and '...' is the last command written in full."""
+    """The commands of a block, lists of words: variables are replaced, '...' is the last command written in full."""
     variables, full = {}, []
     joined = re.sub(r"\\\n\s*", " ", block)
     joined = re.sub(r'="[^"]*"', lambda value: value[0].replace("\n", " "), joined)  # a value may be of several lines
@@ -63,7 +64,15 @@ def test_commands_are_collected_from_every_kind_of_page():
     """A page whose commands are not seen would pass all other tests."""
     assert len(SCRIPTS) > 90
     assert {words[0] for words in SCRIPTS} >= {f"scripts/{path.name}" for path in ROOT.glob("scripts/*.py")} - BY_MAKE
-    block = 'A=".venv/bin/python x.py --config c.py"\nB=$(echo 1)\nno command\n$A:v --k=$B \\\n  --l   # why\n... --config d.py\n... --m'
+    block = """
+        A=".venv/bin/python x.py --config c.py"
+        B=$(echo 1)
+        no command
+        $A:v --k=$B \\
+            --l   # why
+        ... --config d.py
+        ... --m
+    """
     common = [".venv/bin/python", "x.py"]
     assert list(commands(block)) == [
         [*common, "--config", "c.py:v", "--k=OUTPUT", "--l"],
