@@ -14,7 +14,7 @@ from tests.test_configs import parsed
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("configs/[a-z]*.py")])
-BLOCK = re.compile(r"^```(?:sh|bash)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 ASSIGNMENT = re.compile(r'(\w+)=(?:"([^"]*)"|(\$\(.*\)|\S*))')
 OVERRIDE = re.compile(r"--config\.([\w.]+)")
 DEFINITION = re.compile(r"(?:DEFINE_\w+|define_path)\(\s*\"(\w+)\"")
@@ -24,7 +24,7 @@ def blocks(page):
     """The shell commands of a page: what is fenced in Markdown, and what is indented in a config's docstring."""
     text = page.read_text()
     if page.suffix == ".md":
-        return BLOCK.findall(text)
+        return [block for language, block in BLOCK.findall(text) if language in ("", "sh", "bash")]
     doc = ast.get_docstring(ast.parse(text)) or ""
     parts = re.split(r"\n(?=\S)", doc)
     return [part for part in parts if re.search(r"^    (?:\.venv|make|TRAIN)", part, re.MULTILINE)]
@@ -140,13 +140,13 @@ def test_what_make_is_given_exists():
 
 def anchors(page):
     """What GitHub calls a page's headings."""
-    headings = re.findall(r"^#+ (.*)$", re.sub(BLOCK, "", page.read_text()), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p.suffix == ".md"], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
-    text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"`[^`\n]*`", "", BLOCK.sub("", page.read_text()))
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if link.startswith("http"):
             continue
