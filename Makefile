@@ -1,7 +1,7 @@
 # Everything runs from a bare clone with python3 (3.11 or later) and make.
 #   make demo [PAPER=bert]   trains on real English text for about five minutes and shows what was learned;
 #                            SEEDS=5 trains a student, and the same student alone, from five seeds
-#   make few-shot            trains GPT-3 of three sizes and asks them with 0, 1, ... examples: half an hour
+#   make few-shot            trains GPT-3 at three sizes and evaluates them with 0, 1, ... examples: half an hour
 #   make test                the whole test suite
 #   make lint                ruff: errors, imports, format
 #   make bench               our training step beside transformers on torch

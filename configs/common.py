@@ -39,20 +39,6 @@ def finish(config, variant, name, demo, changes):
     return config
 
 
-# What the papers' demos have in common: sizes for five minutes on two CPU cores.
-DEMO = {
-    "batch_size": 16,
-    "phases.lengths": (64,),
-    "phases.shares": (1.0,),
-    "model.positions": 64,
-    "model.dropout": 0.0,
-    "model.attention_dropout": 0.0,
-    "model.embedding_range": 0.05,
-    "data.tokenizer.vocab_size": 4096,
-    "data.heldout": 0.03,
-}
-
-
 def alone(config, name):
     """The same student without a teacher: what is left are the losses on the text or labels themselves."""
     del name

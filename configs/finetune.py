@@ -6,62 +6,63 @@
     ... --config configs/finetune.py:gpt1-base,mnli --config.optimizer.rates='^classifier=10'
     .venv/bin/python scripts/grid.py --config configs/finetune.py:bert-base,mrpc --grid bert --workdir runs/mrpc
 
-The fourth gives the new output layer ten times the rate of the layers that were trained before (of choices it is called
-choice); the last trains every point of one of GRIDS.
+The fourth gives the new output layer (for choices it is called choice) ten times the rate of the pre-trained layers;
+the last trains every point of one of GRIDS.
 
-A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/data/tasks; suffixes after
-them are the paper's, such as `smoke`, or one of the two below. It starts from runs/PAPER-SIZE unless `init_from` says
+A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/tasks. Suffixes after them are
+the paper's, such as `smoke`, or one of the two below. It starts from runs/PAPER-SIZE unless `init_from` says
 otherwise, the demo from what `make demo` trains, runs/demo-PAPER. On topics, PAPER-tiny is the demo, for every paper:
-on that corpus it is the size of tiny that is trained. Sizes that a paper does not have are those of common.MINIATURES. What a recipe has no row for is BERT's.
+on that corpus it is the size of tiny that is trained. Sizes that a paper does not have are those of
+common.MINIATURES. Where a recipe has no row, BERT's applies.
 
-`features` is BERT's feature-based approach (section 5.3, Table 7), for any model: the trunk stays as it is, bit for bit,
-and without dropout; two BiLSTMs of 768 in each direction read its last four layers side by side, and the head reads
-them. Other rows of Table 7 are --config.task.features=embeddings, last, second_to_last, weighted_sum_last_four and
-weighted_sum_all (`heads.Features`). BERT tells neither rate nor epochs of this: the rate of 1e-3 is ours, all else as in
-fine-tuning. `bilstm` puts the two BiLSTMs on a trunk that is fine-tuned, as Table 5's last row has it, there with
---config.model.causal=True; the depth and width, not told there, are section 5.3's.
+`features` is BERT's feature-based approach (section 5.3, Table 7), for any model: the trunk stays as it is, bit for
+bit, and without dropout; two BiLSTMs of 768 in each direction read its last four layers side by side, and the head
+reads them. Other rows of Table 7 are --config.task.features=embeddings, last, second_to_last, weighted_sum_last_four
+and weighted_sum_all (`heads.Features`). BERT gives neither rate nor epochs for this: the rate of 1e-3 is ours, all
+else as in fine-tuning. `bilstm` puts the two BiLSTMs on a trunk that is fine-tuned, as in Table 5's last row, there
+with --config.model.causal=True; the depth and width, not given there, are section 5.3's.
 
-BERT (Devlin et al. 2018, sections 4 and A.3), and DistilBERT and TinyBERT, which follow it. Section 4.1: a dense layer
-on the pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 as the learning rate (here the last
-one; all of them are the grid `bert`, the ranges of A.3 `bert-ranges`); SQuAD and SWAG, sections 4.2 to 4.4, are rows
-of BERT. A.3: everything else, dropout among it, as in pre-training. Left open there and from run_classifier.py and
-run_squad.py (google-research/bert, eedf5716): warm-up over the first 10 %, decay to 0, lengths of 128 and 384, nothing
-masked. Dropout is the paper's own, 0.1 in BERT; before spans there is none (run_squad.py), but there is DistilBERT's
-(DistilBertForQuestionAnswering in huggingface/transformers). Of several seeds BERT reports the best on the development
-set (section 4.1), ALBERT (section 4.2.2), ELECTRA (section 3.1) and DistilBERT (section 3) the median.
+BERT (Devlin et al. 2018, sections 4 and A.3), and DistilBERT and TinyBERT, which follow it. Section 4.1: a dense
+layer on the pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 as the learning rate (here the
+last one; all of them are the grid `bert`, the ranges of A.3 `bert-ranges`); SQuAD and SWAG, sections 4.2 to 4.4, are
+rows of BERT. A.3: everything else, dropout included, as in pre-training. From run_classifier.py and run_squad.py
+(google-research/bert, eedf5716), which settle what is left open: warm-up over the first 10 %, decay to 0, lengths of
+128 and 384, nothing masked. Dropout is the paper's own, 0.1 in BERT; before spans there is none (run_squad.py), but
+there is DistilBERT's (DistilBertForQuestionAnswering in huggingface/transformers). Of several seeds BERT reports the
+best on the development set (section 4.1), ALBERT (section 4.2.2), ELECTRA (section 3.1) and DistilBERT (section 3)
+the median.
 
 ALBERT (Lan et al. 2019, Table 14): a row for each task, with the trunk's dropout and the classifier's. The form of Adam
-and of its decay is BERT's (google-research/albert, optimization.py). `v2` changes no row.
+and its decay are BERT's (google-research/albert, optimization.py). `v2` changes no row.
 
 ELECTRA (Clark et al. 2020, Table 7): rates that decay from layer to layer, 10 epochs of RTE and STS-B, no weight
 decay. The rates of small and base are the best of several, for all tasks the same (appendix B, in GRIDS). There is no
 pooler: the classes are read from [CLS], after dropout (finetune/classification/classification_tasks.py in
-google-research/electra, 8a46635f). `release` is what configure_finetuning.py and model/optimization.py do otherwise: a
-rate of 1e-4 for small, weight decay 0.01, and a level too many between the head and the top layer, which its author
-calls a bug (`optimizers.factors`); each training pair of MRPC and STS-B in both orders, as two examples; and scores of
-STS-B divided by 5 in the loss (classification_tasks.py). SQuAD has XLNet's module (section 3.1): the end of a span is
-predicted from its start, of 2.0 a classifier says whether there is an answer. The paper says no more than that; from
-finetune/qa are the layers of both (`heads.JointSpanHead`), the classifier's weight of 0.5, the search for the likeliest
-spans among the 20 likeliest starts and 20 ends of each (`task.n_best`), and that a question has no answer as its least
-window says (`spans.choose_candidates`). With 1.1, too, the release trains the classifier, which nothing reads there.
+google-research/electra, 8a46635f). `release` is what configure_finetuning.py and model/optimization.py do otherwise:
+a rate of 1e-4 for small, weight decay 0.01, and a level too many between the head and the top layer, which its author
+calls a bug (`optimizers.factors`); each training pair of MRPC and STS-B in both orders, as two examples; and scores
+of STS-B divided by 5 in the loss (classification_tasks.py). SQuAD has XLNet's module (section 3.1): the end of a span
+is predicted from its start; for 2.0 a classifier says whether there is an answer. The paper says no more than that;
+from finetune/qa are the layers of both (`heads.JointSpanHead`), the classifier's weight of 0.5, the search for the
+likeliest spans among the 20 likeliest starts and 20 ends of each (`task.n_best`), and that the window
+with the lowest score of no answer decides (`spans.choose_candidates`). With 1.1, too, the release trains the
+classifier, which nothing reads there.
 
 GPT-1 (Radford et al. 2018, sections 3.2 and 4.1; opt.py and train.py in openai/finetune-transformer-lm, a69b5c43):
 rate 6.25e-5, batch 32, 3 epochs, warm-up over 0.2 %, decay to 0; the classes are read from the last token's vector,
-and the language model is trained on with half the weight. The released code averages its loss over each sequence
-first; ours is one mean over all tokens of the batch, so that longer texts weigh more (README, contract 4). Its
+and the language model is trained further with half the weight. The released code averages its loss over each sequence
+first; ours is one mean over all tokens of the batch, so that longer texts weigh more (docs/design.md, contract 4). Its
 sequences are as long as the longest example, at most 512; ours are 512. In it, and here with `release`, the choices of
 an example have one mask of dropout before the classifier. GPT-2 and GPT-3 were not fine-tuned: here as GPT-1.
 
-GPT-1's texts (section 3.3, Figure 1; train.py, transform_roc): Start, text, Extract; Start, A, Delim, B, Extract; of
+GPT-1's texts (section 3.3, Figure 1; train.py, transform_roc): Start, text, Extract; Start, A, Delim, B, Extract; for
 similarity (MRPC, QQP, STS-B) that and Start, B, Delim, A, Extract, whose two vectors at Extract are added before the
-classes; of choices Start, context and question, Delim, answer, Extract for each answer, a context that is too long
+classes; for choices Start, context and question, Delim, answer, Extract for each answer, a context that is too long
 without its beginning (the paper does not say; the released code cuts the end of every field). The three are tokens of
-their own, new rows of the table, put behind the vocabulary of the run to start from, whatever that has: a run that was
+their own, new rows of the table, appended to the vocabulary of the run to start from, whatever that has: a run that was
 fine-tuned before has them already. There is no [PAD]: padding is id 0, masked, as in the released code.
 
-The demos keep their batch of 16 and their rate, and go through the examples as often. On topics, BERT's demo, held out
-and with 12 classes (the largest has 14.7 %), one seed each: pre-trained 74.2 % at 5e-4, 72.9 % at 2e-4; with a trunk that
-nothing trained before 59.5 % at 5e-4, 42.5 % at 1e-3.
+The demos keep their batch of 16 and their rate (docs/demos.md).
 
 An encoder reads its first token, a causal model its last one; the tokenizer needs [CLS] and [SEP], or what `add` has.
 """
@@ -70,12 +71,13 @@ import importlib
 import pkgutil
 
 import configs
-from configs import common
+from configs import common, demos
 from ssl_jax.data import tasks
 from ssl_jax.errors import check_choice
 from ssl_jax.objectives import loss_of
 
-PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in ("common", "fewshot", "finetune")]
+SHARED = ("common", "demos", "fewshot", "finetune")
+PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in SHARED]
 
 # What belongs to no trunk, of any run to start from; generators and a student's projection among it.
 HEADS = (
@@ -119,12 +121,6 @@ GRIDS = {
         "optimizer.learning_rate": (3e-5, 5e-5, 1e-4, 1.5e-4), "optimizer.layer_decay": (0.9, 0.8, 0.7),
     },
 }  # fmt: skip
-
-# What differs for the papers' demos.
-DEMO = {
-    "batch_size": 16,
-    "optimizer.learning_rate": 5e-4,
-}
 
 
 def bert(size, task, release):
@@ -302,4 +298,4 @@ def get_config(variant="bert-base,topics"):
     config.data.tokenizer.vocab_size += len(config.data.tokenizer.add)
     read_kind(config, kind)
     changes = [TOPS[suffix] for suffix in suffixes if suffix in TOPS] + [smoke] * ("smoke" in suffixes)
-    return common.finish(config, f"finetune:{variant}", size, DEMO, changes)
+    return common.finish(config, f"finetune:{variant}", size, demos.FINETUNE, changes)

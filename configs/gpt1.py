@@ -1,46 +1,38 @@
 """GPT-1: Improving Language Understanding by Generative Pre-Training. Radford et al. 2018.
+https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf
 
     .venv/bin/python scripts/train.py --config configs/gpt1.py:base --workdir runs/gpt1
 
-https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf; section 4.1 is
-the methods. The pre-training code was not released; what the paper leaves open is from the fine-tuning code
-(openai/finetune-transformer-lm, a69b5c43): post-norm without a final norm, epsilon 1e-5 and the tanh GELU
-(train.py), Adam's constants, the form of its bias correction and decay, the cosine from step 0 (opt.py).
+From the paper: section 4.1. The pre-training code was not released. From the fine-tuning code
+(openai/finetune-transformer-lm, a69b5c43), which settles what the paper leaves open: post-norm without a final norm,
+epsilon 1e-5 and the tanh GELU (train.py), Adam's constants, the form of its bias correction and decay, the cosine
+from step 0 (opt.py).
 
-Sizes: base is the paper's, tiny to medium have the shapes of BERT's miniatures (common.MINIATURES).
-
-Parameters, exact: 116,534,784 (the paper gives none; the GPT-2 paper says 117M).
-
-The paper counts 100 epochs over BooksCorpus, not steps. With the 800 M words that the BERT paper gives it, and
-about 1.2 tokens a word, 100 epochs are 100 * 0.96e9 / (64 * 512) = 2.9 million steps. The warm-up is 2,000 of them.
+Steps: the paper counts 100 epochs over BooksCorpus. With the 800 M words that the BERT paper gives it, and about 1.2
+tokens a word, 100 epochs are 100 * 0.96e9 / (64 * 512) = 2.9 million steps. The warm-up is 2,000 of them.
 
 Text: the paper has ftfy and spaCy split the words before BPE; here BERT's splitter does (`gpt1_bpe` in
 ssl_jax/tokenization/train.py), so a vocabulary trained here is not OpenAI's. That vocabulary has no token for the end
-of a text, so documents follow each other without one. BooksCorpus is not distributed any more: the default corpus is
-the demo's.
+of a text, so documents follow each other without one. BooksCorpus is no longer distributed: the default corpus is the
+demo's.
 
 `release` is what the fine-tuning code does and the paper does not say: dropout on the embedding tables themselves,
 so that all occurrences of a token in a batch lose the same entries; and logits over the position table's rows, too,
 because there both tables are one matrix (train.py).
 
-The demo is a recipe of our own, about five minutes on two CPU cores, see configs/gpt2.py.
+Sizes: base is the paper's, tiny to medium have the shapes of BERT's miniatures (common.MINIATURES), demo is ours
+(docs/demos.md). Parameters, exact: 116,534,784 (the paper gives none; the GPT-2 paper says 117M).
+
+Published: MNLI 82.1 / 81.4, RACE 59.0, Story Cloze 86.5. Ours: not run.
 """
 
-from configs import common
+from configs import common, demos
 from ssl_jax.config import base
 
 SIZES = {
     **common.MINIATURES,
     "base": dict(layers=12, hidden_size=768, heads=12),
     "demo": dict(layers=2, hidden_size=128, heads=4),
-}
-
-# What differs in the demo.
-DEMO = common.DEMO | {
-    "steps": 4500,
-    "model.neighbours": (0, -1, -2, -3),
-    "optimizer.learning_rate": 1e-3,
-    "optimizer.warmup": 200 / 4500,
 }
 
 
@@ -88,4 +80,4 @@ def get_config(variant="base"):
             ),
         )
     )
-    return common.finish(config, f"gpt1:{variant}", name, DEMO, changes)
+    return common.finish(config, f"gpt1:{variant}", name, demos.GPT1, changes)

@@ -1,34 +1,32 @@
-"""GPT-3: Language Models are Few-Shot Learners. Brown et al. 2020, arXiv 2005.14165.
+"""GPT-3: Language Models are Few-Shot Learners. Brown et al. 2020, https://arxiv.org/abs/2005.14165
 
     .venv/bin/python scripts/train.py --config configs/gpt3.py:small --workdir runs/gpt3-small
     .venv/bin/python scripts/describe.py --config configs/gpt3.py:175b
 
-Section 2.1 and appendix B are the methods: GPT-2 with context 2048 and attention that is dense and locally banded in
+From the paper: section 2.1 and appendix B, GPT-2 with context 2048 and attention that is dense and locally banded in
 turn; Adam .9, .95, 1e-8, decay 0.1, clip 1.0; 300 G tokens; warm-up over 375 M tokens, cosine to 10 % at 260 G; the
 batch grows linearly in tokens from 32 k tokens over the first 4 to 12 G; windows are always full, documents are
 divided by the end-of-text token and attention does not stop there. Nothing was released, so there is no `release`.
 
-Not stated, and so ours: the width of the bands and which layers have them (256 and every second one, the first being
-dense, as in EleutherAI's GPT-Neo); sd, epsilon and norms (GPT-2's); dropout (none: less than an epoch is seen);
+Ours, because it is not stated: the width of the bands and which layers have them (256 and every second one, the first
+being dense, as in EleutherAI's GPT-Neo); sd, epsilon and norms (GPT-2's); dropout (none: less than an epoch is seen);
 where the ramp ends for each size (4 G tokens up to 0.5M a batch, 8 G up to 1M, 12 G above).
 
-Table 2.1 does not fit itself in two rows. `xl` has 24 heads of 128 and a width of 2048: here 16 heads, whose count,
+Table 2.1 contradicts itself in two rows. `xl` has 24 heads of 128 and a width of 2048: here 16 heads, whose count,
 1,315,723,264, is the one that fits Table D.1's 1,320 M. `13b` has 40 heads of 128 and a width of 5140: here 5120, whose
 count, 12,853,386,240, fits Table D.1's 12,850 M. With the suffix `printed` all numbers are as printed: attention is
 then 3072 wide in `xl` (1,517,123,584 parameters) and 5120 in `13b` (12,936,488,380).
 
-Sizes: small to 175b are the paper's; tiny and mini have the shapes of BERT's miniatures (common.MINIATURES) and small's
-recipe.
+Sizes: small to 175b are the paper's; tiny and mini have the shapes of BERT's miniatures (common.MINIATURES) and
+small's recipe; demo is ours (docs/demos.md), and `few` is the demo with a context of 256 tokens, to leave room for
+examples (docs/few-shot.md; --config.model.hidden_size=64 and others give its other sizes). Parameters, exact: small
+125,226,240 (paper: 125M), medium 355,871,744 (350M), large 760,300,032 (760M), 2.7b 2,651,553,280, 6.7b
+6,658,404,352, 175b 174,604,259,328. 2.7b and up scan over their layers.
 
-Parameters, exact: small 125,226,240 (paper: 125M), medium 355,871,744 (350M), large 760,300,032 (760M), 2.7b
-2,651,553,280, 6.7b 6,658,404,352, 175b 174,604,259,328. 2.7b and up scan over their layers.
-
-The demo is a recipe of our own, about five minutes on two CPU cores, see configs/gpt2.py. `few` is the demo with a
-context of 256 tokens, for examples to be shown in (docs/few-shot.md); --config.model.hidden_size=64 and others make
-its other sizes.
+Published, 175b: Story Cloze zero-shot 83.2, few-shot 87.7; HellaSwag few-shot 79.3 (section 3.1). Ours: not run.
 """
 
-from configs import common
+from configs import common, demos
 from ssl_jax.config import base
 
 # Table 2.1: the shape, the batch in sequences (0.5M tokens = 256 of 2048) and the learning rate.
@@ -64,18 +62,6 @@ RECIPES = {
 TOKENS = 300e9
 CONTEXT = 2048
 START = 16  # sequences: 32 k tokens
-
-# What differs in the demo.
-DEMO = common.DEMO | {
-    "steps": 4500,
-    "ramp.start": 4,
-    "ramp.share": 0.05,
-    "model.neighbours": (0, -1, -2, -3),
-    "model.band": 16,
-    "optimizer.warmup": 0.02,
-}
-# In `few`, whose context has room for examples.
-FEW = DEMO | {"steps": 2000, "batch_size": 8, "phases.lengths": (256,), "model.positions": 256, "model.band": 64}
 
 
 def printed(config, name):
@@ -135,4 +121,4 @@ def get_config(variant="small"):
             ),
         )
     )
-    return common.finish(config, f"gpt3:{variant}", name, FEW if name == "few" else DEMO, changes)
+    return common.finish(config, f"gpt3:{variant}", name, demos.GPT3_FEW if name == "few" else demos.GPT3, changes)

@@ -61,7 +61,7 @@ class Model(nn.Module):
         """Runs everything once.
 
         Args:
-          batch: of data and corruption, see README; `position_ids` [B, S] where positions are not the columns.
+          batch: of data and corruption, see docs/design.md; `position_ids` [B, S] where positions are not the columns.
           cache: see `Transformer`.
 
         Returns:
