@@ -1,80 +1,44 @@
 """Configs of old runs, whose config.json and checkpoints have fewer keys than a config has today.
 
-A new key of `configs/common.py` gets a row in ADDED, with what runs did before there was one.
+A new option needs a line in ADDED only if its default is not what runs did before there was one.
 """
 
 import copy
 
-# key -> what runs without it did; as JSON has it: a list, no tuple.
+from ssl_jax.config import options
+
+# The keys of the first configs that were saved. Later ones are added at their defaults.
+FIRST = set(
+    """
+seed steps batch_size accumulate phases.lengths phases.shares ramp.start ramp.share
+model.vocab_size model.layers model.hidden_size model.heads model.head_size model.ffn_size model.embedding_size
+model.positions model.segments model.causal model.band model.share model.share_groups model.norm
+model.embedding_norm model.final_norm model.norm_epsilon model.activation model.pooler model.dropout
+model.attention_dropout model.dropped_embeddings model.predict_positions model.initializer model.initializer_range
+model.embedding_range model.position_range model.residual_scale model.projection_initializer model.neighbours
+model.dtype model.scan model.remat
+generator.kind generator.size generator.layers generator.tying generator.temperature generator.average_duplicates
+generator.first_stage
+losses.mlm losses.clm losses.nsp losses.sop losses.rtd losses.rtd_masked losses.replaced_mlm losses.all_tokens
+losses.adversarial
+loss_average
+corruption.rate corruption.mask corruption.random corruption.max_predictions corruption.unit corruption.max_ngram
+corruption.with_replacement
+data.corpus data.root data.tokenizer.path data.tokenizer.kind data.tokenizer.vocab_size data.tokenizer.lowercase
+data.max_documents data.heldout data.examples data.short data.passes data.borders
+optimizer.name optimizer.learning_rate optimizer.schedule optimizer.clock optimizer.warmup optimizer.decay_until
+optimizer.floor optimizer.b1 optimizer.b2 optimizer.epsilon optimizer.weight_decay optimizer.no_decay optimizer.clip
+evals.heldout.module evals.heldout.split evals.heldout.max_batches
+parallel.mode parallel.devices parallel.fsdp parallel.tensor
+log_every evaluate_every checkpoint_every keep_checkpoints
+""".split()
+)
+# key -> what runs did before there was one, as JSON has it: the default, unless a line here says otherwise.
 ADDED = {
-    "variant": "",
-    "run.checkpoint_minutes": 0.0,
-    "run.extend": False,
-    "seeds": 1,
-    "seeds_together": True,
-    "heads": [],
-    "generator.heads": 0,
-    "generator.ffn_size": 0,
-    "corruption.smoothing": 0.0,
-    "losses.classify": 0.0,
-    "losses.regress": 0.0,
-    "losses.choose": 0.0,
-    "losses.span": 0.0,
-    "losses.joint_span": 0.0,
-    "losses.answerable": 0.0,
-    "losses.classify_tokens": 0.0,
-    "losses.soft_targets": 0.0,
-    "losses.soft_predictions": 0.0,
-    "losses.cosine": 0.0,
-    "losses.embedding": 0.0,
-    "losses.hidden": 0.0,
-    "losses.attention": 0.0,
-    "losses.soft_labels": 0.0,
-    "losses.soft_span": 0.0,
-    "teacher.runs": [],
-    "teacher.layer_map": "uniform",
-    "teacher.projection": "two",
-    "teacher.hidden_size": 0,
-    "teacher.temperature": 1.0,
-    "teacher.cache": "",
-    "init_from": "",
-    "init_layers": [],
-    "init_drop": [],
-    "init_anew": [],
-    "init_rename": [],
-    "init_grow": [],
-    "init_optimizer": False,
-    "data.tokenizer.add": [],
-    "task.name": "topics",
-    "data.max_examples": 0,
-    "task.fields": [],
-    "task.folder": "",
-    "task.augmented": "",
-    "task.epochs": 0.0,
-    "task.classes": 0,
-    "task.labels": [],
-    "task.inputs": "bert",
-    "task.orders": 1,
-    "task.scale": 1.0,
-    "task.stride": 128,
-    "task.max_question": 64,
-    "task.n_best": 20,
-    "task.max_answer": 30,
-    "task.activation": "none",
-    "task.bias": True,
-    "task.statistic": "median",
-    "task.dropout": -1.0,
-    "task.share_dropout": False,
-    "task.features": "",
-    "task.lstm": 0,
-    "task.lstm_size": 768,
-    "optimizer.clip_by": "global",
-    "optimizer.layer_decay": 1.0,
-    "optimizer.layer_decay_gap": 0,
-    "optimizer.rates": [],
-    "optimizer.frozen": "",
-    "optimizer.unfreeze": 0.0,
-}
+    key: list(field.default) if isinstance(field.default, tuple) else field.default
+    for key, field in options().items()
+    if key not in FIRST and "*" not in key
+} | {"run.checkpoint_minutes": 0.0}
 # (key, an old value, what it is called today)
 RENAMED = (("model.pooler", False, "none"), ("model.pooler", True, "tanh"))
 
