@@ -182,7 +182,7 @@ def base():
                 passes=10,  # walks over the corpus, each with new pairs (the originals' dupe_factor)
                 borders=False,  # attention in windows stops at the borders of documents
             ),
-            task=dict(  # read where data.examples is 'task'; see ssl_jax/data/tasks
+            task=dict(  # read where data.examples is 'task'; see ssl_jax/tasks
                 name="topics",  # one of TASKS
                 folder="",  # where the task's files are; empty: TensorFlow Datasets' are in data.root/tfds
                 # What the files of task 'jsonl' call text, text2 and label, where not that: 'text=sentence', 'label=gold'.

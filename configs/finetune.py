@@ -9,7 +9,7 @@
 The fourth gives the new output layer ten times the rate of the layers that were trained before (of choices it is called
 choice); the last trains every point of one of GRIDS.
 
-A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/data/tasks; suffixes after
+A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/tasks; suffixes after
 them are the paper's, such as `smoke`, or one of the two below. It starts from runs/PAPER-SIZE unless `init_from` says
 otherwise, the demo from what `make demo` trains, runs/demo-PAPER. On topics, PAPER-tiny is the demo, for every paper:
 on that corpus it is the size of tiny that is trained. Sizes that a paper does not have are those of common.MINIATURES. What a recipe has no row for is BERT's.
@@ -71,7 +71,7 @@ import pkgutil
 
 import configs
 from configs import common
-from ssl_jax.data import tasks
+from ssl_jax import tasks
 from ssl_jax.errors import check_choice
 from ssl_jax.objectives import loss_of
 
@@ -265,7 +265,7 @@ def get_config(variant="bert-base,topics"):
     task, *suffixes = rest or ["topics"]
     paper, _, size = model.partition("-")
     check_choice(paper, PAPERS, "paper")
-    check_choice(task, tasks.TASKS, "task")
+    check_choice(task, tasks.FINE_TUNED, "task")
     kind = tasks.TASKS[task].kind
     if (size, task) == ("tiny", "topics"):
         size = "demo"

@@ -54,7 +54,7 @@ alone (5.91 after 1,000 and 1,000 steps): most of them are tokens that it sees.
 import functools
 
 from configs import bert, common
-from ssl_jax.data import tasks
+from ssl_jax import tasks
 from ssl_jax.errors import UserError
 
 SIZES = {

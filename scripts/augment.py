@@ -3,7 +3,7 @@
     python scripts/augment.py --config configs/finetune.py:bert-demo,topics --masked_lm runs/bert \
         --vectors glove.6B.300d.txt --output augmented.jsonl
 
-Training reads the file with --config.task.augmented=augmented.jsonl. See ssl_jax/data/augmentation.py for what the
+Training reads the file with --config.task.augmented=augmented.jsonl. See ssl_jax/tasks/augmentation.py for what the
 paper and its released code do.
 """
 
@@ -32,8 +32,8 @@ def main():
 
     from tqdm import tqdm  # after the flags: a typing error need not wait for jax
 
-    from ssl_jax import runs
-    from ssl_jax.data import augmentation, tasks
+    from ssl_jax import runs, tasks
+    from ssl_jax.tasks import augmentation
 
     config = CONFIG.value
     config.task.augmented = ""  # what is augmented are the originals

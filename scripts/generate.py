@@ -37,7 +37,8 @@ def main():
         raise UserError(f"--{unread[0]} is for {use}")
     prompts = read_prompts()
 
-    from ssl_jax import generate, runs  # after the flags: a typing error need not wait for jax
+    from ssl_jax import runs  # after the flags: a typing error need not wait for jax
+    from ssl_jax.inference import generate
 
     run = runs.load_run(WORKDIR.value)
     ids = [run.tokenizer.encode(prompt, add_special_tokens=False).ids for prompt in prompts]

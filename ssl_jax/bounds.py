@@ -7,8 +7,7 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from ssl_jax import tokenizers
-from ssl_jax.data import tasks
+from ssl_jax import tasks, tokenizers
 from ssl_jax.errors import UserError, check_choice, check_entries, is_text, listed, shown
 from ssl_jax.models import spec
 

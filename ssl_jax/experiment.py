@@ -7,10 +7,10 @@ from typing import Any, Callable, NamedTuple
 
 from ml_collections import ConfigDict
 
-from ssl_jax import distill, source, teacher_cache, tokenizers
+from ssl_jax import distill, source, tasks, teacher_cache, tokenizers
 from ssl_jax.bounds import check_values
 from ssl_jax.checkpoints import decisive_values, require_same
-from ssl_jax.data import batches, tasks, tokens
+from ssl_jax.data import batches, tokens
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import Model, build_model
 from ssl_jax.parallel import build_parallel

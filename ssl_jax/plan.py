@@ -4,14 +4,12 @@ Importing this takes no JAX, so that a config is checked before that is loaded.
 """
 
 import math
-import pkgutil
 from typing import NamedTuple
 
 import numpy as np
 
-from ssl_jax import evaluators, tokenizers
+from ssl_jax import evaluators, tasks, tokenizers
 from ssl_jax.bounds import check_regex, check_value, check_values
-from ssl_jax.data import tasks
 from ssl_jax.errors import UserError, check_choice, listed, shown
 from ssl_jax.models.spec import model_fields
 from ssl_jax.objectives import OBJECTIVES, loss_of, task_logits, trained
@@ -123,7 +121,7 @@ def example_kind(config):
             continue
         if config.data.examples != "task":
             raise UserError(f"losses.{name} needs a task of {row.task}: set data.examples=task, or its weight to 0")
-        check_choice(config.task.name, tasks.TASKS, "task.name")
+        check_choice(config.task.name, tasks.FINE_TUNED, "task.name")
         kind = tasks.TASKS[config.task.name].kind
         if kind != row.task:
             raise UserError(
@@ -203,12 +201,12 @@ def _check_corruption(config):
 
 
 def _check_evaluation(config, name, options):
-    needs, takes = {"module", "split", "max_batches"}, {"module", "split", "max_batches", "at_end"}
-    for keys, what in ((needs - {*options}, "has no"), ({*options} - takes, "has an unknown key")):
+    check_choice(options.get("module", ""), evaluators.EVALUATORS, f"module of evals.{name}")
+    needs, more = evaluators.EVALUATORS[options.module]
+    takes = {"module", *needs, *more}
+    for keys, what in (({*needs} - {*options}, "has no"), ({*options} - takes, "has an unknown key")):
         if keys:
             raise UserError(f"evals.{name} {what} {listed(sorted(keys))}; it takes {listed(sorted(takes))}")
-    modules = [module.name for module in pkgutil.iter_modules(evaluators.__path__)]
-    check_choice(options.module, modules, f"module of evals.{name}")
     if options.module == "task" and task_logits(config) is None:
         known = ", ".join(name for name, row in OBJECTIVES.items() if row.answers)
         raise UserError(f"evals.{name}.module=task needs a loss on a task's labels ({known}): set module=mean")

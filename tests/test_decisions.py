@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from configs import finetune
-from ssl_jax import decisions, runs, submissions, train
-from ssl_jax.data import batches, tasks
-from ssl_jax.data.tasks import SpanStore, Words, WordStore
+from ssl_jax import runs, tasks, train
+from ssl_jax.data import batches
 from ssl_jax.errors import UserError
+from ssl_jax.evaluators import postprocess, submissions
+from ssl_jax.tasks import SpanStore, Words, WordStore
 from tests.reference import squad as reference
 from tests.test_batches import VOCABULARY
 from tests.test_heads import JointSpanInTorch, random_joint_span
@@ -26,8 +27,8 @@ RANDOM = np.random.default_rng(0)
 
 
 def test_one_logit_is_a_score_and_several_are_a_choice():
-    np.testing.assert_array_equal(decisions.largest(np.array([[0.5], [-2.0]])), [0.5, -2.0])
-    np.testing.assert_array_equal(decisions.largest(np.array([[0.5, 1.0], [3.0, -2.0]])), [1, 0])
+    np.testing.assert_array_equal(postprocess.largest(np.array([[0.5], [-2.0]])), [0.5, -2.0])
+    np.testing.assert_array_equal(postprocess.largest(np.array([[0.5, 1.0], [3.0, -2.0]])), [1, 0])
 
 
 NLI = ("entailment", "neutral", "contradiction")
@@ -40,13 +41,13 @@ MEASURED = {"heldout": "accuracy", "heldout_mismatched": "accuracy", "ax": "matt
 def test_the_diagnostic_set_has_its_own_metric(split):
     task, logits = SimpleNamespace(name="mnli", labels=NLI), np.eye(3)[[0, 1, 2, 2]]
     rows = SimpleNamespace(store=SimpleNamespace(labels=np.array([0, 1, 2, 1])))
-    values, files = decisions.decide(task, split, rows, logits, "class_logits")
+    values, files = postprocess.decide(task, split, rows, logits, "class_logits")
     chance = {} if split == "ax" else {"chance": 2 / 4}  # beside an accuracy
     assert list(values) == [MEASURED[split], "score", *chance] and 0 < values["score"] < 1
     assert {name: value for name, value in values.items() if name == "chance"} == chance
     assert list(files) == ["AX.tsv" if split == "ax" else f"predictions-{split}.tsv"]
     rows.store.labels[3] = -1
-    assert decisions.decide(task, split, rows, logits, "class_logits") == (None, files)
+    assert postprocess.decide(task, split, rows, logits, "class_logits") == (None, files)
 
 
 def test_superglues_diagnostic_sets_are_measured_as_its_paper_has_them():
@@ -57,7 +58,7 @@ def test_superglues_diagnostic_sets_are_measured_as_its_paper_has_them():
     rows = SimpleNamespace(store=SimpleNamespace(labels=labels, ids=ids))
     found = {}
     for split in ("heldout", "ax_b", "ax_g"):
-        found[split], _ = decisions.decide(task, split, rows, np.eye(2)[guesses], "class_logits")
+        found[split], _ = postprocess.decide(task, split, rows, np.eye(2)[guesses], "class_logits")
     same = [len({guess for guess, other in zip(guesses, pairs) if other == pair}) == 1 for pair in sorted(set(pairs))]
     assert found["heldout"] == {"accuracy": 3 / 6, "chance": 3 / 6, "score": 3 / 6}
     assert found["ax_g"] == found["heldout"] | {"gender_parity": sum(same) / 3} and sum(same) == 1
@@ -67,9 +68,9 @@ def test_superglues_diagnostic_sets_are_measured_as_its_paper_has_them():
     matthews = (right * zeros - wrong * missed) / below
     assert found["ax_b"] == pytest.approx({"matthews": matthews, "score": matthews})
     rows.store.ids = ["0", "1", "2", "3", "4", "5"]  # TensorFlow Datasets does not tell the pairs
-    assert decisions.decide(task, "ax_g", rows, np.eye(2)[guesses], "class_logits").values == found["heldout"]
+    assert postprocess.decide(task, "ax_g", rows, np.eye(2)[guesses], "class_logits").values == found["heldout"]
     rows.store.labels = labels - 1
-    assert decisions.decide(task, "ax_g", rows, np.eye(2)[guesses], "class_logits").values is None
+    assert postprocess.decide(task, "ax_g", rows, np.eye(2)[guesses], "class_logits").values is None
 
 
 @pytest.mark.parametrize("name", ["squad", "squad2"])
@@ -85,7 +86,7 @@ def test_answers_are_those_of_all_windows_and_measured_as_the_official_scripts_d
     logits[np.arange(len(rows)), span[:, 0], 0] += 6  # right more often than by chance
     logits[np.arange(len(rows)), span[:, 1], 1] += 6
     task = SimpleNamespace(name=name, labels=(), n_best=20, max_answer=4)
-    decision = decisions.decide(task, "heldout", rows, logits.reshape(len(rows), -1), "span_logits")
+    decision = postprocess.decide(task, "heldout", rows, logits.reshape(len(rows), -1), "span_logits")
     best = brute_force(*np.moveaxis(logits, -1, 0), plain, questions, 14, 3, 6, 4)
     answers = {key: text for key, ((_, text), _) in best.items()}
     na_probs = {key: 1 / (1 + np.exp(score - null)) for key, ((score, _), null) in best.items()}
@@ -133,7 +134,7 @@ def test_electras_answers_are_the_likeliest_of_its_beams_and_a_classifier_withho
     asked = {key: batch[key] for key in ("mask", "segments")}  # without the answers
     made = jax.jit(lambda weights: head.apply({"params": weights}, states, asked)["span_candidates"])(weights)
     task = SimpleNamespace(name=name, labels=(), max_answer=4)
-    decision = decisions.decide(task, "heldout", rows, np.asarray(made).reshape(len(rows), -1), "span_candidates")
+    decision = postprocess.decide(task, "heldout", rows, np.asarray(made).reshape(len(rows), -1), "span_candidates")
 
     weights, states = jax.tree.map(torch.tensor, (weights, states))
     best, null = {}, dict.fromkeys((one.id for one in questions), np.inf)
@@ -162,7 +163,7 @@ def test_windows_that_are_not_all_of_any_question_are_refused():
     assert rows.windows[1, 0] == 0
     with pytest.raises(UserError, match="^1 windows of split 'heldout' are not all of any question's: set max_batches"):
         task = SimpleNamespace(name="squad", n_best=20, max_answer=30)
-        decisions.decide(task, "heldout", rows, np.zeros((1, 28)), "span_logits")
+        postprocess.decide(task, "heldout", rows, np.zeros((1, 28)), "span_logits")
 
 
 def test_words_that_are_not_read_count_as_outside():
@@ -172,13 +173,13 @@ def test_words_that_are_not_read_count_as_outside():
     logits = np.zeros((2, 6, 3))
     logits[:, :, 1] = 1  # all are B-PER
     task = SimpleNamespace(name="conll2003", labels=labels)
-    values, files = decisions.decide(task, "test", rows, logits.reshape(2, -1), "token_class_logits")
+    values, files = postprocess.decide(task, "test", rows, logits.reshape(2, -1), "token_class_logits")
     expected = "Angela B-PER B-PER\n- I-PER O\nof O B-PER\nBonn B-PER B-PER\n\nx B-PER B-PER\n\n"
     assert files == {"predictions-test.txt": expected}
     # Right: Bonn and x; Angela's entity is longer, 'of' is none.
     assert values == pytest.approx({"ner_f1": 2 * 2 / (4 + 3), "score": 2 * 2 / (4 + 3)})
     short = WordStore(examples, Halves()).rows(VOCABULARY, 5)
-    _, files = decisions.decide(task, "test", short, logits[:, :5].reshape(2, -1), "token_class_logits")
+    _, files = postprocess.decide(task, "test", short, logits[:, :5].reshape(2, -1), "token_class_logits")
     assert "Bonn B-PER O\n" in files["predictions-test.txt"]
 
 
@@ -256,7 +257,7 @@ def test_a_run_answers_questions_on_windows_over_a_mesh(model, tmp_path, data_ro
     assert len(rows) > 2 * len(golds) and len(rows) % 4
     batch = batches.TaskEvaluation(rows.store, run.vocabulary, 16, len(rows))(0)
     logits = jax.jit(lambda params: run.model.apply({"params": params}, batch)[name])(run.params)
-    values, files = decisions.decide(run.config.task, "heldout", rows, np.asarray(logits).reshape(len(rows), -1), name)
+    values, files = postprocess.decide(run.config.task, "heldout", rows, np.asarray(logits).reshape(len(rows), -1), name)
     assert json.loads(files["predictions-heldout.json"]) == answers
     assert values == pytest.approx({name: result[name] for name in values}, rel=1e-4)
 

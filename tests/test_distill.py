@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from configs import bert, common, distilbert, electra, finetune, gpt2, tinybert
-from ssl_jax import distill, files, objectives, predict, runs, source, train
+from ssl_jax import distill, files, objectives, predict, runs, source, tasks, train
 from ssl_jax.checkpoints import Checkpoints
-from ssl_jax.data import tasks, tokens
+from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
 from ssl_jax.models import heads
 from ssl_jax.models.model import build_model

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ssl_jax.fewshot import detokenizers
+from ssl_jax.tasks import detokenizers
 
 # Set, line as published, as people write it. Two blanks stand before a word that is left as it is.
 LINES = [

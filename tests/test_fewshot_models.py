@@ -9,9 +9,9 @@ import pytest
 import torch
 import transformers
 
-from ssl_jax import generate, tokenizers
+from ssl_jax import tokenizers
 from ssl_jax.errors import UserError
-from ssl_jax.fewshot import models
+from ssl_jax.inference import generate, scoring
 from ssl_jax.interop import check, huggingface
 
 POSITIONS = 24
@@ -120,27 +120,27 @@ def assert_is(found, log_p, greedy):
 @pytest.mark.parametrize("paper", PAPERS)
 def test_log_likelihoods_are_those_of_each_text_alone(paper, logits_of):
     run, logits = run_of(paper), logits_of(paper)
-    found = models.log_likelihoods(run, REQUESTS, batch_size=4)
+    found = scoring.log_likelihoods(run, REQUESTS, batch_size=4)
     for (context, continuation), one in zip(REQUESTS, found, strict=True):
         blanks = len(context) - len(context.rstrip())
         context, continuation = context[: len(context) - blanks], context[len(context) - blanks :] + continuation
-        ids = models.encode(run, context)
-        rest = models.encode(run, context + continuation)[len(ids) :]
+        ids = scoring.encode(run, context)
+        rest = scoring.encode(run, context + continuation)[len(ids) :]
         ids, rest = (ids, rest) if ids else start(run, rest)
         ids = ids[-(POSITIONS + 1 - len(rest)) :]
         assert_is(one, *next_tokens(logits, ids, rest))
     assert len({one.tokens for one in found}) > 3
-    again = models.log_likelihoods(run, REQUESTS[::-1])[::-1]
+    again = scoring.log_likelihoods(run, REQUESTS[::-1])[::-1]
     for one, other in zip(found, again, strict=True):
         np.testing.assert_allclose(one.per_token, other.per_token, atol=2e-5, rtol=0)
 
 
 def test_the_likeliest_continuation_is_greedy_and_ties_are_equal():
     run = run_of("gpt2")
-    context = models.encode(run, "the lazy")
+    context = scoring.encode(run, "the lazy")
     best = generate.generate(run, [context], max_tokens=3, temperature=0)[0]
     worse = [*best[:2], (best[2] + 1) % 256]
-    found = models.token_log_likelihoods(run, [(context, best), (context, worse), (context, best[:1]), (context, best)])
+    found = scoring.token_log_likelihoods(run, [(context, best), (context, worse), (context, best[:1]), (context, best)])
     assert [one.greedy for one in found] == [True, False, True, True]
     assert found[0] == found[3] and found[0].per_token[:2] == pytest.approx(found[1].per_token[:2], abs=1e-5)
     # Two tokens with one row in the table are equally likely: the first alone would be generated.
@@ -148,26 +148,26 @@ def test_the_likeliest_continuation_is_greedy_and_ties_are_equal():
     table[[7, 9]] = table[best[0]]
     table[best[0]] = -table[7]
     tied = run._replace(params=run.params | {"embeddings": run.params["embeddings"] | {"token": table}})
-    one, other = models.token_log_likelihoods(tied, [(context, [7]), (context, [9])])
+    one, other = scoring.token_log_likelihoods(tied, [(context, [7]), (context, [9])])
     assert one.total == other.total
     greedy = generate.generate(tied, [context], max_tokens=1, temperature=0)[0]
     assert not other.greedy and one.greedy == (greedy == [7])
 
 
 def test_choices_of_one_token_share_a_forward_pass(monkeypatch):
-    run, shapes, read = run_of("gpt2"), [], models.read
+    run, shapes, read = run_of("gpt2"), [], scoring.read
 
     def spy(model, params, **batch):
         shapes.append({name: x.shape for name, x in batch.items() if name != "head"})
         return read(model, params, **batch)
 
-    monkeypatch.setattr(models, "read", spy)
-    together = models.token_log_likelihoods(run, [([1, 2, 3], [token]) for token in (5, 6, 7, 5)] + [([1, 2], [3, 8])])
+    monkeypatch.setattr(scoring, "read", spy)
+    together = scoring.token_log_likelihoods(run, [([1, 2, 3], [token]) for token in (5, 6, 7, 5)] + [([1, 2], [3, 8])])
     assert shapes == [dict(tokens=(1, 16), lengths=(1,), positions=(1, 8), which=(1, 8), targets=(1, 8))]
-    alone = [models.token_log_likelihoods(run, [([1, 2, 3], [token])])[0].total for token in (5, 6, 7)]
+    alone = [scoring.token_log_likelihoods(run, [([1, 2, 3], [token])])[0].total for token in (5, 6, 7)]
     assert [one.total for one in together[:3]] == pytest.approx(alone, abs=1e-5)
     assert together[0] == together[3]
-    assert together[4].per_token[1] == pytest.approx(models.token_log_likelihoods(run, [([1, 2, 3], [8])])[0].total)
+    assert together[4].per_token[1] == pytest.approx(scoring.token_log_likelihoods(run, [([1, 2, 3], [8])])[0].total)
 
 
 @pytest.mark.parametrize("paper", ["gpt1", "gpt2"])
@@ -175,10 +175,10 @@ def test_rolling_scores_every_token_once_with_its_context(paper, logits_of):
     run, logits = run_of(paper), logits_of(paper)
     texts = [TEXT[:60], "the fox", "", TEXT]
     for window, stride in ((12, 1), (12, 5), (12, 12), (None, None)):
-        found = models.rolling(run, texts, window, stride, batch_size=4)
+        found = scoring.rolling(run, texts, window, stride, batch_size=4)
         size, step = window or POSITIONS, stride or POSITIONS
         for text, one in zip(texts, found, strict=True):
-            before, ids = start(run, models.encode(run, text))
+            before, ids = start(run, scoring.encode(run, text))
             whole, log_p, greedy = before + ids, [], True
             for place in range(len(before), len(whole)):
                 # The window that this token is in ends so many tokens after the first one.
@@ -187,7 +187,7 @@ def test_rolling_scores_every_token_once_with_its_context(paper, logits_of):
                 log_p, greedy = [*log_p, *values], greedy and right
             assert one.tokens == len(ids)
             assert_is(one, log_p, greedy)
-    short = [models.rolling(run, ["the fox"])[0], models.log_likelihoods(run, [("", "the fox")])[0]]
+    short = [scoring.rolling(run, ["the fox"])[0], scoring.log_likelihoods(run, [("", "the fox")])[0]]
     assert short[0].total == pytest.approx(short[1].total, abs=1e-5)
 
 
@@ -198,8 +198,8 @@ SAMPLED = dict(max_tokens=8, temperature=2.0, seed=0)
 
 def test_texts_end_before_the_first_stop_string(monkeypatch):
     run = run_of("gpt2")
-    whole = models.generate_until(run, CONTEXTS, batch_size=2, **SAMPLED)
-    tokens = generate.generate(run, [models.encode(run, context) for context in CONTEXTS], **SAMPLED)
+    whole = scoring.generate_until(run, CONTEXTS, batch_size=2, **SAMPLED)
+    tokens = generate.generate(run, [scoring.encode(run, context) for context in CONTEXTS], **SAMPLED)
     assert whole == [run.tokenizer.decode(text) for text in tokens]
     assert [len(text) for text in tokens] == [8] * 4
     columns, read = [], generate.read
@@ -213,31 +213,31 @@ def test_texts_end_before_the_first_stop_string(monkeypatch):
     assert [run.tokenizer.decode([token]) for token in tokens[0][2:4]] == ["Z", "'s"]
     assert run.tokenizer.decode(tokens[1][1:2]) == "["
     stop = ("s Zo", "[", "Z'", "wizards")
-    found = models.generate_until(run, CONTEXTS, stop=stop, batch_size=2, **SAMPLED)
+    found = scoring.generate_until(run, CONTEXTS, stop=stop, batch_size=2, **SAMPLED)
     assert found == [whole[0].split("Z'")[0], whole[1].split("[")[0], *whole[2:]]
     # Two texts until both have ended, two to the end: "wizards", which is in a context, ends nothing.
     assert columns == [3, 4, 5, 6, *range(3, 11)]
     # One token may hold two of them.
-    assert models.generate_until(run, CONTEXTS[:2], stop=("s", "'"), **SAMPLED)[0] == whole[0].split("'")[0]
-    greedy = models.generate_until(run, CONTEXTS[:2], max_tokens=8)
-    assert models.generate_until(run, CONTEXTS[:2], max_tokens=8, stop=(greedy[0][:2],))[0] == ""
+    assert scoring.generate_until(run, CONTEXTS[:2], stop=("s", "'"), **SAMPLED)[0] == whole[0].split("'")[0]
+    greedy = scoring.generate_until(run, CONTEXTS[:2], max_tokens=8)
+    assert scoring.generate_until(run, CONTEXTS[:2], max_tokens=8, stop=(greedy[0][:2],))[0] == ""
 
 
 def test_samples_do_not_depend_on_the_batch():
     run = run_of("gpt2")
-    together = models.generate_until(run, CONTEXTS, **SAMPLED)
-    assert together == models.generate_until(run, CONTEXTS, batch_size=2, **SAMPLED)
-    assert together != models.generate_until(run, CONTEXTS, **SAMPLED | dict(seed=1))
+    together = scoring.generate_until(run, CONTEXTS, **SAMPLED)
+    assert together == scoring.generate_until(run, CONTEXTS, batch_size=2, **SAMPLED)
+    assert together != scoring.generate_until(run, CONTEXTS, **SAMPLED | dict(seed=1))
 
 
 def test_the_best_beam_is_cut_at_a_stop_string():
     run = run_of("gpt2")
-    prompts = [models.encode(run, context) for context in CONTEXTS[:2]]
+    prompts = [scoring.encode(run, context) for context in CONTEXTS[:2]]
     best = [found[0].tokens for found in generate.beam_search(run, prompts, max_tokens=4, beams=2, length_penalty=2.0)]
     options = dict(max_tokens=4, beams=2, length_penalty=2.0)
-    assert models.generate_until(run, CONTEXTS[:2], **options) == [run.tokenizer.decode(tokens) for tokens in best]
+    assert scoring.generate_until(run, CONTEXTS[:2], **options) == [run.tokenizer.decode(tokens) for tokens in best]
     stop = [chr(code) for code in range(32, 127)]
-    for text in models.generate_until(run, CONTEXTS[:2], stop=stop, **options):
+    for text in scoring.generate_until(run, CONTEXTS[:2], stop=stop, **options):
         assert not set(text) & set(stop)
 
 
@@ -249,10 +249,10 @@ def test_masked_models_predict_each_token_from_all_others(encoder):
     for label, name in ENCODERS.items():
         run, folder = encoder(label)
         model = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32).eval()
-        found = models.pseudo_log_likelihoods(run, ENCODED, batch_size=5)
+        found = scoring.pseudo_log_likelihoods(run, ENCODED, batch_size=5)
         for (context, continuation), one in zip(ENCODED, found, strict=True):
-            whole = models.encode(run, context.rstrip() + " " + continuation)
-            count = len(whole) - len(models.encode(run, context))
+            whole = scoring.encode(run, context.rstrip() + " " + continuation)
+            count = len(whole) - len(scoring.encode(run, context))
             whole = [run.vocabulary.start, *whole[-(POSITIONS - 2) :], run.vocabulary.separator]
             log_p, greedy = [], True
             for place in range(len(whole) - 1 - count, len(whole) - 1):
@@ -262,46 +262,46 @@ def test_masked_models_predict_each_token_from_all_others(encoder):
                 log_p.append(values[whole[place]])
                 greedy &= values.argmax() == whole[place]
             assert_is(one, log_p, greedy)
-        assert models.scorer(run) is models.pseudo_log_likelihoods
+        assert scoring.scorer(run) is scoring.pseudo_log_likelihoods
 
 
 def test_discriminators_say_how_original_tokens_are(encoder):
     run, folder = encoder("Electra-halves")
     model = transformers.ElectraForPreTraining.from_pretrained(folder / "discriminator").eval()
-    found = models.discriminator_log_likelihoods(run, ENCODED, batch_size=3)
+    found = scoring.discriminator_log_likelihoods(run, ENCODED, batch_size=3)
     for (context, continuation), one in zip(ENCODED, found, strict=True):
-        whole = models.encode(run, context.rstrip() + " " + continuation)
-        count = len(whole) - len(models.encode(run, context))
+        whole = scoring.encode(run, context.rstrip() + " " + continuation)
+        count = len(whole) - len(scoring.encode(run, context))
         whole = [run.vocabulary.start, *whole[-(POSITIONS - 2) :], run.vocabulary.separator]
         with torch.no_grad():
             logit = model(torch.tensor([whole])).logits[0].numpy().astype(float)[-1 - count : -1]
         assert_is(one, -np.log1p(np.exp(logit)), (logit <= 0).all())
-    assert models.scorer(run) is models.discriminator_log_likelihoods
+    assert scoring.scorer(run) is scoring.discriminator_log_likelihoods
     # Beside it the generator is a masked language model.
     generator = encoder("ElectraForMaskedLM")[0]
-    assert models.scorer(generator) is models.pseudo_log_likelihoods
+    assert scoring.scorer(generator) is scoring.pseudo_log_likelihoods
     half = transformers.ElectraForMaskedLM.from_pretrained(folder / "generator").eval()
-    whole = [run.vocabulary.start, *models.encode(run, "a b"), run.vocabulary.separator]
+    whole = [run.vocabulary.start, *scoring.encode(run, "a b"), run.vocabulary.separator]
     with torch.no_grad():
         masked = torch.tensor([[*whole[:2], run.vocabulary.mask, whole[3]]])
         expected = log_softmax(half(masked).logits[0, 2].numpy())[whole[2]]
-    assert models.pseudo_log_likelihoods(run, [("a", " b")])[0].total == pytest.approx(expected, abs=1e-4)
+    assert scoring.pseudo_log_likelihoods(run, [("a", " b")])[0].total == pytest.approx(expected, abs=1e-4)
 
 
 REFUSED = {
-    "too-long": (lambda: models.log_likelihoods(run_of("gpt2"), [("a", TEXT * 2)]), "more than the 24 that fit"),
-    "nothing-to-score": (lambda: models.log_likelihoods(run_of("gpt2"), [("a", "b"), ("a", "")]), "request 1 has nothing"),
-    "first-token-alone": (lambda: models.log_likelihoods(run_of("gpt1"), [("", "the")]), "nothing to score"),
-    "window": (lambda: models.rolling(run_of("gpt2"), ["a"], window=25), "window=25: from 1 to"),
-    "stride": (lambda: models.rolling(run_of("gpt2"), ["a"], window=8, stride=9), "stride=9: from 1 to"),
+    "too-long": (lambda: scoring.log_likelihoods(run_of("gpt2"), [("a", TEXT * 2)]), "more than the 24 that fit"),
+    "nothing-to-score": (lambda: scoring.log_likelihoods(run_of("gpt2"), [("a", "b"), ("a", "")]), "request 1 has nothing"),
+    "first-token-alone": (lambda: scoring.log_likelihoods(run_of("gpt1"), [("", "the")]), "nothing to score"),
+    "window": (lambda: scoring.rolling(run_of("gpt2"), ["a"], window=25), "window=25: from 1 to"),
+    "stride": (lambda: scoring.rolling(run_of("gpt2"), ["a"], window=8, stride=9), "stride=9: from 1 to"),
     "budget": (
-        lambda: models.continue_until(run_of("gpt2"), [[1], [1] * 20], max_tokens=7),
+        lambda: scoring.continue_until(run_of("gpt2"), [[1], [1] * 20], max_tokens=7),
         "context 1 has 20 tokens, with max_tokens=7 3 more than model.positions=24",
     ),
-    "stop": (lambda: models.generate_until(run_of("gpt2"), ["a"], max_tokens=2, stop="."), "a list of strings"),
-    "beams": (lambda: models.generate_until(run_of("gpt2"), ["a"], max_tokens=2, beams=2, temperature=1.0), "search"),
-    "no-masks": (lambda: models.pseudo_log_likelihoods(run_of("gpt2"), [("a", "b")]), "heads for clm"),
-    "no-discriminator": (lambda: models.discriminator_log_likelihoods(run_of("gpt2"), [("a", "b")]), "heads for clm"),
+    "stop": (lambda: scoring.generate_until(run_of("gpt2"), ["a"], max_tokens=2, stop="."), "a list of strings"),
+    "beams": (lambda: scoring.generate_until(run_of("gpt2"), ["a"], max_tokens=2, beams=2, temperature=1.0), "search"),
+    "no-masks": (lambda: scoring.pseudo_log_likelihoods(run_of("gpt2"), [("a", "b")]), "heads for clm"),
+    "no-discriminator": (lambda: scoring.discriminator_log_likelihoods(run_of("gpt2"), [("a", "b")]), "heads for clm"),
 }
 
 
@@ -316,12 +316,12 @@ def test_what_cannot_be_asked_is_refused_with_one_line(case):
 def test_encoders_have_no_perplexity_and_generate_nothing(encoder):
     run = encoder("BertForPreTraining")[0]
     for call in (
-        lambda: models.rolling(run, ["a b"]),
-        lambda: models.log_likelihoods(run, [("a", "b")]),
-        lambda: models.generate_until(run, ["a"], max_tokens=2),
+        lambda: scoring.rolling(run, ["a b"]),
+        lambda: scoring.log_likelihoods(run, [("a", "b")]),
+        lambda: scoring.generate_until(run, ["a"], max_tokens=2),
     ):
         with pytest.raises(UserError, match="not a causal language model"):
             call()
     with pytest.raises(UserError, match="cannot score text: it has heads for classes"):
-        models.scorer(encoder("BertForSequenceClassification")[0])
-    assert models.scorer(run_of("gpt1")) is models.log_likelihoods
+        scoring.scorer(encoder("BertForSequenceClassification")[0])
+    assert scoring.scorer(run_of("gpt1")) is scoring.log_likelihoods

@@ -3,11 +3,11 @@
 import pytest
 
 from ssl_jax.errors import UserError
-from ssl_jax.fewshot import prompts
-from ssl_jax.fewshot.items import Item, Protocol, solved
+from ssl_jax.evaluators import prompts
+from ssl_jax.tasks.base import Item, Prompt, solved
 
 TRAIN = [{"n": n} for n in range(20)]
-PROTOCOL = Protocol("choices", None, ("accuracy",), description="Name it.\n", separator="\n==\n")
+PROMPT = Prompt("choices", None, ("accuracy",), description="Name it.\n", separator="\n==\n")
 SHOTS = [Item("a b:", (" no", " yes"), 1), Item("", (" runs.",), 1, ("The cat", "The dog"))]
 
 
@@ -34,9 +34,9 @@ def test_every_example_is_as_likely():
 
 
 def test_the_text_to_the_letter():
-    assert prompts.compose(PROTOCOL, [], "x:") == "Name it.\nx:"
-    assert prompts.compose(PROTOCOL, SHOTS, "x:") == "Name it.\na b: yes\n==\nThe dog runs.\n==\nx:"
-    shouted = PROTOCOL._replace(shown=lambda item: solved(item).upper())
+    assert prompts.compose(PROMPT, [], "x:") == "Name it.\nx:"
+    assert prompts.compose(PROMPT, SHOTS, "x:") == "Name it.\na b: yes\n==\nThe dog runs.\n==\nx:"
+    shouted = PROMPT._replace(shown=lambda item: solved(item).upper())
     assert prompts.compose(shouted, SHOTS[:1], "x:") == "Name it.\nA B: YES\n==\nx:"
 
 

@@ -4,14 +4,13 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 
-from ssl_jax.data import tasks, tokens
-from ssl_jax.data.tasks import sets
+from ssl_jax import metrics, tasks
+from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
-from ssl_jax.fewshot import prompts, scores
-from ssl_jax.fewshot.items import KINDS, NORMALISATIONS, Item, Source, solved
-from ssl_jax.fewshot.tasks import TASKS, generated
+from ssl_jax.evaluators import prompts
+from ssl_jax.tasks import PROMPTED, datasets, generated
+from ssl_jax.tasks.base import NORMALISATIONS, PROMPT_KINDS, Item, Source, solved
 
 
 def json_lines(*records):
@@ -53,7 +52,7 @@ UNANSWERED = "Title: The Blitz\n\nBackground: Anna met Bob.\n\nQ: Who?\n\nA: Ann
 BOTH = {"test.en": "No.\nNo way.\n", "test.fr": "Non.\nPas question.\n"}
 SANDWICH = "she put the ham on the bread . `` do n't eat the ham , '' he said"
 
-# (task, protocol) -> its files, what the first item to be asked is with nothing shown.
+# (task, prompt) -> its files, what the first item to be asked is with nothing shown.
 ASKED = {
     ("lambada", "gpt2_last_token"): (
         {"lambada_test.jsonl": json_lines({"text": "“Eat,” he said to Bob"})},
@@ -97,7 +96,7 @@ ASKED = {
         {"hellaswag_val.jsonl": json_lines({"ctx": "A girl [step] makes it. they", "activity_label": "Making a cake",
                                             "endings": ["bake.", "run [title] it."], "label": 1})},
         Item("Making a cake: A girl makes it. They", (" bake.", " run. it."), 1)),
-    ("storycloze", "gpt3"): (
+    ("rocstories", "gpt3"): (
         {f"cloze_test_{name}__spring2016.csv": f'{STORY_HEADER}\ni,A.,B.,"C, c.",D.,E.,F.,2\n'
          for name in ("val", "test")},
         Item("A. B. C, c. D.", (" E.", " F."), 1)),
@@ -190,46 +189,46 @@ def reading(tmp_path):
             path = tmp_path / path
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding="utf-8")
-        return TASKS[name].read(Source(str(tmp_path)))
+        return tasks.records(name, Source(str(tmp_path)))
 
     return read
 
 
-@pytest.mark.parametrize(("name", "protocol"), ASKED, ids=["-".join(key) for key in ASKED])
-def test_a_published_set_is_asked_in_the_papers_words(reading, name, protocol):
-    files, expected = ASKED[name, protocol]
-    records, protocol = reading(name, files), TASKS[name].protocols[protocol]
-    item = protocol.item(records["test"][0])
-    assert item._replace(context=prompts.compose(protocol, [], item.context)) == expected
+@pytest.mark.parametrize(("name", "prompt"), ASKED, ids=["-".join(key) for key in ASKED])
+def test_a_published_set_is_asked_in_the_papers_words(reading, name, prompt):
+    files, expected = ASKED[name, prompt]
+    records, prompt = reading(name, files), PROMPTED[name].prompts[prompt]
+    item = prompt.item(records["heldout"][0])
+    assert item._replace(context=prompts.compose(prompt, [], item.context)) == expected
     # As an example of the next one it is shown with its right target.
     context, target = item.pairs[item.gold if max(len(item.targets), len(item.contexts)) > 1 else 0]
     assert solved(item) == context + target
-    assert prompts.compose(protocol, [item], "next").endswith(f"{protocol.shown(item)}{protocol.separator}next")
+    assert prompts.compose(prompt, [item], "next").endswith(f"{prompt.shown(item)}{prompt.separator}next")
 
 
 def test_every_task_is_asked_once_and_says_what_it_needs():
-    assert {name for name, _ in ASKED} | set(NO_FILES) == set(TASKS)
-    for name, task in TASKS.items():
-        for protocol in task.protocols.values():
-            assert protocol.kind in KINDS and protocol.normalise in NORMALISATIONS, name
-            assert protocol.metrics and set(protocol.metrics) <= set(scores.METRICS), name
-            assert bool(protocol.answer_context) == (protocol.normalise == "unconditional"), name
-            assert bool(protocol.max_tokens) == (protocol.kind == "generate"), name
-            assert bool(protocol.unit) == (protocol.kind == "perplexity"), name
+    assert {name for name, _ in ASKED} | set(NO_FILES) == set(PROMPTED)
+    for name, task in PROMPTED.items():
+        for prompt in task.prompts.values():
+            assert prompt.kind in PROMPT_KINDS and prompt.normalise in NORMALISATIONS, name
+            assert prompt.metrics and set(prompt.metrics) <= set(metrics.OF_ITEMS), name
+            assert bool(prompt.answer_context) == (prompt.normalise == "unconditional"), name
+            assert bool(prompt.max_tokens) == (prompt.kind == "generate"), name
+            assert bool(prompt.unit) == (prompt.kind == "perplexity"), name
 
 
 def test_what_comes_before_in_a_passage_is_shown_with_its_answers(reading):
-    race = reading("race_middle", {"test/middle/1.txt": json.dumps(RACE)})["test"]
-    assert TASKS["race_middle"].protocols["gpt3"].item(race[1]).context == (
+    race = reading("race_middle", {"test/middle/1.txt": json.dumps(RACE)})["heldout"]
+    assert PROMPTED["race_middle"].prompts["gpt3"].item(race[1]).context == (
         "Article:\nOne.\n\nQ: It is _ .\n\nA: b\n\nQ: Why?\n\nA:"
     )
-    records = reading("squad2", {"dev-v2.0.json": json.dumps(SQUAD)})["test"]
-    squad = [TASKS["squad2"].protocols["gpt3"].item(record) for record in records]
+    records = reading("squad2", {"dev-v2.0.json": json.dumps(SQUAD)})["heldout"]
+    squad = [PROMPTED["squad2"].prompts["gpt3"].item(record) for record in records]
     assert squad[1].context == UNANSWERED and squad[1].answers == () and squad[1].targets == (" unanswerable",)
     assert squad[2].context == f"{UNANSWERED} unanswerable\n\nQ: Whom?\n\nA:"
     assert squad[3].context == "Title: The Blitz\n\nBackground: It ended.\n\nQ: What?\n\nA:"
-    coqa = reading("coqa", {"coqa-dev-v1.0.json": json.dumps(COQA)})["test"][1]
-    item = TASKS["coqa"].protocols["gpt3"].item(coqa)
+    coqa = reading("coqa", {"coqa-dev-v1.0.json": json.dumps(COQA)})["heldout"][1]
+    item = PROMPTED["coqa"].prompts["gpt3"].item(coqa)
     assert (item.context, item.answers) == ("Anna met Bob.\n\nQ: Who?\n\nA: Anna\n\nQ: Whom?\n\nA:", ("Bob", "him"))
 
 
@@ -242,8 +241,8 @@ def test_examples_have_labels_or_are_refused(reading, name):
     record, label = SHOWN[name]
     lines = json_lines(record, record | {"label": label})
     records = reading(name, {"train.jsonl": lines, "val.jsonl": lines})
-    item = TASKS[name].protocols["gpt3"].item
-    golds = [[item(one).gold for one in records[split]] for split in ("train", "test")]
+    item = PROMPTED[name].prompts["gpt3"].item
+    golds = [[item(one).gold for one in records[split]] for split in ("train", "heldout")]
     assert golds[0] == golds[1] and len(set(golds[0])) == 2 and min(golds[0]) >= 0
     with pytest.raises(UserError, match="train.jsonl, line 1: no key 'label'"):
         reading(name, {"train.jsonl": json_lines({k: x for k, x in record.items() if k != "label"}), "val.jsonl": lines})
@@ -252,13 +251,13 @@ def test_examples_have_labels_or_are_refused(reading, name):
 def test_examples_of_glues_rte_have_labels(reading):
     lines = "index\tsentence1\tsentence2\tlabel\n0\tA.\tB.\tnot_entailment\n1\tC.\tD.\tentailment\n"
     records = reading("rte", {"train.tsv": lines, "dev.tsv": lines})
-    shown = [solved(TASKS["rte"].protocols["gpt3"].item(record))[-6:] for record in records["train"]]
+    shown = [solved(PROMPTED["rte"].prompts["gpt3"].item(record))[-6:] for record in records["train"]]
     assert shown == [" False", ": True"]
 
 
 def test_a_last_word_in_a_line_of_its_own(reading):
-    records = reading("lambada", {"lambada_test.jsonl": json_lines({"text": "Go,\nhe said to\nBob"})})["test"]
-    items = {name: TASKS["lambada"].protocols[name].item(records[0]) for name in ("last_word", "gpt3")}
+    records = reading("lambada", {"lambada_test.jsonl": json_lines({"text": "Go,\nhe said to\nBob"})})["heldout"]
+    items = {name: PROMPTED["lambada"].prompts[name].item(records[0]) for name in ("last_word", "gpt3")}
     assert items["last_word"].pairs == [("Go,\nhe said to", "\nBob")]
     assert items["gpt3"].pairs == [("Go,\nhe said to ____. ->", " Bob")]
 
@@ -266,8 +265,9 @@ def test_a_last_word_in_a_line_of_its_own(reading):
 def test_wsc_shows_only_examples_whose_noun_is_right(reading):
     other = WSC | {"label": False}
     records = reading("wsc", {"train.jsonl": json_lines(WSC, other), "val.jsonl": json_lines(WSC, other)})
-    assert [len(records["train"]), len(records["test"])] == [1, 2]
-    items = [TASKS["wsc"].protocols["gpt3"].item(record) for record in records["test"]]
+    prompt = PROMPTED["wsc"].prompts["gpt3"]
+    assert [len(list(filter(prompt.shows, records["train"]))), len(records["heldout"])] == [1, 2]
+    items = [prompt.item(record) for record in records["heldout"]]
     assert [one.gold for one in items] == [1, 0] and all(solved(one).endswith("Answer: mark") for one in items)
 
 
@@ -343,7 +343,7 @@ def test_a_fault_is_told_in_one_line(reading, fault):
 
 
 def test_what_is_left_out_is_told(reading, capsys):
-    assert len(reading("cnn_dailymail", {"test/1.story": "A.\n@highlight\nB", "test/2.txt": ""})["test"]) == 1
+    assert len(reading("cnn_dailymail", {"test/1.story": "A.\n@highlight\nB", "test/2.txt": ""})["heldout"]) == 1
     told = capsys.readouterr().out
     assert "2.txt" in told
     assert told.startswith("cnn_dailymail, heldout: left out: 1 files that do not end in .story (the first: ")
@@ -351,7 +351,7 @@ def test_what_is_left_out_is_told(reading, capsys):
 
 def test_a_set_of_tensorflow_datasets_that_is_not_there_says_how_to_build_it(tmp_path):
     with pytest.raises(UserError, match="hellaswag is not in .*tfds build hellaswag"):
-        TASKS["hellaswag"].read(Source(root=str(tmp_path)))
+        tasks.records("hellaswag", Source(root=str(tmp_path)))
 
 
 def mend(record):
@@ -379,12 +379,12 @@ TFDS = ["lambada", "1bw", "winograd", "hellaswag", "piqa", "arc_easy", "openbook
 @pytest.mark.parametrize("name", TFDS)
 def test_tensorflow_datasets_are_read_by_name(name, monkeypatch, mock_sets):
     """Records of the right types and random content, as `tfds.testing` makes them."""
-    monkeypatch.setattr(sets, "_plain", lambda record, plain=sets._plain: mend(plain(record)))
+    monkeypatch.setattr(datasets, "_plain", lambda record, plain=datasets._plain: mend(plain(record)))
     with mock_sets(4):
-        records = TASKS[name].read(Source())
-    assert len(records["test"]) == (8 if name == "coqa" else 4)
-    for protocol in TASKS[name].protocols.values():
-        assert all(isinstance(protocol.item(record), Item) for record in records["test"])
+        records = tasks.records(name, Source())
+    assert len(records["heldout"]) == (8 if name == "coqa" else 4)
+    for prompt in PROMPTED[name].prompts.values():
+        assert all(isinstance(prompt.item(record), Item) for record in records["heldout"])
 
 
 ANSWERS = {"2D+": lambda a, b: a + b, "3D-": lambda a, b: a - b, "2Dx": lambda a, b: a * b}
@@ -393,13 +393,13 @@ WORDS = {"2D+": ("plus", 100), "3D-": ("minus", 1000), "2Dx": ("times", 100)}
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_arithmetic(name):
-    splits = TASKS[name].read(Source())
-    assert [len(splits["train"]), len(splits["test"])] == [2000, 2000]
+    splits = tasks.records(name, Source())
+    assert [len(splits["train"]), len(splits["heldout"])] == [2000, 2000]
     asked = {record["context"] for split in splits.values() for record in split}
     assert len(asked) == 4000
     numbers = []
     word, top = WORDS[name]
-    for record in splits["test"]:
+    for record in splits["heldout"]:
         a, b = record["context"].removeprefix("Q: What is ").removesuffix("?\n\nA:").split(f" {word} ")
         assert record["completion"] == str(ANSWERS[name](int(a), int(b)))
         numbers += [int(a), int(b)]
@@ -409,7 +409,7 @@ def test_arithmetic(name):
 
 def test_three_numbers_in_parentheses():
     signs = set()
-    for record in TASKS["1DC"].read(Source())["test"]:
+    for record in tasks.records("1DC", Source())["heldout"]:
         asked = record["context"].removeprefix("Q: What is ").removesuffix("?\n\nA:")
         assert asked[0] == "(" and asked[6] == ")" and len(asked) == 11
         assert record["completion"] == str(eval(asked))  # our own digits and signs
@@ -429,8 +429,8 @@ SCRAMBLED = {
 @pytest.mark.parametrize("name", SCRAMBLED)
 def test_scrambled_words(reading, name):
     text = "Volkswagen volkswagen reciprocal reciprocal reciprocal level four inconsequentially casino 12345 breaks"
-    records = reading(name, {"words.txt": text})["test"]
-    assert records == reading(name, {"words.txt": text})["test"]
+    records = reading(name, {"words.txt": text})["heldout"]
+    assert records == reading(name, {"words.txt": text})["heldout"]
     words = [record["completion"] for record in records]
     assert words == [word for word in ("reciprocal", "volkswagen", "breaks", "casino", "level") if word in words]
     assert words[:2] == ["reciprocal", "volkswagen"]
@@ -441,14 +441,14 @@ def test_scrambled_words(reading, name):
 
 @pytest.fixture(scope="module")
 def articles(data_root):
-    return {name: TASKS[name].read(Source(root=data_root, heldout=0.1, max_documents=300)) for name in NO_FILES}
+    return {name: tasks.records(name, Source(root=data_root, heldout=0.1, max_documents=300)) for name in NO_FILES}
 
 
 def test_articles_that_are_asked_are_held_out_of_training(articles, smoke_config):
     config = smoke_config(("task.name", "topics"), ("data.heldout", 0.1), ("data.max_documents", 300))
     expected = tasks.read(config)
-    for split, ours in (("train", "train"), ("heldout", "test")):
-        examples, records = expected.splits[split], articles["topic"][ours]
+    for split in ("train", "heldout"):
+        examples, records = expected.splits[split], articles["topic"][split]
         assert [record["topic"] for record in records] == [expected.labels[one.label] for one in examples]
         assert [record["text"] for record in records[:20]] == [
             tokens.split_sentences(one.text)[0] for one in examples[:20]
@@ -456,11 +456,11 @@ def test_articles_that_are_asked_are_held_out_of_training(articles, smoke_config
 
 
 def test_articles_are_asked_for_their_topic_and_title(articles):
-    record = articles["topic"]["test"][0]
-    item = TASKS["topic"].protocols["sum"].item(record)
+    record = articles["topic"]["heldout"][0]
+    item = PROMPTED["topic"].prompts["sum"].item(record)
     assert item.context == f"{record['text']}\nTopic:" and item.targets[item.gold] == f" {record['topic']}"
-    record = articles["title"]["test"][0]
-    title, text = (TASKS["title"].protocols[name].item(record) for name in ("title", "text"))
+    record = articles["title"]["heldout"][0]
+    title, text = (PROMPTED["title"].prompts[name].item(record) for name in ("title", "text"))
     assert title.context == f"{record['text']}\nTitle:" and title.targets[title.gold] == f" {record['title']}"
     assert text.context == f"Title: {record['title']}\nText:" and text.targets[text.gold] == f" {record['text']}"
     golds = [record["gold"] for record in articles["title"]["train"]]

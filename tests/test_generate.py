@@ -12,7 +12,7 @@ import pytest
 
 from ssl_jax import tokenizers
 from ssl_jax.errors import UserError
-from ssl_jax.generate import (
+from ssl_jax.inference.generate import (
     beam_search,
     choose,
     empty_cache,

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from configs import common, finetune
-from ssl_jax import distill, experiment
+from ssl_jax import distill, experiment, tasks
 from ssl_jax.bounds import flat
-from ssl_jax.data import tasks
 from ssl_jax.errors import UserError
 from ssl_jax.step import make_corrupt
 from tests.test_configs import ALL
@@ -77,7 +76,7 @@ def test_configs_of_every_variant(paper, check, monkeypatch):
 @pytest.mark.parametrize("paper", finetune.PAPERS)
 def test_configs_of_every_task(paper, check):
     """Each paper's first size on each task, as printed and as released, beside the same on the first task."""
-    model, names = f"{paper}-{next(iter(ALL[paper].SIZES))}", list(tasks.TASKS)
+    model, names = f"{paper}-{next(iter(ALL[paper].SIZES))}", list(tasks.FINE_TUNED)
     first = f"{model},{names[0]}"
     sections = [section(first, finetune.get_config(first), common.base(), "base()")]
     for name in names:

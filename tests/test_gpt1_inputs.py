@@ -12,18 +12,18 @@ import pytest
 import transformers
 
 from configs import finetune, gpt1
-from ssl_jax import distill, objectives, runs, start, tokenizers
+from ssl_jax import distill, objectives, runs, start, tasks, tokenizers
 from ssl_jax import source as origin
 from ssl_jax import train as loop
 from ssl_jax.bounds import check_values
-from ssl_jax.data import batches, tasks, tokens
-from ssl_jax.data.tasks import Choice, Example
+from ssl_jax.data import batches, tokens
 from ssl_jax.errors import UserError
 from ssl_jax.interop import tokenizer_files
 from ssl_jax.models.model import build_model, flatten_choices
 from ssl_jax.parallel import build_parallel
 from ssl_jax.plan import check, plan_phases
 from ssl_jax.step import initial_params, make_corrupt, make_forward, make_predict
+from ssl_jax.tasks import Choice, Example
 from tests.test_batches import VOCABULARY
 from tests.test_distill import leave_run
 from tests.test_tasks import Numbers, make_store, run_classifier_row

@@ -15,12 +15,13 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 from lm_eval.tasks import TaskManager
 
-from configs import fewshot
-from ssl_jax import runs
+from configs.fewshot import get_config
+from ssl_jax import evaluate, runs
 from ssl_jax.errors import UserError
-from ssl_jax.fewshot import evaluation, harness, models, suite
-from ssl_jax.fewshot.items import Item, Protocol
+from ssl_jax.evaluators import fewshot
+from ssl_jax.inference import lm_eval, scoring
 from ssl_jax.interop import check, huggingface
+from ssl_jax.tasks.base import Item, Prompt
 from tests.test_fewshot_models import TEXT, run_of
 
 CHOICES = [
@@ -75,7 +76,7 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
 
 
-def evaluate(folders, model, arguments):
+def ask_the_harness(folders, model, arguments):
     manager = TaskManager(include_path=str(folders), include_defaults=False)
     found = simple_evaluate(
         model, arguments, list(TASKS), task_manager=manager, bootstrap_iters=0, batch_size=2, verbosity="ERROR"
@@ -85,8 +86,8 @@ def evaluate(folders, model, arguments):
 
 
 def test_the_numbers_are_ours_and_those_of_its_own_model(folders, offline):
-    results, said = evaluate(folders, "ssl_jax", f"workdir={folders / 'theirs'}")
-    theirs, they_said = evaluate(folders, "hf", f"pretrained={folders / 'theirs'},device=cpu,dtype=float32")
+    results, said = ask_the_harness(folders, "ssl_jax", f"workdir={folders / 'theirs'}")
+    theirs, they_said = ask_the_harness(folders, "hf", f"pretrained={folders / 'theirs'},device=cpu,dtype=float32")
     for name, metrics in theirs.items():
         for metric, value in metrics.items():
             if isinstance(value, float):
@@ -95,27 +96,27 @@ def test_the_numbers_are_ours_and_those_of_its_own_model(folders, offline):
 
     run = runs.load_run(folders / "theirs")
     pairs = [(one["question"], f" {choice}") for one in CHOICES for choice in one["choices"]]
-    ours = [(one.total, one.greedy) for one in models.log_likelihoods(run, pairs)]
+    ours = [(one.total, one.greedy) for one in scoring.log_likelihoods(run, pairs)]
     for other in (said, they_said):
         flat = [tuple(answer) for answers in other["tiny_choices"] for answer in answers]
         assert [greedy for _, greedy in flat] == [greedy for _, greedy in ours]
         np.testing.assert_allclose([total for total, _ in flat], [total for total, _ in ours], atol=1e-4)
     # And what our own evaluation makes of the same questions.
     for name, metric in (("sum", "acc,none"), ("characters", "acc_norm,none")):
-        protocol = Protocol("choices", question, ("accuracy",), normalise=name)
-        asked = evaluation.compose(run, protocol, {"test": CHOICES})
-        value = evaluation.measure(protocol, evaluation.answer(run, protocol, asked))["accuracy"]
+        prompt = Prompt("choices", question, ("accuracy",), normalise=name)
+        asked = fewshot.compose(run, prompt, {"heldout": CHOICES})
+        value = fewshot.measure(prompt, fewshot.answer(run, prompt, asked))["accuracy"]
         assert value == pytest.approx(results["tiny_choices"][metric])
-    whole = Protocol("perplexity", read_through, ("perplexity",), unit="word")
-    asked = evaluation.compose(run, whole, {"test": TEXTS})
-    (value,) = evaluation.measure(whole, evaluation.answer(run, whole, asked)).values()
+    whole = Prompt("perplexity", read_through, ("perplexity",), unit="word")
+    asked = fewshot.compose(run, whole, {"heldout": TEXTS})
+    (value,) = fewshot.measure(whole, fewshot.answer(run, whole, asked)).values()
     assert value == pytest.approx(results["tiny_texts"]["word_perplexity,none"], rel=1e-4)
-    texts = [one.total for one in models.rolling(run, [one["text"] for one in TEXTS])]
+    texts = [one.total for one in scoring.rolling(run, [one["text"] for one in TEXTS])]
     for other in (said, they_said):
         np.testing.assert_allclose(np.ravel(other["tiny_texts"]).astype(float), texts, rtol=1e-4)
     # The long one lost its beginning.
-    prompts = [models.encode(run, one["text"])[-18:] for one in PROMPTS]
-    made = models.continue_until(run, prompts, stop=["O"], max_tokens=6)
+    prompts = [scoring.encode(run, one["text"])[-18:] for one in PROMPTS]
+    made = scoring.continue_until(run, prompts, stop=["O"], max_tokens=6)
     assert [answer for answers in said["tiny_texts_generated"] for answer in answers] == made
 
 
@@ -134,13 +135,13 @@ def requests(kind, *arguments):
 def test_generation_asks_for_what_the_task_says(folders):
     # As the command makes it.
     made = dict(workdir=str(folders / "theirs"), max_gen_toks=3)
-    model = harness.HarnessModel.create_from_arg_obj(made, dict(batch_size="4", max_batch_size=None, device="cuda:0"))
+    model = lm_eval.HarnessModel.create_from_arg_obj(made, dict(batch_size="4", max_batch_size=None, device="cuda:0"))
     prompts = ["the quick b", "lazy dog", "over the"]
     sampled = dict(do_sample=True, temperature=2.0, max_gen_toks=5)
     searched = dict(num_beams=2, length_penalty=1.0)
     asked = [{}, sampled, searched, sampled, dict(until="O", temperature=0.0, num_beams=1)]
     got = model.generate_until(requests("generate_until", *zip([*prompts, *prompts], asked)))
-    ours = models.generate_until
+    ours = scoring.generate_until
     assert got[0] == ours(model.run, prompts[:1], max_tokens=3)[0]
     assert [got[1], got[3]] == ours(model.run, [prompts[1], prompts[0]], max_tokens=5, temperature=2.0)
     assert got[2] == ours(model.run, prompts[2:], max_tokens=3, beams=2, length_penalty=1.0)[0]
@@ -150,38 +151,38 @@ def test_generation_asks_for_what_the_task_says(folders):
         with pytest.raises(UserError, match=message):
             model.generate_until(requests("generate_until", ("a", asked)))
     with pytest.raises(UserError, match="batch_size=auto"):
-        harness.HarnessModel(str(folders / "theirs"), batch_size="auto")
+        lm_eval.HarnessModel(str(folders / "theirs"), batch_size="auto")
 
 
 def test_texts_run_together_unless_the_command_says_how_many(folders, monkeypatch):
-    rows, read = [], models.read
+    rows, read = [], scoring.read
 
     def counted(model, params, *, head, **batch):
         rows.append(len(batch["tokens"]))
         return read(model, params, head=head, **batch)
 
-    monkeypatch.setattr(models, "read", counted)
+    monkeypatch.setattr(scoring, "read", counted)
     pairs = [("the quick brown", f" {word} dog") for word in "fox lazy wizards jump quickly over five boxing".split()]
     asked, found = requests("loglikelihood", *pairs), {}
     # 1 is what the command itself gives, as a number or in letters.
     for size, wanted in ((1, {8}), ("1", {8}), ("2", {2})):
         rows.clear()
-        model = harness.HarnessModel.create_from_arg_obj(dict(workdir=str(folders / "theirs")), dict(batch_size=size))
+        model = lm_eval.HarnessModel.create_from_arg_obj(dict(workdir=str(folders / "theirs")), dict(batch_size=size))
         found[size], sizes = model.loglikelihood(asked), set(rows)
         assert sizes == wanted
-    alone = [(one.total, one.greedy) for one in models.log_likelihoods(model.run, pairs, batch_size=1)]
+    alone = [(one.total, one.greedy) for one in scoring.log_likelihoods(model.run, pairs, batch_size=1)]
     for made in found.values():
         assert [greedy for _, greedy in made] == [greedy for _, greedy in alone]
         np.testing.assert_allclose([total for total, _ in made], [total for total, _ in alone], rtol=1e-6)
     with pytest.raises(UserError, match="batch_size=0: a number from 1"):
-        harness.HarnessModel(str(folders / "theirs"), batch_size=0)
+        lm_eval.HarnessModel(str(folders / "theirs"), batch_size=0)
 
 
 def test_encoders_choose_and_have_no_perplexity(tmp_path):
     check.FOLDERS["ElectraForPreTraining"](tmp_path)
-    model = harness.HarnessModel(str(tmp_path))
+    model = lm_eval.HarnessModel(str(tmp_path))
     pairs = [("a b", " c"), ("a b", " d e")]
-    ours = models.discriminator_log_likelihoods(model.run, pairs, batch_size=16)
+    ours = scoring.discriminator_log_likelihoods(model.run, pairs, batch_size=16)
     assert model.loglikelihood(requests("loglikelihood", *pairs)) == [(one.total, one.greedy) for one in ours]
     with pytest.raises(UserError, match="not a causal language model"):
         model.loglikelihood_rolling(requests("loglikelihood_rolling", ("a b",)))
@@ -198,9 +199,9 @@ def test_lm_eval_itself_finds_the_model_by_our_task_files(root, data_root, tmp_p
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "out").rglob("results_*.json")
     results = json.loads(path.read_text())["results"]
-    config = fewshot.get_config("topic:sum,title:title")
+    config = get_config("topic:sum,title:title")
     config.update(dict(runs=(str(tmp_path / "run"),), shots=(0,), limit=5))
-    topic, _ = suite.evaluate(config, tmp_path / "ours", lambda line: None)
+    topic, _ = evaluate.evaluate(config, tmp_path / "ours", lambda line: None)
     assert results["ssl_jax_topic"]["acc,none"] == topic["value"] and "acc_norm,none" in results["ssl_jax_title"]
 
 
@@ -208,7 +209,7 @@ def test_the_command_is_the_harness_with_our_model(root, monkeypatch):
     met = []
     monkeypatch.setattr("lm_eval.__main__.cli_evaluate", lambda: met.append(get_model("ssl_jax")))
     runpy.run_path(str(root / "scripts/harness.py"), run_name="__main__")
-    assert met == [harness.HarnessModel]
+    assert met == [lm_eval.HarnessModel]
 
     def refuse():
         raise UserError("one line")

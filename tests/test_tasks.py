@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import bounds, command_line, corruption, flops, objectives, predict, runs, tokenizers
+from ssl_jax import bounds, command_line, corruption, flops, objectives, predict, runs, tasks, tokenizers
 from ssl_jax import train as loop
-from ssl_jax.data import batches, corpora, tasks, tokens
-from ssl_jax.data.tasks import Choice, Example, Words
+from ssl_jax.data import batches, corpora, tokens
 from ssl_jax.describe import describe
 from ssl_jax.errors import UserError
 from ssl_jax.experiment import make_fingerprint
@@ -23,6 +22,7 @@ from ssl_jax.models.model import build_model, dummy_batch, flatten_choices
 from ssl_jax.models.transformer import TransformerConfig
 from ssl_jax.plan import check, check_vocabulary, example_kind, masks, plan_phases, predictions_per_sequence
 from ssl_jax.step import initial_params, make_corrupt
+from ssl_jax.tasks import Choice, Example, Words
 from tests.test_batches import PAD, SEPARATOR, START, VOCABULARY
 
 LINES = {
@@ -166,7 +166,7 @@ def test_a_missing_split_says_what_to_do(jsonl, tmp_path):
         tasks.read(jsonl)
     assert str(told.value) == (
         f"there is no heldout.jsonl in {tmp_path}, nor heldout.csv or heldout.tsv, only: dev.jsonl, train.jsonl; a run is "
-        "measured by examples that it is not trained on: rename the file that has them, or move some lines of the training "
+        "measured on examples that it is not trained on: rename the file that has them, or move some lines of the training "
         "file there, such as every tenth"
     )
     (tmp_path / "dev.jsonl").rename(tmp_path / "heldout.jsonl")

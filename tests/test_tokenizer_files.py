@@ -14,11 +14,11 @@ import sentencepiece
 import torch
 import transformers
 from sentencepiece import sentencepiece_model_pb2
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ssl_jax import tokenizers
 from ssl_jax.errors import UserError
-from ssl_jax.generate import generate
+from ssl_jax.inference.generate import generate
 from ssl_jax.interop import check, huggingface, tokenizer_files
 from tests.reference import wordpiece
 from tests.test_tokenizers import TEXTS

@@ -28,9 +28,9 @@ import numpy as np
 
 from ssl_jax.data.pairs import PAIRS, pair_index
 from ssl_jax.data.rows import gather
-from ssl_jax.data.tasks import TaskStore
 from ssl_jax.data.tokens import Store
 from ssl_jax.errors import UserError, check_choice
+from ssl_jax.tasks.features import TaskStore
 from ssl_jax.tokenizers import Vocabulary
 
 
@@ -201,7 +201,7 @@ def _index(numbers):
 class TaskBatches:
     """Shuffled batches of a task's examples for training, epoch after epoch.
 
-    Attributes as in PairBatches; what a row is, and how it is cut, the store's kind says (tasks/stores.py).
+    Attributes as in PairBatches; what a row is, and how it is cut, the store's kind says (tasks/features.py).
     """
 
     store: TaskStore
