@@ -1,5 +1,6 @@
 """An evaluation of finished runs from its config: runs x tasks x prompts x shots x draws, its files and its figures."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -46,25 +47,15 @@ def check(config):
     check_choice(config.too_long, fewshot.TOO_LONG, "too_long")
 
 
-class Records:
-    """What tasks' prompts read, once for all runs and prompts that ask the same."""
-
-    def __init__(self, folder):
-        self.folder, self.known = folder, {}
-
-    def of(self, task, run):
-        """Of FOLDER/TASK, if that is there, else of the places that the run's `data` names."""
-        own = Path(self.folder) / task
-        source = tasks.source_of(run.config, str(own) if self.folder and own.is_dir() else "")
-        if (task, source) not in self.known:
-            self.known[task, source] = tasks.records(task, source)
-        return self.known[task, source]
-
-
-def _evaluator(config, run, records, task, name):
-    options = {key: config[key] for key in ("seed", "limit", "too_long", "batch_size", "window", "stride")}
+def _evaluator(config, run, read, task, name):
+    """Of FOLDER/TASK, if that is there, else of the places that the run's `data` names; `read` is a `tasks.records`."""
+    folder = Path(config.folder) / task
+    source = tasks.source_of(run.config, str(folder) if config.folder and folder.is_dir() else "")
+    options = {key: config[key] for key in fewshot.LEAST.keys() - {"shots"}}
     try:
-        return fewshot.Evaluator(run, task=task, prompt=name, records=records.of(task, run), **options)
+        return fewshot.Evaluator(
+            run, task=task, prompt=name, records=read(task, source), too_long=config.too_long, **options
+        )
     except UserError as error:
         raise UserError(f"{run.workdir}: {error}") from error
 
@@ -75,9 +66,9 @@ def prompts(config, count):
     What is yielded is exactly what the model reads.
     """
     check(config)
-    run, records = runs.load_run(config.runs[0]), Records(config.folder)
+    run = runs.load_run(config.runs[0])
     for task, name in chosen(config):
-        evaluator = _evaluator(config, run, records, task, name)
+        evaluator = _evaluator(config, run, tasks.records, task, name)
         for shots in _shots(config, evaluator.prompt):
             for number, one in enumerate(evaluator.compose(shots, limit=count)):
                 title = f"{task} ({name}), item {number}, {told_shots(one.shown, one.shown)}"
@@ -119,12 +110,13 @@ def evaluate(config, workdir, say=print):
     """
     check(config)
     pairs, workdir = chosen(config), Path(workdir)
-    loaded, records = [runs.load_run(folder) for folder in config.runs], Records(config.folder)
+    loaded = [runs.load_run(folder) for folder in config.runs]
+    read = functools.cache(tasks.records)  # once for all runs and prompts that ask the same
     evaluators = []
     for run in loaded:
         if _knows_its_text(config, run):
             next(contamination.training_texts(run.config.data), None)
-        evaluators.append([_evaluator(config, run, records, task, name) for task, name in pairs])
+        evaluators.append([_evaluator(config, run, read, task, name) for task, name in pairs])
         for one in evaluators[-1]:
             for shots in _shots(config, one.prompt):  # the first item tells whether there are so many
                 one.compose(shots, limit=1)
@@ -175,8 +167,8 @@ def _evaluate_run(config, run, evaluators, prefix, say):
                 dirty, whole = counts[:, 0] > 0, one.prompt.kind == "perplexity"
                 share = float(counts[:, 0].sum() / max(counts[:, 1].sum(), 1) if whole else dirty.mean())
                 clean = fewshot.measure(one.prompt, answered, ~dirty)
-            parts = [f"{run.workdir}  {one.task} ({one.name})  {told_shots(shots, shown)}, draw {seed}  {len(asked)} items"]
-            parts[0] += f", {available - len(asked)} too long" * (len(asked) < available)
+            parts = [f"{run.workdir}  {one.task} ({one.name})  {told_shots(shots, shown)}, draw {seed}"]
+            parts[0] += f"  {len(asked)} items" + f", {available - len(asked)} too long" * (len(asked) < available)
             parts += [f"{_metric(run, metric)} {value:.4g}" for metric, value in values.items()]
             if share is not None:
                 parts.append(f"({share:.1%} of {'n-grams' if whole else 'items'} in common with the training text)")

@@ -207,6 +207,10 @@ def _check_evaluation(config, name, options):
     for keys, what in (({*needs} - {*options}, "has no"), ({*options} - takes, "has an unknown key")):
         if keys:
             raise UserError(f"evals.{name} {what} {listed(sorted(keys))}; it takes {listed(sorted(takes))}")
+    if options.module == "fewshot":
+        check_choice(options.task, tasks.PROMPTED, f"task of evals.{name}")
+        if options.get("prompt"):
+            check_choice(options.prompt, tasks.PROMPTED[options.task].prompts, f"prompt of evals.{name}")
     if options.module == "task" and task_logits(config) is None:
         known = ", ".join(name for name, row in OBJECTIVES.items() if row.answers)
         raise UserError(f"evals.{name}.module=task needs a loss on a task's labels ({known}): set module=mean")

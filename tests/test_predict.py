@@ -13,7 +13,7 @@ from ssl_jax import predict, runs
 from ssl_jax.errors import UserError
 from ssl_jax.inference import generate, scoring
 from ssl_jax.interop import check, tokenizer_files
-from tests.test_fewshot_models import run_of
+from tests.test_scoring import run_of
 
 
 @pytest.fixture(scope="module")

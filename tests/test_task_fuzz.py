@@ -15,7 +15,7 @@ from ssl_jax import tasks
 from ssl_jax.errors import UserError
 from ssl_jax.tasks import augmentation
 from ssl_jax.tasks.base import Item, Source
-from tests.test_fewshot_tasks import ASKED
+from tests.test_prompted_tasks import ASKED
 from tests.test_task_files import SETS
 
 LONGEST = 700  # characters of a message, less the paths in it

@@ -111,10 +111,45 @@ def solved(item):
     return "".join(item.pairs[item.gold if len(item.pairs) > 1 else 0])
 
 
-def endings(record, template="{context}"):
-    """The Item of a record with `choices` and `gold`: a context and each choice after it, both without stray spaces."""
-    context = template.format(**record).rstrip()
-    return Item(context, tuple(f" {choice.strip()}" for choice in record["choices"]), record["gold"])
+# Most prompts are a template, filled in with a record's fields: a dict's keys, or an example's attributes.
+def choose(template, *choices):
+    """record -> Item with the same choices for all; `gold`, or else `label`, is the number of the right one."""
+
+    def item(record):
+        fields = _fields(record)
+        return Item(template.format(**fields), choices, _gold(fields))
+
+    return item
+
+
+def end(template):
+    """record -> Item whose choices, the record's, may end the template's text; both without stray spaces."""
+
+    def item(record):
+        fields = _fields(record)
+        targets = tuple(f" {choice.strip()}" for choice in fields["choices"])
+        return Item(template.format(**fields).rstrip(), targets, _gold(fields))
+
+    return item
+
+
+def write(template, key):
+    """record -> Item answered by the record's `key`: a text, or several of which the first is shown."""
+
+    def item(record):
+        fields = _fields(record)
+        answers = (fields[key],) if isinstance(fields[key], str) else fields[key]
+        return Item(template.format(**fields), (f" {answers[0]}",), answers=answers)
+
+    return item
+
+
+def _fields(record):
+    return record if isinstance(record, dict) else record._asdict()
+
+
+def _gold(fields):
+    return fields["gold"] if "gold" in fields else fields["label"]
 
 
 PROMPT_KINDS = ("choices", "cloze", "perplexity", "generate")
@@ -128,7 +163,7 @@ class Prompt(NamedTuple):
       kind: one of PROMPT_KINDS. 'choices': the choice with the highest score, see `normalise`; 'cloze': the target's
         log-probability, and whether each of its tokens is the likeliest; 'perplexity': the target's log-probability
         per original unit; 'generate': a text is written and compared with `answers`.
-      item: record -> Item.
+      item: record -> Item, by `choose`, `end` or `write` where a template is all there is to it.
       metrics: keys of metrics.OF_ITEMS.
       shown: Item -> the text of a solved example.
       shows: record -> whether it may be a solved example.
@@ -232,7 +267,7 @@ class Task(NamedTuple):
       diagnostics: split -> its metrics, the first of which is its score, where they are not the task's.
       submission: split -> Submission.
       unordered: whether a pair's two texts have no order (GPT-1, section 3.3; `double_unordered` in ELECTRA's release).
-      record: (record, where, labels) -> yields what the prompts read; None: the same as `example`.
+      record: (record, where) -> yields what the prompts read; None: the examples.
       prompts: name -> Prompt; the name says whose it is.
     """
 

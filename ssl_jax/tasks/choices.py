@@ -17,10 +17,10 @@ import xml.etree.ElementTree
 from ssl_jax import files
 from ssl_jax.errors import UserError, cut, listed, shown
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Choice, Dataset, Item, Prompt, Task, endings
+from ssl_jax.tasks.base import Choice, Dataset, Item, Prompt, Task, end
 from ssl_jax.tasks.formats import checked
 
-_prompt = functools.partial(Prompt, "choices")
+_prompt, _CONTEXT = functools.partial(Prompt, "choices"), end("{context}")
 
 
 def _gold(label, count, where):
@@ -90,12 +90,12 @@ def _race(record, where, labels):
         yield Choice(passage, texts, label, id, question, tuple(choices))
 
 
-def _race_record(record, where, labels):
+def _race_record(record, where):
     """Each question with those before it in the passage and their answers."""
     passage, questions = _race_questions(record, where)
     before = ""
     for number, (question, choices, letter) in enumerate(questions, 1):
-        gold = formats.number_of(letter, labels, f"{where}, question {number}")
+        gold = formats.number_of(letter, RACE_LABELS, f"{where}, question {number}")
         if gold >= len(choices):
             raise UserError(f"{where}, question {number}: {len(choices)} options, and {letter} is right")
         yield {"article": passage.strip(), "before": before, "question": question, "choices": choices, "gold": gold}
@@ -109,9 +109,9 @@ def _race_data(files, *levels):
 
 def _race_asked(level):
     """One level, of which GPT-3 reports the test set."""
-    item = functools.partial(endings, template="Article:\n{article}\n\n{before}Q: {question}\n\nA:")
+    item = end("Article:\n{article}\n\n{before}Q: {question}\n\nA:")
     return Task(
-        _race_data({"train": f"train/{level}", "heldout": f"test/{level}"}, level), labels=RACE_LABELS,
+        _race_data({"train": f"train/{level}", "heldout": f"test/{level}"}, level),
         record=_race_record, prompts={"gpt3": _prompt(item, normalise="unconditional", answer_context="A:"),
                                       "tokens": _prompt(item, normalise="tokens")},
     )  # fmt: skip
@@ -136,10 +136,6 @@ def _story(record, where, labels):
     yield Choice(record["context"], tuple(record["endings"]), label)
 
 
-def _story_item(choice):
-    return endings({"context": choice.text, "choices": choice.choices, "gold": choice.label})
-
-
 # ---- Winograd schemas
 SCHEMAS = 273
 
@@ -157,7 +153,7 @@ def _schema_lines(path, split):
         options = [" ".join((one.text or "").split()) for one in schema.findall("answers/answer")]
         letter = _element(schema, "correctAnswer", where)[:1]
         if len(options) != 2 or letter not in ("A", "B"):
-            raise UserError(f"{where}: {len(options)} answers, of which {shown(letter)} is right; two are needed, A or B")
+            raise UserError(f"{where}: {len(options)} answers, {shown(letter)} is right; two are needed, A or B")
         text = f"{before} {pronoun}{'' if len(after) == 1 else ' '}{after}"
         yield where, {"text": text, "pronoun_start": len(before) + 1, "pronoun_text": pronoun,
                       "option1": options[0], "option2": options[1], "label": "AB".index(letter)}  # fmt: skip
@@ -170,9 +166,8 @@ def _element(schema, path, where):
     return " ".join(element.text.split())
 
 
-def _schema(record, where, labels):
+def _schema(record, where):
     """`before` and `after` the pronoun; the two `options` in its place, with the article's capital as the pronoun's."""
-    del labels
     start, pronoun = record["pronoun_start"], record["pronoun_text"]
     options = [_cased(record[key], pronoun) for key in ("option1", "option2")]
     yield {"before": record["text"][:start].rstrip(), "after": record["text"][start + len(pronoun) :],
@@ -210,9 +205,8 @@ def _hellaswag_lines(path, split):
         yield where, {"context": texts.pop("ctx"), **texts, "label": formats.value(record, "label", int, where)}
 
 
-def _hellaswag(record, where, labels):
+def _hellaswag(record, where):
     """Without WikiHow's marks of titles and steps, in [ ]; the sentence to end begins with a capital (figure G.9)."""
-    del labels
     context, choices = _unmarked(record["context"]), [_unmarked(ending) for ending in record["endings"]]
     before, stop, start = context.rpartition(". ")
     yield {"context": f"{record['activity_label']}: {before}{stop}{start[:1].upper()}{start[1:]}", "choices": choices,
@@ -239,8 +233,7 @@ def _piqa_lines(path, split):
         yield where, record | {"label": label}
 
 
-def _piqa(record, where, labels):
-    del labels
+def _piqa(record, where):
     texts = checked(record, where, goal=str, sol1=str, sol2=str)
     choices = [texts["sol1"], texts["sol2"]]
     yield {"context": texts["goal"], "choices": choices, "gold": _gold(record["label"], 2, where)}
@@ -260,7 +253,7 @@ def _science_lines(path, split):
         }
 
 
-def _arc(record, where, labels):
+def _arc(record, where):
     """In TensorFlow Datasets labels and key are the numbers of letters."""
     labels, key = record["choices"]["label"], record["answerKey"]
     if key not in labels:
@@ -268,16 +261,16 @@ def _arc(record, where, labels):
     yield {"context": record["question"], "choices": record["choices"]["text"], "gold": labels.index(key)}
 
 
-def _openbook(record, where, labels):
+def _openbook(record, where):
     """TensorFlow Datasets has the choices as choice_A to choice_D."""
     if isinstance(record["question"], dict):
         question = record["question"]
         choices = {"text": [question[f"choice_{letter}"] for letter in "ABCD"], "label": [0, 1, 2, 3]}
         record = {"question": question["stem"], "choices": choices, "answerKey": record["answerKey"]}
-    return _arc(record, where, labels)
+    return _arc(record, where)
 
 
-_ANSWER = functools.partial(endings, template="Question: {context}\nAnswer:")
+_ANSWER = end("Question: {context}\nAnswer:")
 _BY_ANSWER = {"normalise": "unconditional", "answer_context": "Answer:"}
 
 
@@ -313,7 +306,7 @@ TASKS = {
                           "cloze_test_test__winter2018.csv")}, _story_lines,
                 {"train": "story_cloze/2016:validation", "heldout": "story_cloze/2016:test"},
                 "https://cs.rochester.edu/nlp/rocstories/"),
-        "choices", ("1", "2"), _story, prompts={"gpt3": _prompt(_story_item, normalise="tokens")}),
+        "choices", ("1", "2"), _story, prompts={"gpt3": _prompt(end("{text}"), normalise="tokens")}),
     "winograd": Task(
         Dataset({"train": "WSCollection.xml", "heldout": "WSCollection.xml"}, _schema_lines,
                 {"train": "wsc273:test", "heldout": "wsc273:test"},
@@ -323,20 +316,20 @@ TASKS = {
         Dataset({"train": "hellaswag_train.jsonl", "heldout": "hellaswag_val.jsonl"}, _hellaswag_lines,
                 {"train": "hellaswag:train", "heldout": "hellaswag:validation"},
                 "https://github.com/rowanz/hellaswag/tree/master/data"),
-        record=_hellaswag, prompts={"gpt3": _prompt(endings, normalise="tokens"),
-                                    "characters": _prompt(endings, normalise="characters")}),
+        record=_hellaswag, prompts={"gpt3": _prompt(_CONTEXT, normalise="tokens"),
+                                    "characters": _prompt(_CONTEXT, normalise="characters")}),
     "piqa": Task(
         Dataset({"train": "train.jsonl", "heldout": ("valid.jsonl", "dev.jsonl")}, _piqa_lines,
                 {"train": "piqa:train", "heldout": "piqa:validation"}, "https://yonatanbisk.com/piqa/"),
-        record=_piqa, prompts={"gpt3": _prompt(endings, normalise="tokens"),
+        record=_piqa, prompts={"gpt3": _prompt(_CONTEXT, normalise="tokens"),
                                "lm_eval": _prompt(_ANSWER, normalise="characters")}),
     "arc_easy": _arc_task("ARC-Easy"),
     "arc_challenge": _arc_task("ARC-Challenge"),
     "openbookqa": Task(
         Dataset({"train": "train.jsonl", "heldout": "test.jsonl"}, _science_lines,
                 {"train": "openbookqa:train", "heldout": "openbookqa:test"}, "https://allenai.org/data/open-book-qa"),
-        record=_openbook, prompts={"gpt3": _prompt(endings, **_BY_ANSWER),
-                                   "lm_eval": _prompt(endings, normalise="characters")}),
+        record=_openbook, prompts={"gpt3": _prompt(_CONTEXT, **_BY_ANSWER),
+                                   "lm_eval": _prompt(_CONTEXT, normalise="characters")}),
     "race_middle": _race_asked("middle"),
     "race_high": _race_asked("high"),
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """Reads a task's rows: a published set from its own files or from TensorFlow Datasets, or whatever else `data` is."""
 
+import functools
 import pathlib
 
 import numpy as np
@@ -18,7 +19,7 @@ def read(name, row, source):
     """
     if not isinstance(row.data, Dataset):
         return row.data(source)
-    return _read(name, row, source, row.example, needed=("train", "heldout"))
+    return _read(name, row, source, functools.partial(row.example, labels=row.labels), needed=("train", "heldout"))
 
 
 def records(name, row, source):
@@ -28,7 +29,8 @@ def records(name, row, source):
     """
     if not isinstance(row.data, Dataset):
         return row.data(source)
-    found = _read(name, row, source, row.record or row.example, needed=("heldout",), splits=("train", "heldout"))
+    view = row.record or functools.partial(row.example, labels=row.labels)
+    found = _read(name, row, source, view, needed=("heldout",), splits=("train", "heldout"))
     for split, notes in found.notes.items():
         for note in notes:
             print(f"{name}, {split}: {note}")
@@ -36,7 +38,7 @@ def records(name, row, source):
 
 
 def _read(name, row, source, view, needed, splits=None):
-    """A Read of `view(record, where, labels)` of each record; `splits`: only these."""
+    """A Read of what `view(record, where)` yields of each record; `splits`: only these."""
     if source.folder:
         parts = _of_folder(name, row.data, pathlib.Path(source.folder), needed, splits)
     else:
@@ -48,7 +50,7 @@ def _read(name, row, source, view, needed, splits=None):
             if isinstance(record, LeftOut):
                 left_out.setdefault(record.reason, []).append(where)
                 continue
-            examples += view(record, where, row.labels)
+            examples += view(record, where)
             places += [where] * (len(examples) - len(places))
         if not examples:
             raise UserError(f"task {name!r}: {origin} has no examples")

@@ -19,7 +19,7 @@ import numpy as np
 from ssl_jax import files
 from ssl_jax.errors import UserError
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Item, Prompt, Task
+from ssl_jax.tasks.base import Prompt, Task, write
 
 INSTANCES, WORDS, SEED = 2_000, 10_000, 0
 HOMEPAGE = "https://github.com/openai/gpt-3/tree/master/data"
@@ -131,11 +131,7 @@ def frequent_words(text):
     return [word for word, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:WORDS]]
 
 
-def _item(record):
-    return Item(record["context"], (f" {record['completion']}",), answers=(record["completion"],))
-
-
-_GENERATE = Prompt("generate", _item, ("match",), max_tokens=16)
+_GENERATE = Prompt("generate", write("{context}", "completion"), ("match",), max_tokens=16)
 _WORDS = _GENERATE._replace(
     separator="\n", description="Please unscramble the letters into a word, and write that word:\n"
 )

@@ -11,7 +11,7 @@ import math
 
 from ssl_jax.errors import UserError, shown
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Dataset, Example, Item, Prompt, Submission, Task
+from ssl_jax.tasks.base import Dataset, Example, Prompt, Submission, Task, choose
 
 FILES = {"train": "train.tsv", "heldout": "dev.tsv", "test": "test.tsv"}
 ENTAILMENT = ("entailment", "not_entailment")
@@ -85,12 +85,6 @@ SENTENCES = _pair("sentence1", "sentence2")
 BINARY, NUMBERS = ("0", "1"), (0, 1)
 
 
-def _rte(example):
-    """GPT-3, appendix G."""
-    context = f"{example.text}\nquestion: {example.text2} True or False?\nanswer:"
-    return Item(context, (" True", " False"), example.label)
-
-
 TASKS = {
     "cola": _task("cola", {"sentence": "sentence"}, ("unacceptable", "acceptable"), Submission("CoLA.tsv", NUMBERS),
                   BINARY, header=("source", "label", "star", "sentence"), score=("matthews",)),
@@ -116,6 +110,8 @@ TASKS = {
                         "heldout_mismatched": "glue/mnli:validation_mismatched", "test": "glue/mnli:test_matched",
                         "test_mismatched": "glue/mnli:test_mismatched", "ax": "glue/ax:test"}),
     "qnli": _task("qnli", _pair("question", "sentence"), ENTAILMENT, Submission("QNLI.tsv")),
-    "rte": _task("rte", SENTENCES, ENTAILMENT, Submission("RTE.tsv"), prompts={"gpt3": Prompt("choices", _rte)}),
+    "rte": _task("rte", SENTENCES, ENTAILMENT, Submission("RTE.tsv"),
+                 prompts={"gpt3": Prompt("choices", choose("{text}\nquestion: {text2} True or False?\nanswer:",
+                                                           " True", " False"))}),
     "wnli": _task("wnli", SENTENCES, ("not_entailment", "entailment"), Submission("WNLI.tsv", NUMBERS), BINARY),
 }  # fmt: skip

@@ -43,8 +43,7 @@ def _lambada_lines(path, split):
     return ((f"{path}, line {number}", {"passage": line}) for number, line in files.read_lines(path) if line.strip())
 
 
-def _lambada(record, where, labels):
-    del labels
+def _lambada(record, where):
     if isinstance(record, dict) and "passage" in record:
         text = detokenizers.LAMBADA.detokenise(record["passage"].strip())
     else:
@@ -116,8 +115,7 @@ def _cbt_lines(path, split):
         raise UserError(f"{path}: it ends within a block, after sentence {len(sentences)}")
 
 
-def _cbt(record, where, labels):
-    del labels
+def _cbt(record, where):
     if "XXXXX" not in record["query"]:
         raise UserError(f"{where}: the query has no XXXXX to fill")
     if record["answer"] not in record["candidates"]:
@@ -165,8 +163,7 @@ def _last_twentieth(path, split):
         raise UserError(f"{path}: not UTF-8 ({error.reason}); unpack the published file again") from error
 
 
-def _text(record, where, labels):
-    del labels
+def _text(record, where):
     if not formats.value(record, "text", str, where).strip():
         raise UserError(f"{where}: it has no text")
     yield {"text": record["text"]}

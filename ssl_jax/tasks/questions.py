@@ -9,9 +9,8 @@ import re
 from ssl_jax import files
 from ssl_jax.errors import UserError, cut, listed
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Dataset, Item, Prompt, Task
+from ssl_jax.tasks.base import Dataset, Prompt, Task, write
 from ssl_jax.tasks.formats import checked
-from ssl_jax.tasks.squad import turns
 
 
 def _coqa_lines(path, split):
@@ -33,23 +32,17 @@ def _coqa_lines(path, split):
         }
 
 
-def _coqa(record, where, labels):
+def _coqa(record, where):
     """A record per question, with those before it and their answers."""
-    del labels
     questions, answers = record["questions"], record["answers"]["input_text"]
     additional = record.get("additional", [])
     if any(len(turns) != len(questions) for turns in (answers, *additional)):
         counts = listed(len(turns) for turns in (answers, *additional))
         raise UserError(f"{where}: {len(questions)} questions, and {counts} answers")
-    pairs = list(zip(questions, answers, strict=True))
-    for number, (question, answer) in enumerate(pairs):
-        yield {"story": record["story"], "before": tuple(pairs[:number]), "question": question,
-               "answers": (answer, *(turns[number] for turns in additional))}  # fmt: skip
-
-
-def _coqa_item(record):
-    return Item(f"{record['story']}\n\n{turns(record['before'])}Q: {record['question']}\n\nA:",
-                (f" {record['answers'][0]}",), answers=record["answers"])  # fmt: skip
+    before = ""
+    for question, *all_answers in zip(questions, answers, *additional, strict=True):
+        yield {"story": record["story"], "before": before, "question": question, "answers": tuple(all_answers)}
+        before += f"Q: {question}\n\nA: {all_answers[0]}\n\n"
 
 
 def _trivia_lines(path, split):
@@ -65,8 +58,7 @@ def _trivia_lines(path, split):
         }  # fmt: skip
 
 
-def _trivia(record, where, labels):
-    del labels
+def _trivia(record, where):
     answer = record["answer"]
     yield _asked(record["question"], [answer["value"], *answer["aliases"]], where)
 
@@ -76,8 +68,7 @@ def _natural_lines(path, split):
     return files.json_lines(path)
 
 
-def _natural(record, where, labels):
-    del labels
+def _natural(record, where):
     yield _asked(*checked(record, where, question=str, answer=list[str]).values(), where)
 
 
@@ -91,8 +82,7 @@ def _web_lines(path, split):
         yield where, {"question": question, "answers": [quoted or plain for quoted, plain in found]}
 
 
-def _web(record, where, labels):
-    del labels
+def _web(record, where):
     yield _asked(record["question"], record["answers"], where)
 
 
@@ -104,8 +94,7 @@ def _asked(question, answers, where):
     return {"question": f"{question}?", "answers": tuple(dict.fromkeys(answers))}
 
 
-def _question(record):
-    return Item(f"Q: {record['question']}\n\nA:", (f" {record['answers'][0]}",), answers=record["answers"])
+_QUESTION = write("Q: {question}\n\nA:", "answers")
 
 
 def _prompts(item, metric, names=("gpt2", "gpt3")):
@@ -118,20 +107,20 @@ TASKS = {
     "coqa": Task(
         Dataset({"train": "coqa-train-v1.0.json", "heldout": "coqa-dev-v1.0.json"}, _coqa_lines,
                 {"train": "coqa:train", "heldout": "coqa:test"}, "https://stanfordnlp.github.io/coqa/"),
-        record=_coqa, prompts=_prompts(_coqa_item, "coqa")),
+        record=_coqa, prompts=_prompts(write("{story}\n\n{before}Q: {question}\n\nA:", "answers"), "coqa")),
     "triviaqa": Task(
         Dataset({"train": "unfiltered-web-train.json", "heldout": "unfiltered-web-dev.json"}, _trivia_lines,
                 {"train": "trivia_qa/unfiltered.nocontext:train",
                  "heldout": "trivia_qa/unfiltered.nocontext:validation"}, "http://nlp.cs.washington.edu/triviaqa/"),
-        record=_trivia, prompts=_prompts(_question, "trivia", ["gpt3"])),
+        record=_trivia, prompts=_prompts(_QUESTION, "trivia", ["gpt3"])),
     "naturalqs": Task(
         Dataset({"train": "NQ-open.train.jsonl", "heldout": "NQ-open.dev.jsonl"}, _natural_lines,
                 {"train": "natural_questions_open:train", "heldout": "natural_questions_open:validation"},
                 "https://github.com/google-research-datasets/natural-questions/tree/master/nq_open"),
-        record=_natural, prompts=_prompts(_question, "exact")),
+        record=_natural, prompts=_prompts(_QUESTION, "exact")),
     "webqs": Task(
         Dataset({"train": "webquestions.examples.train.json", "heldout": "webquestions.examples.test.json"}, _web_lines,
                 {"train": "web_questions:train", "heldout": "web_questions:test"},
                 "https://nlp.stanford.edu/software/sempre/"),
-        record=_web, prompts=_prompts(_question, "exact", ["gpt3"])),
+        record=_web, prompts=_prompts(_QUESTION, "exact", ["gpt3"])),
 }  # fmt: skip

@@ -15,7 +15,7 @@ def _lines(path, split):
     """A record per question, with those of the same paragraph `before` it; `where` is the file and the question's id,
     by which it is answered."""
     del split
-    known, read, before = set(), None, []
+    known, read, before = set(), None, ""
     for a, article in enumerate(formats.value(files.read_json(path), "data", list, path), 1):
         where = f"{path}, article {a}"
         paragraphs = formats.value(article, "paragraphs", list, where)
@@ -24,7 +24,7 @@ def _lines(path, split):
             where = f"{path}, article {a}, paragraph {p}"
             context = formats.value(paragraph, "context", str, where)
             if context != read:
-                read, before = context, []
+                read, before = context, ""
             for q, question in enumerate(formats.value(paragraph, "qas", list, where), 1):
                 place = f"article {a}, paragraph {p}, question {q}"
                 id = formats.value(question, "id", str, f"{path}, {place}")
@@ -35,9 +35,9 @@ def _lines(path, split):
                 answers = formats.value(question, "answers", list, where)
                 types = {"text": str, "answer_start": int}
                 spans = {key: [formats.value(one, key, kind, where) for one in answers] for key, kind in types.items()}
-                found = {"title": title, "context": context, "answers": spans, "before": tuple(before)}
+                found = {"title": title, "context": context, "answers": spans, "before": before}
                 yield where, question | found
-                before.append((question["question"], (*spans["text"], UNANSWERABLE)[0]))
+                before += f"Q: {question['question']}\n\nA: {(*spans['text'], UNANSWERABLE)[0]}\n\n"
 
 
 def _question(record, where, labels):
@@ -57,22 +57,16 @@ def _question(record, where, labels):
     yield Question(formats.value(record, "question", str, where), context, start, end, record["id"], texts)
 
 
-def _record(record, where, labels):
+def _record(record, where):
     """TensorFlow Datasets' records come one by one, without those before them."""
-    (question,) = _question(record, where, labels)
+    (question,) = _question(record, where, ())
     yield {"title": record["title"].replace("_", " "), "context": question.context, "question": question.question,
-           "before": record.get("before", ()), "answers": question.answers}  # fmt: skip
-
-
-def turns(pairs):
-    """Questions and answers before an item's own."""
-    return "".join(f"Q: {question}\n\nA: {answer}\n\n" for question, answer in pairs)
+           "before": record.get("before", ""), "answers": question.answers}  # fmt: skip
 
 
 def _item(record):
-    context = "Title: {title}\n\nBackground: {context}\n\n".format(**record)
-    return Item(f"{context}{turns(record['before'])}Q: {record['question']}\n\nA:",
-                (f" {(*record['answers'], UNANSWERABLE)[0]}",), answers=record["answers"])  # fmt: skip
+    context = "Title: {title}\n\nBackground: {context}\n\n{before}Q: {question}\n\nA:".format(**record)
+    return Item(context, (f" {(*record['answers'], UNANSWERABLE)[0]}",), answers=record["answers"])
 
 
 def _task(version, **more):

@@ -14,10 +14,10 @@ import functools
 from ssl_jax import files
 from ssl_jax.errors import UserError, shown
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Choice, Dataset, Example, Item, Prompt, Submission, Task, endings
+from ssl_jax.tasks.base import Choice, Dataset, Example, Item, Prompt, Submission, Task, choose, end
 from ssl_jax.tasks.glue import ENTAILMENT
 
-FALSE_TRUE, WORDS = ("False", "True"), ("false", "true")
+FALSE_TRUE, WORDS, CHOICES = ("False", "True"), ("false", "true"), ("choice1", "choice2")
 
 
 # ---- Records
@@ -109,11 +109,9 @@ def _entailment(text, record, *_):
 
 
 # ---- Prompts
-NO_YES = (" no", " yes")
-
-
-def _boolq_item(example):
-    return Item(f"{example.text2}\nquestion: {example.text}?\nanswer:", NO_YES, example.label)
+BOOLQ = choose("{text2}\nquestion: {text}?\nanswer:", " no", " yes")
+WIC = choose("{sentence1}\n{sentence2}\nquestion: Is the word '{word}' used in the same way in the two sentences "
+             "above?\nanswer:", " no", " yes")  # fmt: skip
 
 
 def _cb_item(example):
@@ -122,28 +120,23 @@ def _cb_item(example):
                 (" true", " false", " neither"), example.label)  # fmt: skip
 
 
-def _copa_record(record, where, labels):
+def _copa_record(record, where):
     """The premise continues with 'because' or 'so', and the choice in lower case."""
     texts = formats.checked(record, where, premise=str, choice1=str, choice2=str, question=str)
     link = ("because", "so")[formats.number_of(texts["question"], ("cause", "effect"), where)]
     choices = [texts[key][:1].lower() + texts[key][1:] for key in ("choice1", "choice2")]
     yield {"context": f"{texts['premise'].strip().removesuffix('.')} {link}", "choices": choices,
-           "gold": formats.number_of(record["label"], labels, where)}  # fmt: skip
+           "gold": formats.number_of(record["label"], CHOICES, where)}  # fmt: skip
 
 
-def _wic_record(record, where, labels):
+def _wic_record(record, where):
     yield formats.checked(record, where, word=str, sentence1=str, sentence2=str) | {
-        "gold": formats.number_of(record["label"], labels, where)
+        "gold": formats.number_of(record["label"], FALSE_TRUE, where)
     }
 
 
-def _wic_item(record):
-    return Item("{sentence1}\n{sentence2}\nquestion: Is the word '{word}' used in the same way in the two sentences "
-                "above?\nanswer:".format(**record), NO_YES, record["gold"])  # fmt: skip
-
-
-def _wsc_record(record, where, labels):
-    (example,) = _pair(record, where, labels, _wsc)
+def _wsc_record(record, where):
+    (example,) = _pair(record, where, FALSE_TRUE, _wsc)
     target = record.get("target", record)
     yield {"text": example.text, "pronoun": formats.value(target, "span2_text", str, where), "noun": example.text2,
            "gold": example.label}  # fmt: skip
@@ -191,14 +184,14 @@ TASKS = {
     # The question first: of the two texts the passage is the one to cut.
     "boolq": _task("boolq", FALSE_TRUE, _of(lambda text, *_: (text("question"), text("passage"))),
                    Submission("BoolQ.jsonl", WORDS), spelt=(False, True),
-                   prompts={"gpt3": Prompt("choices", _boolq_item)}),
+                   prompts={"gpt3": Prompt("choices", BOOLQ)}),
     "cb": _task("cb", ("entailment", "contradiction", "neutral"),
                 _of(lambda text, *_: (text("premise"), text("hypothesis"))), Submission("CB.jsonl"),
                 score=("macro_f1", "accuracy"),
                 prompts={"gpt3": Prompt("choices", _cb_item, ("accuracy", "macro_f1"))}),
-    "copa": _task("copa", ("choice1", "choice2"), _copa, Submission("COPA.jsonl", (0, 1)), spelt=(0, 1),
+    "copa": _task("copa", CHOICES, _copa, Submission("COPA.jsonl", (0, 1)), spelt=(0, 1),
                   kind="choices", record=_copa_record,
-                  prompts={"gpt3": Prompt("choices", endings, normalise="tokens")}),
+                  prompts={"gpt3": Prompt("choices", end("{context}"), normalise="tokens")}),
     "multirc": _task("multirc", FALSE_TRUE,
                      _of(lambda text, *_: (text("paragraph"), f"{text('question')} {text('answer')}")),
                      Submission("MultiRC.jsonl", (0, 1), format="paragraphs"), spelt=(0, 1), parts=_answers,
@@ -211,7 +204,7 @@ TASKS = {
     "wic": _task("wic", FALSE_TRUE,
                  _of(lambda text, *_: (f"{text('word')}: {text('sentence1')}", text("sentence2"))),
                  Submission("WiC.jsonl", WORDS), spelt=(False, True), record=_wic_record,
-                 prompts={"gpt3": Prompt("choices", _wic_item)}),
+                 prompts={"gpt3": Prompt("choices", WIC)}),
     "wsc": _task("wsc.fixed", FALSE_TRUE, _of(_wsc), Submission("WSC.jsonl", FALSE_TRUE), spelt=(False, True),
                  record=_wsc_record, prompts={"gpt3": WSC_PROMPT}),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from ssl_jax import files
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Dataset, Item, Prompt, Task
+from ssl_jax.tasks.base import Dataset, Prompt, Task, write
 
 # From or to English -> the language, and TensorFlow Datasets' name of the set whose test split GPT-3 reports.
 LANGUAGES = {"fr": ("French", "wmt14_translate/fr-en"), "de": ("German", "wmt16_translate/de-en"),
@@ -42,21 +42,11 @@ def _parallel_lines(path, split, source, target):
         yield f"{path}, line {number}", dict(zip((source, target), lines, strict=True))
 
 
-def _translation(record, where, labels, source, target):
-    del labels
+def _translation(record, where, source, target):
     texts = [formats.value(record, key, str, where).strip() for key in (source, target)]
     if not all(texts):
         raise UserError(f"{where}: a sentence or its translation is empty")
     yield dict(zip(("source", "target"), texts, strict=True))
-
-
-def _line(record):
-    return Item(f"{record['source']} =", (f" {record['target']}",), answers=(record["target"],))
-
-
-def _asked(record, language):
-    return Item(f"Q: What is the {language} translation of {record['source']} A:", (f" {record['target']}",),
-                answers=(record["target"],))  # fmt: skip
 
 
 def _translation_task(source, target):
@@ -67,10 +57,10 @@ def _translation_task(source, target):
         {"train": f"train.{source}", "heldout": f"test.{source}"}, functools.partial(_parallel_lines, **both),
         {"train": f"{name}:train[:10000]", "heldout": f"{name}:test"}, "https://www.statmt.org/",
     )  # fmt: skip
-    greedy = Prompt("generate", _line, ("bleu",), separator="\n", max_tokens=128,
+    greedy = Prompt("generate", write("{source} =", "target"), ("bleu",), separator="\n", max_tokens=128,
                     finish=functools.partial(first_sentences, count=1))  # fmt: skip
     beams = greedy._replace(finish=str.strip, beams=4, length_penalty=0.6)
-    asked = functools.partial(_asked, language=language if source == "en" else "English")
+    asked = write(f"Q: What is the {language if source == 'en' else 'English'} translation of {{source}} A:", "target")
     return Task(data, record=functools.partial(_translation, **both),
                 prompts={"gpt2": greedy, "gpt3": beams, "gpt3_zero_shot": beams._replace(item=asked)})  # fmt: skip
 
@@ -87,8 +77,7 @@ def _story_lines(path, split):
                       "highlights": "\n".join(" ".join(part.split()) for part in highlights)}  # fmt: skip
 
 
-def _summary(record, where, labels):
-    del labels
+def _summary(record, where):
     texts = formats.checked(record, where, article=str, highlights=str)
     for key, text in texts.items():
         if not text.strip():
@@ -96,12 +85,8 @@ def _summary(record, where, labels):
     yield texts
 
 
-def _tldr(record, hint):
-    return Item(f"{record['article']}{hint}", (f" {record['highlights']}",), answers=(record["highlights"],))
-
-
 def _summary_prompt(hint):
-    return Prompt("generate", functools.partial(_tldr, hint=hint), ("rouge",), max_tokens=100, top_k=2, stop=(),
+    return Prompt("generate", write(f"{{article}}{hint}", "highlights"), ("rouge",), max_tokens=100, top_k=2, stop=(),
                   finish=functools.partial(first_sentences, count=3))  # fmt: skip
 
 

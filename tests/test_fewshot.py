@@ -15,7 +15,7 @@ from ssl_jax.inference import generate, scoring
 from ssl_jax.interop import check
 from ssl_jax.tasks import language
 from ssl_jax.tasks.base import Item, Prompt, solved
-from tests.test_fewshot_models import POSITIONS, run_of
+from tests.test_scoring import POSITIONS, run_of
 
 CHOICES = (" fox", " lazy dog", " wizards jump quickly")
 RECORDS = [("the quick brown", 0), ("over the", 1), ("while the five", 2), ("the lazy", 1)]

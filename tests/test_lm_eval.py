@@ -22,7 +22,7 @@ from ssl_jax.evaluators import fewshot
 from ssl_jax.inference import lm_eval, scoring
 from ssl_jax.interop import check, huggingface
 from ssl_jax.tasks.base import Item, Prompt
-from tests.test_fewshot_models import TEXT, run_of
+from tests.test_scoring import TEXT, run_of
 
 CHOICES = [
     {"question": "the quick brown", "choices": ["fox", "dog jumps", "wizards"], "gold": 1},
