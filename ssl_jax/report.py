@@ -1,6 +1,7 @@
 """The figures of GPT-3's paper from an evaluation's rows: score against examples shown, and against parameters."""
 
 import csv
+import io
 
 import matplotlib
 import numpy as np
@@ -48,15 +49,11 @@ def summarise(rows):
 def write_csv(path, rows):
     """Writes dicts with the same keys as a table, whole or not at all."""
     with replacing(path) as file:
-        lines = _Lines()
-        table = csv.DictWriter(lines, rows[0])
+        text = io.StringIO()
+        table = csv.DictWriter(text, rows[0])
         table.writeheader()
         table.writerows(rows)
-        file.write("".join(lines).encode())
-
-
-class _Lines(list):
-    write = list.append
+        file.write(text.getvalue().encode())
 
 
 def draw(folder, entries):

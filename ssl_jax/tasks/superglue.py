@@ -159,26 +159,28 @@ WSC_PROMPT = Prompt(
 
 
 # ---- Rows
-def _task(name, labels, example, submission, spelt=None, parts=_whole, **more):
-    """A row; `spelt` and `parts` are for `_lines`, `spelt` is by default `labels`; `more` as in Task."""
-    return Task(
-        Dataset(
-            {"train": "train.jsonl", "heldout": "val.jsonl", "test": "test.jsonl"},
-            functools.partial(_lines, labels=labels, spelt=spelt or labels, parts=parts),
-            {"train": f"super_glue/{name}:train", "heldout": f"super_glue/{name}:validation",
-             "test": f"super_glue/{name}:test"},
-            "https://super.gluebenchmark.com/tasks",
-        ),
-        labels=labels, example=example, submission={"test": submission}, **({"kind": "classification"} | more),
-    )  # fmt: skip
+def _task(name, labels, example, submission, spelt=None, parts=_whole, further=(), **more):
+    """A row.
+
+    Args:
+      spelt, parts: for `_lines`; `spelt` is by default `labels`.
+      further: (split, its file, its name in TensorFlow Datasets) of diagnostic sets, submitted under the file's name.
+      name, labels, example, submission, **more: as in Task; the name is that of TensorFlow Datasets.
+    """
+    files, tfds, submissions = {}, {}, {"test": submission}
+    for split, file, part in (("train", "train", "train"), ("heldout", "val", "validation"), ("test", "test", "test")):
+        files[split], tfds[split] = f"{file}.jsonl", f"super_glue/{name}:{part}"
+    for split, file, part in further:
+        files[split], tfds[split] = f"{file}.jsonl", f"super_glue/{part}:test"
+        submissions[split] = Submission(f"{file}.jsonl")
+    read = functools.partial(_lines, labels=labels, spelt=spelt or labels, parts=parts)
+    return Task(Dataset(files, read, tfds, "https://super.gluebenchmark.com/tasks"), labels=labels, example=example,
+                submission=submissions, **({"kind": "classification"} | more))  # fmt: skip
 
 
 def _of(texts):
     return functools.partial(_pair, texts=texts)
 
-
-_RTE = _task("rte", ENTAILMENT, _of(_entailment), Submission("RTE.jsonl"),
-             diagnostics={"ax_b": ("matthews",), "ax_g": ("accuracy", "gender_parity")})  # fmt: skip
 
 TASKS = {
     # The question first: of the two texts the passage is the one to cut.
@@ -196,11 +198,9 @@ TASKS = {
                      _of(lambda text, *_: (text("paragraph"), f"{text('question')} {text('answer')}")),
                      Submission("MultiRC.jsonl", (0, 1), format="paragraphs"), spelt=(0, 1), parts=_answers,
                      score=("f1a", "exact")),
-    "superglue_rte": _RTE._replace(
-        data=_RTE.data._replace(
-            files=_RTE.data.files | {"ax_b": "AX-b.jsonl", "ax_g": "AX-g.jsonl"},
-            tfds=_RTE.data.tfds | {"ax_b": "super_glue/axb:test", "ax_g": "super_glue/axg:test"}),
-        submission=_RTE.submission | {"ax_b": Submission("AX-b.jsonl"), "ax_g": Submission("AX-g.jsonl")}),
+    "superglue_rte": _task("rte", ENTAILMENT, _of(_entailment), Submission("RTE.jsonl"),
+                           further=(("ax_b", "AX-b", "axb"), ("ax_g", "AX-g", "axg")),
+                           diagnostics={"ax_b": ("matthews",), "ax_g": ("accuracy", "gender_parity")}),
     "wic": _task("wic", FALSE_TRUE,
                  _of(lambda text, *_: (f"{text('word')}: {text('sentence1')}", text("sentence2"))),
                  Submission("WiC.jsonl", WORDS), spelt=(False, True), record=_wic_record,
