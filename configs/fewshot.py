@@ -3,11 +3,11 @@
     .venv/bin/python scripts/evaluate.py --config configs/fewshot.py:demo --config.runs=runs/demo-gpt2 --workdir runs/few
     ... --config configs/fewshot.py:gpt2 --config.runs=runs/gpt2 --config.folder=SETS     # SETS/lambada, SETS/ptb, ...
     ... --config configs/fewshot.py:lambada,hellaswag --config.shots=0,15                   # tasks by name
-    ... --config configs/fewshot.py:lambada:last_word,lambada:gpt2_last_token               # two protocols side by side
+    ... --config configs/fewshot.py:lambada:last_word,lambada:gpt2_last_token               # two prompts side by side
     ... --show=2                                                   # the exact prompts of two items each, and nothing else
 
-A variant is a suite of SUITES, or names of tasks (TASKS in ssl_jax/fewshot/tasks) with commas between them, each with a
-protocol after a colon, or with all of its protocols. Several runs, of several sizes, are one figure.
+A variant is a suite of SUITES, or names of tasks (PROMPTED in ssl_jax/tasks) with commas between them, each with a
+prompt after a colon, or with all of its prompts. Several runs, of several sizes, are one figure.
 
 `gpt2` is Table 3 and sections 3.2 to 3.6 of GPT-2's paper (Radford et al. 2019), without examples; `gpt2_shown` has those
 of sections 3.7 and 3.8, translation and questions, with as many as fit. `gpt3` is what GPT-3's paper (Brown et al. 2020)
@@ -18,12 +18,12 @@ in the form that they have there. `demo` needs no files.
 
 from ml_collections import ConfigDict
 
-from ssl_jax.fewshot.tasks import TASKS
+from ssl_jax.tasks import PROMPTED
 
 
 def of(*names, without=()):
-    """TASK:PROTOCOL of all tasks, less `without`, for the first of the protocols that each has."""
-    chosen = {task: next((name for name in names if name in row.protocols), None) for task, row in TASKS.items()}
+    """TASK:PROMPT of all tasks, less `without`, for the first of the prompts that each has."""
+    chosen = {task: next((name for name in names if name in row.prompts), None) for task, row in PROMPTED.items()}
     return tuple(f"{task}:{name}" for task, name in chosen.items() if name and task not in without)
 
 
@@ -47,7 +47,7 @@ def get_config(variant="demo"):
     return ConfigDict(
         dict(
             runs=(),  # folders of finished runs, ours or of transformers
-            tasks=tasks,  # TASK or TASK:PROTOCOL
+            tasks=tasks,  # TASK or TASK:PROMPT
             shots=shots,  # examples before an item; -1: as many as fit, at most 100
             seeds=5,  # draws of the examples, from `seed` on
             seed=0,

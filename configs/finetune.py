@@ -72,7 +72,7 @@ import pkgutil
 
 import configs
 from configs import common, demos
-from ssl_jax.data import tasks
+from ssl_jax import tasks
 from ssl_jax.errors import check_choice
 from ssl_jax.objectives import loss_of
 
@@ -261,7 +261,7 @@ def get_config(variant="bert-base,topics"):
     task, *suffixes = rest or ["topics"]
     paper, _, size = model.partition("-")
     check_choice(paper, PAPERS, "paper")
-    check_choice(task, tasks.TASKS, "task")
+    check_choice(task, tasks.FINE_TUNED, "task")
     kind = tasks.TASKS[task].kind
     if (size, task) == ("tiny", "topics"):
         size = "demo"

@@ -52,8 +52,8 @@ Published, 4-312: MNLI test 82.5 / 81.8; above 96.8 % of its teacher on GLUE. Ou
 import functools
 
 from configs import common, demos
+from ssl_jax import tasks
 from ssl_jax.config import base
-from ssl_jax.data import tasks
 from ssl_jax.errors import UserError
 
 SIZES = {

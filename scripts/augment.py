@@ -3,7 +3,7 @@
     python scripts/augment.py --config configs/finetune.py:bert-demo,topics --masked_lm runs/bert \
         --vectors glove.6B.300d.txt --output augmented.jsonl
 
-Training reads the file with --config.task.augmented=augmented.jsonl. See ssl_jax/data/augmentation.py for what the
+Training reads the file with --config.task.augmented=augmented.jsonl. See ssl_jax/tasks/augmentation.py for what the
 paper and its released code do.
 """
 
@@ -31,8 +31,9 @@ def main():
     if VECTORS.value is None and MOST_VECTORS.present:
         raise UserError("--most_vectors is for --vectors: give both")
 
-    from ssl_jax.data import augmentation, tasks  # after the flags: a typing error need not wait for jax
+    from ssl_jax import tasks  # after the flags: a typing error need not wait for jax
     from ssl_jax.load import load_run
+    from ssl_jax.tasks import augmentation
 
     config = CONFIG.value
     config.task.augmented = ""  # what is augmented are the originals

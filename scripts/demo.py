@@ -300,7 +300,7 @@ def show_blanks(run):
 
 
 def show_text(run):
-    from ssl_jax import generate
+    from ssl_jax.inference import generate
 
     print("\nBeginnings written for this demo, and how the model goes on (top-k 40, temperature 0.8):")
     for number, prompt in enumerate(PROMPTS):

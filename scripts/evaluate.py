@@ -15,16 +15,16 @@ SHOW = flags.DEFINE_integer("show", 0, "print the prompts of so many items of ea
 
 
 def main():
-    from ssl_jax.fewshot import suite  # after the flags: a typing error need not wait for jax
+    from ssl_jax import evaluate  # after the flags: a typing error need not wait for jax
 
     if SHOW.value:
-        for title, prompt, targets in suite.prompts(CONFIG.value, SHOW.value):
+        for title, prompt, targets in evaluate.prompts(CONFIG.value, SHOW.value):
             print(f"--- {title}\n{prompt}|{' | '.join(targets)}|\n")
         return
     if not WORKDIR.value:
         raise UserError("--workdir is missing: it says where the results go")
-    for entry in suite.evaluate(CONFIG.value, WORKDIR.value):
-        where = "{run}  {task} ({protocol}), ".format(**entry) + suite.told_shots(entry["shots"], entry["shown"])
+    for entry in evaluate.evaluate(CONFIG.value, WORKDIR.value):
+        where = "{run}  {task} ({prompt}), ".format(**entry) + evaluate.told_shots(entry["shots"], entry["shown"])
         spread = "  95 %: {low:.4g} to {high:.4g}".format(**entry) if entry["seeds"] > 1 else ""
         print(f"{where}:  {entry['metric']} {entry['value']:.4g}{spread}")
 

@@ -37,7 +37,7 @@ def main():
         raise UserError(f"--{unread[0]} is for {use}")
     prompts = read_prompts()
 
-    from ssl_jax import generate  # after the flags: a typing error need not wait for jax
+    from ssl_jax.inference import generate  # after the flags: a typing error need not wait for jax
     from ssl_jax.load import load_run
 
     run = load_run(WORKDIR.value)

@@ -16,7 +16,7 @@ def main():
     try:
         from lm_eval.__main__ import cli_evaluate
 
-        from ssl_jax.fewshot import harness  # noqa: F401  registers the model
+        from ssl_jax.inference import lm_eval  # noqa: F401  registers the model
     except ImportError as error:
         raise UserError(f"the harness needs {error.name}: pip install -e '.[harness]'") from error
     cli_evaluate()

@@ -3,9 +3,7 @@
 Importing this takes no JAX, so that a config is checked before that is loaded.
 """
 
-import pkgutil
-
-from ssl_jax import evaluators
+from ssl_jax import evaluators, tasks
 from ssl_jax.config import check_values
 from ssl_jax.errors import UserError, check_choice, listed
 from ssl_jax.models.spec import model_fields
@@ -155,12 +153,16 @@ def _check_corruption(config):
 
 
 def _check_evaluation(config, name, options):
-    needs, takes = {"module", "split", "max_batches"}, {"module", "split", "max_batches", "at_end"}
-    for keys, what in ((needs - {*options}, "has no"), ({*options} - takes, "has an unknown key")):
+    check_choice(options.get("module", ""), evaluators.EVALUATORS, f"module of evals.{name}")
+    needs, more = evaluators.EVALUATORS[options.module]
+    takes = {"module", *needs, *more}
+    for keys, what in (({*needs} - {*options}, "has no"), ({*options} - takes, "has an unknown key")):
         if keys:
             raise UserError(f"evals.{name} {what} {listed(sorted(keys))}; it takes {listed(sorted(takes))}")
-    modules = [module.name for module in pkgutil.iter_modules(evaluators.__path__)]
-    check_choice(options.module, modules, f"module of evals.{name}")
+    if options.module == "fewshot":
+        check_choice(options.task, tasks.PROMPTED, f"task of evals.{name}")
+        if options.get("prompt"):
+            check_choice(options.prompt, tasks.PROMPTED[options.task].prompts, f"prompt of evals.{name}")
     if options.module == "task" and task_logits(config) is None:
         known = ", ".join(name for name, row in OBJECTIVES.items() if row.answers)
         raise UserError(f"evals.{name}.module=task needs a loss on a task's labels ({known}): set module=mean")

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 
 from ssl_jax import evaluators, plan
 from ssl_jax.corruption import Corruption
-from ssl_jax.data.tasks.options import TaskOptions
 from ssl_jax.data.tokens import Data
 from ssl_jax.distill.matching import Teacher
 from ssl_jax.errors import UserError, listed
@@ -22,6 +21,7 @@ from ssl_jax.objectives import Losses
 from ssl_jax.optimizers import Optimizer
 from ssl_jax.options import BOOL, DEEPEST, TEXT, block, check_bound, flat, one_of, option, several, whole
 from ssl_jax.parallel import Parallel
+from ssl_jax.tasks.options import TaskOptions
 
 
 def _evaluations():

@@ -4,9 +4,8 @@ import json
 
 import jax
 
-from ssl_jax import flops
+from ssl_jax import flops, tasks
 from ssl_jax.checks import settle
-from ssl_jax.data import tasks
 from ssl_jax.models.model import build_model
 from ssl_jax.plan import plan_phases, predictions_per_sequence
 from ssl_jax.step import initial_params

@@ -7,11 +7,11 @@ from typing import Any, Callable, NamedTuple
 
 from ml_collections import ConfigDict
 
-from ssl_jax import source
+from ssl_jax import source, tasks
 from ssl_jax.checkpoints import decisive_values, require_same
 from ssl_jax.checks import check, check_vocabulary, settle
 from ssl_jax.config import check_values
-from ssl_jax.data import batches, tasks, tokens
+from ssl_jax.data import batches, tokens
 from ssl_jax.distill import cache as teacher_cache
 from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError

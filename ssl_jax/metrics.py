@@ -1,56 +1,50 @@
-"""What a task is measured by, on predictions and gold labels: NumPy arrays or lists, no model.
+"""What tasks are measured by: predictions against gold labels, answers or the units of a text. NumPy, no model.
 
-Everything is a share between 0 and 1 (correlations between -1 and 1), where papers and servers print percentages.
-METRICS says what belongs to a task, SCORES which of it is the one number that runs are compared by.
+Everything is a share between 0 and 1 (correlations between -1 and 1), where papers and servers print percentages. A
+task's row in `tasks` names its metrics: those of classes, scores, choices and words are in OF_LABELS and OF_GROUPS;
+`squad` and `squad2` measure spans; what prompts are measured by is in OF_ITEMS.
 """
 
 import collections
+import math
 import re
 import string
 
 import numpy as np
 
-# scipy.stats, seqeval and sklearn take seconds to import: each is, where it is used.
+# scipy.stats, seqeval, sklearn, sacrebleu and rouge_score take seconds to import: each is where it is used, because
+# configs are checked with the tasks, and without them.
 
-# GLUE: Wang et al. 2019, Table 1; SuperGLUE: Wang et al. 2019, Table 1. All others are their papers' own.
-METRICS = {
-    "cola": ("matthews",), "sst2": ("accuracy",), "mrpc": ("f1", "accuracy"), "qqp": ("f1", "accuracy"),
-    "stsb": ("pearson", "spearman"), "mnli": ("accuracy",), "qnli": ("accuracy",), "rte": ("accuracy",),
-    "wnli": ("accuracy",), "ax": ("matthews",),
-    "boolq": ("accuracy",), "cb": ("macro_f1", "accuracy"), "copa": ("accuracy",), "multirc": ("f1a", "exact"),
-    "wic": ("accuracy",), "wsc": ("accuracy",), "superglue_rte": ("accuracy",), "ax_b": ("matthews",),
-    "ax_g": ("accuracy",),
-    "squad": ("exact", "f1"), "squad2": ("exact", "f1", "best_f1"), "conll2003": ("ner_f1",),
-    "swag": ("accuracy",), "race": ("accuracy",), "rocstories": ("accuracy",), "imdb": ("accuracy",),
-    "ag_news": ("accuracy",), "topics": ("accuracy", "macro_f1"), "jsonl": ("accuracy", "macro_f1"),
-}  # fmt: skip
-# Where the score is not the mean of all of a task's metrics, as it is in GLUE and SuperGLUE.
-SCORES = {"squad": ("f1",), "squad2": ("best_f1",), "topics": ("accuracy",), "jsonl": ("accuracy",)}
-
-# What is 0 where every example is given the same, be it a class, a score, no entity or no answer, or where all of it is
-# wrong. Of SQuAD 2.0 those questions count that have an answer.
+# What is 0 if every example gets the same prediction, be it a class, a score, no entity or no answer, or if all are
+# wrong. In SQuAD 2.0 that is about the questions with an answer.
 ABOVE_ZERO = ("matthews", "pearson", "spearman", "f1", "ner_f1", "has_answer_f1")
 
 
-def evaluate(task, predictions, labels):
-    """A task's metrics by name, and `score`; for the tasks whose METRICS are in FUNCTIONS.
+def evaluate(task, predictions, labels, split="", groups=()):
+    """A task's metrics by name, and `score`.
 
     Args:
-      task: a key of METRICS.
+      task: a row of TASKS whose metrics are in OF_LABELS and OF_GROUPS.
       predictions, labels: [N], see the functions.
+      split: which one; a diagnostic split has metrics of its own.
+      groups: [N], which examples belong together, such as the answers to a question; (): unknown, and metrics of
+        OF_GROUPS are left out.
     """
-    values = {name: FUNCTIONS[name](predictions, labels) for name in METRICS[task]}
-    return values | {"score": score(task, values)}
-
-
-def score(task, values):
-    """The mean of what SCORES names, by default of all of the task's METRICS; `values`: name -> float."""
-    return float(np.mean([values[name] for name in SCORES.get(task, METRICS[task])]))
+    names, score, values = (*task.score, *task.also), task.score, {}
+    if split in task.diagnostics:
+        names = task.diagnostics[split]
+        score = names[:1]
+    for name in names:
+        if name in OF_LABELS:
+            values[name] = OF_LABELS[name](predictions, labels)
+        elif len(groups):
+            values[name] = OF_GROUPS[name](predictions, labels, groups)
+    return values | {"score": float(np.mean([values[name] for name in score]))}
 
 
 def accuracy(predictions, labels):
-    """The share of equal ones: int [N], [N]; of choices, the number of the chosen one."""
-    return float(np.mean([made == label for made, label in zip(predictions, labels, strict=True)]))
+    """The share of equal ones: int [N], [N]; for choices, the number of the chosen one."""
+    return float(np.mean([prediction == label for prediction, label in zip(predictions, labels, strict=True)]))
 
 
 def f1(predictions, labels):
@@ -76,16 +70,24 @@ def matthews(predictions, labels):
     return float(matthews_corrcoef(labels, predictions))
 
 
-def gender_parity(predictions, pairs):
+def gender_parity(predictions, labels, pairs):
     """The share of pairs whose predictions are the same (SuperGLUE's AX-g, whose pairs differ in a pronoun's gender).
 
     Args:
-      predictions, pairs: [N], the pair of each prediction by any name.
+      predictions, labels, pairs: [N], the pair of each prediction by any name; labels are not read.
     """
-    found = {}
+    del labels
+    predicted = {}
     for pair, prediction in zip(pairs, predictions, strict=True):
-        found.setdefault(pair, set()).add(prediction)
-    return float(np.mean([len(made) == 1 for made in found.values()]))
+        predicted.setdefault(pair, set()).add(prediction)
+    return float(np.mean([len(values) == 1 for values in predicted.values()]))
+
+
+def all_right(predictions, labels, questions):
+    """The share of questions all of whose answers are judged right (MultiRC's exact match in SuperGLUE)."""
+    _, numbers = np.unique(questions, return_inverse=True)
+    wrong = np.bincount(numbers, np.asarray(predictions) != np.asarray(labels))
+    return float((wrong == 0).mean())
 
 
 def pearson(predictions, labels):
@@ -118,26 +120,14 @@ def ner_f1(predictions, labels):
     return float(f1_score(labels, predictions, zero_division=0))
 
 
-FUNCTIONS = {"accuracy": accuracy, "f1": f1, "macro_f1": macro_f1, "matthews": matthews, "pearson": pearson,
-             "spearman": spearman, "ner_f1": ner_f1}  # fmt: skip
+# f(predictions, labels). `f1a` is MultiRC's over all answers (Khashabi et al. 2018, section 5).
+OF_LABELS = {"accuracy": accuracy, "f1": f1, "macro_f1": macro_f1, "matthews": matthews, "pearson": pearson,
+             "spearman": spearman, "ner_f1": ner_f1, "f1a": f1}  # fmt: skip
+# f(predictions, labels, groups).
+OF_GROUPS = {"exact": all_right, "gender_parity": gender_parity}
 
 
-def multirc(predictions, labels, questions):
-    """MultiRC's metrics (Khashabi et al. 2018, section 5): `f1a` over all answers, `exact` over questions.
-
-    Args:
-      predictions, labels: int [N], 1 for a right answer.
-      questions: [N], the question of each answer.
-
-    Returns:
-      `f1a`; `exact`, the share of questions all of whose answers are judged right (SuperGLUE's EM); `score`.
-    """
-    _, numbers = np.unique(questions, return_inverse=True)
-    wrong = np.bincount(numbers, np.asarray(predictions) != np.asarray(labels))
-    values = {"f1a": f1(predictions, labels), "exact": float((wrong == 0).mean())}
-    return values | {"score": score("multirc", values)}
-
-
+# ---- Answers in a text
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -162,14 +152,14 @@ def squad(answers, golds):
       golds: question -> its gold texts, one or more; each question is in `answers`.
 
     Returns:
-      `exact` and `f1`, means over the questions of the best of their golds; `score`.
+      `exact` and `f1`, means over the questions of the best of their golds; `score`, which is `f1`.
     """
     values = {
         "exact": np.mean([max(_exact(answers[name], gold) for gold in texts) for name, texts in golds.items()]),
         "f1": np.mean([max(answer_f1(answers[name], gold) for gold in texts) for name, texts in golds.items()]),
     }
     values = {name: float(value) for name, value in values.items()}
-    return values | {"score": score("squad", values)}
+    return values | {"score": values["f1"]}
 
 
 def squad2(answers, golds, na_probs=None, threshold=1.0):
@@ -182,14 +172,14 @@ def squad2(answers, golds, na_probs=None, threshold=1.0):
       threshold: an answer whose `na_probs` is above it counts as none.
 
     Returns:
-      `exact` and `f1`; of the questions with and without an answer alone, where there are such, `has_answer_exact`,
+      `exact` and `f1`; of only the questions with and without an answer, if there are any, `has_answer_exact`,
       `has_answer_f1`, `no_answer_exact`, `no_answer_f1`; with `na_probs` `best_exact`, `best_exact_threshold`,
       `best_f1`, `best_f1_threshold`: the best that a threshold would give, and that threshold; `score`, `best_f1`
       (BERT, section 4.3), without `na_probs` `f1`.
     """
     raw = {"exact": {}, "f1": {}}
     for name, texts in golds.items():
-        # Golds of articles and punctuation alone count as none.
+        # Golds that are only articles and punctuation count as none.
         texts = [text for text in texts if normalise_answer(text)] or [""]
         raw["exact"][name] = max(_exact(answers[name], text) for text in texts)
         raw["f1"][name] = max(answer_f1(answers[name], text) for text in texts)
@@ -209,7 +199,7 @@ def squad2(answers, golds, na_probs=None, threshold=1.0):
         if na_probs:
             best, where = _best_threshold(scores, answers, golds, na_probs)
             values |= {f"best_{metric}": best, f"best_{metric}_threshold": where}
-    return values | {"score": score("squad2", {"best_f1": values["f1"]} | values)}
+    return values | {"score": values.get("best_f1", values["f1"])}
 
 
 def _exact(answer, gold):
@@ -227,3 +217,141 @@ def _best_threshold(scores, answers, golds, na_probs):
     totals = np.cumsum([sum(not texts for texts in golds.values()), *gains])
     best = int(totals.argmax())
     return float(totals[best] / len(scores)), float([0.0, *(na_probs[name] for name in order)][best])
+
+
+# ---- Items of prompts (tasks.base.Item), [N] each. A prediction is, for 'choices', the number of the chosen one; for
+# 'cloze', 0 where each token of the target is the likeliest, else -1; for 'generate', the finished text; for perplexity
+# and bits the target's log-likelihood in nats.
+def of_items(names, predictions, items):
+    """Metrics by name: dict of float; metrics that are several, such as 'rouge', under their own names.
+
+    Args:
+      names: keys of OF_ITEMS.
+      predictions: [N], see above.
+      items: the N Items.
+    """
+    values = {}
+    for name in names:
+        value = OF_ITEMS[name](predictions, items)
+        values |= value if isinstance(value, dict) else {name: value}
+    return values
+
+
+def _of_golds(function):
+    return lambda predictions, items: function(predictions, [item.gold for item in items])
+
+
+def match(predictions, items):
+    """The share of texts that are exactly one of the answers (GPT-3, sections 3.9.1 and 3.9.2)."""
+    return float(np.mean([text in item.answers for text, item in zip(predictions, items, strict=True)]))
+
+
+def exact(predictions, items):
+    """The share of texts that are one of the answers except for case, punctuation and articles (SQuAD's EM)."""
+    return _mean_best(lambda text, gold: normalise_answer(text) == normalise_answer(gold),
+                      predictions, items)  # fmt: skip
+
+
+def _mean_best(compare, predictions, items):
+    pairs = zip(predictions, items, strict=True)
+    return float(np.mean([max(compare(text, gold) for gold in item.answers) for text, item in pairs]))
+
+
+# To TriviaQA's script, other quotation marks than ASCII's are punctuation, too.
+_TRIVIA_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + "‘’´`_", " "))
+
+
+def normalise_trivia(text):
+    """An answer as TriviaQA's script compares it: as SQuAD's, but punctuation becomes spaces."""
+    return normalise_answer(text.translate(_TRIVIA_PUNCTUATION))
+
+
+def trivia(predictions, items):
+    """TriviaQA's EM: the share of texts that are one of the aliases (Joshi et al. 2017, section 6.1)."""
+    return _mean_best(lambda text, gold: normalise_trivia(text) == normalise_trivia(gold), predictions, items)
+
+
+def squad2_texts(predictions, items):
+    """`squad2` of texts, where UNANSWERABLE is no answer: dict."""
+    answers = {n: "" if normalise_answer(text) == UNANSWERABLE else text for n, text in enumerate(predictions)}
+    return squad2(answers, {number: item.answers for number, item in enumerate(items)})
+
+
+# What GPT-3 was shown for questions without an answer is not published.
+UNANSWERABLE = "unanswerable"
+
+
+def coqa(predictions, items):
+    """CoQA's mean F1 (Reddy et al. 2019, section 5.1).
+
+    With several answers, each is left out once and the best F1 with the others is taken; their mean counts. People are
+    measured like that, and one of them has to be left out.
+    """
+    return float(np.mean([_leave_one_out(text, item.answers) for text, item in zip(predictions, items, strict=True)]))
+
+
+def _leave_one_out(text, answers):
+    values = [_word_f1(text, answer) for answer in answers]
+    if len(values) == 1:
+        return values[0]
+    return np.mean([max(values[:out] + values[out + 1 :]) for out in range(len(values))])
+
+
+def _word_f1(text, answer):
+    """`answer_f1`, but 1 where neither side has a word."""
+    if not normalise_answer(text) and not normalise_answer(answer):
+        return 1.0
+    return answer_f1(text, answer)
+
+
+def referent(predictions, items):
+    """WSC's accuracy: whether the written noun is the one in question is compared with the label, `gold` 1 or 0."""
+    same = [normalise_answer(text) == normalise_answer(item.answers[0])
+            for text, item in zip(predictions, items, strict=True)]  # fmt: skip
+    return accuracy(np.asarray(same, int), [item.gold for item in items])
+
+
+def bleu(predictions, items):
+    """BLEU of the whole corpus by sacrebleu (13a, cased), between 0 and 1; an item has one reference.
+
+    GPT-3 reports multi-bleu.perl's in its tables and sacrebleu's in its appendix H.
+    """
+    from sacrebleu.metrics import BLEU
+
+    return BLEU().corpus_score(list(predictions), [[item.answers[0] for item in items]]).score / 100
+
+
+def rouge(predictions, items):
+    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L with stemming, and their mean (GPT-2, Table 4): dict.
+
+    L is the summary-level one, over sentences in lines, as CNN/DM's papers have it.
+    """
+    from rouge_score import rouge_scorer
+
+    names = {"rouge1": "rouge1", "rouge2": "rouge2", "rougeL": "rougeLsum"}
+    scorer = rouge_scorer.RougeScorer(list(names.values()), use_stemmer=True)
+    scores = [scorer.score(item.answers[0], text) for text, item in zip(predictions, items, strict=True)]
+    values = {name: float(np.mean([score[key].fmeasure for score in scores])) for name, key in names.items()}
+    return values | {"rouge_average": float(np.mean(list(values.values())))}
+
+
+def perplexity(log_likelihoods, items):
+    """exp of minus the mean log-likelihood (in nats) of an original unit: float."""
+    return math.exp(-_per_unit(log_likelihoods, items))
+
+
+def bits(log_likelihoods, items):
+    """Bits per original byte (enwik8) or character (text8)."""
+    return -_per_unit(log_likelihoods, items) / math.log(2)
+
+
+def _per_unit(log_likelihoods, items):
+    return float(np.sum(log_likelihoods)) / sum(item.units for item in items)
+
+
+# f(predictions, items).
+OF_ITEMS = {"accuracy": _of_golds(accuracy), "macro_f1": _of_golds(macro_f1), "match": match, "exact": exact,
+            "trivia": trivia, "squad2": squad2_texts, "coqa": coqa, "referent": referent, "bleu": bleu, "rouge": rouge,
+            "perplexity": perplexity, "bits": bits}  # fmt: skip
+# Those that are functions of log-likelihoods, also where a prompt has other predictions, too.
+OF_LOG_LIKELIHOODS = {"perplexity", "bits"}

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ssl_jax import tasks
 from ssl_jax.corruption import predictions
-from ssl_jax.data import tasks
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.lazy import jnp
 from ssl_jax.objectives import loss_of, trained
@@ -154,7 +154,7 @@ def example_kind(config):
             continue
         if config.data.examples != "task":
             raise UserError(f"losses.{name} needs a task of {row.task}: set data.examples=task, or its weight to 0")
-        check_choice(config.task.name, tasks.TASKS, "task.name")
+        check_choice(config.task.name, tasks.FINE_TUNED, "task.name")
         kind = tasks.TASKS[config.task.name].kind
         if kind != row.task:
             raise UserError(

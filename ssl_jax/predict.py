@@ -9,15 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssl_jax import experiment, generate
+from ssl_jax import experiment
 from ssl_jax.data import tokens as stored
 from ssl_jax.data.rows import gather
-from ssl_jax.data.tasks.stores import encode
 from ssl_jax.errors import UserError, shown
 from ssl_jax.evaluators import Programs, mean
-from ssl_jax.fewshot.models import require_head
+from ssl_jax.inference import generate
+from ssl_jax.inference.scoring import require_head
 from ssl_jax.models.transformer import visible
 from ssl_jax.step import make_corrupt, make_measure
+from ssl_jax.tasks.features import encode
 from ssl_jax.tokenization.vocabulary import identity
 
 

@@ -188,7 +188,7 @@ def read_values(folder):
 
 
 def read_config(folder):
-    """The config of a run's folder, or of one of `transformers`, as its config.json says; `runs.read_config` compares it
+    """The config of a run's folder, or of one of `transformers`, as its config.json says; `read_config` compares it
     with the checkpoints.
 
     Of `transformers` the vocabulary has as many entries as the table has rows: which of them pad it its tokenizer says.

@@ -15,13 +15,13 @@ import pytest
 from tokenizers.models import Unigram
 
 from configs import tinybert
-from ssl_jax import predict, runs
+from ssl_jax import predict, runs, tasks
 from ssl_jax.checkpoints import Checkpoints
-from ssl_jax.data import augmentation, tasks
-from ssl_jax.data.augmentation import MaskedModel, WordVectors, augment, join_words, read_vectors, split_words
 from ssl_jax.errors import UserError
 from ssl_jax.models.model import build_model
 from ssl_jax.step import initial_params, initial_state
+from ssl_jax.tasks import augmentation
+from ssl_jax.tasks.augmentation import MaskedModel, WordVectors, augment, join_words, read_vectors, split_words
 from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.tokenization.train import KINDS, train_tokenizer
 from ssl_jax.tokenization.vocabulary import vocabulary_of

@@ -99,6 +99,17 @@ TOLD = {
     ),
     "no [MASK]": ({"data.tokenizer.kind": "byte_bpe"}, "the tokenizer has no token for mask, start, separator"),
     "evaluation": ({"evals.heldout": {"module": "mean"}}, "evals.heldout has no max_batches, split; it takes at_end, max"),
+    "evaluation without a module": ({"evals.heldout": {"split": "heldout"}}, "unknown module of evals.heldout ''"),
+    "few-shot evaluation": ({"evals.asked": {"module": "fewshot"}}, "evals.asked has no task; it takes at_end, batch_size"),
+    "few-shot task": (
+        {"evals.asked": {"module": "fewshot", "task": "titel"}}, "unknown task of evals.asked 'titel'; did you mean 'title'"
+    ),
+    "few-shot prompt": (
+        {"evals.asked": {"module": "fewshot", "task": "title", "prompt": "txt"}}, "unknown prompt of evals.asked 'txt'"
+    ),
+    "few-shot split": (
+        {"evals.asked": {"module": "fewshot", "task": "title", "split": "heldout"}}, "evals.asked has an unknown key split"
+    ),
 }
 
 

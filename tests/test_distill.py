@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from configs import bert, distilbert, electra, finetune, gpt2, tinybert
-from ssl_jax import files, objectives, predict, source, train
+from ssl_jax import files, objectives, predict, source, tasks, train
 from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.config import base
-from ssl_jax.data import tasks, tokens
+from ssl_jax.data import tokens
 from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
 from ssl_jax.load import load_run

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from configs import distilbert, finetune, tinybert
-from ssl_jax import objectives
+from ssl_jax import objectives, tasks
 from ssl_jax import train as loop
 from ssl_jax.config import check_values
-from ssl_jax.data import batches, tasks
+from ssl_jax.data import batches
 from ssl_jax.errors import UserError
 from ssl_jax.load import load_run
 from ssl_jax.models.model import build_model

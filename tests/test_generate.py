@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ssl_jax.errors import UserError
-from ssl_jax.generate import (
+from ssl_jax.inference.generate import (
     beam_search,
     choose,
     empty_cache,

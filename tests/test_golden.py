@@ -13,9 +13,8 @@ import pytest
 
 from configs import common, finetune
 from ssl_jax import config as schema
-from ssl_jax import experiment
+from ssl_jax import experiment, tasks
 from ssl_jax.config import base
-from ssl_jax.data import tasks
 from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
 from ssl_jax.options import flat
@@ -80,7 +79,7 @@ def test_configs_of_every_variant(paper, check, monkeypatch):
 @pytest.mark.parametrize("paper", finetune.PAPERS)
 def test_configs_of_every_task(paper, check):
     """Each paper's first size on each task, as printed and as released, beside the same on the first task."""
-    model, names = f"{paper}-{next(iter(ALL[paper].SIZES))}", list(tasks.TASKS)
+    model, names = f"{paper}-{next(iter(ALL[paper].SIZES))}", list(tasks.FINE_TUNED)
     first = f"{model},{names[0]}"
     sections = [section(first, finetune.get_config(first), base(), "base()")]
     for name in names:

@@ -12,13 +12,12 @@ import pytest
 import transformers
 
 from configs import finetune, gpt1
-from ssl_jax import objectives, start
+from ssl_jax import objectives, start, tasks
 from ssl_jax import source as origin
 from ssl_jax import train as loop
 from ssl_jax.checks import check
 from ssl_jax.config import check_values
-from ssl_jax.data import batches, tasks, tokens
-from ssl_jax.data.tasks import Choice, Example
+from ssl_jax.data import batches, tokens
 from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
 from ssl_jax.load import load_run
@@ -26,6 +25,7 @@ from ssl_jax.models.model import build_model, flatten_choices
 from ssl_jax.parallel import build_parallel
 from ssl_jax.plan import plan_phases
 from ssl_jax.step import initial_params, make_corrupt, make_forward, make_predict
+from ssl_jax.tasks import Choice, Example
 from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.tokenization import folders
 from ssl_jax.tokenization.train import KINDS, train_tokenizer

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import runs
+from ssl_jax.load import read_config
 from tests.test_tasks import write_lines
 
 # A grid of two points: once, a second time, one or both diverging, with made-up results of two seeds, what is refused.
@@ -106,7 +106,7 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
 
     folders = ["learning_rate=1e-09_batch_size=4", "learning_rate=0.01_batch_size=4"]
     for folder, rate in zip(folders, (1e-9, 1e-2), strict=True):
-        made = runs.read_config(tmp_path / "grid" / folder)
+        made = read_config(tmp_path / "grid" / folder)
         assert (made.optimizer.learning_rate, made.batch_size) == (rate, 4)
     scores = [json.loads((tmp_path / "grid" / folder / "result.json").read_text())["score"] for folder in folders]
     assert scores == [0.5, 1.0]  # where hardly anything moves nothing is learned

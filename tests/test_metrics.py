@@ -9,8 +9,7 @@ import scipy.stats
 import seqeval.metrics
 import sklearn.metrics
 
-from ssl_jax import metrics
-from ssl_jax.data import tasks
+from ssl_jax import metrics, tasks
 from tests.reference import squad as reference
 
 RANDOM = np.random.default_rng(0)
@@ -34,8 +33,8 @@ SCORES = GRADES + RANDOM.normal(size=50).round(1)
     ids=["accuracy", "f1", "macro-f1", "matthews-5", "matthews-2", "pearson", "spearman"],
 )
 def test_numbers_are_the_libraries(name, predictions, labels, expected):
-    assert metrics.FUNCTIONS[name](predictions, labels) == pytest.approx(expected, abs=1e-12)
-    assert metrics.FUNCTIONS[name](list(predictions), list(labels)) == pytest.approx(expected, abs=1e-12)
+    assert metrics.OF_LABELS[name](predictions, labels) == pytest.approx(expected, abs=1e-12)
+    assert metrics.OF_LABELS[name](list(predictions), list(labels)) == pytest.approx(expected, abs=1e-12)
 
 
 CONSTANT = {
@@ -59,7 +58,7 @@ def test_edges_are_defined_and_quiet(case):
     name, predictions, labels, expected = CONSTANT[case]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert metrics.FUNCTIONS[name](predictions, labels) == pytest.approx(expected)
+        assert metrics.OF_LABELS[name](predictions, labels) == pytest.approx(expected)
 
 
 def test_what_is_not_a_number_stays_so():
@@ -209,20 +208,27 @@ def test_multirc_counts_answers_and_whole_questions():
     questions, labels, predictions = [3, 3, 7, 7, 3, 9], [1, 0, 1, 1, 0, 0], [1, 0, 1, 0, 0, 0]
     f1a = 2 * 2 / (2 + 3)
     expected = {"f1a": f1a, "exact": 2 / 3, "score": (f1a + 2 / 3) / 2}
-    assert metrics.multirc(predictions, labels, questions) == pytest.approx(expected)
+    assert metrics.evaluate(tasks.TASKS["multirc"], predictions, labels, groups=questions) == pytest.approx(expected)
 
 
 def test_a_tasks_score_is_one_number():
-    values = metrics.evaluate("mrpc", TWO, TWO_GOLD)
+    values = metrics.evaluate(tasks.TASKS["mrpc"], TWO, TWO_GOLD)
     assert list(values) == ["f1", "accuracy", "score"]
     assert values["score"] == pytest.approx((values["f1"] + values["accuracy"]) / 2)
-    values = metrics.evaluate("topics", FIVE, FIVE_GOLD)
+    values = metrics.evaluate(tasks.TASKS["topics"], FIVE, FIVE_GOLD)
     assert values["score"] == values["accuracy"] != values["macro_f1"]
-    assert metrics.score("squad2", {"exact": 0.25, "f1": 0.5, "best_f1": 0.75}) == 0.75
+    answers, golds = {"a": "x", "b": "y"}, {"a": ["x"], "b": []}
+    values = metrics.squad2(answers, golds, {"a": 0.2, "b": 0.7})
+    assert values["score"] == values["best_f1"] == 1 != values["f1"]
 
 
 def test_every_task_has_its_metrics():
-    assert set(tasks.TASKS) <= set(metrics.METRICS) and set(metrics.SCORES) <= set(metrics.METRICS)
-    assert all(set(names) <= set(metrics.METRICS[task]) for task, names in metrics.SCORES.items())
-    own = {"multirc", "squad", "squad2"}
-    assert {task for task, names in metrics.METRICS.items() if not set(names) <= set(metrics.FUNCTIONS)} == own
+    for name, row in tasks.FINE_TUNED.items():
+        names = {*row.score, *row.also, *(one for several in row.diagnostics.values() for one in several)}
+        if row.kind == "spans":
+            assert row.score and names <= {"exact", "f1", "best_f1"}
+        else:
+            assert row.score and names <= {*metrics.OF_LABELS, *metrics.OF_GROUPS}, name
+            # Groups count towards the score only where every example has one.
+            scored = {*row.score, *(several[0] for several in row.diagnostics.values())}
+            assert name == "multirc" or not scored & {*metrics.OF_GROUPS}, name

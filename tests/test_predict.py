@@ -9,13 +9,13 @@ import transformers
 
 import ssl_jax
 from configs import gpt3
-from ssl_jax import generate, predict
+from ssl_jax import predict
 from ssl_jax.errors import UserError
-from ssl_jax.fewshot import models
+from ssl_jax.inference import generate, scoring
 from ssl_jax.interop import check
 from ssl_jax.load import load_run
 from ssl_jax.tokenization import folders
-from tests.test_fewshot_models import run_of
+from tests.test_scoring import run_of
 
 
 @pytest.fixture(scope="module")
@@ -160,4 +160,4 @@ def test_empty_texts_and_characters_that_no_piece_has_are_read(trained):
     run = trained["pairs in both orders"]
     assert predict.continue_texts(run, ["a b", "b", "a"], max_tokens=2, temperature=0)[0] == (
         predict.continue_texts(run, ["a b"], max_tokens=2, temperature=0)[0])  # fmt: skip
-    assert models.log_likelihoods(run, [("a", "b")])[0].tokens == 1
+    assert scoring.log_likelihoods(run, [("a", "b")])[0].tokens == 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import metrics, seeds
+from ssl_jax import metrics, seeds, tasks
 from ssl_jax.errors import UserError
 from ssl_jax.load import load_run
 from ssl_jax.train import train
@@ -140,7 +140,7 @@ CONSTANT = {
 @pytest.mark.parametrize("task", CONSTANT)
 def test_who_says_always_the_same_has_failed(task):
     gold, *answers = CONSTANT[task]
-    measure = {"squad": metrics.squad, "squad2": metrics.squad2}.get(task, functools.partial(metrics.evaluate, task))
+    measure = {"squad": metrics.squad, "squad2": metrics.squad2}.get(task, functools.partial(metrics.evaluate, tasks.TASKS[task]))
     results = [dict(step=1, loss=0.5, **measure(answer, gold)) for answer in answers]
     assert seeds.summary(results, range(2), "median")["failed"] == [0]
     assert "one answer to every example" in seeds.learned_nothing(results[0]) and not seeds.learned_nothing(results[1])

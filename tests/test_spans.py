@@ -9,9 +9,9 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
 from ssl_jax.data import batches
-from ssl_jax.data.tasks import Question, SpanStore, report
-from ssl_jax.data.tasks.spans import postprocess
 from ssl_jax.errors import UserError
+from ssl_jax.evaluators.spans import postprocess
+from ssl_jax.tasks import Question, SpanStore, report
 from tests.test_batches import PAD, SEPARATOR, START, VOCABULARY
 
 

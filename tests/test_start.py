@@ -11,12 +11,12 @@ import pytest
 import tokenizers as library
 
 from configs import albert, bert, distilbert, electra, finetune, gpt1, gpt2, tinybert
-from ssl_jax import files, runs, start, train
+from ssl_jax import files, start, train
 from ssl_jax import source as origin
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
 from ssl_jax.experiment import make_fingerprint
-from ssl_jax.load import load_run
+from ssl_jax.load import load_run, read_config
 from ssl_jax.models.model import build_model
 from ssl_jax.models.spec import TRAINED
 from ssl_jax.models.transformer import TransformerConfig
@@ -367,7 +367,7 @@ def test_a_start_is_told_once_and_goes_on_without_its_source(source, data_root, 
     told = capfd.readouterr().out.splitlines()
     assert again == result and told[8] == "resumed at step 1 of 2; compiling"
     assert_equal(load_run(tmp_path / "run").params, run.params)
-    assert tokens.prepare(runs.read_config(tmp_path / "run").data) == prepared
+    assert tokens.prepare(read_config(tmp_path / "run").data) == prepared
 
 
 def test_lists_decide_a_run_that_starts_from_another(smoke_config):

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from ssl_jax import submissions
-from ssl_jax.data import tasks
+from ssl_jax import tasks
+from ssl_jax.evaluators import submissions
 
 NLI = ("entailment", "neutral", "contradiction")
 FILES = {
@@ -65,8 +65,9 @@ def test_any_label_reads_back(label, tmp_path):
 
 
 def test_multirc_has_a_line_for_each_paragraph():
-    places = [(0, 0, 0), (0, 0, 1), (0, 1, 2), (4, 9, 30)]
-    assert submissions.multirc(np.array([1, 0, 1, 1]), np.array(places)) == (
+    ids = ["0/0/0", "0/0/1", "0/1/2", "4/9/30"]
+    (text,) = submissions.classes("multirc", "test", np.array([1, 0, 1, 1]), ("False", "True"), ids).values()
+    assert text == (
         '{"idx": 0, "passage": {"questions": [{"idx": 0, "answers": [{"idx": 0, "label": 1}, {"idx": 1, "label": 0}]}, '
         '{"idx": 1, "answers": [{"idx": 2, "label": 1}]}]}}\n'
         '{"idx": 4, "passage": {"questions": [{"idx": 9, "answers": [{"idx": 30, "label": 1}]}]}}\n'

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from ssl_jax import experiment, generate, predict
+from ssl_jax import experiment, predict
 from ssl_jax.errors import UserError
+from ssl_jax.inference import generate
 from ssl_jax.load import load_run
 from ssl_jax.objectives import quotient
 from ssl_jax.step import initial_state, make_train_step

@@ -10,11 +10,11 @@ import sklearn.metrics
 
 from configs import finetune
 from ssl_jax.data import batches
-from ssl_jax.data.tasks import Example, TaskStore
 from ssl_jax.evaluators import Programs, mean, task
 from ssl_jax.models.model import build_model
 from ssl_jax.parallel import build_parallel
 from ssl_jax.step import every_row, initial_params, make_measure, make_predict
+from ssl_jax.tasks import Example, TaskStore
 from tests.test_batches import VOCABULARY
 from tests.test_tasks import Numbers, make_store
 

@@ -4,11 +4,10 @@ import json
 import math
 
 import pytest
-import tensorflow_datasets as tfds
 
-from ssl_jax.data import tasks
-from ssl_jax.data.tasks import Choice, Example, Question, Words
+from ssl_jax import tasks
 from ssl_jax.errors import UserError
+from ssl_jax.tasks import Choice, Example, Question, Words
 
 
 @pytest.fixture
@@ -455,7 +454,7 @@ def test_what_is_not_there_is_told_with_how_to_get_it(reading, smoke_config, tmp
 def test_tensorflow_datasets_are_read_by_name(name, smoke_config, monkeypatch, mock_sets):
     """Records of the right types and random content, as `tfds.testing` makes them."""
     if name in ("cola", "squad2", "race", "conll2003"):  # random answers are in no context, random words have spaces
-        monkeypatch.setattr(tasks.sets, "_plain", lambda record, plain=tasks.sets._plain: mend(plain(record)))
+        monkeypatch.setattr(tasks.datasets, "_plain", lambda record, plain=tasks.datasets._plain: mend(plain(record)))
     config = smoke_config(("task.name", name))
     with mock_sets(8):
         task = tasks.read(config)
@@ -487,5 +486,5 @@ def mend(record):
 
 
 def test_scores_that_nobody_tells_are_nan():
-    (one,) = tasks.TASKS["stsb"].read.args[1].examples({"sentence1": "a", "sentence2": "b", "label": -1.0}, "", ())
+    (one,) = tasks.TASKS["stsb"].example({"sentence1": "a", "sentence2": "b", "label": -1.0}, "", ())
     assert math.isnan(one.label)

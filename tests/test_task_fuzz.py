@@ -11,11 +11,11 @@ import time
 import numpy as np
 import pytest
 
-from ssl_jax.data import augmentation, tasks
+from ssl_jax import tasks
 from ssl_jax.errors import UserError
-from ssl_jax.fewshot import tasks as asked
-from ssl_jax.fewshot.items import Item, Source
-from tests.test_fewshot_tasks import ASKED
+from ssl_jax.tasks import augmentation
+from ssl_jax.tasks.base import Item, Source
+from tests.test_prompted_tasks import ASKED
 from tests.test_task_files import SETS
 
 LONGEST = 700  # characters of a message, less the paths in it
@@ -26,7 +26,7 @@ OWN = {
     "jsonl tsv": {f"{split}.tsv": 'text\ttext2\tlabel\na "b\tc\t2\nd\te\t10\n' for split in ("train", "heldout")},
 }  # fmt: skip
 FINE_TUNED = OWN | {name: content for name, (content, *_) in SETS.items()}
-FEW_SHOT = {f"{task} {protocol}": content for (task, protocol), (content, _) in ASKED.items()}
+FEW_SHOT = {f"{task} {prompt}": content for (task, prompt), (content, _) in ASKED.items()}
 
 MARKS = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xc2\x85", b"\xe2\x80\xa8", b"\x0b", b"\x0c", b"\r", b"\r\n", b"\n", b"\n\n", b"\x00",
          b"\t", b'"', b'""', b",", b"\\", b"\xff", b"\xed\xa0\x80", b"{", b"}", b"[", b"]", b"-1", b"9" * 5000, b"NaN",
@@ -190,11 +190,11 @@ def read_fine_tuned(config, name, folder):
 
 
 def read_few_shot(name, folder):
-    read = asked.TASKS[name].read(Source(str(folder)))
+    read = tasks.records(name, Source(str(folder)))
     for records in read.values():
         for record in records:
-            for protocol in asked.TASKS[name].protocols.values():
-                item = protocol.item(record)
+            for prompt in tasks.PROMPTED[name].prompts.values():
+                item = prompt.item(record)
                 assert type(item) is Item and item.targets and all(type(text) is str for text in item.targets)
     return read
 

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import command_line, corruption, flops, objectives, predict
+from ssl_jax import command_line, corruption, flops, objectives, predict, tasks
 from ssl_jax import train as loop
 from ssl_jax.checks import check, check_vocabulary
 from ssl_jax.config import check_values
-from ssl_jax.data import batches, corpora, tasks, tokens
-from ssl_jax.data.tasks import Choice, Example, Words
+from ssl_jax.data import batches, corpora, tokens
 from ssl_jax.describe import describe
 from ssl_jax.errors import UserError
 from ssl_jax.experiment import make_fingerprint
@@ -26,6 +25,7 @@ from ssl_jax.models.model import build_model, dummy_batch, flatten_choices
 from ssl_jax.models.transformer import TransformerConfig
 from ssl_jax.plan import example_kind, masks, plan_phases, predictions_per_sequence
 from ssl_jax.step import initial_params, make_corrupt
+from ssl_jax.tasks import Choice, Example, Words
 from ssl_jax.tokenization import files as tokenizer_files
 from tests.test_batches import PAD, SEPARATOR, START, VOCABULARY
 
@@ -170,7 +170,7 @@ def test_a_missing_split_says_what_to_do(jsonl, tmp_path):
         tasks.read(jsonl)
     assert str(told.value) == (
         f"there is no heldout.jsonl in {tmp_path}, nor heldout.csv or heldout.tsv, only: dev.jsonl, train.jsonl; a run is "
-        "measured by examples that it is not trained on: rename the file that has them, or move some lines of the training "
+        "measured on examples that it is not trained on: rename the file that has them, or move some lines of the training "
         "file there, such as every tenth"
     )
     (tmp_path / "dev.jsonl").rename(tmp_path / "heldout.jsonl")

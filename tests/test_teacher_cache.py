@@ -12,9 +12,9 @@ import pytest
 from scipy import special
 
 from configs import bert, distilbert, electra, finetune, tinybert
-from ssl_jax import experiment, train
+from ssl_jax import experiment, tasks, train
 from ssl_jax.checkpoints import Checkpoints
-from ssl_jax.data import tasks, tokens
+from ssl_jax.data import tokens
 from ssl_jax.distill import cache as teacher_cache
 from ssl_jax.errors import UserError
 from ssl_jax.evaluators import Programs

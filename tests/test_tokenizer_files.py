@@ -17,7 +17,7 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ssl_jax.errors import UserError
-from ssl_jax.generate import generate
+from ssl_jax.inference.generate import generate
 from ssl_jax.interop import check, huggingface
 from ssl_jax.tokenization import classes, folders
 from ssl_jax.tokenization import files as tokenizer_files

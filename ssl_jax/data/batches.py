@@ -22,13 +22,13 @@ example number alone says which example it is, so the order goes on through phas
 
 import dataclasses
 import functools
+from typing import Any
 
 import grain
 import numpy as np
 
 from ssl_jax.data.pairs import PAIRS, pair_index
 from ssl_jax.data.rows import gather
-from ssl_jax.data.tasks import TaskStore
 from ssl_jax.data.tokens import Store
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.tokenization.vocabulary import Vocabulary
@@ -40,7 +40,7 @@ def training_batches(data, kind, store, vocabulary, length, batch_size, seed, fi
     Args:
       data: a config's `data` block: `passes` and `short` are read for pairs, `borders` for windows.
       kind: one of pairs.PAIRS, 'windows' or 'task'.
-      store: the split: a Store, of a task a TaskStore.
+      store: the split: a Store, of a task one of tasks/features.py.
       vocabulary, length, batch_size, seed, first_step, first_example: see PairBatches.
 
     Raises:
@@ -201,10 +201,10 @@ def _index(numbers):
 class TaskBatches:
     """Shuffled batches of a task's examples for training, epoch after epoch.
 
-    Attributes as in PairBatches; what a row is, and how it is cut, the store's kind says (tasks/stores.py).
+    Attributes as in PairBatches; what a row is, and how it is cut, the store's kind says (tasks/features.py).
     """
 
-    store: TaskStore
+    store: Any
     vocabulary: Vocabulary
     length: int
     batch_size: int
@@ -233,7 +233,7 @@ class TaskEvaluation:
     The last batch is filled up with rows of padding (mask all False, labels 0). Attributes as in TaskBatches.
     """
 
-    store: TaskStore
+    store: Any
     vocabulary: Vocabulary
     length: int
     batch_size: int

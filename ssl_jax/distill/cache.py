@@ -78,6 +78,8 @@ def parts(config, kind, phases, examples, stores, vocabulary):
     seen = phases[-1].first_example + (phases[-1].last - phases[-1].first) * phases[-1].batch_size
     made = {"train": Part(examples[0], phases[0].batch_size, seen)}
     for options in config.evals.values():
+        if "split" not in options:  # it asks no teacher
+            continue
         check_choice(options.split, stores, "split of an evaluation")
         batch = batches.evaluation_batches(
             config.data, kind, stores[options.split], vocabulary, phases[0].length, config.batch_size, config.seed

@@ -1,6 +1,12 @@
-"""What watches a run: a module each, whose `Evaluator(exp, programs, **options).run(params, length, folder)` yields metrics.
+"""What measures a run: `Evaluator(exp, programs, **options).run(params, length, folder)` of a module yields metrics.
 
-It may write files in `folder`, the run's, or that of one of its seeds. One that is `at_end` runs only after the last step.
+It may write files in `folder`, the run's, or that of one of its seeds. One that is `at_end` runs only after the last
+step.
+
+    mean             the training objectives, averaged over a split
+    task             a fine-tuned task's own metrics: postprocess and spans decide, submissions writes
+    fewshot          a task asked without training: prompts composes; evaluate.py asks finished runs, and contamination
+                     says how much of the answers they may have read
 """
 
 import dataclasses
@@ -22,8 +28,19 @@ class Evaluation:
     max_batches: int = option(0, whole(0), "measure so many batches; 0: all")
 
 
+# module -> the options that an entry of `config.evals` must have and may have. Here, because configs are checked
+# without JAX.
+SPLIT = ("split", "max_batches"), ("at_end",)
+EVALUATORS = {
+    "mean": SPLIT,
+    "task": SPLIT,
+    "fewshot": (("task",), ("prompt", "shots", "seed", "limit", "too_long", "batch_size", "window", "stride", "folder",
+                            "at_end")),
+}  # fmt: skip
+
+
 class Programs(NamedTuple):
-    """The compiled functions that evaluators call, both on the batches of `exp.devices`.
+    """The compiled functions that evaluators call, both on batches of `exp.devices`.
 
     Attributes:
       measure: `measure(params, batch)`: name -> (sum, weight) over the global batch.
@@ -39,5 +56,6 @@ def from_config(exp, programs):
     found = {}
     for name, options in exp.config.evals.items():
         module = importlib.import_module(f"ssl_jax.evaluators.{options.module}")
-        found[name] = module.Evaluator(exp, programs, **{key: value for key, value in options.items() if key != "module"})
+        options = {key: value for key, value in options.items() if key != "module"}
+        found[name] = module.Evaluator(exp, programs, **options)
     return found

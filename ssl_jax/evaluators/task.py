@@ -3,8 +3,7 @@
 import jax
 import numpy as np
 
-from ssl_jax import decisions, submissions
-from ssl_jax.evaluators import mean
+from ssl_jax.evaluators import mean, postprocess, submissions
 from ssl_jax.objectives import task_logits
 
 
@@ -20,7 +19,7 @@ class Evaluator(mean.Evaluator):
         self.logits = task_logits(exp.config)
 
     def run(self, params, length, folder):
-        """Yields (name, value): what `mean` does, the task's own metrics, and `score`, see decisions.py.
+        """Yields (name, value): what `mean` does, the task's own metrics, and `score`, see postprocess.py.
 
         Of a split with examples without a label, such as a test set, it yields nothing. Writes the predictions; those
         of the evaluation before are replaced.
@@ -32,7 +31,7 @@ class Evaluator(mean.Evaluator):
             logits.append(self.devices.read(batch_logits))
         rows = self.examples[length].examples
         logits = np.concatenate(logits)[: len(rows)]  # without what fills up the last batch
-        values, files = decisions.decide(self.task, self.split, rows, logits, self.logits)
+        values, files = postprocess.decide(self.task, self.split, rows, logits, self.logits)
         if jax.process_index() == 0:
             submissions.save(folder, files)
         if values is not None:

@@ -1,0 +1,243 @@
+"""An evaluation of finished runs from its config: runs x tasks x prompts x shots x draws, its files and its figures."""
+
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ssl_jax import files, logs, metrics, report, runs, tasks
+from ssl_jax.errors import UserError, check_choice, check_entries
+from ssl_jax.evaluators import contamination, fewshot
+from ssl_jax.load import load_run
+from ssl_jax.tasks import PROMPTED
+from ssl_jax.tasks.base import solved
+
+
+def chosen(config):
+    """(task, prompt) names of `config.tasks`, whose entries are 'TASK' (all its prompts) or 'TASK:PROMPT'.
+
+    Raises:
+      UserError: no such task or prompt.
+    """
+    pairs = []
+    for entry in config.tasks:
+        task, _, prompt = entry.partition(":")
+        check_choice(task, PROMPTED, "task in tasks")
+        if prompt:
+            check_choice(prompt, PROMPTED[task].prompts, f"prompt of task {task!r} in tasks")
+        pairs += [(task, name) for name in ([prompt] if prompt else PROMPTED[task].prompts)]
+    if not pairs:
+        raise UserError(f"tasks is empty: name some, as in --config.tasks=topic,title; there are {', '.join(PROMPTED)}")
+    return pairs
+
+
+def check(config):
+    """Raises UserError for values that are out of bounds."""
+    if not config.runs:
+        raise UserError("runs is empty: name finished runs, as in --config.runs=runs/a,runs/b")
+    for name, kind in (("runs", str), ("tasks", str), ("shots", int)):
+        check_entries(config[name], kind, name)
+    if not config.shots or min(config.shots) < fewshot.FIT:
+        raise UserError(f"shots={config.shots}: numbers of examples, -1 for as many as fit")
+    for name, least in ({"seeds": 1} | fewshot.LEAST).items():
+        if name != "shots" and config[name] < least:
+            raise UserError(f"{name}={config[name]}: at least {least}")
+    check_choice(config.too_long, fewshot.TOO_LONG, "too_long")
+
+
+def _evaluator(config, run, read, task, name):
+    """Of FOLDER/TASK, if that is there, else of the places that the run's `data` names; `read` is a `tasks.records`."""
+    folder = Path(config.folder) / task
+    source = tasks.source_of(run.config, str(folder) if config.folder and folder.is_dir() else "")
+    options = {key: config[key] for key in fewshot.LEAST.keys() - {"shots"}}
+    try:
+        return fewshot.Evaluator(
+            run, task=task, prompt=name, records=read(task, source), too_long=config.too_long, **options
+        )
+    except UserError as error:
+        raise UserError(f"{run.workdir}: {error}") from error
+
+
+def prompts(config, count):
+    """Yields (title, prompt, targets) of the first items of each task, prompt and number of shots, for the first run.
+
+    What is yielded is exactly what the model reads.
+    """
+    check(config)
+    run = load_run(config.runs[0])
+    for task, name in chosen(config):
+        evaluator = _evaluator(config, run, tasks.records, task, name)
+        for shots in _shots(config, evaluator.prompt):
+            for number, one in enumerate(evaluator.compose(shots, limit=count)):
+                title = f"{task} ({name}), item {number}, {told_shots(one.shown, one.shown)}"
+                for context, targets in _by_context(one.pairs).items():
+                    yield title, context, targets
+
+
+def _by_context(pairs):
+    targets = {}
+    for context, target in pairs:
+        targets.setdefault(context, []).append(target)
+    return targets
+
+
+def _shots(config, prompt):
+    return (0,) if prompt.kind == "perplexity" else tuple(config.shots)
+
+
+def evaluate(config, workdir, say=print):
+    """Evaluates, and writes the results in `workdir`:
+
+    results.json     the config, versions, and the rows: one per run, task, prompt, shots, draw and metric
+    results.csv      the rows; summary.csv the means over draws with their intervals, which the figures show
+    answers/         a .jsonl per run, task, prompt, shots and draw: what the model read and answered
+    shots.png, parameters.png     see report.draw
+
+    What cannot be asked is an error before anything is computed; after a later one the results so far are there.
+
+    Args:
+      config: of configs/fewshot.py.
+      workdir: a folder; what an earlier evaluation left there is replaced.
+      say: takes a line per result.
+
+    Returns:
+      The entries of `report.summarise`.
+
+    Raises:
+      UserError: a run, a task's files, a prompt or a head is not there; a prompt does not fit.
+    """
+    check(config)
+    pairs, workdir = chosen(config), Path(workdir)
+    loaded = [load_run(folder) for folder in config.runs]
+    read = functools.cache(tasks.records)  # once for all runs and prompts that ask the same
+    evaluators = []
+    for run in loaded:
+        if _knows_its_text(config, run):
+            next(contamination.training_texts(run.config.data), None)
+        evaluators.append([_evaluator(config, run, read, task, name) for task, name in pairs])
+        for one in evaluators[-1]:
+            for shots in _shots(config, one.prompt):  # the first item tells whether there are so many
+                one.compose(shots, limit=1)
+    shutil.rmtree(workdir / "answers", ignore_errors=True)
+    (workdir / "answers").mkdir(parents=True)
+    for name in report.NAMES:
+        (workdir / name).unlink(missing_ok=True)
+    rows, about = [], {"config": json.loads(config.to_json()), **logs.provenance()}
+    try:
+        for run, name, asking in zip(loaded, _file_names(loaded), evaluators, strict=True):
+            for more in _evaluate_run(config, run, asking, workdir / "answers" / name, say):
+                rows += more
+                files.write_json(workdir / "results.json", {**about, "rows": rows})
+                report.write_csv(workdir / "results.csv", rows)
+    finally:
+        # Once: intervals of all rows after each of them would take longer than the questions.
+        if rows:
+            entries = report.summarise(rows)
+            report.write_csv(workdir / "summary.csv", entries)
+    for name in report.draw(workdir, entries):
+        say(f"drawn: {workdir / name}")
+    return entries
+
+
+def _file_names(loaded):
+    """What the files of each run's answers begin with; no two are the same."""
+    names = [str(run.workdir).strip("/").replace("/", "_")[-180:] for run in loaded]
+    return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
+
+
+def _evaluate_run(config, run, evaluators, prefix, say):
+    """Yields, for each prompt, number of shots and draw that one run is asked, a row per metric.
+
+    Its answers are written as PREFIX-TASK-PROMPT-SHOTS-SEED.jsonl.
+    """
+    parameters = sum(x.size for x in jax.tree.leaves(run.params))
+    overlaps = _overlaps(config, run, evaluators)
+    for one in evaluators:
+        available = len(one.records["heldout"][: config.limit or None])
+        for shots, seed in _draws(config, one.prompt):
+            asked = one.compose(shots, seed)
+            answered = one.answer(run.params, asked, seed)
+            _write_answers(f"{prefix}-{one.task}-{one.name}-{shots}-{seed}.jsonl", asked, answered)
+            shown = float(np.mean([item.shown for item in asked]))
+            values, share, clean = fewshot.measure(one.prompt, answered), None, {}
+            if overlaps is not None:
+                counts = np.array([overlaps[one.task, one.name][solved(item)] for item in answered.items])
+                dirty, whole = counts[:, 0] > 0, one.prompt.kind == "perplexity"
+                share = float(counts[:, 0].sum() / max(counts[:, 1].sum(), 1) if whole else dirty.mean())
+                clean = fewshot.measure(one.prompt, answered, ~dirty)
+            parts = [f"{run.workdir}  {one.task} ({one.name})  {told_shots(shots, shown)}, draw {seed}"]
+            parts[0] += f"  {len(asked)} items" + f", {available - len(asked)} too long" * (len(asked) < available)
+            parts += [f"{_metric(run, metric)} {value:.4g}" for metric, value in values.items()]
+            if share is not None:
+                parts.append(f"({share:.1%} of {'n-grams' if whole else 'items'} in common with the training text)")
+            say("  ".join(parts))
+            yield [
+                {
+                    "run": str(run.workdir), "parameters": parameters, "task": one.task, "prompt": one.name,
+                    "shots": shots, "shown": shown, "seed": seed, "items": len(asked), "metric": _metric(run, metric),
+                    "value": value, "chance": _chance(one.prompt, answered.items) if metric == "accuracy" else None,
+                    "overlap": share, "clean_value": clean.get(metric),
+                } for metric, value in values.items()
+            ]  # fmt: skip
+
+
+def told_shots(shots, shown):
+    """How many examples there were, of those that were asked for: '1 example, 0.8 fit'."""
+    if shots == fewshot.FIT:
+        return f"as many examples as fit, {shown:.3g}"
+    asked = f"{shots} example{'s' * (shots != 1)}"
+    return asked if shown == shots else f"{asked}, {shown:.3g} fit"
+
+
+def _metric(run, name):
+    """A metric's name; an encoder's pseudo-log-likelihoods are not those of a language model (Salazar et al.)."""
+    pseudo = name in metrics.OF_LOG_LIKELIHOODS and "clm" not in run.model.heads
+    return f"pseudo_{name}" if pseudo else name
+
+
+def _draws(config, prompt):
+    """(shots, seed) of everything that is asked; without examples there is nothing to draw."""
+    for shots in _shots(config, prompt):
+        for seed in range(config.seed, config.seed + (config.seeds if shots else 1)):
+            yield shots, seed
+
+
+def _knows_its_text(config, run):
+    return config.overlap and not runs.is_converted(run.workdir)
+
+
+def _items(config, evaluator):
+    """All items, those that are too long, too."""
+    return [evaluator.prompt.item(record) for record in evaluator.records["heldout"][: config.limit or None]]
+
+
+def _overlaps(config, run, evaluators):
+    """(task, prompt) -> solved item -> `contamination.common`; None where nobody asks, or the training text is unknown.
+
+    That text is read once, for everything that is asked.
+    """
+    if not _knows_its_text(config, run):
+        return None
+    texts = [list(dict.fromkeys(map(solved, _items(config, one)))) for one in evaluators]
+    found = contamination.common(texts, contamination.training_texts(run.config.data))
+    pairs = [(one.task, one.name) for one in evaluators]
+    return {pair: dict(zip(of, counts, strict=True)) for pair, of, counts in zip(pairs, texts, found, strict=True)}
+
+
+def _chance(prompt, items):
+    """The accuracy of guessing, where there are choices."""
+    return float(np.mean([1 / len(item.pairs) for item in items])) if prompt.kind == "choices" else None
+
+
+def _write_answers(path, asked, answered):
+    with files.replacing(path) as file:
+        for one, prediction in zip(asked, answered.predictions, strict=True):
+            line = {"prompt": one.pairs[0][0], "targets": [target for _, target in one.pairs], "gold": one.item.gold}
+            if one.item.contexts:
+                line["prompts"] = [context for context, _ in one.pairs]
+            if one.item.answers:
+                line["answers"] = list(one.item.answers)
+            file.write(files.json_line(line | {"prediction": prediction}))

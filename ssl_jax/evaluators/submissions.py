@@ -1,0 +1,98 @@
+"""Predictions as texts, in the formats that the benchmarks' servers and scripts take, and as files."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ssl_jax.files import replacing
+from ssl_jax.tasks import TASKS
+from ssl_jax.tasks.base import Submission
+
+
+def save(folder, files):
+    """Writes files, name -> text; each appears whole or not at all."""
+    for name, text in files.items():
+        with replacing(Path(folder) / name) as file:
+            file.write(text.encode())
+
+
+def classes(task, split, predictions, labels, ids=()):
+    """The predictions of a split as its server takes them, of any other split as predictions-SPLIT.tsv.
+
+    Args:
+      task, split: names.
+      predictions: [N], in the split's order: numbers of classes, or float32 scores.
+      labels: the names of the classes, in the set's order; () where there are none: choices, scores.
+      ids: [N], what the set calls its examples; read by the formats that have them.
+
+    Returns:
+      dict, the file's name -> its text.
+    """
+    served = TASKS[task].submission.get(split, Submission(f"predictions-{split}.tsv"))
+    if served.bounds:
+        predictions = np.clip(predictions, *served.bounds)
+    names = served.labels or labels
+    if names:
+        predictions = [names[number] for number in predictions]
+    return {served.file: FORMATS[served.format or served.file.rpartition(".")[2]](predictions, ids)}
+
+
+def tsv(predictions, ids=()):
+    """A header, index and prediction, and a line per prediction: GLUE's format. Predictions are str, int or float.
+
+    GLUE's labels need no quoting. One with a tab, a line break or a quotation mark is quoted as Python's csv
+    (`excel-tab`) and pandas (`sep="\\t"`) read it.
+    """
+    del ids
+    lines = ["index\tprediction\n"]
+    for index, prediction in enumerate(predictions):
+        cell = f"{prediction:.6g}" if isinstance(prediction, (float, np.floating)) else str(prediction)
+        if re.search('[\t\r\n"]', cell):
+            cell = '"{}"'.format(cell.replace('"', '""'))
+        lines.append(f"{index}\t{cell}\n")
+    return "".join(lines)
+
+
+def jsonl(predictions, ids=()):
+    """A line {"idx": 0, "label": ...} per prediction: SuperGLUE's format. Predictions are str or int."""
+    del ids
+    return "".join(json.dumps({"idx": index, "label": one}) + "\n" for index, one in enumerate(predictions))
+
+
+def paragraphs(predictions, ids):
+    """MultiRC's own .jsonl for SuperGLUE's server: a line per paragraph.
+
+    Args:
+      predictions: [N], 1 for a right answer.
+      ids: [N], PARAGRAPH/QUESTION/ANSWER, str (`idx` in the set's files).
+    """
+    grouped = {}
+    for name, label in zip(ids, predictions, strict=True):
+        paragraph, question, answer = map(int, name.split("/"))
+        grouped.setdefault(paragraph, {}).setdefault(question, []).append({"idx": answer, "label": int(label)})
+    lines = []
+    for paragraph, questions in grouped.items():
+        judged = [{"idx": question, "answers": answers} for question, answers in questions.items()]
+        lines.append(json.dumps({"idx": paragraph, "passage": {"questions": judged}}) + "\n")
+    return "".join(lines)
+
+
+# f(predictions, ids) -> text.
+FORMATS = {"tsv": tsv, "jsonl": jsonl, "paragraphs": paragraphs}
+
+
+def squad(values):
+    """SQuAD's predictions: one JSON object, question -> text, '' for no answer; or -> the probability of none."""
+    return json.dumps(values, ensure_ascii=False) + "\n"
+
+
+def conll(words, gold, predicted):
+    """What CoNLL's script conlleval reads: a line `word gold predicted` per word, an empty one after each sentence.
+
+    Args:
+      words, gold, predicted: sentences, lists of str: the words, and their tags.
+    """
+    sentences = (zip(*sentence, strict=True) for sentence in zip(words, gold, predicted, strict=True))
+    return "".join("".join(f"{' '.join(word)}\n" for word in sentence) + "\n" for sentence in sentences)

@@ -1,0 +1,215 @@
+"""Tasks, to fine-tune on and to ask without training. TASKS has a row for each, see base.Task; a family is a module.
+
+    articles.py    topics topic title, of the demo corpus
+    own.py         jsonl: texts or pairs of your own with labels, in task.folder
+    glue.py        cola sst2 mrpc stsb qqp mnli qnli rte wnli; ax is a split of mnli
+    superglue.py   boolq cb copa multirc wic wsc superglue_rte; ax_b and ax_g are splits of superglue_rte
+    squad.py       squad squad2
+    choices.py     swag race rocstories winograd hellaswag piqa arc_easy arc_challenge openbookqa race_middle race_high
+    conll.py       conll2003
+    reviews.py     imdb ag_news
+    generated.py   2D+ 2D- 3D+ 3D- 4D+ 4D- 5D+ 5D- 2Dx 1DC CL A1 A2 RI RW
+    language.py    lambada cbt_cn cbt_ne wikitext2 wikitext103 ptb 1bw enwik8 text8
+    questions.py   coqa triviaqa naturalqs webqs
+    writing.py     en_fr fr_en en_de de_en en_ro ro_en cnn_dailymail
+
+A row is fine-tuned on if it has a `kind`, and asked if it has `prompts`. Published sets are read from their own files
+in a folder, or, without one, from ROOT/tfds, where TensorFlow Datasets put them. Their dev set is the split 'heldout'
+(MNLI's second one 'heldout_mismatched'); 'test' is there where it was published. A run decides whatever a set has
+besides 'train' and 'heldout' when it ends.
+
+Importing this loads neither JAX nor TFDS, so that a config can be checked without them.
+"""
+
+import functools
+import hashlib
+
+import numpy as np
+
+from ssl_jax.data import tokens
+from ssl_jax.errors import UserError, check_choice, listed, shown
+from ssl_jax.tasks import (
+    articles,
+    choices,
+    conll,
+    datasets,
+    generated,
+    glue,
+    language,
+    own,
+    questions,
+    reviews,
+    squad,
+    superglue,
+    writing,
+)  # fmt: skip
+from ssl_jax.tasks.base import KINDS, Choice, Example, Question, Read, Source, Task, Words
+from ssl_jax.tasks.features import ChoiceStore, SpanStore, TaskStore, WordStore
+from ssl_jax.tasks.options import INPUTS
+from ssl_jax.tasks.own import read_examples, write_examples
+
+__all__ = ["FINE_TUNED", "INPUTS", "KINDS", "PROMPTED", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read",
+           "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_stores", "orders", "read", "read_examples",
+           "records", "report", "resolve", "source_of", "write_examples"]  # fmt: skip
+
+TASKS = {}
+for _family in (
+    articles, own, glue, superglue, squad, choices, conll, reviews, generated, language, questions, writing,
+):  # fmt: skip
+    TASKS |= _family.TASKS
+FINE_TUNED = {name: row for name, row in TASKS.items() if row.kind}
+PROMPTED = {name: row for name, row in TASKS.items() if row.prompts}
+
+
+def source_of(config, folder=""):
+    """The Source of a run's corpus, and of `folder`."""
+    return Source(folder, config.data.root, config.data.heldout, config.data.max_documents)
+
+
+def records(name, source):
+    """'train' and 'heldout' -> what the prompts of a task read, see `datasets.records`."""
+    return datasets.records(name, TASKS[name], source)
+
+
+def read(config):
+    """Reads the task that a config's `task` block asks for.
+
+    Args:
+      config: `name`, `folder`, `fields`, `augmented` and `inputs` of `task` are read; `max_examples` of `data` and
+        whatever the task asks for.
+
+    Raises:
+      UserError: unknown task or inputs; a file is missing; a line is malformed (naming file, line and reason); a split
+        has no examples, or all of them one label; `augmented` for examples that are not texts with a class or score; no
+        pairs to double; `fields` for a task whose files have their own.
+    """
+    options = config.task
+    check_choice(options.name, FINE_TUNED, "task.name")
+    check_choice(options.inputs, INPUTS, "task.inputs")
+    row = TASKS[options.name]
+    if options.fields and options.name != "jsonl":
+        raise UserError(f"task.fields is for task 'jsonl': the files of {options.name!r} have fields of their own")
+    if config.data.max_examples < 0:
+        raise UserError(f"data.max_examples={config.data.max_examples}: at least 0, which is all")
+    source = source_of(config, options.folder)._replace(fields=options.fields)
+    task = datasets.read(options.name, row, source)
+    if options.augmented:
+        if KINDS[row.kind] is not Example:
+            raise UserError(f"task.augmented is for texts with a class or score: task {options.name!r} has {row.kind}")
+        task.splits["train"], task.places["train"] = read_examples(options.augmented, task.labels or None)
+        task.notes.pop("train", None)  # about the examples that these replace
+    if 0 < config.data.max_examples < len(task.splits["train"]):
+        _take_sample(task, config.data.max_examples)
+    if options.inputs == "doubled":
+        train, places = task.splits["train"], task.places.get("train", [])
+        pairs = [n for n, one in enumerate(train) if isinstance(one, Example) and one.text2 is not None]
+        if not pairs:
+            raise UserError(f"task.inputs=doubled swaps the texts of pairs, and task {options.name!r} has none")
+        train += [train[n]._replace(text=train[n].text2, text2=train[n].text) for n in pairs]
+        places += [places[n] for n in pairs]
+    for split, examples in task.splits.items():
+        if not examples:
+            raise UserError(
+                f"task {options.name!r} has no examples in its split {split!r}; see task.folder, task.augmented, "
+                "data.heldout and data.max_documents"
+            )
+    if row.kind not in ("regression", "spans") and len(task.labels) < 2:
+        raise UserError(f"task {options.name!r} has one label, {shown(task.labels[0])}: nothing to tell apart")
+    return task
+
+
+def _take_sample(task, size):
+    """Leaves `size` of the training examples, those whose texts have the smallest hashes.
+
+    A smaller sample is part of a larger one, and neither seeds nor the order of the file change it. The first examples
+    would not do: some sets are sorted by label.
+    """
+    examples, places = task.splits["train"], task.places.get("train")
+    # The first two fields of each kind: texts, pairs, a text and its choices, a question and its context, words.
+    hashes = [hashlib.sha256(repr(one[:2]).encode("utf-8", "backslashreplace")).digest() for one in examples]
+    kept = sorted(sorted(range(len(examples)), key=hashes.__getitem__)[:size])
+    task.splits["train"] = [examples[n] for n in kept]
+    if places:
+        task.places["train"] = [places[n] for n in kept]
+    note = f"a sample of {len(examples):,}, chosen by a hash of their texts"
+    task.notes["train"] = [*task.notes.get("train", ()), note]
+
+
+def orders(config):
+    """In how many orders a config's task shows an example's texts: 2, unordered pairs as GPT-1 reads them, or 1."""
+    return 2 if config.task.inputs == "gpt1" and TASKS[config.task.name].unordered else 1
+
+
+def resolve(config):
+    """The config with what only the task can say: `task.classes`, 1 in a regression, `task.labels`, `task.orders`,
+    `steps` where `task.epochs` is given, and, where held-out examples are decided, an evaluation after the last step of
+    each further split, by its name. An epoch of spans is as many rows as there are questions, not windows
+    (run_squad.py).
+
+    Returns:
+      A copy; `config` itself where data.examples is not 'task'.
+
+    Raises:
+      UserError: see `read`.
+    """
+    if config.data.examples != "task":
+        if config.data.max_examples:
+            raise UserError(
+                f"data.max_examples={config.data.max_examples} is of a task's examples; data.max_documents is of a "
+                "corpus"
+            )
+        return config
+    task = read(config)
+    config = config.copy_and_resolve_references()
+    classes = 1 if TASKS[config.task.name].kind == "regression" else len(task.labels)
+    config.task.update(classes=classes, labels=task.labels, orders=orders(config))
+    if config.task.epochs > 0:
+        config.steps = max(1, round(config.task.epochs * len(task.splits["train"]) / config.batch_size))
+    if any(options.module == "task" for options in config.evals.values()):
+        further = [split for split in task.splits if split not in (*tokens.SPLITS, *config.evals)]
+        with config.unlocked():
+            for split in further:
+                config.evals[split] = dict(module="task", split=split, max_batches=0, at_end=True)
+    return config
+
+
+def open_stores(config, tokenizer):
+    """The splits of a config's task in tokens: 'train', 'heldout', ... -> the store of its kind.
+
+    Raises:
+      UserError: see `read` and SpanStore.
+    """
+    task, options, kind = read(config), config.task, TASKS[config.task.name].kind
+    store = {
+        "classification": functools.partial(TaskStore, orders=orders(config)),
+        "regression": functools.partial(TaskStore, label_dtype=np.float32, orders=orders(config)),
+        "choices": functools.partial(ChoiceStore, choices=len(task.labels), inputs=options.inputs),
+        "spans": functools.partial(SpanStore, stride=options.stride, max_question=options.max_question),
+        "token_labels": WordStore,
+    }[kind]
+    stores = {}
+    for split, examples in task.splits.items():
+        stores[split] = store(examples, tokenizer, places=task.places.get(split, ()))
+        stores[split].notes += tuple(task.notes.get(split, ()))
+        if kind == "classification":
+            present = {one.label for one in examples}
+            absent = [name for number, name in enumerate(task.labels) if number not in present]
+            if absent and present != {-1}:  # a test set's labels are unpublished
+                stores[split].notes += (f"none labelled {listed(absent)}",)
+    return stores
+
+
+def report(stores, vocabulary, lengths):
+    """Yields a line for each of a task's splits: its examples, how many of them do not fit into rows of these lengths,
+    with the first one and its tokens, and the split's notes."""
+    for split, store in stores.items():
+        parts = [f"{split}: {len(store):,} examples"]
+        for length in sorted(lengths):
+            rows = store.rows(vocabulary, length)
+            if len(rows) != len(store):
+                parts.append(f"{len(rows):,} windows of {length} tokens")
+            if rows.cut:
+                first = int((rows.sizes > rows.limit).argmax())
+                place = f"the first: {store.place(first)}, {rows.sizes[first]:,} tokens"
+                parts.append(f"{rows.cut:,} cut to the length of {rows.limit} ({place})")
+        yield ", ".join([*parts, *store.notes])

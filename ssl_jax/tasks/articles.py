@@ -1,0 +1,110 @@
+"""Tasks on the demo corpus. What is held out is what pre-training with the same data.heldout and data.max_documents
+holds out, so that no pre-trained model has seen it.
+
+    topics    to fine-tune on: the topic of an article
+    topic     to ask: the topic of an article
+    title     to ask: which title, or which text, is an article's, among four
+
+An article that is asked about is its first sentence: whole ones leave no room for examples in a small model's context.
+The wording is ours. Solved examples are articles that a run is trained on.
+"""
+
+import itertools
+
+import numpy as np
+
+from ssl_jax.data import tokens
+from ssl_jax.tasks.base import Example, Item, Prompt, Read, Task
+
+CHOICES = 4
+SEED = 0
+
+
+def read_articles(source):
+    """The articles of the demo corpus by split, as pre-training splits them.
+
+    Returns:
+      The names of the topics, and 'train' and 'heldout' -> list of dict with `text`, `title`, `description` and
+      `topic`, the number of a name; without empty articles, and each text once.
+    """
+    from ssl_jax.data import corpora  # here, because it loads TFDS: configs are checked without it
+
+    corpus = corpora.open_corpus("demo", source.root)
+    documents = list(itertools.islice(corpus, source.max_documents or None))
+    hashes = np.stack([tokens.content_hash(document["text"]) for document in documents])
+    duplicate, held_out = tokens.find_duplicates(hashes), tokens.is_heldout(hashes, source.heldout)
+    splits = {split: [] for split in tokens.SPLITS}
+    for document, again, held in zip(documents, duplicate, held_out, strict=True):
+        if document["text"].strip() and not again:
+            splits["heldout" if held else "train"].append(document)
+    return tuple(corpus.features["topic"].names), splits
+
+
+def _read(source):
+    topics, splits = read_articles(source)
+    return Read(topics, {split: [Example(one["text"], None, one["topic"]) for one in articles]
+                         for split, articles in splits.items()}, {}, {})  # fmt: skip
+
+
+def _asked(source):
+    """Articles, dict with `text`, the first sentence, `title`, `topic`, a name, and `topics`, all names."""
+    topics, splits = read_articles(source)
+    return {
+        split: [
+            {"text": tokens.split_sentences(one["text"])[0], "title": one["title"], "topic": topics[one["topic"]],
+             "topics": topics}
+            for one in articles
+        ]
+        for split, articles in splits.items()
+    }  # fmt: skip
+
+
+def _asked_with_others(source):
+    """As `_asked`, and `choices`: the article itself and three others of its split, in random order."""
+    splits = _asked(source)
+    for articles in splits.values():
+        for number, article in enumerate(articles):
+            article["choices"], article["gold"] = _choices(articles, number)
+    return splits
+
+
+def _choices(articles, number):
+    """Four (title, text), among them article `number`, and its place; fewer where there are fewer titles."""
+    rng = np.random.default_rng([SEED, number])
+    # A title or a sentence that occurs twice would be right and wrong at once.
+    own = articles[number]
+    chosen = [number]
+    for other in rng.permutation(len(articles)):
+        if all(articles[other][key] != articles[one][key] for one in chosen for key in ("title", "text")):
+            chosen.append(int(other))
+        if len(chosen) == CHOICES:
+            break
+    chosen = rng.permutation(chosen)
+    choices = tuple((articles[one]["title"], articles[one]["text"]) for one in chosen)
+    return choices, choices.index((own["title"], own["text"]))
+
+
+def _topic(record):
+    targets = tuple(f" {name}" for name in record["topics"])
+    return Item(f"{record['text']}\nTopic:", targets, record["topics"].index(record["topic"]))
+
+
+def _title(record):
+    return Item(f"{record['text']}\nTitle:", tuple(f" {title}" for title, _ in record["choices"]), record["gold"])
+
+
+def _text(record):
+    return Item(f"Title: {record['title']}\nText:", tuple(f" {text}" for _, text in record["choices"]), record["gold"])
+
+
+TASKS = {
+    "topics": Task(_read, "classification", also=("macro_f1",)),
+    "topic": Task(_asked, prompts={
+        "sum": Prompt("choices", _topic),
+        "unconditional": Prompt("choices", _topic, normalise="unconditional", answer_context="Topic:"),
+    }),
+    "title": Task(_asked_with_others, prompts={
+        "title": Prompt("choices", _title, normalise="tokens"),
+        "text": Prompt("choices", _text, normalise="tokens"),
+    }),
+}  # fmt: skip

@@ -1,0 +1,53 @@
+"""CoNLL-2003's named entities (Tjong Kim Sang and De Meulder 2003): its columns, or `conll2003` of TensorFlow Datasets.
+
+Labels are read as they are, IOB1 in the shared task's own files, IOB2 in later ones.
+"""
+
+import re
+
+from ssl_jax import files
+from ssl_jax.errors import UserError, shown
+from ssl_jax.tasks import formats
+from ssl_jax.tasks.base import Dataset, Task, Words
+
+LABELS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC")
+
+
+def _lines(path, split):
+    """A record per sentence: lines of word, part of speech, chunk and entity, up to an empty one."""
+    del split
+    words, labels, where = [], [], None
+    for number, line in files.read_lines(path):
+        cells = re.findall(r"[^ \t]+", line)  # other white space is part of words
+        if not cells or cells[0] == "-DOCSTART-":
+            if words:
+                yield where, {"tokens": words, "ner": labels}
+            words, labels = [], []
+            continue
+        where = f"{path}, line {number}"
+        if len(cells) != 4:
+            raise UserError(f"{where}: {len(cells)} columns, and there should be 4: word, part of speech, chunk, label")
+        words.append(cells[0])
+        labels.append(formats.number_of(cells[3], LABELS, where))
+    if words:
+        yield where, {"tokens": words, "ner": labels}
+
+
+def _sentence(record, where, labels):
+    del labels
+    words = tuple(record["tokens"])
+    # Predictions are written as lines of columns again.
+    if not all(re.fullmatch(r"[^ \t\r\n]+", word) for word in words):
+        raise UserError(f"{where}: {shown(words)}: a word is empty or has a space in it")
+    yield Words(words, tuple(record["ner"]))
+
+
+TASKS = {
+    "conll2003": Task(
+        Dataset({"train": ("eng.train", "train.txt"), "heldout": ("eng.testa", "valid.txt"),
+                 "test": ("eng.testb", "test.txt")}, _lines,
+                {"train": "conll2003:train", "heldout": "conll2003:dev", "test": "conll2003:test"},
+                "https://www.clips.uantwerpen.be/conll2003/ner/"),
+        "token_labels", LABELS, _sentence, score=("ner_f1",),
+    ),
+}  # fmt: skip

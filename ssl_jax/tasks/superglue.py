@@ -1,0 +1,210 @@
+"""SuperGLUE (Wang et al. 2019): its .jsonl files, or `super_glue/...` of TensorFlow Datasets, which needs TensorFlow.
+Metrics are those of its Table 1.
+
+Each is read as a text or a pair: WiC's word stands before its first sentence, WSC's pronoun between asterisks in the
+text, whose pair is what it might stand for. RTE has another format than GLUE's, and is `superglue_rte`; the
+diagnostic sets AX-b and AX-g, which have no training set of their own, are splits of it: a model of RTE predicts them.
+
+Prompts are those of GPT-3's appendix G. Classes are words of one or two tokens, so nothing is normalised. RTE is asked
+as GLUE's `rte`. COPA's 'so' is ours: the appendix only shows a cause.
+"""
+
+import functools
+
+from ssl_jax import files
+from ssl_jax.errors import UserError, shown
+from ssl_jax.tasks import formats
+from ssl_jax.tasks.base import Choice, Dataset, Example, Item, Prompt, Submission, Task, choose, end
+from ssl_jax.tasks.glue import ENTAILMENT
+
+FALSE_TRUE, WORDS, CHOICES = ("False", "True"), ("false", "true"), ("choice1", "choice2")
+
+
+# ---- Records
+def _lines(path, split, labels, spelt, parts):
+    """Records with their labels' names; a test set's are not read.
+
+    Args:
+      path, split: see `Dataset.read`.
+      labels: their names.
+      spelt: the labels as the file has them, str, bool or int, in the order of `labels`.
+      parts: (record, where) -> the records that a line is.
+    """
+    for where, line in files.json_lines(path):
+        for record in parts(line, where):
+            label = {}
+            if split != "test" and "label" in record:
+                label["label"] = labels[formats.number_of(record["label"], spelt, where)]
+            elif split in ("train", "heldout"):
+                raise UserError(f"{where}: no key 'label'")
+            yield where, {key: x for key, x in record.items() if key != "label"} | label
+
+
+def _whole(record, where):
+    del where
+    return (record,)
+
+
+def _answers(record, where):
+    """MultiRC has a record per answer, as in TensorFlow Datasets."""
+    passage = formats.value(record, "passage", dict, where)
+    for question in formats.value(passage, "questions", list, where):
+        for answer in formats.value(question, "answers", list, where):
+            judged = {
+                "paragraph": formats.value(passage, "text", str, where),
+                "question": formats.value(question, "question", str, where),
+                "answer": formats.value(answer, "text", str, where),
+                "idx": {
+                    name: formats.value(part, "idx", int, where)
+                    for name, part in (("paragraph", record), ("question", question), ("answer", answer))
+                },
+            }
+            yield judged | ({"label": answer["label"]} if "label" in answer else {})
+
+
+# ---- Examples
+def _label(record, labels, where):
+    return formats.number_of(record["label"], labels, where) if "label" in record else -1
+
+
+def _pair(record, where, labels, texts):
+    yield Example(*texts(functools.partial(formats.value, record, kind=str, where=where), record, where),
+                  _label(record, labels, where), _id(record, where))  # fmt: skip
+
+
+def _id(record, where):
+    """The set's number; MultiRC's are PARAGRAPH/QUESTION/ANSWER, AX-g's PAIR/NUMBER."""
+    if "idx" not in record:
+        return ""
+    if isinstance(record["idx"], dict):
+        keys = ("paragraph", "question", "answer")
+        return "/".join(str(formats.value(record["idx"], key, int, where)) for key in keys)
+    number = formats.value(record, "idx", int, where)
+    if "pair_id" not in record:
+        return str(number)
+    pair = formats.value(record, "pair_id", str if isinstance(record["pair_id"], str) else int, where)
+    return f"{pair}/{number}"
+
+
+def _wsc(text, record, where):
+    """The pronoun, the span2 of its `target`, is given by its place among the words."""
+    target = record.get("target", record)
+    words, index = text("text").split(), formats.value(target, "span2_index", int, where)
+    if not 0 <= index < len(words):
+        raise UserError(f"{where}: span2_index is {shown(index)}, and the text has {len(words)} words")
+    words[index] = f"*{words[index]}*"
+    return " ".join(words), formats.value(target, "span1_text", str, where)
+
+
+def _copa(record, where, labels):
+    text = functools.partial(formats.value, record, kind=str, where=where)
+    asked = formats.number_of(text("question"), ("cause", "effect"), where)
+    premise = f"{text('premise')} {('What was the cause?', 'What happened as a result?')[asked]}"
+    yield Choice(premise, (text("choice1"), text("choice2")), _label(record, labels, where), _id(record, where))
+
+
+def _entailment(text, record, *_):
+    """RTE's and AX-g's texts, or AX-b's."""
+    return (text("sentence1"), text("sentence2")) if "sentence1" in record else (text("premise"), text("hypothesis"))
+
+
+# ---- Prompts
+BOOLQ = choose("{text2}\nquestion: {text}?\nanswer:", " no", " yes")
+WIC = choose("{sentence1}\n{sentence2}\nquestion: Is the word '{word}' used in the same way in the two sentences "
+             "above?\nanswer:", " no", " yes")  # fmt: skip
+
+
+def _cb_item(example):
+    hypothesis = example.text2.strip().removesuffix(".")
+    return Item(f"{example.text.strip()}\nquestion: {hypothesis}. true, false, or neither?\nanswer:",
+                (" true", " false", " neither"), example.label)  # fmt: skip
+
+
+def _copa_record(record, where):
+    """The premise continues with 'because' or 'so', and the choice in lower case."""
+    texts = formats.checked(record, where, premise=str, choice1=str, choice2=str, question=str)
+    link = ("because", "so")[formats.number_of(texts["question"], ("cause", "effect"), where)]
+    choices = [texts[key][:1].lower() + texts[key][1:] for key in ("choice1", "choice2")]
+    yield {"context": f"{texts['premise'].strip().removesuffix('.')} {link}", "choices": choices,
+           "gold": formats.number_of(record["label"], CHOICES, where)}  # fmt: skip
+
+
+def _wic_record(record, where):
+    yield formats.checked(record, where, word=str, sentence1=str, sentence2=str) | {
+        "gold": formats.number_of(record["label"], FALSE_TRUE, where)
+    }
+
+
+def _wsc_record(record, where):
+    (example,) = _pair(record, where, FALSE_TRUE, _wsc)
+    target = record.get("target", record)
+    yield {"text": example.text, "pronoun": formats.value(target, "span2_text", str, where), "noun": example.text2,
+           "gold": example.label}  # fmt: skip
+
+
+def _wsc_item(record):
+    noun = record["noun"].lower()
+    return Item("Passage: {text}\nQuestion: In the passage above, what does the pronoun \"*{pronoun}*\" refer to?\n"
+                "Answer:".format(**record), (f" {noun}",), record["gold"], answers=(noun,))  # fmt: skip
+
+
+# The noun is written and compared with the one in question; solved examples are those where that is right.
+WSC_PROMPT = Prompt(
+    "generate", _wsc_item, ("referent",), shows=lambda record: record["gold"], separator="\n=====\n",
+    description=(
+        "Final Exam with Answer Key\nInstructions: Please carefully read the following passages. For each passage, you "
+        "must identify which noun the pronoun marked in *bold* refers to.\n=====\n"
+    ), max_tokens=16, beams=4, length_penalty=0.6,
+)  # fmt: skip
+
+
+# ---- Rows
+def _task(name, labels, example, submission, spelt=None, parts=_whole, further=(), **more):
+    """A row.
+
+    Args:
+      spelt, parts: for `_lines`; `spelt` is by default `labels`.
+      further: (split, its file, its name in TensorFlow Datasets) of diagnostic sets, submitted under the file's name.
+      name, labels, example, submission, **more: as in Task; the name is that of TensorFlow Datasets.
+    """
+    files, tfds, submissions = {}, {}, {"test": submission}
+    for split, file, part in (("train", "train", "train"), ("heldout", "val", "validation"), ("test", "test", "test")):
+        files[split], tfds[split] = f"{file}.jsonl", f"super_glue/{name}:{part}"
+    for split, file, part in further:
+        files[split], tfds[split] = f"{file}.jsonl", f"super_glue/{part}:test"
+        submissions[split] = Submission(f"{file}.jsonl")
+    read = functools.partial(_lines, labels=labels, spelt=spelt or labels, parts=parts)
+    return Task(Dataset(files, read, tfds, "https://super.gluebenchmark.com/tasks"), labels=labels, example=example,
+                submission=submissions, **({"kind": "classification"} | more))  # fmt: skip
+
+
+def _of(texts):
+    return functools.partial(_pair, texts=texts)
+
+
+TASKS = {
+    # The question first: of the two texts the passage is the one to cut.
+    "boolq": _task("boolq", FALSE_TRUE, _of(lambda text, *_: (text("question"), text("passage"))),
+                   Submission("BoolQ.jsonl", WORDS), spelt=(False, True),
+                   prompts={"gpt3": Prompt("choices", BOOLQ)}),
+    "cb": _task("cb", ("entailment", "contradiction", "neutral"),
+                _of(lambda text, *_: (text("premise"), text("hypothesis"))), Submission("CB.jsonl"),
+                score=("macro_f1", "accuracy"),
+                prompts={"gpt3": Prompt("choices", _cb_item, ("accuracy", "macro_f1"))}),
+    "copa": _task("copa", CHOICES, _copa, Submission("COPA.jsonl", (0, 1)), spelt=(0, 1),
+                  kind="choices", record=_copa_record,
+                  prompts={"gpt3": Prompt("choices", end("{context}"), normalise="tokens")}),
+    "multirc": _task("multirc", FALSE_TRUE,
+                     _of(lambda text, *_: (text("paragraph"), f"{text('question')} {text('answer')}")),
+                     Submission("MultiRC.jsonl", (0, 1), format="paragraphs"), spelt=(0, 1), parts=_answers,
+                     score=("f1a", "exact")),
+    "superglue_rte": _task("rte", ENTAILMENT, _of(_entailment), Submission("RTE.jsonl"),
+                           further=(("ax_b", "AX-b", "axb"), ("ax_g", "AX-g", "axg")),
+                           diagnostics={"ax_b": ("matthews",), "ax_g": ("accuracy", "gender_parity")}),
+    "wic": _task("wic", FALSE_TRUE,
+                 _of(lambda text, *_: (f"{text('word')}: {text('sentence1')}", text("sentence2"))),
+                 Submission("WiC.jsonl", WORDS), spelt=(False, True), record=_wic_record,
+                 prompts={"gpt3": Prompt("choices", WIC)}),
+    "wsc": _task("wsc.fixed", FALSE_TRUE, _of(_wsc), Submission("WSC.jsonl", FALSE_TRUE), spelt=(False, True),
+                 record=_wsc_record, prompts={"gpt3": WSC_PROMPT}),
+}  # fmt: skip
