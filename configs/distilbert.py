@@ -58,7 +58,9 @@ SIZES = {
     "demo": dict(layers=1, hidden_size=128, heads=4),
 }
 TEACHER_LAYERS = {name: tuple(range(0, shape["layers"], 2)) for name, shape in common.MINIATURES.items()} | {
-    "base": (0, 2, 4, 7, 9, 11), "gpt2": (0, 2, 4, 7, 9, 11), "demo": (0,),
+    "base": (0, 2, 4, 7, 9, 11),
+    "gpt2": (0, 2, 4, 7, 9, 11),
+    "demo": (0,),
 }  # from 0
 
 

@@ -98,9 +98,7 @@ def prediction(config, name):
     intermediate(config, name)
     config.losses.update(attention=0.0, hidden=0.0, embedding=0.0, soft_labels=1.0)
     config.update(dict(init_drop=("fit",), init_anew=("classifier",)))
-    config.update(
-        dict(task=dict(epochs=3.0), optimizer=dict(learning_rate=3e-5, schedule="linear_peaked", warmup=0.1))
-    )
+    config.update(dict(task=dict(epochs=3.0), optimizer=dict(learning_rate=3e-5, schedule="linear_peaked", warmup=0.1)))
     if name == "demo":
         config.optimizer.learning_rate = 5e-4
 
@@ -148,8 +146,12 @@ def release(config, name):
 
 def get_config(variant="4-312"):
     suffixes = dict(
-        intermediate=intermediate, prediction=prediction, mlm=mlm, release=release,
-        alone=common.alone, smoke=common.smoke,
+        intermediate=intermediate,
+        prediction=prediction,
+        mlm=mlm,
+        release=release,
+        alone=common.alone,
+        smoke=common.smoke,
         **{task: functools.partial(on_task, task=task) for task in TASKS},
     )
     name, changes = common.parse(variant, SIZES, suffixes)

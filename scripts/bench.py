@@ -68,9 +68,7 @@ def report(row, seconds):
     for mine in (side for side in seconds if side.startswith("ours")):
         for theirs in (side for side in seconds if side.startswith("torch")):
             ratios = [b / a for a, b in zip(seconds[mine], seconds[theirs], strict=True)]
-            print(
-                f"  {theirs} / {mine}: {statistics.median(ratios):.2f}x ({min(ratios):.2f}-{max(ratios):.2f})"
-            )
+            print(f"  {theirs} / {mine}: {statistics.median(ratios):.2f}x ({min(ratios):.2f}-{max(ratios):.2f})")
 
 
 def pin():

@@ -106,7 +106,7 @@ def to_hf(workdir, folder):
 
     require_new(folder)
     made = huggingface.save(load_run(workdir), folder, DROP.value, FAMILY.value)
-    for half, (name, tensors, left_out) in made.items():
+    for half, (name, tensors, left_out) in made.items():  # noqa: B007, the same for both halves
         print(f"{workdir} -> {folder}{'/' + half if half else ''}: {name}, {tensors} tensors")
     if left_out:
         print(f"  left out: {', '.join(left_out)}")

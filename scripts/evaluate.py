@@ -1,7 +1,7 @@
 """Zero-, one- and few-shot evaluation of finished runs; what there is, is in configs/fewshot.py.
 
-    python scripts/evaluate.py --config configs/fewshot.py:demo --config.runs=runs/demo-gpt2 --workdir runs/few
-    python scripts/evaluate.py --config configs/fewshot.py:demo --config.runs=runs/demo-gpt2 --show=1
+python scripts/evaluate.py --config configs/fewshot.py:demo --config.runs=runs/demo-gpt2 --workdir runs/few
+python scripts/evaluate.py --config configs/fewshot.py:demo --config.runs=runs/demo-gpt2 --show=1
 """
 
 from absl import flags

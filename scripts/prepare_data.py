@@ -1,6 +1,6 @@
 """Prepares the corpus of a config: text to token ids on disk, once; training does the same if it must.
 
-    scripts/prepare_data.py --config configs/bert.py:base --config.data.corpus=wikipedia/20230601.en
+scripts/prepare_data.py --config configs/bert.py:base --config.data.corpus=wikipedia/20230601.en
 """
 
 from absl import flags

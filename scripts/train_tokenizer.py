@@ -6,7 +6,6 @@
 Only needed to share one vocabulary between corpora: prepare_data.py trains one where none is given.
 """
 
-
 from ssl_jax import command_line
 from ssl_jax.data import corpora, tokens
 from ssl_jax.tokenization import files as tokenizer_files

@@ -1,7 +1,7 @@
 """Self-supervised pre-training papers as configs of one model, one loop and one data path.
 
-    import ssl_jax
-    run = ssl_jax.load_run("runs/bert")  # or a folder of transformers; then see ssl_jax/predict.py
+import ssl_jax
+run = ssl_jax.load_run("runs/bert")  # or a folder of transformers; then see ssl_jax/predict.py
 """
 
 __version__ = "0.1.0"

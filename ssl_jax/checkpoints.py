@@ -214,9 +214,7 @@ class Checkpoints:
 
     def _read(self, step, like, config):
         shapes = {key: np.zeros(len(jax.tree.leaves(tree)), np.uint32) for key, tree in like.items()}
-        restored = self.manager.restore(
-            step, args=ocp.args.Composite(state=_part(like), fingerprint=_part(shapes))
-        )
+        restored = self.manager.restore(step, args=ocp.args.Composite(state=_part(like), fingerprint=_part(shapes)))
         state, saved = restored["state"], restored["fingerprint"]
         missing = {key for key, tree in state.items() if not all(map(_is_array, jax.tree.leaves(tree)))}
         if missing - {"seed", "sums"}:

@@ -136,7 +136,9 @@ def _check_losses(config):
     if masked and not config.corruption.rate:
         raise UserError(f"losses.{masked[0]} asks for hidden tokens: set corruption.rate above 0, or its weight to 0")
     if config.losses.answerable and not config.losses.joint_span:
-        raise UserError("losses.answerable goes with losses.joint_span, whose answers it withholds: set both or neither")
+        raise UserError(
+            "losses.answerable goes with losses.joint_span, whose answers it withholds: set both or neither"
+        )
     if config.losses.joint_span and config.task.name == "squad2" and not config.losses.answerable:
         raise UserError(
             "losses.joint_span answers every question, and task.name=squad2 has some without: set losses.answerable=0.5"

@@ -261,7 +261,9 @@ def _check_keys(argv):
         if key not in names:
             raise flags.Error(f"unknown config key {cut(key)}{_hint(key, names)}")
         if isinstance(names[key], ConfigDict) and not (value or "").startswith("{"):
-            raise flags.Error(f"config key {key} is a block: set its keys, as --config.{key}.{next(iter(names[key]))}=...")
+            raise flags.Error(
+                f"config key {key} is a block: set its keys, as --config.{key}.{next(iter(names[key]))}=..."
+            )
 
 
 def near(name, keys):
@@ -301,7 +303,9 @@ def _docs():
 def _check_config(flag):
     """Raises what is wrong with a config file, or UserError for a config that is none of ours; expands its paths."""
     config = flag.value
-    _ = config.is_locked if not isinstance(config, dict | None) else None  # what is wrong with a file is told on first use
+    _ = (
+        config.is_locked if not isinstance(config, dict | None) else None
+    )  # what is wrong with a file is told on first use
     where = cut(flag.config_filename, 200)
     if not isinstance(config, ConfigDict):
         raise UserError(f"get_config() of {where} gives {type(config).__name__}: begin with ssl_jax.config.base()")
@@ -327,7 +331,9 @@ def _help():
     script = sys.modules["__main__"]
     lines = [(script.__doc__ or "").strip(), "", "flags:"]
     for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]):
-        default = "" if flag.default in (None, "", []) or flag.name == "config" else f" (default: {flag.default_as_str})"
+        default = (
+            "" if flag.default in (None, "", []) or flag.name == "config" else f" (default: {flag.default_as_str})"
+        )
         lines += _entry(f"--{flag.name}", f"{flag.help}{default}")
     if "config" in flags.FLAGS:
         lines += _help_on_keys()

@@ -181,7 +181,11 @@ def values_of(bound):
 
 def markdown():
     """docs/config.md: every option with its default, its values and what it is for."""
-    lines = ["# Options", "", "Each is a flag: `--config.KEY=VALUE`. Generated from the dataclasses beside the readers of the options;"]
+    lines = [
+        "# Options",
+        "",
+        "Each is a flag: `--config.KEY=VALUE`. Generated from the dataclasses beside the readers of the options;",
+    ]
     lines += ["`pytest tests/test_golden.py --update-golden` rewrites it.", ""]
     docs_of, last = docs(), None
     for key, field in options().items():

@@ -52,7 +52,18 @@ def prediction_counts(length, rate, max_predictions):
 
 
 def mask_tokens(
-    batch, vocabulary, key, counts=None, *, rate, mask, random, max_predictions, unit, max_ngram, with_replacement,
+    batch,
+    vocabulary,
+    key,
+    counts=None,
+    *,
+    rate,
+    mask,
+    random,
+    max_predictions,
+    unit,
+    max_ngram,
+    with_replacement,
     smoothing=0.0,
 ):
     """Masks tokens as BERT, ALBERT or ELECTRA does.

@@ -2,8 +2,9 @@
 
 import bisect
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -129,7 +130,10 @@ def open(config, workdir=None):  # noqa: A001
     runs = distill.load_teachers(config, identity(tokenizer), devices)
     fingerprint = make_fingerprint(config, prepared, stores, [run.params_hash for run in runs])
     require_same(fingerprint)
-    teach, attach = distill.make_teach(config, [run.model for run in runs]) if runs else None, teacher_cache.attach_nothing
+    teach, attach = (
+        distill.make_teach(config, [run.model for run in runs]) if runs else None,
+        teacher_cache.attach_nothing,
+    )
     if config.teacher.cache:
         needed = teacher_cache.parts(config, kind, phases, examples, stores, vocabulary)
         made_of = teacher_cache.passport(config, fingerprint, kind, [run.model for run in runs])
@@ -187,4 +191,6 @@ def was_extended(config, workdir):
     except UserError:  # it has not begun, or is damaged
         return False
     current = json.loads(config.to_json())
-    return values.get("run", {}).get("extend") is True and all(values.get(key) == current[key] for key in ("steps", "phases", "ramp"))
+    return values.get("run", {}).get("extend") is True and all(
+        values.get(key) == current[key] for key in ("steps", "phases", "ramp")
+    )

@@ -129,7 +129,9 @@ def decoded_lines(path, file, longest=LONGEST_LINE):
                 if line.startswith(mark):
                     raise UserError(f"{path} is {encoding}; convert it to UTF-8, for example with iconv")
             if b"\0" in line[:2]:  # without its mark
-                raise UserError(f"{path} begins with a NUL: if it is UTF-16, convert it to UTF-8, for example with iconv")
+                raise UserError(
+                    f"{path} begins with a NUL: if it is UTF-16, convert it to UTF-8, for example with iconv"
+                )
             if line.startswith(codecs.BOM_UTF8):
                 line, start = line[len(codecs.BOM_UTF8) :], len(codecs.BOM_UTF8)
         try:
@@ -137,7 +139,7 @@ def decoded_lines(path, file, longest=LONGEST_LINE):
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{path}, line {number}, byte {start + error.start}: not UTF-8 "
-                f"({line[error.start:error.start + 1]!r}); convert the file, for example with iconv"
+                f"({line[error.start : error.start + 1]!r}); convert the file, for example with iconv"
             ) from error
         start += len(line)
 

@@ -73,9 +73,7 @@ class Log:
                 session = tensorboard().proto.event_pb2.SessionLog
                 _write_event(self.events[-1], first_step + 1, session_log=session(status=session.START))
                 self.events[-1].flush()
-        self.bar = tqdm(
-            total=steps, initial=first_step, unit="step", disable=None, dynamic_ncols=True, smoothing=0.1
-        )
+        self.bar = tqdm(total=steps, initial=first_step, unit="step", disable=None, dynamic_ncols=True, smoothing=0.1)
         self.speed = ""
 
     def content(self):
@@ -219,7 +217,9 @@ def _result(folder, lines, chance):
     lines = list(map(json.loads, lines))
     heldout = [line for line in lines if line["split"] == "heldout"]
     if not heldout:
-        raise UserError(f"{folder}/metrics.jsonl has no held-out line: give evals a split heldout, and another --workdir")
+        raise UserError(
+            f"{folder}/metrics.jsonl has no held-out line: give evals a split heldout, and another --workdir"
+        )
     values = {name: value for name, value in heldout[-1].items() if name != "split"}
     for line in lines:
         if line["step"] == values["step"] and line["split"] not in ("train", "heldout"):

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -325,9 +326,7 @@ def all_tokens(out, batch):
     # The likeliest token: the one shown where its share and the gate's outweigh the best of the others.
     best = logits.argmax(-1)
     log_best = jax.nn.log_sigmoid(-gate) - cross_entropy(logits, best)
-    log_shown = jnp.logaddexp(
-        jax.nn.log_sigmoid(gate), jax.nn.log_sigmoid(-gate) - cross_entropy(logits, shown)
-    )
+    log_shown = jnp.logaddexp(jax.nn.log_sigmoid(gate), jax.nn.log_sigmoid(-gate) - cross_entropy(logits, shown))
     guesses = {"accuracy": jnp.where(log_shown >= log_best, shown, best), "chance": shown}
     counted = {"": weights, "chosen_": weights * chosen(batch)}
     metrics = {
@@ -563,37 +562,124 @@ OBJECTIVES = {
     # Tokens
     "mlm": Objective("masked tokens (BERT)", mlm, predicted, heads=("mlm",), masks=True),
     "clm": Objective("the next token (GPT)", clm, predicted, heads=("clm",)),
-    "all_tokens": Objective("every token, from a text with some replaced (All-Tokens MLM)", all_tokens, tokens, heads=("copied",), masks=True),
+    "all_tokens": Objective(
+        "every token, from a text with some replaced (All-Tokens MLM)",
+        all_tokens,
+        tokens,
+        heads=("copied",),
+        masks=True,
+    ),
     # Sentence pairs
     "nsp": Objective("whether a second segment follows the first (BERT)", pair, rows, heads=("pair",), pairs="nsp"),
     "sop": Objective("the order of two segments (ALBERT)", pair, rows, heads=("pair",), pairs="sop"),
     # A generator's replacements
-    "rtd": Objective("which tokens were replaced (ELECTRA)", rtd, tokens, heads=("replaced",), masks=True, replaced=True),
-    "rtd_masked": Objective("which tokens were replaced, at the chosen ones alone (ELECTRA 15 %)", rtd_masked, chosen, heads=("replaced",), masks=True, replaced=True),
-    "replaced_mlm": Objective("chosen tokens, others shown in their places (Replace MLM)", replaced_mlm, predicted, heads=("restored",), masks=True, replaced=True),
-    "adversarial": Objective("the generator against the discriminator (ELECTRA, appendix F)", adversarial, predicted, heads=("mlm", "replaced", "baseline"), masks=True, replaced=True),
+    "rtd": Objective(
+        "which tokens were replaced (ELECTRA)", rtd, tokens, heads=("replaced",), masks=True, replaced=True
+    ),
+    "rtd_masked": Objective(
+        "which tokens were replaced, at the chosen ones alone (ELECTRA 15 %)",
+        rtd_masked,
+        chosen,
+        heads=("replaced",),
+        masks=True,
+        replaced=True,
+    ),
+    "replaced_mlm": Objective(
+        "chosen tokens, others shown in their places (Replace MLM)",
+        replaced_mlm,
+        predicted,
+        heads=("restored",),
+        masks=True,
+        replaced=True,
+    ),
+    "adversarial": Objective(
+        "the generator against the discriminator (ELECTRA, appendix F)",
+        adversarial,
+        predicted,
+        heads=("mlm", "replaced", "baseline"),
+        masks=True,
+        replaced=True,
+    ),
     # Tasks
-    "classify": Objective("a task's class", classify, labelled, heads=("classes",), task="classification", answers="class_logits"),
-    "regress": Objective("a task's score", regress, scored, heads=("classes",), task="regression", answers="class_logits", options=("task.scale",)),
-    "choose": Objective("which of a task's choices", choose, labelled, heads=("choice",), task="choices", answers="choice_logit"),
-    "span": Objective("where an answer begins and ends", span, ends_inside, heads=("span",), task="spans", answers="span_logits"),
-    "joint_span": Objective("where an answer begins, and where it ends given that (ELECTRA)", joint_span, ends_inside, heads=("joint_span",), task="spans", answers="span_candidates"),
-    "answerable": Objective("whether there is an answer (ELECTRA)", answerable, rows, heads=("joint_span",), task="spans"),
+    "classify": Objective(
+        "a task's class", classify, labelled, heads=("classes",), task="classification", answers="class_logits"
+    ),
+    "regress": Objective(
+        "a task's score",
+        regress,
+        scored,
+        heads=("classes",),
+        task="regression",
+        answers="class_logits",
+        options=("task.scale",),
+    ),
+    "choose": Objective(
+        "which of a task's choices", choose, labelled, heads=("choice",), task="choices", answers="choice_logit"
+    ),
+    "span": Objective(
+        "where an answer begins and ends", span, ends_inside, heads=("span",), task="spans", answers="span_logits"
+    ),
+    "joint_span": Objective(
+        "where an answer begins, and where it ends given that (ELECTRA)",
+        joint_span,
+        ends_inside,
+        heads=("joint_span",),
+        task="spans",
+        answers="span_candidates",
+    ),
+    "answerable": Objective(
+        "whether there is an answer (ELECTRA)", answerable, rows, heads=("joint_span",), task="spans"
+    ),
     "classify_tokens": Objective(
-        "each word's label", classify_tokens, labelled_tokens, heads=("token_classes",), task="token_labels", answers="token_class_logits"
+        "each word's label",
+        classify_tokens,
+        labelled_tokens,
+        heads=("token_classes",),
+        task="token_labels",
+        answers="token_class_logits",
     ),
     # Distillation
-    "soft_targets": Objective("a teacher's distribution over tokens, at every token (DistilBERT)", soft_targets, tokens, heads=("language", "tokens"), teacher="token_logits", options=SOFT),
-    "soft_predictions": Objective("a teacher's distribution over tokens, at the predicted ones alone", soft_predictions, predicted, heads=("language",), teacher="predicted_logits", options=SOFT),
+    "soft_targets": Objective(
+        "a teacher's distribution over tokens, at every token (DistilBERT)",
+        soft_targets,
+        tokens,
+        heads=("language", "tokens"),
+        teacher="token_logits",
+        options=SOFT,
+    ),
+    "soft_predictions": Objective(
+        "a teacher's distribution over tokens, at the predicted ones alone",
+        soft_predictions,
+        predicted,
+        heads=("language",),
+        teacher="predicted_logits",
+        options=SOFT,
+    ),
     "cosine": Objective("the direction of a teacher's last states (DistilBERT)", cosine, tokens, teacher="encoded"),
     "embedding": Objective("a teacher's embeddings (TinyBERT)", embedding, tokens, heads=("fit",), teacher="states"),
     "hidden": Objective("a teacher's layers (TinyBERT)", hidden, tokens, heads=("fit",), teacher="states"),
-    "attention": Objective("a teacher's attention (TinyBERT)", attention, pairs_of_tokens, teacher="scores", options=("model.causal",)),
+    "attention": Objective(
+        "a teacher's attention (TinyBERT)", attention, pairs_of_tokens, teacher="scores", options=("model.causal",)
+    ),
     "soft_labels": Objective(
-        "a teacher's classes (TinyBERT)", soft_labels, examples, heads=("classes",), task="classification", answers="class_logits", teacher="class_logits", options=SOFT
+        "a teacher's classes (TinyBERT)",
+        soft_labels,
+        examples,
+        heads=("classes",),
+        task="classification",
+        answers="class_logits",
+        teacher="class_logits",
+        options=SOFT,
     ),
     "soft_span": Objective(
-        "a teacher's distributions over where an answer begins and ends", soft_span, both_ends, heads=("span",), task="spans", answers="span_logits", teacher="span_logits", options=SOFT
+        "a teacher's distributions over where an answer begins and ends",
+        soft_span,
+        both_ends,
+        heads=("span",),
+        task="spans",
+        answers="span_logits",
+        teacher="span_logits",
+        options=SOFT,
     ),
 }
 

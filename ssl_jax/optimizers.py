@@ -15,19 +15,7 @@ import numpy as np
 
 from ssl_jax.errors import UserError, shown
 from ssl_jax.lazy import jax, jnp, optax
-from ssl_jax.options import (
-    ABOVE_0,
-    DEEPEST,
-    REGEX,
-    SHARE,
-    check,
-    check_regex,
-    number,
-    one_of,
-    option,
-    several,
-    whole,
-)
+from ssl_jax.options import ABOVE_0, DEEPEST, REGEX, SHARE, check, check_regex, number, one_of, option, several, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +25,17 @@ class Optimizer:
     BLOCK = "optimizer"
 
     name: str = option(
-        "bert_adam", one_of('bert_adam', 'gpt1_adam', 'adamw', 'lamb'),
+        "bert_adam",
+        one_of("bert_adam", "gpt1_adam", "adamw", "lamb"),
         "'bert_adam', 'gpt1_adam', 'adamw' or 'lamb', see build_optimizer",
     )
     learning_rate: float = option(1e-4, number(0), "at the peak")
     schedule: str = option(
-        "linear", one_of('linear', 'linear_warmed', 'linear_peaked', 'cosine', 'constant'),
+        "linear",
+        one_of("linear", "linear_warmed", "linear_peaked", "cosine", "constant"),
         "'linear', 'linear_warmed', 'linear_peaked', 'cosine' or 'constant'",
     )
-    clock: str = option("steps", one_of('steps', 'tokens'), "what the schedule counts: 'steps' or 'tokens'")
+    clock: str = option("steps", one_of("steps", "tokens"), "what the schedule counts: 'steps' or 'tokens'")
     warmup: float = option(0.01, SHARE, "share of the clock's total")
     decay_until: float = option(1.0, number(0, 1, above=True), "share at which the decay ends")
     floor: float = option(0.0, SHARE, "share of the learning rate that is left when the decay ends")
@@ -57,7 +47,7 @@ class Optimizer:
     weight_decay: float = option(0.01, number(0), "times the rate, of every parameter but those of no_decay")
     no_decay: str = option(r"norm|bias", REGEX, "regex of the names of parameters without decay")
     clip: float = option(1.0, number(0, above=True, infinite=True), "the largest norm of the gradients")
-    clip_by: str = option("global", one_of('global', 'tensor'), "the norm of all gradients; 'tensor': each one's own")
+    clip_by: str = option("global", one_of("global", "tensor"), "the norm of all gradients; 'tensor': each one's own")
     layer_decay: float = option(
         1.0, SHARE, "a level's rate as a share of that of the level above it; the head has the whole"
     )
@@ -170,9 +160,7 @@ def scale_by_bert_adam(b1, b2, epsilon):
 
 def decayed(params, no_decay):
     """A tree of booleans: true where no part of the parameter's name matches the regex `no_decay`."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: re.search(no_decay, path_name(path)) is None, params
-    )
+    return jax.tree_util.tree_map_with_path(lambda path, _: re.search(no_decay, path_name(path)) is None, params)
 
 
 def is_stacked(path):

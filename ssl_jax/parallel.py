@@ -54,7 +54,7 @@ class Parallel:
 
     BLOCK = "parallel"
 
-    mode: str = option("pmap", one_of('pmap', 'mesh'), "'pmap' replicates; 'mesh' shards parameters by fsdp and tensor")
+    mode: str = option("pmap", one_of("pmap", "mesh"), "'pmap' replicates; 'mesh' shards parameters by fsdp and tensor")
     devices: int = option(0, whole(0), "how many devices; 0: all")
     fsdp: int = option(1, whole(1), "into how many pieces parameters are cut by their width")
     tensor: int = option(1, whole(1), "into how many pieces attention heads and feed-forward networks are cut")
@@ -171,7 +171,16 @@ def is_one_of_several():
 
 def is_gone(error):
     """Whether an exception of one of several processes says that another one is gone."""
-    words = ("Gloo", "NCCL", "coordination", "Connection closed", "Socket closed", "UNAVAILABLE", "heartbeat", "Barrier")
+    words = (
+        "Gloo",
+        "NCCL",
+        "coordination",
+        "Connection closed",
+        "Socket closed",
+        "UNAVAILABLE",
+        "heartbeat",
+        "Barrier",
+    )
     return any(word in str(error) for word in words)
 
 
@@ -210,8 +219,7 @@ def build_parallel(config):
         return Replicated(devices)
     if len(devices) % (config.fsdp * config.tensor):
         raise UserError(
-            f"{len(devices)} devices are not divisible by parallel.fsdp={config.fsdp} x "
-            f"parallel.tensor={config.tensor}"
+            f"{len(devices)} devices are not divisible by parallel.fsdp={config.fsdp} x parallel.tensor={config.tensor}"
         )
     shape = (-1, config.fsdp, config.tensor)
     return Sharded(sharding.Mesh(np.array(devices).reshape(shape), ("data", "fsdp", "tensor")))
@@ -262,9 +270,7 @@ class Replicated:
             total=functools.partial(lax.psum, axis_name="device"),
             shard=functools.partial(lax.axis_index, "device"),
         )
-        return jax.pmap(
-            mapped, axis_name="device", devices=self.devices, donate_argnums=(0,) if donate else ()
-        )
+        return jax.pmap(mapped, axis_name="device", devices=self.devices, donate_argnums=(0,) if donate else ())
 
 
 class Sharded:
@@ -282,9 +288,7 @@ class Sharded:
         return slice(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
 
     def put_batch(self, batch):
-        return jax.tree.map(
-            lambda x: jax.make_array_from_process_local_data(self.batch_sharding, x), batch
-        )
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.batch_sharding, x), batch)
 
     def sharding(self, path, x):
         """The sharding of one array of the state, by its name; an axis that does not divide stays whole."""

@@ -75,15 +75,11 @@ def plan_phases(config):
     """
     lengths, shares, ramp = config.phases.lengths, config.phases.shares, config.ramp
     if len(lengths) != len(shares) or not math.isclose(sum(shares), 1):
-        raise UserError(
-            f"phases.lengths={lengths} needs as many phases.shares, summing to 1; got {shares}"
-        )
+        raise UserError(f"phases.lengths={lengths} needs as many phases.shares, summing to 1; got {shares}")
     if min(lengths) < 5:
         raise UserError(f"phases.lengths={lengths}: a pair of sentences needs 5 tokens, three of them special")
     if max(lengths) > config.model.positions:
-        raise UserError(
-            f"phases.lengths={lengths}: longer than model.positions={config.model.positions}"
-        )
+        raise UserError(f"phases.lengths={lengths}: longer than model.positions={config.model.positions}")
     if ramp.start:
         if len(lengths) > 1 or not 0 < ramp.start < config.batch_size:
             raise UserError(
@@ -93,7 +89,8 @@ def plan_phases(config):
         sizes = range(ramp.start, config.batch_size, ramp.start)
         if len(sizes) > MOST_SIZES:
             raise UserError(
-                f"ramp.start={ramp.start} takes {len(sizes):,} steps up to batch_size={config.batch_size:,}: at most {MOST_SIZES:,}"
+                f"ramp.start={ramp.start} takes {len(sizes):,} steps up to batch_size={config.batch_size:,}: "
+                f"at most {MOST_SIZES:,}"
             )
         # With E examples in all, E * share / len(sizes) of them come at each size b, in that many / b steps,
         # and E * (1 - share) at the full size: the steps add up to config.steps.
@@ -183,8 +180,11 @@ def check_stages(config):
         return 0
     generator, model = config.generator, config.model
     same = generator.size == 1 and generator.layers == 1 and model.embedding_size in (0, model.hidden_size)
-    if generator.kind != "transformer" or generator.tying != "none" or not same or model.heads != max(
-        1, model.hidden_size // 64
+    if (
+        generator.kind != "transformer"
+        or generator.tying != "none"
+        or not same
+        or model.heads != max(1, model.hidden_size // 64)
     ):
         raise UserError(
             "generator.first_stage: the discriminator starts from the generator's weights, which needs "

@@ -25,7 +25,9 @@ from ssl_jax.tokenization.vocabulary import identity
 def require_frame(run):
     """Raises UserError unless a run's tokenizer has what stands before and after a text, [CLS] and [SEP]."""
     if run.vocabulary.start is None or run.vocabulary.separator is None:
-        raise UserError(f"the tokenizer of {run.workdir} has no start and separator tokens, which a task's examples have")
+        raise UserError(
+            f"the tokenizer of {run.workdir} has no start and separator tokens, which a task's examples have"
+        )
 
 
 def require_positions(run, length):
@@ -166,7 +168,9 @@ class Inspection(NamedTuple):
     ids: np.ndarray  # int32 [S]
     hidden: np.ndarray  # [L + 1, S, H]: the embeddings, each layer's output; the last is what the heads read
     attention: np.ndarray  # [L, A, S, S]: row i is what token i looks at, and sums to 1
-    out: dict[str, np.ndarray]  # the heads' outputs by name, see `Model.__call__`: `mlm_logits` [S, V], `pooled` [H], ...
+    out: dict[
+        str, np.ndarray
+    ]  # the heads' outputs by name, see `Model.__call__`: `mlm_logits` [S, V], `pooled` [H], ...
 
 
 def inspect(run, text, text2=""):
@@ -273,12 +277,16 @@ def read_heldout(run, config):
     require_positions(run, config.phases.lengths[-1])
     config = ConfigDict(config)
     config.losses = {name: float(name == "mlm") for name in config.losses}
-    config.update(dict(init_from="", generator=dict(kind="none"), teacher=dict(runs=(), cache=""), parallel=dict(devices=1)))
+    config.update(
+        dict(init_from="", generator=dict(kind="none"), teacher=dict(runs=(), cache=""), parallel=dict(devices=1))
+    )
     exp, length = experiment.open(config), config.phases.lengths[-1]
     if identity(exp.tokenizer) != run.tokenizer_hash:
         raise UserError(f"{run.workdir} has another vocabulary than the examples in {exp.prepared}")
     exp = exp._replace(model=run.model.clone(heads=("mlm",), generator=None))
-    evaluator = mean.Evaluator(exp, Programs(exp.devices.compile(make_measure(*exp.pure))), split="heldout", max_batches=0)
+    evaluator = mean.Evaluator(
+        exp, Programs(exp.devices.compile(make_measure(*exp.pure))), split="heldout", max_batches=0
+    )
     metrics, model = dict(evaluator.run(exp.devices.adopt(run.params), length)), exp.model
 
     batch = jax.jit(make_corrupt(config, exp.vocabulary, exp.counts))(evaluator.examples[length](0))

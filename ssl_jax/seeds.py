@@ -101,8 +101,8 @@ def summary(results, seeds, statistic):
       By name, `mean`, `sd` (of a sample, n - 1), `median`, `best` (the largest; of losses the smallest), `interval`, of the
       mean (95 %, percentiles of a bootstrap over the seeds), `values`, in the seeds' order; of `step`, `chance` and what
       else ends in `chance` the number itself: the seeds are measured on the same examples.
-      `seeds`; `failed`, those with a value that is not finite, or which `learned_nothing`; `statistic`. Failed ones count everywhere but where a value
-      is not finite.
+      `seeds`; `failed`, those with a value that is not finite, or which `learned_nothing`; `statistic`. Failed ones
+      count everywhere but where a value is not finite.
     """
     results = [{name: x for name, x in values.items() if name != "learned_nothing"} for values in results]
     made = {"step": results[0]["step"], "seeds": list(seeds), "statistic": statistic}
@@ -139,7 +139,9 @@ def learned_nothing(values):
             return f"{name} is {values[name]:.4g}, as with one answer to every example"
     name = next((name for name in ("accuracy", "classify_accuracy") if name in values), None)
     if name and values[name] <= values.get("chance", -1):
-        return f"{name} is {values[name]:.4g}, and with the most frequent label for every example {values['chance']:.4g}"
+        return (
+            f"{name} is {values[name]:.4g}, and with the most frequent label for every example {values['chance']:.4g}"
+        )
     return ""
 
 
@@ -158,4 +160,7 @@ def table(made):
             lines.append(f"{name:{width}}{row}   {low:.4g} to {high:.4g}{note}")
     failed = ", ".join(map(str, made["failed"])) or "none"
     why = " (not finite, or no better than one answer to every example)" if made["failed"] else ""
-    return [*lines, f"seeds {made['seeds'][0]} to {made['seeds'][-1]}; failed: {failed}{why}; * is what the paper reports"]
+    return [
+        *lines,
+        f"seeds {made['seeds'][0]} to {made['seeds'][-1]}; failed: {failed}{why}; * is what the paper reports",
+    ]

@@ -110,9 +110,7 @@ def _begun(config, workdir):
 def _of_run(before):
     """What a run took when it began: key -> value."""
     values = dict(flat(before))
-    return {
-        key: tuple(values[key]) if isinstance(values[key], list) else values[key] for key in TAKEN if key in values
-    }
+    return {key: tuple(values[key]) if isinstance(values[key], list) else values[key] for key in TAKEN if key in values}
 
 
 def _of_source(config, source, given):
@@ -287,7 +285,9 @@ def check_fit(config, workdir=None):
     if path and not grows and not same:
         theirs = tokenizer_files.load(tokenizer_path(where))
         if identity(tokenizer_files.load(path)) != identity(theirs):
-            raise UserError(f"init_from: {where} has another vocabulary; set data.tokenizer.path={tokenizer_path(where)}")
+            raise UserError(
+                f"init_from: {where} has another vocabulary; set data.tokenizer.path={tokenizer_path(where)}"
+            )
     parts = {name.split("/")[0] for name in (*config.init_drop, *config.init_anew)}
     if config.init_rename or parts & set(TRUNK):
         return  # what is left over is for `start.start_from` to say
@@ -324,4 +324,6 @@ def differing(ours, theirs):
         value = getattr(trunk, name)
         return None if name in follows and value == follows[name](trunk) else value
 
-    return [name for name in SHOWN if getattr(ours, name) != getattr(theirs, name) and own(ours, name) != own(theirs, name)]
+    return [
+        name for name in SHOWN if getattr(ours, name) != getattr(theirs, name) and own(ours, name) != own(theirs, name)
+    ]

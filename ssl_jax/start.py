@@ -58,7 +58,9 @@ def begin(exp, create):
     if not config.init_optimizer:
         return devices.adopt(plain), [*lines, *how_read(run), step_origin(run, config.steps), rates]
     taken, line = take_optimizer(config, seeds.states(plain)[0]["optimizer"], run, devices)
-    taken = jax.tree.map(lambda x, like: np.broadcast_to(x, like.shape).astype(like.dtype), taken, {key: plain[key] for key in taken})
+    taken = jax.tree.map(
+        lambda x, like: np.broadcast_to(x, like.shape).astype(like.dtype), taken, {key: plain[key] for key in taken}
+    )
     return devices.adopt(plain | taken), [*lines, *how_read(run), line, rates]
 
 
@@ -110,8 +112,12 @@ def start_from(params, model, run, config):
         given = {name: y for name, y in given.items() if _part(name) in parts}
     anew = tuple(config.init_anew)
     if HEADS in config.init_anew:
-        fits = lambda name: name in given and (  # noqa: E731
-            given[name].shape == ours[name].shape or _growing(name, given[name], ours[name], trunk) in config.init_grow
+        fits = lambda name: (
+            name in given
+            and (  # noqa: E731
+                given[name].shape == ours[name].shape
+                or _growing(name, given[name], ours[name], trunk) in config.init_grow
+            )
         )
         anew += tuple({_part(name) for name in ours if not fits(name)} - set(TRUNK))
         given = {name: y for name, y in given.items() if not _within(name, anew)}
@@ -153,7 +159,9 @@ def start_from(params, model, run, config):
         if any(_part(name) in TRUNK for name in (*unlike, *extra)):
             fields = differing(model.config, trunk)
             agree = " ".join(f"--config.model.{name}={getattr(trunk, name)}" for name in fields)
-            hint = f"let the models agree{' with ' * bool(agree)}{agree}" + f", and allow the rest with {flags}" * bool(flags)
+            hint = f"let the models agree{' with ' * bool(agree)}{agree}" + f", and allow the rest with {flags}" * bool(
+                flags
+            )
         raise UserError(f"init_from: {'; '.join(problems)}; {hint}")
 
     taken, classes = _classes_by_name(taken, run, config)
@@ -261,7 +269,10 @@ def how_read(run):
     """Lines on how the parameters of `init_from` were read, see `runs.Run`."""
     if not run.renamed:
         return list(run.notes)
-    return [f"renamed: {len(run.renamed)} kinds of tensors, such as {run.renamed[0]}; convert.py prints all", *run.notes]
+    return [
+        f"renamed: {len(run.renamed)} kinds of tensors, such as {run.renamed[0]}; convert.py prints all",
+        *run.notes,
+    ]
 
 
 def step_origin(run, steps):
@@ -359,7 +370,9 @@ def take_optimizer(config, ours, run, parallel):
     shapes = {"optimizer": ours, "step": np.int32(0)}
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes)
     taken = load_state(run, parallel.like(shapes))
-    rates = [float(schedule(one.optimizer, make_clock(one, plan_phases(one)))(run.step)) for one in (run.config, config)]
+    rates = [
+        float(schedule(one.optimizer, make_clock(one, plan_phases(one)))(run.step)) for one in (run.config, config)
+    ]
     line = (
         f"goes on from step {run.step:,} of {run.workdir} to step {config.steps:,}, with its optimizer's state; the "
         f"learning rate was {rates[0]:.3g} there, is {rates[1]:.3g}"

@@ -127,7 +127,9 @@ def run(exp, workdir, claim):
     # What does not fit is refused before there is a folder.
     state, origin = (None, []) if source.steps_in(workdir) else start.begin(exp, create)
     claim()
-    checkpoints = Checkpoints(workdir, exp.fingerprint, config.keep_checkpoints, free=EXTENDED if config.run.extend else ())
+    checkpoints = Checkpoints(
+        workdir, exp.fingerprint, config.keep_checkpoints, free=EXTENDED if config.run.extend else ()
+    )
     shapes = jax.eval_shape(create)
     restored = checkpoints.restore(devices.like(shapes))
     if restored is not None:
@@ -180,7 +182,9 @@ def run(exp, workdir, claim):
             if last or done % log_every == 0:
                 require_finite(loss, done, seeds, checkpoints)
                 sums = {name: zip(*map(seeds.read, pair), strict=True) for name, pair in state["sums"].items()}
-                log.training(done, {name: [quotient(*own) for own in pairs] for name, pairs in sums.items()}, meter.values())
+                log.training(
+                    done, {name: [quotient(*own) for own in pairs] for name, pairs in sums.items()}, meter.values()
+                )
             if last or done % evaluate_every == 0:
                 evaluate(done, phase.length, last)
                 meter.restart()

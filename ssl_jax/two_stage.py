@@ -4,7 +4,8 @@ First the generator alone is trained as a masked language model. Then the discri
 generator's weights and is trained to detect its samples, while the generator stays as it is.
 """
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp

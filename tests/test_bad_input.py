@@ -93,10 +93,14 @@ def test_an_empty_corpus_is_one_line(root, data_root, tmp_path):
 )
 def test_a_value_of_thousands_of_letters_is_cut_in_the_message(root, data_root, tmp_path, argument, place):
     done = run(root, data_root, tmp_path / "run", argument)
-    assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and place in done.stderr and len(done.stderr) < 700
+    assert (
+        done.returncode in (1, 2) and done.stderr.count("\n") == 1 and place in done.stderr and len(done.stderr) < 700
+    )
 
 
-def test_arguments_of_bytes_that_are_no_text_are_refused_and_files_with_such_names_are_read(root, data_root, tmp_path, monkeypatch):
+def test_arguments_of_bytes_that_are_no_text_are_refused_and_files_with_such_names_are_read(
+    root, data_root, tmp_path, monkeypatch
+):
     """Where Python's output is strict, as it is in most languages of a system."""
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")
     assert_one_line(run(root, data_root, f"{tmp_path}/\udcff"), r"\udcff' has bytes that are not UTF-8", 2)

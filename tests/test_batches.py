@@ -198,13 +198,16 @@ def test_index_depends_on_seed_and_pass_but_not_on_the_run(store, tmp_path):
     assert other.shape != one_pass.shape or not np.array_equal(other, one_pass)
 
 
-@pytest.mark.parametrize("documents, length, kind, message", [
-    ([[5, 5]], 32, "nsp", "second one"),
-    ([[5, 5]], 32, "sop", "second one"),
-    ([], 32, "segments", "'segments' examples need 1"),
-    ([[5, 5]] * 3, 4, "nsp", "length of 5 or more"),
-    ([[5, 5]] * 3, 32, "nps", "did you mean 'nsp'"),
-])
+@pytest.mark.parametrize(
+    "documents, length, kind, message",
+    [
+        ([[5, 5]], 32, "nsp", "second one"),
+        ([[5, 5]], 32, "sop", "second one"),
+        ([], 32, "segments", "'segments' examples need 1"),
+        ([[5, 5]] * 3, 4, "nsp", "length of 5 or more"),
+        ([[5, 5]] * 3, 32, "nps", "did you mean 'nsp'"),
+    ],
+)
 def test_impossible_pairs_are_refused(tmp_path, documents, length, kind, message):
     with pytest.raises(UserError, match=message):
         pairs.pair_index(FakeStore(tmp_path, documents), kind, length, 0.1, 0, 1)
@@ -236,7 +239,9 @@ def test_single_texts_are_the_pieces_of_a_plain_loop(tmp_path, length):
     assert made == expected and not batch["segments"].any() and not batch["pair"].any()
     # In training each of them once an epoch: another pass would give the same ones.
     training = batches.training_batches(data, "single", store, VOCABULARY, length, len(index), 0)
-    assert sorted(row[real].tolist() for row, real in zip(training(1)["tokens"], training(1)["mask"])) == sorted(expected)
+    assert sorted(row[real].tolist() for row, real in zip(training(1)["tokens"], training(1)["mask"])) == sorted(
+        expected
+    )
 
 
 def make_batches(store, **options):
@@ -248,8 +253,11 @@ def test_layout(store):
     batch = make_batches(store)
     out = batch(3)
     assert {name: (array.dtype.name, array.shape) for name, array in out.items()} == dict(
-        tokens=("int32", (16, 32)), mask=("bool", (16, 32)), segments=("int32", (16, 32)),
-        pair=("int32", (16,)), index=("int32", (16,)),
+        tokens=("int32", (16, 32)),
+        mask=("bool", (16, 32)),
+        segments=("int32", (16, 32)),
+        pair=("int32", (16,)),
+        index=("int32", (16,)),
     )
     table = {tuple(row[:4]): row[4] for row in np.asarray(batch.examples, int).tolist()}
     for row in range(16):
@@ -350,11 +358,14 @@ def plain_windows(store, end, length):
     return windows, [[n - owners[start] for n in owners[start : start + length]] for start in starts]
 
 
-@pytest.mark.parametrize("vocabulary, end", [
-    pytest.param(GPT, END, id="end-of-text"),
-    pytest.param(VOCABULARY._replace(end_of_text=SEPARATOR), SEPARATOR, id="separator"),
-    pytest.param(GPT._replace(end_of_text=None), None, id="nothing"),
-])
+@pytest.mark.parametrize(
+    "vocabulary, end",
+    [
+        pytest.param(GPT, END, id="end-of-text"),
+        pytest.param(VOCABULARY._replace(end_of_text=SEPARATOR), SEPARATOR, id="separator"),
+        pytest.param(GPT._replace(end_of_text=None), None, id="nothing"),
+    ],
+)
 @pytest.mark.parametrize("length", [2, 9, 64])
 def test_windows_equal_the_plain_loop(tmp_path, vocabulary, end, length):
     # With an end after each, 505 tokens: windows of each length use all of them up. Without, 497: some do.
@@ -411,9 +422,7 @@ def test_kinds_of_examples_come_from_the_data_block(store):
     for kind in pairs.PAIRS:
         training = batches.training_batches(data, kind, store, VOCABULARY, 32, 16, 5, 2, 40)
         passes = 1 if kind == "single" else 3  # all of its passes would be the same
-        expected = make_batches(
-            store, pairs=kind, short=0.2, passes=passes, seed=5, first_step=2, first_example=40
-        )
+        expected = make_batches(store, pairs=kind, short=0.2, passes=passes, seed=5, first_step=2, first_example=40)
         assert np.array_equal(training(9)["tokens"], expected(9)["tokens"])
         evaluation = batches.evaluation_batches(data, kind, store, VOCABULARY, 32, 16, 5)
         expected = batches.PairEvaluation(store, VOCABULARY, 32, 16, seed=5, short=0.2, pairs=kind)
@@ -425,11 +434,14 @@ def test_kinds_of_examples_come_from_the_data_block(store):
     assert evaluation.steps > 1 and "documents" in training(9) and "documents" in evaluation(0)
 
 
-@pytest.mark.parametrize("kind, vocabulary, length, message", [
-    ("window", GPT, 8, "unknown kind of examples 'window'; did you mean 'windows'"),
-    ("windows", GPT, 1, "length of 2 or more"),
-    ("nsp", GPT, 8, r"'nsp' examples need \[CLS\] and \[SEP\]"),
-])
+@pytest.mark.parametrize(
+    "kind, vocabulary, length, message",
+    [
+        ("window", GPT, 8, "unknown kind of examples 'window'; did you mean 'windows'"),
+        ("windows", GPT, 1, "length of 2 or more"),
+        ("nsp", GPT, 8, r"'nsp' examples need \[CLS\] and \[SEP\]"),
+    ],
+)
 @pytest.mark.parametrize("split", ["training", "evaluation"])
 def test_impossible_examples_are_refused(store, split, kind, vocabulary, length, message):
     make = getattr(batches, f"{split}_batches")

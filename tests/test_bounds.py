@@ -91,24 +91,36 @@ TOLD = {
     "decay": ({"optimizer.weight_decay": math.nan}, "optimizer.weight_decay=nan: a finite number is needed"),
     "temperature": ({"teacher.temperature": 0.0}, "teacher.temperature=0.0: above 0"),
     "regex": ({"optimizer.no_decay": "("}, "optimizer.no_decay: '(' is no regular expression"),
-    "ramp": ({"ramp.start": 1, "batch_size": 1 << 20, "phases.lengths": (64,), "phases.shares": (1.0,)}, "at most 1,000"),
+    "ramp": (
+        {"ramp.start": 1, "batch_size": 1 << 20, "phases.lengths": (64,), "phases.shares": (1.0,)},
+        "at most 1,000",
+    ),
     "two numbers": ({"model.vocab_size": 400}, "model.vocab_size=400 and data.tokenizer.vocab_size=512 are one number"),
     "too few pieces": (
         {"model.vocab_size": 4, "data.tokenizer.vocab_size": 4},
         "data.tokenizer.vocab_size=4: a wordpiece tokenizer has 5 pieces before it has learned any",
     ),
     "no [MASK]": ({"data.tokenizer.kind": "byte_bpe"}, "the tokenizer has no token for mask, start, separator"),
-    "evaluation": ({"evals.heldout": {"module": "mean"}}, "evals.heldout has no max_batches, split; it takes at_end, max"),
+    "evaluation": (
+        {"evals.heldout": {"module": "mean"}},
+        "evals.heldout has no max_batches, split; it takes at_end, max",
+    ),
     "evaluation without a module": ({"evals.heldout": {"split": "heldout"}}, "unknown module of evals.heldout ''"),
-    "few-shot evaluation": ({"evals.asked": {"module": "fewshot"}}, "evals.asked has no task; it takes at_end, batch_size"),
+    "few-shot evaluation": (
+        {"evals.asked": {"module": "fewshot"}},
+        "evals.asked has no task; it takes at_end, batch_size",
+    ),
     "few-shot task": (
-        {"evals.asked": {"module": "fewshot", "task": "titel"}}, "unknown task of evals.asked 'titel'; did you mean 'title'"
+        {"evals.asked": {"module": "fewshot", "task": "titel"}},
+        "unknown task of evals.asked 'titel'; did you mean 'title'",
     ),
     "few-shot prompt": (
-        {"evals.asked": {"module": "fewshot", "task": "title", "prompt": "txt"}}, "unknown prompt of evals.asked 'txt'"
+        {"evals.asked": {"module": "fewshot", "task": "title", "prompt": "txt"}},
+        "unknown prompt of evals.asked 'txt'",
     ),
     "few-shot split": (
-        {"evals.asked": {"module": "fewshot", "task": "title", "split": "heldout"}}, "evals.asked has an unknown key split"
+        {"evals.asked": {"module": "fewshot", "task": "title", "split": "heldout"}},
+        "evals.asked has an unknown key split",
     ),
 }
 

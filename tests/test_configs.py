@@ -82,7 +82,9 @@ def test_every_variant_takes_the_suffix_smoke(paper, size):
 @pytest.mark.parametrize("suffix", ["release", "v2", "printed"])
 def test_suffixes_change_the_config_and_it_still_builds(paper, size, suffix):
     module = ALL[paper]
-    known = {"release": paper not in ("gpt3", "distilbert"), "v2": paper == "albert", "printed": paper == "gpt3"}[suffix]
+    known = {"release": paper not in ("gpt3", "distilbert"), "v2": paper == "albert", "printed": paper == "gpt3"}[
+        suffix
+    ]
     if not known:
         with pytest.raises(UserError, match=f"unknown suffix '{suffix}'"):
             module.get_config(f"{size},{suffix}")
@@ -142,7 +144,9 @@ def test_distilberts_second_step_is_on_squad():
     assert (config.batch_size, config.phases.lengths, config.task.epochs) == (8, (384,), 3)
     assert (made.learning_rate, made.warmup, made.b2, made.epsilon, made.clip) == (5e-5, 0, 0.999, 1e-8, 1)
     config.task.name, config.losses.span = "mnli", 0.0
-    with pytest.raises(UserError, match="losses.soft_span needs a task of spans, and task.name=mnli is one of classification"):
+    with pytest.raises(
+        UserError, match="losses.soft_span needs a task of spans, and task.name=mnli is one of classification"
+    ):
         example_kind(config)
 
 
@@ -209,7 +213,10 @@ def test_gpt3_schedule_counts_tokens():
 
 @pytest.mark.parametrize(
     "variant, message",
-    [("tny", "unknown variant 'tny'; did you mean 'tiny'"), ("tiny,smok", "unknown suffix 'smok'; did you mean 'smoke'")],
+    [
+        ("tny", "unknown variant 'tny'; did you mean 'tiny'"),
+        ("tiny,smok", "unknown suffix 'smok'; did you mean 'smoke'"),
+    ],
 )
 def test_unknown_variants_are_refused_with_the_near_match(variant, message):
     with pytest.raises(UserError, match=message):
@@ -400,7 +407,11 @@ def test_a_missing_workdir_flag_is_one_line(root):
 
 @pytest.mark.parametrize(
     "flags",
-    [["--process_count=2", "--process_index=1"], ["--coordinator=localhost:1"], ["--coordinator=auto", "--process_index=0"]],
+    [
+        ["--process_count=2", "--process_index=1"],
+        ["--coordinator=localhost:1"],
+        ["--coordinator=auto", "--process_index=0"],
+    ],
 )
 def test_half_of_the_flags_of_several_processes_is_one_line(flags, root, tmp_path):
     done = run(root, "train.py", f"--config={root}/configs/bert.py:tiny,smoke", f"--workdir={tmp_path}/run", *flags)

@@ -62,11 +62,14 @@ def test_every_text_format(tmp_path):
     assert texts(corpora.open_corpus(f"text:{folder}/c.txt.gz", tmp_path)) == ["five"]
 
 
-@pytest.mark.parametrize("blank_lines, expected", [
-    (1, ["a\nb", "c", "d"]),
-    (2, ["a b\nc", "d"]),
-    (0, ["a b\nc\nd"]),
-])
+@pytest.mark.parametrize(
+    "blank_lines, expected",
+    [
+        (1, ["a\nb", "c", "d"]),
+        (2, ["a b\nc", "d"]),
+        (0, ["a b\nc\nd"]),
+    ],
+)
 def test_ends_of_documents(tmp_path, blank_lines, expected):
     path = tmp_path / "a.txt"
     path.write_text("\na\nb\n\nc\n\n \n\nd\n\n")
@@ -93,24 +96,27 @@ def test_large_folders_are_cut_into_splits(tmp_path, monkeypatch):
     assert len(corpus._opened[0].info.splits) == 7
 
 
-@pytest.mark.parametrize("name, content, message", [
-    ("a.txt", b"good\nbad \xff\n", r"a.txt, line 2, byte 9: not UTF-8"),
-    ("a.jsonl", b'{"text": "x"}\n{"text": \n', r"a.jsonl, line 2: not JSON"),
-    ("a.jsonl", b'{"txt": "x"}\n', r"a.jsonl, line 1: no key 'text'"),
-    ("a.jsonl", b'["x"]\n', r"a.jsonl, line 1: no key 'text'"),
-    ("a.jsonl", b'{"text": "\\ud800"}\n', r"a.jsonl, line 1: half a surrogate pair"),
-    ("a.jsonl", b'{"text": 3}\n', r"a.jsonl, line 1: 'text' is not a string"),
-    ("a.txt.gz", gzip.compress(b"x" * 1000, mtime=0)[:20], r"a.txt.gz: damaged or cut-off .gz"),
-    ("a.txt.gz", b"not gzip", r"a.txt.gz: damaged or cut-off .gz"),
-    ("a.txt.xz", b"not xz", r"a.txt.xz: damaged or cut-off .xz"),
-    ("a.txt.xz", lzma.compress(b"x" * 1000)[:40], r"a.txt.xz: damaged or cut-off .xz"),
-    ("a.txt.zst", b"not zstandard", r"a.txt.zst: damaged or cut-off .zst"),
-    ("a.txt.zst", zstandard.compress(b"x" * 1000)[:-3], r"a.txt.zst: damaged or cut-off .zst"),
-    ("a.txt", b"\n \n", r"no documents in"),
-    ("a.jsonl", b'{"text": "x", "n": ' + b"1" * 5000 + b"}\n", r"a.jsonl, line 1: a number with too many digits"),
-    ("a.jsonl", b'{"text": "x", "n": ' + b"[" * 100_000 + b"\n", r"a.jsonl, line 1: JSON nested too deeply"),
-    ("a.csv", b"x", r"nothing to read in .*: left out: 1 files of other kinds \(1 .csv\)"),
-])
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("a.txt", b"good\nbad \xff\n", r"a.txt, line 2, byte 9: not UTF-8"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": \n', r"a.jsonl, line 2: not JSON"),
+        ("a.jsonl", b'{"txt": "x"}\n', r"a.jsonl, line 1: no key 'text'"),
+        ("a.jsonl", b'["x"]\n', r"a.jsonl, line 1: no key 'text'"),
+        ("a.jsonl", b'{"text": "\\ud800"}\n', r"a.jsonl, line 1: half a surrogate pair"),
+        ("a.jsonl", b'{"text": 3}\n', r"a.jsonl, line 1: 'text' is not a string"),
+        ("a.txt.gz", gzip.compress(b"x" * 1000, mtime=0)[:20], r"a.txt.gz: damaged or cut-off .gz"),
+        ("a.txt.gz", b"not gzip", r"a.txt.gz: damaged or cut-off .gz"),
+        ("a.txt.xz", b"not xz", r"a.txt.xz: damaged or cut-off .xz"),
+        ("a.txt.xz", lzma.compress(b"x" * 1000)[:40], r"a.txt.xz: damaged or cut-off .xz"),
+        ("a.txt.zst", b"not zstandard", r"a.txt.zst: damaged or cut-off .zst"),
+        ("a.txt.zst", zstandard.compress(b"x" * 1000)[:-3], r"a.txt.zst: damaged or cut-off .zst"),
+        ("a.txt", b"\n \n", r"no documents in"),
+        ("a.jsonl", b'{"text": "x", "n": ' + b"1" * 5000 + b"}\n", r"a.jsonl, line 1: a number with too many digits"),
+        ("a.jsonl", b'{"text": "x", "n": ' + b"[" * 100_000 + b"\n", r"a.jsonl, line 1: JSON nested too deeply"),
+        ("a.csv", b"x", r"nothing to read in .*: left out: 1 files of other kinds \(1 .csv\)"),
+    ],
+)
 def test_bad_text_is_named(tmp_path, name, content, message):
     folder = tmp_path / "in"
     folder.mkdir()
@@ -141,17 +147,20 @@ def test_full_disk_and_what_a_killed_build_left(tmp_path):
     assert not killed.exists()
 
 
-@pytest.mark.parametrize("name, message", [
-    ("text:nowhere", "no such file or folder: nowhere"),
-    ("text:.?documents=2", "unknown option 'documents=2'"),
-    ("wikipeda", "unknown corpus 'wikipeda'"),
-    ("wikipedia/1999.en", "unknown corpus 'wikipedia/1999.en'"),
-    ("mnist", "has no feature 'text'"),
-    ("lm1b", "tfds build lm1b --data_dir=.*tfds --file_format=array_record"),
-    ("wikipedia/20230601.en", "tfds build wikipedia/20230601.en"),
-    ("wiki40b/en", "tfds build wiki40b/en"),
-    ("c4/en", "tfds build c4/en"),
-])
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("text:nowhere", "no such file or folder: nowhere"),
+        ("text:.?documents=2", "unknown option 'documents=2'"),
+        ("wikipeda", "unknown corpus 'wikipeda'"),
+        ("wikipedia/1999.en", "unknown corpus 'wikipedia/1999.en'"),
+        ("mnist", "has no feature 'text'"),
+        ("lm1b", "tfds build lm1b --data_dir=.*tfds --file_format=array_record"),
+        ("wikipedia/20230601.en", "tfds build wikipedia/20230601.en"),
+        ("wiki40b/en", "tfds build wiki40b/en"),
+        ("c4/en", "tfds build c4/en"),
+    ],
+)
 def test_a_corpus_that_is_not_there(tmp_path, name, message):
     with pytest.raises(UserError, match=message) as error:
         len(corpora.open_corpus(name, tmp_path))

@@ -16,9 +16,7 @@ from tests.reference import albert, electra
 from tests.reference import bert as reference
 
 UNKNOWN, START, SEPARATOR, MASK, SIZE = 1, 2, 3, 4, 1000
-OPTIONS = dict(
-    rate=0.15, mask=0.8, random=0.1, max_predictions=0, unit="token", max_ngram=3, with_replacement=False
-)
+OPTIONS = dict(rate=0.15, mask=0.8, random=0.1, max_predictions=0, unit="token", max_ngram=3, with_replacement=False)
 
 
 class Vocabulary(NamedTuple):
@@ -84,9 +82,7 @@ def test_special_tokens_and_padding_are_never_chosen_and_targets_are_the_origina
     batch, out = large
     chosen = chosen_of(out, 64)
     assert not chosen[~batch["mask"] | np.isin(batch["tokens"], (START, SEPARATOR))].any()
-    np.testing.assert_array_equal(
-        out["targets"], np.take_along_axis(batch["tokens"], out["positions"], axis=1)
-    )
+    np.testing.assert_array_equal(out["targets"], np.take_along_axis(batch["tokens"], out["positions"], axis=1))
     np.testing.assert_array_equal(out["tokens"][~chosen], batch["tokens"][~chosen])
 
 
@@ -262,9 +258,7 @@ def test_ngrams_are_those_of_a_plain_loop_over_the_same_random_numbers(max_ngram
     assert 0 < unfilled < rows / 4  # budgets that no word fits any more are among the cases
 
 
-@pytest.mark.parametrize(
-    "start, expected", [(10, (6 / 11, 3 / 11, 2 / 11)), (62, (2 / 3, 1 / 3, 0)), (63, (1, 0, 0))]
-)
+@pytest.mark.parametrize("start, expected", [(10, (6 / 11, 3 / 11, 2 / 11)), (62, (2 / 3, 1 / 3, 0)), (63, (1, 0, 0))])
 def test_ngrams_have_1_2_or_3_words_with_6_3_and_2_elevenths(start, expected):
     # Words of one token; the starts that take what the first leaves of the budget of 3 are far away.
     draws = np.random.default_rng(0).random((20000, 64)).astype(np.float32)

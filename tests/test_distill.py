@@ -50,7 +50,7 @@ def term(name, out, batch, temperature=2.0):
 
 
 def test_terms_are_those_of_the_originals_in_torch():
-    """distiller.py at all tokens but padding; general_distill/teachers.py and task_distill/teachers.py where nothing is padding."""
+    """distiller.py at all tokens but padding; general_distill.py and task_distill.py where nothing is padding."""
     out, batch = random_outputs()
     mask = torch.tensor(batch["mask"])
     ours, theirs = (
@@ -315,7 +315,11 @@ MISFITS = {
     "no classes": (TASK, {"task.classes": 12}, TEACHER, {}, "has no head for class_logits"),
     "no spans": ((distilbert, "base,squad,smoke"), {}, TEACHER, TOPICS, "has no head for span_logits"),
     "joint spans": (
-        (distilbert, "base,squad,smoke"), {}, (finetune, "electra-small,squad,smoke"), {}, "has no head for span_logits"
+        (distilbert, "base,squad,smoke"),
+        {},
+        (finetune, "electra-small,squad,smoke"),
+        {},
+        "has no head for span_logits",
     ),
     "classes": (TASK, {"task.classes": 4}, TEACHER, TOPICS, "knows the 12 classes of topics, .* topics has 4"),
 }
@@ -467,7 +471,10 @@ def write_task(name, folder):
     answers = {word: [{"text": word, "answer_start": context.index(word)}] for word in ("city", "london", "river")}
     questions = [{"id": word, "question": "what is it ?", "answers": answer} for word, answer in answers.items()]
     squad = {"version": "1.1", "data": [{"title": "T", "paragraphs": [{"context": context, "qas": questions}]}]}
-    rows = ["sentence1\tsentence2\tscore", *(f"it is {word} .\tis it {word} ?\t{n}.5" for n, word in enumerate(answers))]
+    rows = [
+        "sentence1\tsentence2\tscore",
+        *(f"it is {word} .\tis it {word} ?\t{n}.5" for n, word in enumerate(answers)),
+    ]
     for split in ("train", "dev"):
         if name == "squad":
             (folder / f"{split}-v1.1.json").write_text(json.dumps(squad))

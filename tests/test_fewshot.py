@@ -96,7 +96,9 @@ def test_as_many_examples_are_shown_as_fit_and_no_more():
 def test_a_prompt_that_does_not_fit_is_refused_with_the_number_or_left_out():
     records = [("the fox " * 30, 0), *RECORDS]
     prompt = Prompt("choices", item, ("accuracy",))
-    with pytest.raises(UserError, match=rf"item 0: a prompt has \d+ tokens .* room for {POSITIONS}: \d+ too many.*too_long"):
+    with pytest.raises(
+        UserError, match=rf"item 0: a prompt has \d+ tokens .* room for {POSITIONS}: \d+ too many.*too_long"
+    ):
         ask(prompt, records=records)
     asked, _ = ask(prompt, records=records, too_long="leave_out")
     assert [one.item for one in asked] == [item(record) for record in RECORDS]

@@ -203,7 +203,9 @@ def test_parts_wait_and_stay_through_the_real_entry_point(jsonl, tmp_path):
         shutil.rmtree(tmp_path / f"run/checkpoints/{step}")
 
 
-@pytest.mark.parametrize("variant", ["bert-base,conll2003", "albert-base,mnli", "gpt1-base,stsb", "electra-small,squad"])
+@pytest.mark.parametrize(
+    "variant", ["bert-base,conll2003", "albert-base,mnli", "gpt1-base,stsb", "electra-small,squad"]
+)
 def test_the_feature_based_approach_has_a_frozen_trunk_and_two_bilstms(variant):
     plain, config = finetune.get_config(variant), finetune.get_config(f"{variant},features")
     task, model = config.task, config.model

@@ -5,8 +5,9 @@ masked, and the noise that ELECTRA's sampling adds (test_corruption.py).
 """
 
 import functools
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp

@@ -42,7 +42,9 @@ MODELS = {
 
 def named_ends(*ends):
     """A vocabulary whose texts end with `ends`, of which None is none, and begin with the first."""
-    return SimpleNamespace(end_of_text=ends[0], start_of_text=ends[0], ends=tuple(end for end in ends if end is not None))
+    return SimpleNamespace(
+        end_of_text=ends[0], start_of_text=ends[0], ends=tuple(end for end in ends if end is not None)
+    )
 
 
 @functools.cache
@@ -307,7 +309,9 @@ def test_a_text_may_end_where_it_is_asked_to():
             texts = generate(free, prompts, temperature=temperature, ends=ends, **options)
             plain |= {tuple(text) for text in texts if text[-1] == end}
             assert [without(text) for text in texts] == generate(one, prompts, temperature=temperature, **options)
-        for expected, got in zip(beam_search(one, prompts, **options), beam_search(free, prompts, ends=ends, **options)):
+        for expected, got in zip(
+            beam_search(one, prompts, **options), beam_search(free, prompts, ends=ends, **options)
+        ):
             assert [without(hypothesis.tokens) for hypothesis in got] == [hypothesis.tokens for hypothesis in expected]
             assert [hypothesis.score for hypothesis in got] == [hypothesis.score for hypothesis in expected]
     assert len(plain) > 5

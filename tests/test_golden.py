@@ -42,14 +42,18 @@ def section(name, config, before, what):
     """Lines that say in which of its values a config differs from another one."""
     values, others = dict(flat(config)), dict(flat(before))
     assert values.keys() >= others.keys()
-    changed = [f"{key} = {value!r}" for key, value in values.items() if key != "variant" and others.get(key, ...) != value]
+    changed = [
+        f"{key} = {value!r}" for key, value in values.items() if key != "variant" and others.get(key, ...) != value
+    ]
     return "\n".join([f"[{name}]  # as {what}, but for", *changed, ""])
 
 
 def suffixes_of(paper, monkeypatch):
     """The suffixes that a paper's variants may have."""
     found, parse = {}, common.parse
-    monkeypatch.setattr(common, "parse", lambda variant, sizes, known: found.update(known) or parse(variant, sizes, known))
+    monkeypatch.setattr(
+        common, "parse", lambda variant, sizes, known: found.update(known) or parse(variant, sizes, known)
+    )
     ALL[paper].get_config()
     monkeypatch.undo()
     return list(found)

@@ -110,7 +110,10 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
         assert (made.optimizer.learning_rate, made.batch_size) == (rate, 4)
     scores = [json.loads((tmp_path / "grid" / folder / "result.json").read_text())["score"] for folder in folders]
     assert scores == [0.5, 1.0]  # where hardly anything moves nothing is learned
-    reasons = [json.loads((tmp_path / "grid" / folder / "result.json").read_text()).get("learned_nothing") for folder in folders]
+    reasons = [
+        json.loads((tmp_path / "grid" / folder / "result.json").read_text()).get("learned_nothing")
+        for folder in folders
+    ]
     assert reasons == ["accuracy is 0.5, and with the most frequent label for every example 0.5", None]
     assert first.count(f"the run learned nothing: {reasons[0]}; try a pre-trained start (init_from), another") == 1
     table = [line.split() for line in first.splitlines()[-3:]]
@@ -125,7 +128,9 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
 
     # One that diverges loses against any other, and the rest goes on.
     *told, none = [line.split() for line in diverged.splitlines()]
-    assert [folders[1], *["diverged"] * 3] in told and [f"{folders[0]}*", "4e-09", "2.5e-09"] in [one[:3] for one in told]
+    assert [folders[1], *["diverged"] * 3] in told and [f"{folders[0]}*", "4e-09", "2.5e-09"] in [
+        one[:3] for one in told
+    ]
     assert " ".join(none).startswith("all 2 points of grid two diverge; the last one: the loss is not finite")
     found = json.loads((tmp_path / "grid/grid.json").read_text())
     assert (found["grid"], found["best"]) == ("two", folders[1])

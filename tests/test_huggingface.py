@@ -190,7 +190,9 @@ def test_classes_keep_their_names(case, tokenizer, tmp_path):
     edit_config(tmp_path / "theirs", remove=["id2label"], label2id={"c": 2, "a": 0, "d": 3, "b": 1})
     assert huggingface.load(tmp_path / "theirs").config.task.labels == ("a", "b", "c", "d")
     edit_config(tmp_path / "theirs", id2label=dict(enumerate("bacd")))
-    assert "has the classes b, a, c, d and label2id a, b, c, d" in refusal(lambda: huggingface.load(tmp_path / "theirs"))
+    assert "has the classes b, a, c, d and label2id a, b, c, d" in refusal(
+        lambda: huggingface.load(tmp_path / "theirs")
+    )
 
 
 def test_classes_that_do_not_exclude_each_other_are_refused_and_may_be_left_out(tokenizer, tmp_path):
@@ -842,7 +844,7 @@ def test_what_their_class_needs_cannot_be_dropped(tokenizer, tmp_path):
 
 def test_a_discriminator_without_its_generator_is_one_folder(tokenizer, tmp_path):
     run = check.random_run(shrunk("electra", "small"), tokenizer)
-    (name, _, out), = huggingface.save(run, tmp_path / "half", drop=["generator_encoder"]).values()
+    ((name, _, out),) = huggingface.save(run, tmp_path / "half", drop=["generator_encoder"]).values()
     assert name == "ElectraForPreTraining" and "mlm/bias" in out
     params = huggingface.load(tmp_path / "half").params
     assert_equal_trees(params, {part: run.params[part] for part in params})

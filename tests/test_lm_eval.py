@@ -194,7 +194,16 @@ def test_lm_eval_itself_finds_the_model_by_our_task_files(root, data_root, tmp_p
     run.config.data.update(root=data_root, max_documents=300, heldout=0.1)
     runs.save_run(run, tmp_path / "run", "nowhere")
     command = [sys.executable, "-m", "lm_eval", "--model", "ssl_jax", "--model_args", f"workdir={tmp_path / 'run'}"]
-    command += ["--tasks", "configs/harness", "--limit", "5", "--batch_size", "8", "--output_path", str(tmp_path / "out")]
+    command += [
+        "--tasks",
+        "configs/harness",
+        "--limit",
+        "5",
+        "--batch_size",
+        "8",
+        "--output_path",
+        str(tmp_path / "out"),
+    ]
     offline = os.environ | {"HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path)}
     done = subprocess.run(command, cwd=root, env=offline, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

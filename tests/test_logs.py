@@ -9,7 +9,9 @@ def test_an_accuracy_is_shown_with_its_chance_beside_it(tmp_path, capfd):
     values = {"nsp_chance": 0.68, "nsp_accuracy": 0.74, "loss": 2.0, "all_tokens_chosen_accuracy": 0.3,
               "all_tokens_chosen_chance": 0.1, "rtd_replaced": 0.1}  # fmt: skip
     log = logs.Log(tmp_path, 0, 10, seeds=(4, 5))
-    log.metrics(3, "heldout", {name: [value, 1.5 * value if name == "loss" else value] for name, value in values.items()})
+    log.metrics(
+        3, "heldout", {name: [value, 1.5 * value if name == "loss" else value] for name, value in values.items()}
+    )
     log.close()
     assert capfd.readouterr().out.splitlines() == [
         "step 3  heldout  loss 2.5 (2 to 3)  all_tokens_chosen_accuracy 0.3 (0.3 to 0.3; chance 0.1)  "

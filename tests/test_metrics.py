@@ -153,7 +153,7 @@ def test_answers_are_scored_as_the_official_script_of_1_1_does():
 @pytest.mark.parametrize("name", GOLDS2)
 def test_each_answer_scores_as_in_2_0(name):
     golds, answers = {name: GOLDS2[name]}, {name: ANSWERS2[name]}
-    (exact, f1), = reference.raw_scores(answers, golds).values()
+    ((exact, f1),) = reference.raw_scores(answers, golds).values()
     part = "has_answer" if golds[name] else "no_answer"
     expected = {"exact": exact, "f1": f1, f"{part}_exact": exact, f"{part}_f1": f1, "score": f1}
     assert metrics.squad2(answers, golds) == pytest.approx(expected)
@@ -189,7 +189,9 @@ def test_2_0_with_and_without_answer_and_the_best_thresholds(data, threshold):
         best, where = reference.best(raw, answers, golds, na_probs)
         assert found.pop(f"best_{metric}") == pytest.approx(best)
         assert found.pop(f"best_{metric}_threshold") == where
-    assert found == {"score": pytest.approx(reference.best({q: f1 for q, (_, f1) in both.items()}, answers, golds, na_probs)[0])}
+    assert found == {
+        "score": pytest.approx(reference.best({q: f1 for q, (_, f1) in both.items()}, answers, golds, na_probs)[0])
+    }
 
 
 def test_the_best_threshold_is_the_lowest_of_equals_and_0_where_none_helps():

@@ -301,9 +301,7 @@ def test_gpt3s_schedule_counts_tokens():
     # Appendix B: 375 million tokens of warm-up, a cosine to 10 % at 260 billion, 300 billion in all.
     step_tokens = 524_288.0
     clock = Clock(300e9, lambda step: step * step_tokens)
-    config = options(
-        schedule="cosine", learning_rate=6e-4, warmup=375e6 / 300e9, floor=0.1, decay_until=260 / 300
-    )
+    config = options(schedule="cosine", learning_rate=6e-4, warmup=375e6 / 300e9, floor=0.1, decay_until=260 / 300)
     rate = jax.jit(schedule(config, clock))
 
     def expected(step):

@@ -258,7 +258,9 @@ def test_a_run_answers_questions_on_windows_over_a_mesh(model, tmp_path, data_ro
     assert len(rows) > 2 * len(golds) and len(rows) % 4
     batch = batches.TaskEvaluation(rows.store, run.vocabulary, 16, len(rows))(0)
     logits = jax.jit(lambda params: run.model.apply({"params": params}, batch)[name])(run.params)
-    values, files = postprocess.decide(run.config.task, "heldout", rows, np.asarray(logits).reshape(len(rows), -1), name)
+    values, files = postprocess.decide(
+        run.config.task, "heldout", rows, np.asarray(logits).reshape(len(rows), -1), name
+    )
     assert json.loads(files["predictions-heldout.json"]) == answers
     assert values == pytest.approx({name: result[name] for name in values}, rel=1e-4)
 

@@ -45,7 +45,9 @@ def test_everything_on_the_way_is_that_of_transformers(tmp_path, name):
     seen = predict.inspect(run, "a b c")
     causal = run.model.config.causal
     # A model of running text reads the text and nothing else.
-    assert [token.strip("\u0120") for token in seen.tokens] == (["a", "b", "c"] if causal else ["[CLS]", "a", "b", "c", "[SEP]"])
+    assert [token.strip("\u0120") for token in seen.tokens] == (
+        ["a", "b", "c"] if causal else ["[CLS]", "a", "b", "c", "[SEP]"]
+    )
     theirs = getattr(transformers, name).from_pretrained(tmp_path / name, attn_implementation="eager").eval()
     with torch.no_grad():
         out = theirs(torch.tensor(seen.ids)[None], output_attentions=True, output_hidden_states=True)

@@ -26,7 +26,7 @@ Grace traded me her sweater for my jacket. She thinks</txt1><pron>it</pron><txt2
 <answers><answer>The sweater</answer><answer>The jacket</answer></answers><correctAnswer>A.</correctAnswer></schema>
 </collection>"""
 BOMB = "<!DOCTYPE a [" + "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(12))
-BOMB = f'{BOMB.replace("&l0;", "l")}]><collection><schema>&l12;</schema></collection>'
+BOMB = f"{BOMB.replace('&l0;', 'l')}]><collection><schema>&l12;</schema></collection>"
 ARC = {"id": "1", "answerKey": "2", "question": {"stem": "Which?", "choices": [
     {"text": "a", "label": "1"}, {"text": "b c", "label": "2"}, {"text": "d", "label": "3"}]}}  # fmt: skip
 RACE = {"id": "1", "article": "One.", "questions": ["It is _ .", "Why?"], "answers": ["B", "A"],
@@ -37,11 +37,37 @@ WIC = {"word": "bank", "sentence1": "A bank.", "sentence2": "The bank.", "label"
 WSC = {"text": "Mark told Pete, and he knew.", "idx": 2, "label": True, "target": {
     "span1_text": "Mark", "span1_index": 0, "span2_text": "he", "span2_index": 4}}  # fmt: skip
 COPA = {"premise": "It fell.", "choice1": "It was high.", "choice2": "He let go.", "question": "cause", "label": 1}
-SQUAD = {"data": [{"title": "The_Blitz", "paragraphs": [{"context": "Anna met Bob.", "qas": [
-    {"id": "1", "question": "Who?", "answers": [{"text": "Anna", "answer_start": 0}], "is_impossible": False},
-    {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
-    {"id": "3", "question": "Whom?", "answers": [{"text": "Bob", "answer_start": 9}], "is_impossible": False}]},
-    {"context": "It ended.", "qas": [{"id": "4", "question": "What?", "answers": [], "is_impossible": True}]}]}]}
+SQUAD = {
+    "data": [
+        {
+            "title": "The_Blitz",
+            "paragraphs": [
+                {
+                    "context": "Anna met Bob.",
+                    "qas": [
+                        {
+                            "id": "1",
+                            "question": "Who?",
+                            "answers": [{"text": "Anna", "answer_start": 0}],
+                            "is_impossible": False,
+                        },
+                        {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
+                        {
+                            "id": "3",
+                            "question": "Whom?",
+                            "answers": [{"text": "Bob", "answer_start": 9}],
+                            "is_impossible": False,
+                        },
+                    ],
+                },
+                {
+                    "context": "It ended.",
+                    "qas": [{"id": "4", "question": "What?", "answers": [], "is_impossible": True}],
+                },
+            ],
+        }
+    ]
+}
 COQA = {"data": [{"id": "s1", "story": "Anna met Bob.",
                   "questions": [{"input_text": "Who?"}, {"input_text": "Whom?"}],
                   "answers": [{"input_text": "Anna"}, {"input_text": "Bob"}],
@@ -245,7 +271,9 @@ def test_examples_have_labels_or_are_refused(reading, name):
     golds = [[item(one).gold for one in records[split]] for split in ("train", "heldout")]
     assert golds[0] == golds[1] and len(set(golds[0])) == 2 and min(golds[0]) >= 0
     with pytest.raises(UserError, match="train.jsonl, line 1: no key 'label'"):
-        reading(name, {"train.jsonl": json_lines({k: x for k, x in record.items() if k != "label"}), "val.jsonl": lines})
+        reading(
+            name, {"train.jsonl": json_lines({k: x for k, x in record.items() if k != "label"}), "val.jsonl": lines}
+        )
 
 
 def test_examples_of_glues_rte_have_labels(reading):

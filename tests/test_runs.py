@@ -65,7 +65,10 @@ def test_a_checkpoint_in_the_folder_of_another_step_is_not_taken_for_it(finished
         (lambda config: config["model"].update(causal=True), "model.causal: True was False"),
         (lambda config: config["model"].pop("layers"), "model.layers: not set was 2"),
         (lambda config: config.update(model=7), "model: 7 was {"),
-        (lambda config: config["data"]["tokenizer"].update(lowercase=False), "data.tokenizer.lowercase: False was True"),
+        (
+            lambda config: config["data"]["tokenizer"].update(lowercase=False),
+            "data.tokenizer.lowercase: False was True",
+        ),
     ],
 )
 def test_a_config_that_a_run_was_not_saved_with_is_refused(change, told, finished):
@@ -149,12 +152,22 @@ def test_a_checkpoint_from_before_logs_were_saved_keeps_what_is_readable(finishe
 
 @pytest.mark.parametrize(
     "step, log_every, told",
-    [(20, 15, None), (15, 5, None), (15, 15, "the line of step 20 covers steps 16 to 20"), (20, 10, None), (15, 2, "step 16 covers steps 16 to 16"), (13, 5, None)],
+    [
+        (20, 15, None),
+        (15, 5, None),
+        (15, 15, "the line of step 20 covers steps 16 to 20"),
+        (20, 10, None),
+        (15, 2, "step 16 covers steps 16 to 16"),
+        (13, 5, None),
+    ],
 )
 def test_sums_of_another_cadence_start_again(smoke_config, step, log_every, told):
     """Step 20 is the last one: no line comes after it."""
     counted = {15: 5, 20: 10, 13: 3}[step]
-    state = {"params": 1, "sums": {"loss": (np.float32([7.0]), np.float32([counted])), "other": (np.ones(2), np.ones(2))}}
+    state = {
+        "params": 1,
+        "sums": {"loss": (np.float32([7.0]), np.float32([counted])), "other": (np.ones(2), np.ones(2))},
+    }
     begun, lines = restart_sums(state, step, smoke_config(("steps", 20), ("log_every", log_every)))
     assert (told is None) == (not lines) and begun["params"] == 1
     if told:
@@ -167,7 +180,14 @@ def test_a_run_is_extended_and_its_lines_are_not_mixed(finished, smoke_config, c
     """From step 15 of 20 to 22 steps, with another log_every: phases that leave the first 15 steps as they were."""
     remove_checkpoints(finished, 18, 20)
     params = final_params(finished)
-    longer = [UNCHANGED, ("steps", 22), ("phases.lengths", (32,)), ("phases.shares", (1.0,)), ("log_every", 2), ("keep_checkpoints", 4)]
+    longer = [
+        UNCHANGED,
+        ("steps", 22),
+        ("phases.lengths", (32,)),
+        ("phases.shares", (1.0,)),
+        ("log_every", 2),
+        ("keep_checkpoints", 4),
+    ]
     with pytest.raises(UserError, match="steps: 22 was 20; continue to these with --config.run.extend=True, or"):
         train(smoke_config(*longer), finished)
     train(smoke_config(*longer, ("run.extend", True)), finished)
@@ -192,7 +212,9 @@ def test_a_run_is_extended_and_its_lines_are_not_mixed(finished, smoke_config, c
 
 
 def test_a_run_is_not_extended_where_what_it_has_seen_would_be_other_examples(finished, smoke_config):
-    with pytest.raises(UserError, match="steps 0 to 18 had sequences of 32 in batches of 8, and would have been steps 0 to 20"):
+    with pytest.raises(
+        UserError, match="steps 0 to 18 had sequences of 32 in batches of 8, and would have been steps 0 to 20"
+    ):
         train(smoke_config(UNCHANGED, ("steps", 40), ("run.extend", True)), finished)
     config = smoke_config(("steps", 30), ("generator.first_stage", 0.5))
     saved = json.loads(config.to_json()) | {"steps": 20}
@@ -207,7 +229,10 @@ def test_a_run_that_takes_the_optimizer_too_is_the_one_that_went_on(finished, qu
     changes = [UNCHANGED, ("init_from", source), ("init_optimizer", True)]
     train(smoke_config(*changes), workdir)
     output = capfd.readouterr().out
-    assert f"goes on from step 15 of {source} to step 20, with its optimizer's state; the learning rate was 0.00025" in output
+    assert (
+        f"goes on from step 15 of {source} to step 20, with its optimizer's state; the learning rate was 0.00025"
+        in output
+    )
     assert "started at step 15 of 20" in output
     jax.tree.map(np.testing.assert_array_equal, final_params(workdir), final_params(quiet))
     assert lines_of(workdir / "metrics.jsonl") == lines_of(quiet / "metrics.jsonl")[-2:]
@@ -262,7 +287,10 @@ def test_ctrl_c_saves_and_says_what_is_kept(finished, quiet, smoke_config, monke
     with pytest.raises(KeyboardInterrupt, match="step 18 of 20 is saved in .*/checkpoints; the same command resumes"):
         train(smoke_config(("checkpoint_every", 1000)), finished)
     monkeypatch.undo()
-    assert "Ctrl-C: saving after this step, or after a running evaluation; once more stops at once" in capfd.readouterr().err
+    assert (
+        "Ctrl-C: saving after this step, or after a running evaluation; once more stops at once"
+        in capfd.readouterr().err
+    )
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     train(smoke_config(("checkpoint_every", 1000)), finished)
     assert "resumed at step 18 of 20" in capfd.readouterr().out
@@ -290,10 +318,14 @@ def test_a_second_ctrl_c_is_the_systems(capfd):
 @pytest.mark.parametrize("first, count", [(2**31 - 1, 2), (2**32 - 2, 2), (2**31, 1), (2**32 - 1, 1)])
 def test_seeds_up_to_32_bits_are_those_of_the_examples(first, count):
     seeds = Seeds(Replicated(jax.local_devices()[:1]), first, count)
-    create = seeds.begin(lambda seed: {"seed": jnp.asarray(seed, jnp.uint32), "key": jax.random.key_data(stream(seed, 1))})
+    create = seeds.begin(
+        lambda seed: {"seed": jnp.asarray(seed, jnp.uint32), "key": jax.random.key_data(stream(seed, 1))}
+    )
     state = jax.jit(create)()
     assert np.atleast_1d(state["seed"]).tolist() == list(range(first, first + count))
-    expected = [jax.random.key_data(jax.random.fold_in(jax.random.key(seed), 1)) for seed in range(first, first + count)]
+    expected = [
+        jax.random.key_data(jax.random.fold_in(jax.random.key(seed), 1)) for seed in range(first, first + count)
+    ]
     np.testing.assert_array_equal(np.reshape(state["key"], (count, -1)), expected)
 
 

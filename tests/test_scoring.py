@@ -44,8 +44,6 @@ def run_of(paper, positions=POSITIONS):
     return check.random_run(config, train_tokenizer(kind, [TEXT] * 3, size, lowercase=kind == "gpt1_bpe"))
 
 
-
-
 @pytest.fixture(scope="module")
 def logits_of(tmp_path_factory):
     """`logits_of(paper)(ids)`: the logits [n, V] after each token, of one text at a time.
@@ -140,7 +138,9 @@ def test_the_likeliest_continuation_is_greedy_and_ties_are_equal():
     context = scoring.encode(run, "the lazy")
     best = generate.generate(run, [context], max_tokens=3, temperature=0)[0]
     worse = [*best[:2], (best[2] + 1) % 256]
-    found = scoring.token_log_likelihoods(run, [(context, best), (context, worse), (context, best[:1]), (context, best)])
+    found = scoring.token_log_likelihoods(
+        run, [(context, best), (context, worse), (context, best[:1]), (context, best)]
+    )
     assert [one.greedy for one in found] == [True, False, True, True]
     assert found[0] == found[3] and found[0].per_token[:2] == pytest.approx(found[1].per_token[:2], abs=1e-5)
     # Two tokens with one row in the table are equally likely: the first alone would be generated.
@@ -290,7 +290,10 @@ def test_discriminators_say_how_original_tokens_are(encoder):
 
 REFUSED = {
     "too-long": (lambda: scoring.log_likelihoods(run_of("gpt2"), [("a", TEXT * 2)]), "more than the 24 that fit"),
-    "nothing-to-score": (lambda: scoring.log_likelihoods(run_of("gpt2"), [("a", "b"), ("a", "")]), "request 1 has nothing"),
+    "nothing-to-score": (
+        lambda: scoring.log_likelihoods(run_of("gpt2"), [("a", "b"), ("a", "")]),
+        "request 1 has nothing",
+    ),
     "first-token-alone": (lambda: scoring.log_likelihoods(run_of("gpt1"), [("", "the")]), "nothing to score"),
     "window": (lambda: scoring.rolling(run_of("gpt2"), ["a"], window=25), "window=25: from 1 to"),
     "stride": (lambda: scoring.rolling(run_of("gpt2"), ["a"], window=8, stride=9), "stride=9: from 1 to"),

@@ -40,7 +40,9 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_seeds_that_do_not_fit_in_memory_run_alone_and_each_is_the_same(config, together, tmp_path, monkeypatch, capsys):
+def test_seeds_that_do_not_fit_in_memory_run_alone_and_each_is_the_same(
+    config, together, tmp_path, monkeypatch, capsys
+):
     compile_step = seeds.Seeds.compile
 
     def full(self, step):
@@ -115,7 +117,12 @@ def test_a_summary_is_arithmetic():
     results = [dict(step=7, loss=loss, accuracy=accuracy, chance=0.25, span_chance=0.5) for loss, accuracy in
                ((1.0, 0.5), (3.0, 0.25), (2.0, 0.75), (np.nan, 0.125))]  # fmt: skip
     made = seeds.summary(results, range(4), "median")
-    assert made["step"] == 7 and (made["chance"], made["span_chance"]) == (0.25, 0.5) and made["seeds"] == [0, 1, 2, 3] and made["failed"] == [1, 3]
+    assert (
+        made["step"] == 7
+        and (made["chance"], made["span_chance"]) == (0.25, 0.5)
+        and made["seeds"] == [0, 1, 2, 3]
+        and made["failed"] == [1, 3]
+    )
     accuracy, loss = made["accuracy"], made["loss"]
     assert (accuracy["mean"], accuracy["median"], accuracy["best"]) == (0.40625, 0.375, 0.75)
     assert accuracy["sd"] == pytest.approx(np.sqrt(np.var([0.5, 0.25, 0.75, 0.125]) * 4 / 3))
@@ -140,7 +147,9 @@ CONSTANT = {
 @pytest.mark.parametrize("task", CONSTANT)
 def test_who_says_always_the_same_has_failed(task):
     gold, *answers = CONSTANT[task]
-    measure = {"squad": metrics.squad, "squad2": metrics.squad2}.get(task, functools.partial(metrics.evaluate, tasks.TASKS[task]))
+    measure = {"squad": metrics.squad, "squad2": metrics.squad2}.get(
+        task, functools.partial(metrics.evaluate, tasks.TASKS[task])
+    )
     results = [dict(step=1, loss=0.5, **measure(answer, gold)) for answer in answers]
     assert seeds.summary(results, range(2), "median")["failed"] == [0]
     assert "one answer to every example" in seeds.learned_nothing(results[0]) and not seeds.learned_nothing(results[1])

@@ -42,7 +42,11 @@ def free_address():
 def start(*arguments):
     environment = os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"].replace("count=4", "count=1")}
     return subprocess.Popen(
-        [sys.executable, *map(str, arguments)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -49,9 +49,7 @@ def build(world, **parallel):
     config = config.copy_and_resolve_references()
     config.parallel.update(parallel)
     devices = build_parallel(config.parallel)
-    measure, predict = (
-        devices.compile(make(config, model, VOCABULARY)) for make in (make_measure, make_predict)
-    )
+    measure, predict = (devices.compile(make(config, model, VOCABULARY)) for make in (make_measure, make_predict))
     stores = {"heldout": store, "test": unlabelled(store)}
     exp = SimpleNamespace(
         config=config, kind="task", phases=[SimpleNamespace(length=LENGTH)], devices=devices, vocabulary=VOCABULARY,

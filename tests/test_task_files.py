@@ -38,7 +38,9 @@ def question(number, answers, **more):
 
 
 def squad(*questions, context="Anna “A” Ōta met Bob."):
-    return json.dumps({"version": "1.1", "data": [{"title": "T", "paragraphs": [{"context": context, "qas": questions}]}]})
+    return json.dumps(
+        {"version": "1.1", "data": [{"title": "T", "paragraphs": [{"context": context, "qas": questions}]}]}
+    )
 
 
 def passage(number, **changes):
@@ -415,7 +417,9 @@ def test_lines_and_words_end_where_their_formats_say(reading):
         ("imdb", {f"{split}/{side}/1.txt": ODD for split in ("train", "test") for side in ("pos", "neg")}, [ODD] * 2),
     ):  # fmt: skip
         assert [one.text for one in reading(name, files).splits["train"]] == texts, name
-    read = reading("conll2003", {f"{split}.txt": f"{ODD}\tNNP B-NP  B-PER\n \nb NN O O\n" for split in ("train", "valid")})
+    read = reading(
+        "conll2003", {f"{split}.txt": f"{ODD}\tNNP B-NP  B-PER\n \nb NN O O\n" for split in ("train", "valid")}
+    )
     assert read.splits["heldout"] == [Words((ODD,), (1,)), Words(("b",), (0,))]
 
 

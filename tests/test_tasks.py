@@ -83,13 +83,29 @@ MALFORMED = {
     "a list": ("train", b"[1]", "train.jsonl, line 1: [1] is no JSON object"),
     "unknown label": ("heldout", b'{"text": "a", "label": "ja"}', "heldout.jsonl, line 1: unknown label 'ja'"),
     "text of another type": ("train", b'{"text": 1, "label": "no"}', "line 1: 'text' is not a string"),
-    "label of another type": ("train", b'{"text": "a", "label": 1.0}', "line 1: 'label' is 1.0, and should be text, a whole"),
+    "label of another type": (
+        "train",
+        b'{"text": "a", "label": 1.0}',
+        "line 1: 'label' is 1.0, and should be text, a whole",
+    ),
     "a label that is null": ("train", b'{"text": "a", "label": null}', "line 1: 'label' is None, and should be"),
     "a label without text": ("train", b'{"text": "a", "label": ""}', "line 1: 'label' is '', and should be"),
-    "a key twice": ("train", b'{"text": "a", "label": "no", "label": "yes"}', "train.jsonl, line 1: the key 'label' is there twice"),
-    "a long label": ("heldout", b'{"text": "a", "label": "' + b"x" * 100_000 + b'"}', "xxx'; the training examples have: maybe, no"),
+    "a key twice": (
+        "train",
+        b'{"text": "a", "label": "no", "label": "yes"}',
+        "train.jsonl, line 1: the key 'label' is there twice",
+    ),
+    "a long label": (
+        "heldout",
+        b'{"text": "a", "label": "' + b"x" * 100_000 + b'"}',
+        "xxx'; the training examples have: maybe, no",
+    ),
     "a long key": ("train", b'{"' + b"x" * 100_000 + b'": "a"}', "there are: xxx"),
-    "a deep text": ("train", b'{"text": ' + b"[" * 900 + b"]" * 900 + b"}", "train.jsonl, line 1: 'text' is not a string"),
+    "a deep text": (
+        "train",
+        b'{"text": ' + b"[" * 900 + b"]" * 900 + b"}",
+        "train.jsonl, line 1: 'text' is not a string",
+    ),
     "second text of another type": ("train", b'{"text": "", "text2": 1, "label": ""}', "'text2' is not a string"),
     "half a pair": ("train", b'{"text": "\\ud800", "label": "no"}', "line 1: half a surrogate pair in 'text'"),
     "Latin-1": ("train", GOOD + b'{"text": "\xe9", "label": "no"}', "train.jsonl, line 2, byte 39: not UTF-8"),
@@ -130,7 +146,9 @@ def test_labels_are_texts_or_numbers_in_their_order(case, tmp_path, smoke_config
     config = smoke_config(("data.examples", "task"), ("task.name", "jsonl"), ("task.folder", str(tmp_path)))
     read = tasks.read(config)
     assert read.labels == labels
-    spelt = {".jsonl": lambda label: label.strip('"'), ".csv": lambda label: label.replace('""', '"'), ".tsv": str}[suffix]
+    spelt = {".jsonl": lambda label: label.strip('"'), ".csv": lambda label: label.replace('""', '"'), ".tsv": str}[
+        suffix
+    ]
     assert [read.labels[one.label] for one in read.splits["heldout"]] == [spelt(str(label)) for label in given]
     assert {one[:2] for one in read.splits["train"]} == {("a", None)}
 
@@ -154,7 +172,10 @@ def test_fields_of_other_names_are_told_by_a_flag(jsonl, tmp_path):
     for fields, message in [
         ("txt=sentence", "unknown key in task.fields 'txt'; did you mean 'text'"),
         ("text", "task.fields has 'text': say what the files call it, as in text=NAME"),
-        ("text=sentence,text2=othr,label=gold", "line 2: no column 'othr'; there are: sentence, other, gold, id; give its"),
+        (
+            "text=sentence,text2=othr,label=gold",
+            "line 2: no column 'othr'; there are: sentence, other, gold, id; give its",
+        ),
     ]:
         jsonl.task.fields = flag.parse(fields)
         with pytest.raises(UserError, match=message):
@@ -203,8 +224,10 @@ def test_a_sample_of_the_training_examples_depends_on_nothing_but_their_texts(js
     jsonl.task.inputs, jsonl.task.epochs, jsonl.batch_size = "bert", 3.0, 5
     read(10)
     assert tasks.resolve(jsonl).steps == 6
-    for changes, message in (({"data.max_examples": -1}, "data.max_examples=-1: at least 0"),
-                             ({"data.max_examples": 5, "data.examples": "pairs"}, "data.max_documents is of a corpus")):
+    for changes, message in (
+        ({"data.max_examples": -1}, "data.max_examples=-1: at least 0"),
+        ({"data.max_examples": 5, "data.examples": "pairs"}, "data.max_documents is of a corpus"),
+    ):
         jsonl.update_from_flattened_dict(changes)
         with pytest.raises(UserError, match=message):
             tasks.resolve(jsonl)
@@ -215,7 +238,10 @@ def test_a_sample_of_the_training_examples_depends_on_nothing_but_their_texts(js
     [
         ({"task.name": "topic"}, "unknown task.name 'topic'; did you mean 'topics'"),
         ({"task.folder": ""}, "task.folder is empty: it says where train.jsonl and heldout.jsonl are"),
-        ({"task.folder": "/nowhere"}, r'no train.jsonl in /nowhere, nor train.csv or train.tsv; its lines are {"text": '),
+        (
+            {"task.folder": "/nowhere"},
+            r'no train.jsonl in /nowhere, nor train.csv or train.tsv; its lines are {"text": ',
+        ),
         ({"task.augmented": "/nowhere.jsonl"}, "there is no file /nowhere.jsonl"),
         ({"task.name": "topics", "data.heldout": 0.0}, "no examples in its split 'heldout'"),
     ],
@@ -532,13 +558,20 @@ def test_every_papers_model_can_be_tuned(paper, data_root):
     config = finetune.get_config(f"{paper}-demo,topics,smoke")
     config.data.root = data_root
     language = ("clm",) if config.model.causal else ()  # GPT-1's auxiliary objective (section 3.2)
-    assert {name: weight for name, weight in config.losses.items() if weight} == {"classify": 1.0} | dict.fromkeys(language, 0.5)
+    assert {name: weight for name, weight in config.losses.items() if weight} == {"classify": 1.0} | dict.fromkeys(
+        language, 0.5
+    )
     assert example_kind(config) == "task" and not masks(config)
     assert (config.teacher.runs, config.init_from, config.init_layers) == ((), "", ())
     phases = plan_phases(config)
     assert [(phase.first, phase.last, phase.length, phase.batch_size) for phase in phases] == [(0, 20, 64, 8)]
     model = build_model(tasks.resolve(config))
-    assert (model.heads, model.options.classes, model.options.activation, model.generator) == (("classes", *language), 12, "none", None)
+    assert (model.heads, model.options.classes, model.options.activation, model.generator) == (
+        ("classes", *language),
+        12,
+        "none",
+        None,
+    )
     # The trunk, the language model, and per sequence the pooler and the classes.
     plain = flops.flops_per_token(model.clone(heads=language), 64, 0)
     assert flops.flops_per_token(model, 64, 0) == pytest.approx(plain + 6 * 12 * 32 / 64)

@@ -211,7 +211,8 @@ STALE = {
     "documents": ((("data.max_documents", 250),), "data.max_documents: 250 was 300, .*prepared.content_hash: "),
     "kind of examples": ((("data.examples", "pairs"),), "data.examples: pairs was single, kind: segments was single"),
     "no masks": (
-        (("corruption.rate", 0.0), ("losses.mlm", 0.0)), "corruption.rate: 0.0 was 0.15, masked: False was True"
+        (("corruption.rate", 0.0), ("losses.mlm", 0.0)),
+        "corruption.rate: 0.0 was 0.15, masked: False was True",
     ),
     "layer map": ((("teacher.layer_map", "bottom"),), r"layer_maps: \[\[1\]\] was \[\[2\]\]"),
 }
@@ -239,7 +240,9 @@ def test_another_teacher_and_another_corpus_make_a_cache_stale(world, tmp_path):
         content = json.loads(Path(world.whole, "cache.json").read_text())
         content["made_of"]["prepared"][key] = "of another time"
         (tmp_path / "cache/cache.json").write_text(json.dumps(content))
-        with pytest.raises(UserError, match=rf"is stale: prepared.{key}: [0-9a-f]*\.\.\. was of another time; make it anew"):
+        with pytest.raises(
+            UserError, match=rf"is stale: prepared.{key}: [0-9a-f]*\.\.\. was of another time; make it anew"
+        ):
             train.train(world.cached(cache=str(tmp_path / "cache")), tmp_path / "run")
 
 

@@ -70,9 +70,18 @@ def put(folder, model_type=None, config=None, **files):
 def train_sentencepiece(path, lines=(), **options):
     """A model as ALBERT's in small: its special tokens, SentencePiece's own NFKC."""
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([text.lower() for text in TEXTS] + list(lines)), model_prefix=str(path.with_suffix("")),
-        vocab_size=200, hard_vocab_limit=False, num_threads=1, bos_id=-1, eos_id=-1, pad_id=0, unk_id=1, minloglevel=2,
-        control_symbols=["[CLS]", "[SEP]", "[MASK]"], **options,
+        sentence_iterator=iter([text.lower() for text in TEXTS] + list(lines)),
+        model_prefix=str(path.with_suffix("")),
+        vocab_size=200,
+        hard_vocab_limit=False,
+        num_threads=1,
+        bos_id=-1,
+        eos_id=-1,
+        pad_id=0,
+        unk_id=1,
+        minloglevel=2,
+        control_symbols=["[CLS]", "[SEP]", "[MASK]"],
+        **options,
     )
     path.with_suffix(".vocab").unlink()
     return sentencepiece.SentencePieceProcessor(model_file=str(path))
@@ -88,12 +97,16 @@ def gpt1_files(tmp_path_factory):
     return dict(vocab=folder / "vocab", merges=folder / "merges")
 
 
-@pytest.mark.parametrize("config", [
-    {},
-    dict(do_lower_case=False),
-    dict(strip_accents=False),
-    dict(do_lower_case=False, strip_accents=True, tokenize_chinese_chars=False),
-], ids=["default", "cased", "accents", "no ideographs"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        dict(do_lower_case=False),
+        dict(strip_accents=False),
+        dict(do_lower_case=False, strip_accents=True, tokenize_chinese_chars=False),
+    ],
+    ids=["default", "cased", "accents", "no ideographs"],
+)
 def test_vocab_txt_as_theirs(tmp_path, config):
     folder = put(tmp_path, "bert", config, vocab_txt=BERT / "vocab.txt")
     assert ids(folders.read(folder)) == their_ids(folder)
@@ -109,7 +122,8 @@ def test_wordpiece_is_the_originals(tmp_path, letters):
     pieces = {piece: number for number, piece in enumerate((BERT / "vocab.txt").read_text("utf-8").split("\n")[:-1])}
     old, new = unicodedata.ucd_3_2_0.category, unicodedata.category
     known = [
-        chr(code) for code in [*range(0x3100), *range(0xF900, 0x10000), *range(0x1D100, 0x1D200)]
+        chr(code)
+        for code in [*range(0x3100), *range(0xF900, 0x10000), *range(0x1D100, 0x1D200)]
         if old(chr(code)) == new(chr(code)) not in ("Cn", "Co", "Cs")
     ]
     assert len(known) > 9000
@@ -149,8 +163,9 @@ def test_a_space_in_front_is_asked_for_by_tokenizer_config(tmp_path):
     assert ids(tokenizer) == their_ids(folder) and ids(tokenizer, ["the"]) == ids(tokenizer, [" the"])
 
 
-@pytest.mark.parametrize("names", [("vocab.json", "merges.txt"), ("encoder_bpe_40000.json", "vocab_40000.bpe")],
-                         ids=["hf", "openai"])
+@pytest.mark.parametrize(
+    "names", [("vocab.json", "merges.txt"), ("encoder_bpe_40000.json", "vocab_40000.bpe")], ids=["hf", "openai"]
+)
 def test_gpt1_as_theirs(tmp_path, gpt1_files, names):
     for name, source in zip(names, ("vocab", "merges")):
         shutil.copy(gpt1_files[source], tmp_path / name)
@@ -158,8 +173,9 @@ def test_gpt1_as_theirs(tmp_path, gpt1_files, names):
     assert ids(folders.read(tmp_path)) == their_ids(theirs)
 
 
-@pytest.mark.parametrize("config", [{}, dict(do_lower_case=False), dict(keep_accents=True)],
-                         ids=["default", "cased", "accents"])
+@pytest.mark.parametrize(
+    "config", [{}, dict(do_lower_case=False), dict(keep_accents=True)], ids=["default", "cased", "accents"]
+)
 def test_spiece_model_as_theirs(tmp_path, config):
     train_sentencepiece(tmp_path / "spiece.model", ["Café naïve ``x'' 北 ½ 한국어"] * 9, character_coverage=1.0)
     folder = put(tmp_path, "albert", config)
@@ -293,7 +309,12 @@ def test_theirs_tokenizer_json_is_read_for_plain_text():
     assert len(tokenizer.encode("sea " * 300).ids) == 302 and len(tokenizer.encode("sea").ids) == 3
     known = vocabulary_of(tokenizer)
     assert (known.size, known.pad, known.unknown, known.start, known.separator, known.mask) == (
-        30522, 0, 100, 101, 102, 103,
+        30522,
+        0,
+        100,
+        101,
+        102,
+        103,
     )
     assert known.special.sum() == 4 and known.end_of_text == 102
     assert known.starts_word[tokenizer.token_to_id("ing")] != known.starts_word[tokenizer.token_to_id("##ing")]
@@ -353,7 +374,22 @@ def test_no_folder(tmp_path):
 
 
 # Folders of Hugging Face's as small as they get: {file name: its content as an object or a text}.
-PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "The", "cat", "Cat", "cafe", "caf\u00e9", "<", ">", "##e"]
+PIECES = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "the",
+    "The",
+    "cat",
+    "Cat",
+    "cafe",
+    "caf\u00e9",
+    "<",
+    ">",
+    "##e",
+]
 VOCAB = "".join(f"{piece}\n" for piece in PIECES)
 TEXT = "The <e1> cat </e1> the Cat caf\u00e9  <E1>"
 E1, E2 = (dict(content=f"<{name}>", special=False, lstrip=False, rstrip=False, single_word=False, normalized=False)
@@ -379,7 +415,9 @@ def description(model, normalizer=None, splitter=None, special=()):
 
 def wordpiece_json(lowercase=True, pieces=PIECES):
     model = models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]")
-    return description(model, normalizers.BertNormalizer(lowercase=lowercase), pre_tokenizers.BertPreTokenizer(), PIECES[:5])
+    return description(
+        model, normalizers.BertNormalizer(lowercase=lowercase), pre_tokenizers.BertPreTokenizer(), PIECES[:5]
+    )
 
 
 def bytes_json(prefix=False, more=("<|endoftext|>",)):
@@ -483,16 +521,26 @@ def test_added_tokens_have_their_ids_wherever_they_stand(tmp_path, which):
     assert tokenizer.token_to_id("<e1>") == theirs.convert_tokens_to_ids("<e1>") in ids(tokenizer, [TEXT])[0] + [None]
     # Written and read again, whoever reads.
     folders.write(tokenizer, tmp_path / "out", 77)
-    assert ids(tokenizer_files.load(tmp_path / "out"), [TEXT]) == ids(tokenizer, [TEXT]) == their_ids(tmp_path / "out", [TEXT])
+    assert (
+        ids(tokenizer_files.load(tmp_path / "out"), [TEXT])
+        == ids(tokenizer, [TEXT])
+        == their_ids(tmp_path / "out", [TEXT])
+    )
 
 
 def test_a_class_asks_for_no_token_that_the_model_has_no_row_for(tmp_path):
     """GPT-2's <|endoftext|> in a folder that has </s>; where a file names a token, that file is told."""
-    files = {"vocab.json": BYTES | {"</s>": 256}, "merges.txt": "", "config.json": dict(model_type="gpt2", vocab_size=257)}
+    files = {
+        "vocab.json": BYTES | {"</s>": 256},
+        "merges.txt": "",
+        "config.json": dict(model_type="gpt2", vocab_size=257),
+    }
     tokenizer = tokenizer_files.load(write_folder(tmp_path, files))
     assert tokenizer.get_vocab_size() == 257 and ids(tokenizer, ["ab"]) == their_ids(tmp_path, ["ab"])
     write_folder(tmp_path, {"tokenizer_config.json": dict(pad_token="[PAD]")})
-    with pytest.raises(UserError, match=r'257 pieces, to which its files and its class add \["<.endoftext.>", "\[PAD\]"\], and'):
+    with pytest.raises(
+        UserError, match=r'257 pieces, to which its files and its class add \["<.endoftext.>", "\[PAD\]"\], and'
+    ):
         tokenizer_files.load(tmp_path)
 
 
@@ -563,7 +611,10 @@ NAMES = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_toke
 
 @pytest.mark.parametrize("place", ["tokenizer_config.json", "special_tokens_map.json"])
 def test_tokens_have_the_roles_that_files_give_them_and_a_copy_keeps_them(tmp_path, place):
-    files = {"vocab.txt": "".join(f"{piece}\n" for piece in NAMED), "config.json": dict(model_type="bert", vocab_size=14)}
+    files = {
+        "vocab.txt": "".join(f"{piece}\n" for piece in NAMED),
+        "config.json": dict(model_type="bert", vocab_size=14),
+    }
     tokenizer = tokenizer_files.load(write_folder(tmp_path, files | {place: NAMES}))
     known = vocabulary_of(tokenizer)
     expected = (14, 0, 1, 2, 3, 4, 3, 3)
@@ -604,8 +655,13 @@ def test_roles_stand_beside_what_a_tokenizer_puts_around_text(tmp_path):
 def test_a_text_ends_where_the_models_configs_say(tmp_path):
     """generation_config.json, then config.json, then the tokenizer; ids that no token has end nothing."""
     more = ("<pad>", "</s>", "<s>")
-    files = {"tokenizer.json": bytes_json(more=more), "config.json": dict(model_type="gpt2", vocab_size=259),
-             "tokenizer_config.json": dict(tokenizer_class="GPT2Tokenizer", eos_token="</s>", bos_token="<s>", unk_token="<s>")}
+    files = {
+        "tokenizer.json": bytes_json(more=more),
+        "config.json": dict(model_type="gpt2", vocab_size=259),
+        "tokenizer_config.json": dict(
+            tokenizer_class="GPT2Tokenizer", eos_token="</s>", bos_token="<s>", unk_token="<s>"
+        ),
+    }
     write_folder(tmp_path, files)
 
     def known(generation=None, **config):
@@ -638,7 +694,9 @@ def test_generation_stops_where_theirs_does_and_the_written_folder_says_so(tmp_p
     made.config.eos_token_id = made.config.bos_token_id = 257
     made.save_pretrained(theirs)
     (theirs / "generation_config.json").unlink()
-    config = dict(tokenizer_class="GPT2Tokenizer", eos_token="</s>", bos_token="</s>", pad_token="<pad>", unk_token="</s>")
+    config = dict(
+        tokenizer_class="GPT2Tokenizer", eos_token="</s>", bos_token="</s>", pad_token="<pad>", unk_token="</s>"
+    )
     write_folder(theirs, {"tokenizer.json": bytes_json(more=("<pad>", "</s>")), "tokenizer_config.json": config})
     run, model = huggingface.load(theirs), transformers.AutoModelForCausalLM.from_pretrained(theirs).eval()
     prompt = run.tokenizer.encode("a", add_special_tokens=False).ids
@@ -670,7 +728,9 @@ def mutated(random, value):
     if random.random() < 0.2:
         del parent[key]
     else:
-        parent[key] = random.choice([None, True, -1, 2**32, 10**20, 1.5, "", "x", "[UNK]", [], {}, [parent[key]], {"a": 1}])
+        parent[key] = random.choice(
+            [None, True, -1, 2**32, 10**20, 1.5, "", "x", "[UNK]", [], {}, [parent[key]], {"a": 1}]
+        )
     return copied
 
 

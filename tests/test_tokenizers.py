@@ -21,12 +21,15 @@ WORDS = ["".join(letters) for letters in itertools.product("kst", "aeiou", "lmnr
 TEXTS = [" ".join(WORDS[start : start + 30]) + ". Ünder the Sea!" for start in range(0, 600, 7)]
 
 
-@pytest.mark.parametrize("kind, first, last", [
-    ("wordpiece", ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], None),
-    ("unigram", ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"], None),
-    ("byte_bpe", [], "<|endoftext|>"),
-    ("gpt1_bpe", ["<unk>"], None),
-])
+@pytest.mark.parametrize(
+    "kind, first, last",
+    [
+        ("wordpiece", ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], None),
+        ("unigram", ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"], None),
+        ("byte_bpe", [], "<|endoftext|>"),
+        ("gpt1_bpe", ["<unk>"], None),
+    ],
+)
 def test_size_and_special_tokens(kind, first, last):
     size = 300 if kind == "byte_bpe" else 90
     tokenizer = train_tokenizer(kind, TEXTS, size, True)
@@ -91,8 +94,16 @@ def test_unigram_has_the_pieces_of_sentencepiece_and_cuts_like_it():
     trained = io.BytesIO()
     lines = [text.lower() for text in TEXTS]
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_writer=trained, vocab_size=120, num_threads=1, bos_id=-1,
-        eos_id=-1, pad_id=0, unk_id=1, control_symbols=["[CLS]", "[SEP]", "[MASK]"], minloglevel=2,
+        sentence_iterator=iter(lines),
+        model_writer=trained,
+        vocab_size=120,
+        num_threads=1,
+        bos_id=-1,
+        eos_id=-1,
+        pad_id=0,
+        unk_id=1,
+        control_symbols=["[CLS]", "[SEP]", "[MASK]"],
+        minloglevel=2,
     )
     expected = sentencepiece.SentencePieceProcessor(model_proto=trained.getvalue())
     tokenizer = train_tokenizer("unigram", TEXTS, 120, True)
@@ -109,15 +120,18 @@ def test_rare_characters_are_unknown():
     assert ids[0] == vocabulary_of(tokenizer).unknown != ids[1]
 
 
-@pytest.mark.parametrize("kind, size, message", [
-    ("wordpiece", 100_000, "gives at most"),
-    ("wordpiece", 20, "gives at least"),
-    ("unigram", 100_000, "gives at most"),
-    ("unigram", 20, "gives at least 2"),
-    ("byte_bpe", 100, "gives at least"),
-    ("gpt1_bpe", 100_000, "gives at most"),
-    ("word_piece", 90, "did you mean 'wordpiece'"),
-])
+@pytest.mark.parametrize(
+    "kind, size, message",
+    [
+        ("wordpiece", 100_000, "gives at most"),
+        ("wordpiece", 20, "gives at least"),
+        ("unigram", 100_000, "gives at most"),
+        ("unigram", 20, "gives at least 2"),
+        ("byte_bpe", 100, "gives at least"),
+        ("gpt1_bpe", 100_000, "gives at most"),
+        ("word_piece", 90, "did you mean 'wordpiece'"),
+    ],
+)
 def test_sizes_out_of_reach(kind, size, message):
     with pytest.raises(UserError, match=message) as error:
         train_tokenizer(kind, TEXTS, size, True)

@@ -58,8 +58,7 @@ def decoded(folder, split):
     """The documents as text: tokens joined by spaces."""
     store, tokenizer = tokens.Store(folder, split), tokenizer_files.load(f"{folder}/tokenizer.json")
     return [
-        tokenizer.decode(np.concatenate(store.document(number)).tolist())
-        for number in range(len(store.documents) - 1)
+        tokenizer.decode(np.concatenate(store.document(number)).tolist()) for number in range(len(store.documents) - 1)
     ]
 
 
@@ -150,8 +149,7 @@ def test_second_call_returns_at_once(corpus, tmp_path, monkeypatch):
 
 def test_many_processes_ask_at_once(corpus, tmp_path):
     program = (
-        "import sys; from tests import test_tokens as t;"
-        "print(t.tokens.prepare(t.config(sys.argv[1], sys.argv[2])))"
+        "import sys; from tests import test_tokens as t;print(t.tokens.prepare(t.config(sys.argv[1], sys.argv[2])))"
     )
     command = [sys.executable, "-c", program, tmp_path / "root", corpus]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
@@ -221,7 +219,10 @@ def test_duplicates_in_small_buckets():
 def test_sentences():
     text = "Dr. Smith paid $3.5 million to J. R. Ewing. Why? Nobody knows\nA new line begins.  \n\n"
     assert tokens.split_sentences(text) == [
-        "Dr. Smith paid $3.5 million to J. R. Ewing.", "Why?", "Nobody knows", "A new line begins.",
+        "Dr. Smith paid $3.5 million to J. R. Ewing.",
+        "Why?",
+        "Nobody knows",
+        "A new line begins.",
     ]
 
 
@@ -274,17 +275,32 @@ def test_large_vocabularies_need_four_bytes(corpus, tmp_path):
     assert np.array_equal(store.tokens, tokens.Store(plain, "train").tokens)
 
 
-@pytest.mark.parametrize("options, lines, message", [
-    ({}, ["", " "], "(vocabulary of 200 is out of reach|leaves nothing to train on)"),
-    (dict(heldout=1.0, tokenizer=dict(path="TOKENIZER", kind="", vocab_size=200, lowercase=True, add=())),
-     DOCUMENTS, "leaves nothing to train on: 300 documents"),
-    (dict(tokenizer=dict(path="TOKENIZER", kind="", vocab_size=30522, lowercase=True, add=())),
-     DOCUMENTS, "has 200 pieces, but the config's vocabulary has 30522"),
-    (dict(tokenizer=dict(path="none.json", kind="", vocab_size=200, lowercase=True, add=())),
-     DOCUMENTS, "no tokenizer file none.json"),
-    (dict(tokenizer=dict(path="", kind="wordpiece", vocab_size=10**6, lowercase=True, add=())),
-     DOCUMENTS, "out of reach"),
-])
+@pytest.mark.parametrize(
+    "options, lines, message",
+    [
+        ({}, ["", " "], "(vocabulary of 200 is out of reach|leaves nothing to train on)"),
+        (
+            dict(heldout=1.0, tokenizer=dict(path="TOKENIZER", kind="", vocab_size=200, lowercase=True, add=())),
+            DOCUMENTS,
+            "leaves nothing to train on: 300 documents",
+        ),
+        (
+            dict(tokenizer=dict(path="TOKENIZER", kind="", vocab_size=30522, lowercase=True, add=())),
+            DOCUMENTS,
+            "has 200 pieces, but the config's vocabulary has 30522",
+        ),
+        (
+            dict(tokenizer=dict(path="none.json", kind="", vocab_size=200, lowercase=True, add=())),
+            DOCUMENTS,
+            "no tokenizer file none.json",
+        ),
+        (
+            dict(tokenizer=dict(path="", kind="wordpiece", vocab_size=10**6, lowercase=True, add=())),
+            DOCUMENTS,
+            "out of reach",
+        ),
+    ],
+)
 def test_bad_input_is_refused_and_leaves_nothing(corpus, tmp_path, options, lines, message):
     made = tokens.prepare(config(tmp_path, corpus))
     options = json.loads(json.dumps(options).replace("TOKENIZER", f"{made}/tokenizer.json"))
@@ -362,9 +378,7 @@ def test_every_damage_of_a_prepared_folder_is_noticed(corpus, tmp_path):
     folder = pathlib.Path(tokens.prepare(data))
     stores = {split: tokens.Store(folder, split) for split in tokens.SPLITS}
     pairs.pair_index(stores["train"], "nsp", 16, 0.1, 0, 1)
-    expected = {
-        split: [np.array(getattr(store, name)) for name in tokens.ARRAYS] for split, store in stores.items()
-    }
+    expected = {split: [np.array(getattr(store, name)) for name in tokens.ARRAYS] for split, store in stores.items()}
     index = np.array(pairs.pair_index(stores["train"], "nsp", 16, 0.1, 0, 1))
     pickled = io.BytesIO()
     np.save(pickled, np.array([{}], object), allow_pickle=True)

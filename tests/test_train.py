@@ -27,9 +27,7 @@ from tests.conftest import assert_same_run, command, final_params
 def start_and_wait_for(sign, arguments):
     """Starts a run and returns its process when it has printed a line that begins with `sign`."""
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    )
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     for line in process.stdout:
         if line.startswith(sign):
             return process
@@ -128,9 +126,7 @@ def remove_metadata(checkpoint):
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, remove_metadata])
-def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
-    damage, finished, quiet, smoke_config, capfd
-):
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(damage, finished, quiet, smoke_config, capfd):
     damage(finished / "checkpoints/20")
     train(smoke_config(("checkpoint_every", 3)), finished)
     output = capfd.readouterr()

@@ -84,7 +84,9 @@ def test_dropout_is_on_in_training_and_differs_between_steps_examples_and_seeds(
     run = jax.jit(lambda state, batch: step(state, batch, total=lambda x: x, shard=None)[1])
     later, others = state | {"step": jnp.int32(1)}, batch | {"index": batch["index"] + 8}
     another = state | {"seed": state["seed"] + 1}
-    losses = [float(run(*at)) for at in ((state, batch), (state, batch), (later, batch), (state, others), (another, batch))]
+    losses = [
+        float(run(*at)) for at in ((state, batch), (state, batch), (later, batch), (state, others), (another, batch))
+    ]
     assert losses[0] == losses[1] and len(set(losses)) == 4
 
 
@@ -102,7 +104,9 @@ def test_with_dropout_the_terms_of_examples_add_up_however_they_are_put_together
     module, variant, changes = CUT[name]
     _, vocabulary, _, _, batch = parts
     config = module.get_config(variant)
-    config.update_from_flattened_dict(changes | {"model.layers": 1, "model.dropout": 0.3, "model.attention_dropout": 0.3})
+    config.update_from_flattened_dict(
+        changes | {"model.layers": 1, "model.dropout": 0.3, "model.attention_dropout": 0.3}
+    )
     texts = config.task.classes if config.losses.choose else config.task.orders
     if texts > 1:
         batch = {name: np.stack([np.roll(x, n, axis=0) for n in range(texts)], axis=1) if x.ndim == 2 else x

@@ -367,9 +367,7 @@ def test_initial_values_of_the_gpts():
 
 def plain_gpt(**changes):
     """`make` with embeddings that are a token's row and a position's, and with tokens that come back."""
-    model, params, batch = make(
-        reads=("clm",), causal=True, segments=0, embedding_norm=False, pooler="none", **changes
-    )
+    model, params, batch = make(reads=("clm",), causal=True, segments=0, embedding_norm=False, pooler="none", **changes)
     batch["tokens"] %= 6
     return model, params, batch
 

@@ -190,9 +190,17 @@ def albert_family(groups, scan):
     model = shrink(albert.get_config(), layers=4, embedding_size=20, share_groups=groups, scan=scan)
     theirs = transformers.AlbertForPreTraining(
         transformers.AlbertConfig(
-            vocab_size=VOCAB, embedding_size=20, hidden_size=36, num_hidden_layers=4, num_hidden_groups=groups,
-            inner_group_num=1, num_attention_heads=3, intermediate_size=52, max_position_embeddings=POSITIONS,
-            pad_token_id=None, attn_implementation="eager",
+            vocab_size=VOCAB,
+            embedding_size=20,
+            hidden_size=36,
+            num_hidden_layers=4,
+            num_hidden_groups=groups,
+            inner_group_num=1,
+            num_attention_heads=3,
+            intermediate_size=52,
+            max_position_embeddings=POSITIONS,
+            pad_token_id=None,
+            attn_implementation="eager",
         )  # fmt: skip
     )
 

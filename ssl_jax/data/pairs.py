@@ -210,8 +210,9 @@ def pair_index(store, kind, length, short, seed, passes):
     documents, needed = len(store.documents) - 1, 1 if kind in ("segments", "single") else 2
     if documents < needed:
         raise UserError(
-            f"{store.path} has {documents} document{'s' * (documents != 1)}, and {kind!r} examples need {needed} (random sentences "
-            "come from a second one); use a larger corpus, another share of held-out ones, data.heldout, or another end of documents"
+            f"{store.path} has {documents} document{'s' * (documents != 1)}, and {kind!r} examples need {needed} "
+            "(random sentences come from a second one); use a larger corpus, another share of held-out ones, "
+            "data.heldout, or another end of documents"
         )
     path = store.path / f"pairs{FORMAT}-{kind}-{length}-{short}-{seed}-{passes}.npy"
     # Written last: an index without its record was interrupted.

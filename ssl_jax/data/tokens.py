@@ -82,7 +82,8 @@ class Data:
     )
     heldout: float = option(0.02, SHARE, "share of the documents, chosen by a hash of their text, never trained on")
     examples: str = option(
-        "pairs", one_of('pairs', 'single', 'windows', 'task'),
+        "pairs",
+        one_of("pairs", "single", "windows", "task"),
         "'single' texts, 'windows' of the running text, or a 'task'; what pairs are labelled with, the losses say",
     )
     short: float = option(0.1, SHARE, "share of documents cut to shorter pairs")
@@ -274,9 +275,7 @@ def _prepare(data, corpus, folder, workers):
             source=corpus.source,
             corpus=data.corpus,
             tokenizer_hash=tokenizer_files.fingerprint(tokenizer_path),
-            made_with={
-                name: importlib.metadata.version(name) for name in ("tokenizers", "sentencepiece", "sentencex")
-            },
+            made_with={name: importlib.metadata.version(name) for name in ("tokenizers", "sentencepiece", "sentencex")},
             **counts,
         )
         write_passport(work, passport)

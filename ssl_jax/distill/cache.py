@@ -23,8 +23,9 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import filelock
 import jax
@@ -73,7 +74,9 @@ def parts(config, kind, phases, examples, stores, vocabulary):
             "what a teacher sees changes as the generator learns"
         )
     if config.losses.soft_predictions:
-        raise UserError("a cache of teachers keeps logits at all tokens: set losses.soft_predictions=0, soft_targets > 0")
+        raise UserError(
+            "a cache of teachers keeps logits at all tokens: set losses.soft_predictions=0, soft_targets > 0"
+        )
     # The number alone says which example it is, so the first phase's batches go on through those of a batch ramp.
     seen = phases[-1].first_example + (phases[-1].last - phases[-1].first) * phases[-1].batch_size
     made = {"train": Part(examples[0], phases[0].batch_size, seen)}

@@ -37,7 +37,9 @@ def check_teachers(config):
     asking = [name for name, row in trained(config).items() if row.teacher]
     folders = config.teacher.runs
     if asking and not folders:
-        raise UserError(f"losses.{asking[0]} compares with a teacher: set teacher.runs, a tuple of finished runs' folders")
+        raise UserError(
+            f"losses.{asking[0]} compares with a teacher: set teacher.runs, a tuple of finished runs' folders"
+        )
     if config.teacher.cache and not asking:
         raise UserError("teacher.cache is read by no loss: give losses.soft_targets or another of them a weight")
     if folders and not asking and config.init_from not in ("teacher", *folders):

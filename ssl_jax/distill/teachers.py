@@ -64,9 +64,7 @@ def check_teacher(config, names, run, tokenizer_hash):
     """Raises UserError, with the reason, when a student cannot learn what is named from a run."""
     ours, theirs, where = config.model, run.model.config, f"teacher {run.workdir}"
     if run.tokenizer_hash != tokenizer_hash:
-        raise UserError(
-            f"{where} has another vocabulary: set data.tokenizer.path={tokenizer_path(run.workdir)}"
-        )
+        raise UserError(f"{where} has another vocabulary: set data.tokenizer.path={tokenizer_path(run.workdir)}")
     if ours.causal != theirs.causal:
         raise UserError(f"{where} has model.causal={theirs.causal} and the student {ours.causal}")
     if theirs.positions < max(config.phases.lengths):

@@ -11,7 +11,8 @@ step.
 
 import dataclasses
 import importlib
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from ssl_jax.options import BOOL, TEXT, option, whole
 

@@ -277,9 +277,7 @@ def lay_out(run, prompts, max_tokens):
             raise UserError(f"prompt {number} is empty, and the tokenizer has no end-of-text token to start from")
         strange = [token for token in prompt if not 0 <= token < config.vocab_size]
         if strange:
-            raise UserError(
-                f"prompt {number} holds {strange[0]}; the model's tokens are 0 to {config.vocab_size - 1}"
-            )
+            raise UserError(f"prompt {number} holds {strange[0]}; the model's tokens are 0 to {config.vocab_size - 1}")
         if len(prompt) + max_tokens > config.positions:
             raise UserError(
                 f"prompt {number} has {len(prompt)} tokens, and with max_tokens={max_tokens} it does not fit "

@@ -63,8 +63,8 @@ HEAD_OF = {row.name: head for head, row in HEADS.items()}
 def load(folder, parallel=None, drop=(), padded=False):
     """Reads a folder as a run.
 
-    Rows of the table behind the tokenizer's entries, which pad it to a multiple of config_files.MULTIPLES, are left out: no text has
-    their ids, and the logits of all others are the same without them.
+    Rows of the table behind the tokenizer's entries, which pad it to a multiple of config_files.MULTIPLES, are left out:
+    no text has their ids, and the logits of all others are the same without them.
 
     Args:
       folder: holds config.json, weights (`weights.read`), a tokenizer (`folders.read`); or HALVES.
@@ -364,7 +364,11 @@ def join(discriminator, generator):
 
 def _differing(ours, theirs):
     """'layers 3 and 4, ...': the fields in which what two trunks compute differs."""
-    fields = [field.name for field in dataclasses.fields(TransformerConfig) if field.name not in TRAINED | {"predict_positions"}]
+    fields = [
+        field.name
+        for field in dataclasses.fields(TransformerConfig)
+        if field.name not in TRAINED | {"predict_positions"}
+    ]
     pairs = [(name, getattr(ours, name), getattr(theirs, name)) for name in fields]
     return ", ".join(f"{name} {mine} and {yours}" for name, mine, yours in pairs if mine != yours)
 
@@ -515,7 +519,10 @@ def _their_config(run, trunk, heads, family, name):
     made["pad_token_id"] = vocabulary.pad
     if trunk.causal:
         ends = list(vocabulary.ends)
-        made |= {"bos_token_id": vocabulary.start_of_text, "eos_token_id": ends if len(ends) > 1 else (ends or [None])[0]}
+        made |= {
+            "bos_token_id": vocabulary.start_of_text,
+            "eos_token_id": ends if len(ends) > 1 else (ends or [None])[0],
+        }
         if vocabulary.pad is None and "classes" in heads:
             made["pad_token_id"] = vocabulary.end_of_text  # their classifier looks for the last token before it
     if family == "albert":

@@ -402,8 +402,9 @@ def _google_logits(scope, ours):
 
 # run_pretraining.py, run_classifier.py and run_squad.py.
 _GOOGLE_HEADS = {
-    "mlm": _mlm("cls/predictions/transform/dense", "cls/predictions/transform/LayerNorm",
-                "cls/predictions/output_bias", "conv"),
+    "mlm": _mlm(
+        "cls/predictions/transform/dense", "cls/predictions/transform/LayerNorm", "cls/predictions/output_bias", "conv"
+    ),
     "pair": _google_logits("cls/seq_relationship/", "pair/dense"),
     "classes": _google_logits("", "classifier/dense"),
     "span": _google_logits("cls/squad/", "span/dense"),
@@ -412,8 +413,12 @@ GOOGLE_HEADS = {
     "bert": _GOOGLE_HEADS,
     "albert": _GOOGLE_HEADS,
     "electra": {
-        "mlm": _mlm("generator_predictions/dense", "generator_predictions/LayerNorm",
-                    "generator_predictions/output_bias", "conv"),
+        "mlm": _mlm(
+            "generator_predictions/dense",
+            "generator_predictions/LayerNorm",
+            "generator_predictions/output_bias",
+            "conv",
+        ),
         "replaced": [
             Row("discriminator_predictions/dense", "replaced/dense", "conv"),
             Row("discriminator_predictions/dense_1", "replaced/logit", "conv"),

@@ -55,9 +55,7 @@ def _read_shards(index):
         tensors |= shard
     lost = sorted(parts.keys() - tensors.keys())
     if lost:
-        raise UserError(
-            f"{index.parent / parts[lost[0]]} has no tensor {cut(lost[0])}, which {index.name} says it has"
-        )
+        raise UserError(f"{index.parent / parts[lost[0]]} has no tensor {cut(lost[0])}, which {index.name} says it has")
     return tensors
 
 

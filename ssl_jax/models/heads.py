@@ -4,7 +4,8 @@ A head is called with one `Seen` and returns what it adds to `out`; its `weights
 """
 
 import functools
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax

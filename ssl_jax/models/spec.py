@@ -37,8 +37,6 @@ SHARED = {
 }
 
 
-
-
 @dataclasses.dataclass(frozen=True)
 class Trunk:
     """What a trunk is."""
@@ -61,7 +59,8 @@ class Trunk:
         0, whole(0), "every second layer, from the second on, sees the last so many positions alone; 0: all see all"
     )
     share: str = option(
-        "none", one_of(*SHARED),
+        "none",
+        one_of(*SHARED),
         "what layers share: 'none', 'attention', 'ffn' (each with its norm) or 'all'",
     )
     share_groups: int = option(
@@ -72,17 +71,20 @@ class Trunk:
     final_norm: bool = option(False, BOOL, "a norm behind the last layer")
     norm_epsilon: float = option(1e-5, number(0), "added to a norm's variance")
     activation: str = option(
-        "gelu_tanh", one_of(*ACTIVATIONS),
+        "gelu_tanh",
+        one_of(*ACTIVATIONS),
         "of the feed-forward networks: 'gelu' (erf), 'gelu_tanh', 'relu' or 'tanh'",
     )
     pooler: str = option(
-        "none", one_of(*POOLERS),
+        "none",
+        one_of(*POOLERS),
         "what heads of a whole text read, see `heads.Pooler`; 'none': there are no such heads",
     )
     dropout: float = option(0.1, DROPOUT, "after the embeddings and after each sub-layer")
     attention_dropout: float = option(0.1, DROPOUT, "on the attention probabilities")
     dropped_embeddings: str = option(
-        "sum", one_of("sum", "tables"),
+        "sum",
+        one_of("sum", "tables"),
         "'sum': dropout after the lookup; 'tables': on the tables, before it",
     )
     predict_positions: bool = option(
@@ -96,11 +98,13 @@ class Trunk:
     position_range: float = option(0.0, number(0), "the same for the position table; 0: as the other tables")
     residual_scale: bool = option(False, BOOL, "what ends a sub-layer starts 1/sqrt(2 layers) as large")
     projection_initializer: str = option(
-        "matrices", one_of("matrices", "glorot_uniform"),
+        "matrices",
+        one_of("matrices", "glorot_uniform"),
         "of the projection from E to H: 'matrices' (as those) or 'glorot_uniform'",
     )
     neighbours: tuple[int, ...] = option(
-        (), several(int, -WIDEST, WIDEST),
+        (),
+        several(int, -WIDEST, WIDEST),
         "offsets that layer 0's heads attend to at the start (neighbours.py); (): none",
     )
     dtype: str = option(
@@ -113,9 +117,7 @@ class Trunk:
         words = (field.name for field in dataclasses.fields(Trunk) if field.metadata["bound"].choices)
         check(Trunk, self, *words)
         if self.heads < 1 or not self.head_size and self.hidden_size % self.heads:
-            raise UserError(
-                f"model.hidden_size={self.hidden_size} is not divisible by model.heads={self.heads}"
-            )
+            raise UserError(f"model.hidden_size={self.hidden_size} is not divisible by model.heads={self.heads}")
         if self.band and not self.causal:
             raise UserError("model.band is a band of the past: it needs model.causal=True")
         if not 1 <= self.share_groups <= self.layers:
@@ -154,13 +156,17 @@ class GeneratorOptions:
 
     BLOCK = "generator"
 
-    kind: str = option("none", one_of("none", "transformer", "unigram", "uniform"), "what it is: 'transformer', 'unigram' or 'uniform'")
+    kind: str = option(
+        "none", one_of("none", "transformer", "unigram", "uniform"), "what it is: 'transformer', 'unigram' or 'uniform'"
+    )
     size: float = option(1.0, number(0, 1 << 10, above=True), "of the trunk's width")
     layers: float = option(1.0, number(0, 1 << 10, above=True), "of the trunk's depth")
     heads: int = option(0, whole(0, WIDEST), "of attention; 0: 64 wide, at least one")
     ffn_size: int = option(0, whole(0, WIDEST), "of its feed-forward networks; 0: four times its width")
     tying: str = option(
-        "embeddings", one_of("none", "embeddings", "all"), "what it shares with the trunk: 'none', 'embeddings' or 'all'"
+        "embeddings",
+        one_of("none", "embeddings", "all"),
+        "what it shares with the trunk: 'none', 'embeddings' or 'all'",
     )
     temperature: float = option(1.0, ABOVE_0, "of the sampling")
     average_duplicates: bool = option(
@@ -263,14 +269,17 @@ def build_generator(config, trunk, losses):
     """ELECTRA's generator beside a trunk (run_pretraining.py, get_generator_config), or None.
 
     Its width is `size` times the trunk's, rounded; unless the config has other numbers, heads are 64 wide, at least
-    one, and its feed-forward network is four times its width. Kinds 'unigram' and 'uniform' are no model: the corruption draws the tokens.
+    one, and its feed-forward network is four times its width. Kinds 'unigram' and 'uniform' are
+    not models: the corruption draws the tokens.
     """
     check(GeneratorOptions, config, "kind", "tying")
     reads = sorted(name for name, row in losses.items() if row.replaced)
     if reads and config.kind == "none":
         raise UserError(f"losses.{reads[0]} needs tokens that a generator replaced: set generator.kind=transformer")
     if config.kind != "none" and not reads and "all_tokens" not in losses:
-        raise UserError(f"generator.kind={config.kind}, but no loss reads the discriminator: set losses.rtd or kind=none")
+        raise UserError(
+            f"generator.kind={config.kind}, but no loss reads the discriminator: set losses.rtd or kind=none"
+        )
     trains = sorted({*losses} & {"mlm", "adversarial"})
     if config.kind in ("unigram", "uniform") and trains:
         raise UserError(f"a {config.kind} generator has nothing to train: set losses.{trains[0]}=0")

@@ -94,9 +94,7 @@ class TransformerConfig(Trunk):
     def layer_norm(self, name=None):
         # Two-pass variance: with an epsilon of 1e-12 the one-pass form loses the digits that the
         # originals keep. Statistics are float32 whatever the dtype.
-        return nn.LayerNorm(
-            epsilon=self.norm_epsilon, dtype=self.dtype, use_fast_variance=False, name=name
-        )
+        return nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, use_fast_variance=False, name=name)
 
 
 class Dropout(nn.Module):
@@ -144,9 +142,7 @@ class Embeddings(nn.Module):
         width = config.embedding_size
         start = config.initial(config.embedding_range)
         self.token = self.param("token", start, (config.vocab_size, width))
-        self.position = self.param(
-            "position", config.initial(config.position_range), (config.positions, width)
-        )
+        self.position = self.param("position", config.initial(config.position_range), (config.positions, width))
         if config.segments:
             self.segment = self.param("segment", start, (config.segments, width))
         if config.embedding_norm:
@@ -162,9 +158,7 @@ class Embeddings(nn.Module):
         """
         config, tokens, index = self.config, batch["tokens"], batch.get("index")
         if tokens.shape[1] > config.positions:
-            raise UserError(
-                f"sequences of {tokens.shape[1]} tokens do not fit model.positions={config.positions}"
-            )
+            raise UserError(f"sequences of {tokens.shape[1]} tokens do not fit model.positions={config.positions}")
         token, position = self.token, self.position
         if config.dropped_embeddings == "tables":
             # No example's own: the whole step has one mask, as each of the release's devices had (GPT-1, train.py).
@@ -209,9 +203,7 @@ class Attention(nn.Module):
                 lax.dynamic_update_slice_in_dim(cache[name], new, cache["start"], axis=1)
                 for name, new in (("key", key), ("value", value))
             )
-        scores = jnp.einsum(
-            "bqad,bkad->baqk", query, key, preferred_element_type=jnp.float32
-        ) * config.head_size**-0.5
+        scores = jnp.einsum("bqad,bkad->baqk", query, key, preferred_element_type=jnp.float32) * config.head_size**-0.5
         probabilities = jax.nn.softmax(jnp.where(allowed, scores, -1e9))
         probabilities = Dropout(config.attention_dropout)(probabilities.astype(config.dtype), index)
         mixed = jnp.einsum("baqk,bkad->bqad", probabilities, value)
@@ -332,7 +324,9 @@ class Transformer(nn.Module):
                 common = jax.tree.map(lambda p: p[at["group"]], shared)
             rngs = {} if dropout_key is None else {"dropout": jax.random.fold_in(dropout_key, at["number"])}
             past = None if cache is None else at["past"] | {"start": start}
-            return block.apply({"params": at["own"] | common}, x, allowed[at["kind"]], past, batch.get("index"), rngs=rngs)
+            return block.apply(
+                {"params": at["own"] | common}, x, allowed[at["kind"]], past, batch.get("index"), rngs=rngs
+            )
 
         number = jnp.arange(config.layers)
         each = {

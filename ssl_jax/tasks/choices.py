@@ -30,7 +30,6 @@ def _gold(label, count, where):
     return int(label)
 
 
-
 # ---- SWAG
 SWAG_LABELS = ("0", "1", "2", "3")
 
@@ -246,11 +245,14 @@ def _science_lines(path, split):
     for where, record in files.json_lines(path):
         question = formats.value(record, "question", dict, where)
         choices = formats.value(question, "choices", list, where)
-        yield where, {
-            "question": formats.value(question, "stem", str, where),
-            "choices": {key: [formats.value(one, key, str, where) for one in choices] for key in ("text", "label")},
-            "answerKey": formats.value(record, "answerKey", str, where),
-        }
+        yield (
+            where,
+            {
+                "question": formats.value(question, "stem", str, where),
+                "choices": {key: [formats.value(one, key, str, where) for one in choices] for key in ("text", "label")},
+                "answerKey": formats.value(record, "answerKey", str, where),
+            },
+        )
 
 
 def _arc(record, where):

@@ -85,10 +85,14 @@ def _of_tfds(name, data, folder, splits):
     for split, parts in data.tfds.items():
         if splits and split not in splits:
             continue
-        yield split, parts, (
-            (f"{part}, record {number}", record)
-            for part in parts.split("+")
-            for number, record in enumerate(_open(name, data, part, folder))
+        yield (
+            split,
+            parts,
+            (
+                (f"{part}, record {number}", record)
+                for part in parts.split("+")
+                for number, record in enumerate(_open(name, data, part, folder))
+            ),
         )
 
 

@@ -20,7 +20,8 @@ class TaskOptions:
     name: str = option("topics", TEXT, "one of TASKS")
     folder: str = option("", TEXT, "where the task's files are; empty: TensorFlow Datasets' are in data.root/tfds")
     fields: tuple = option(
-        (), several(str),
+        (),
+        several(str),
         "What the files of task 'jsonl' call text, text2 and label, where not that: 'text=sentence', 'label=gold'.",
     )
     augmented: str = option("", TEXT, "a .jsonl whose examples take the place of those trained on")
@@ -35,7 +36,8 @@ class TaskOptions:
     stride: int = option(128, whole(1), "tokens from one window of a context to the next (spans)")
     max_question: int = option(64, whole(1), "tokens of a question, which is cut there (spans)")
     n_best: int = option(
-        20, whole(1),
+        20,
+        whole(1),
         "Spans: the likeliest first and last tokens of a window that are combined; of losses.joint_span the beam.",
     )
     max_answer: int = option(30, whole(1), "tokens of an answer (spans)")
@@ -43,9 +45,7 @@ class TaskOptions:
         "none", one_of(*ACTIVATIONS), "of the pooled vector, before the classes are read from it; 'relu' and so on"
     )
     bias: bool = option(True, BOOL, "added to the classes")
-    statistic: str = option(
-        "median", one_of("mean", "median", "best"), "which of several seeds the paper reports"
-    )
+    statistic: str = option("median", one_of("mean", "median", "best"), "which of several seeds the paper reports")
     dropout: float = option(
         -1.0, number(high=1, below=True), "before the classes or spans, but losses.joint_span's; below 0: model.dropout"
     )

@@ -24,12 +24,15 @@ def _coqa_lines(path, split):
         def texts(turns, where=where):
             return [formats.value(turn, "input_text", str, where) for turn in turns]
 
-        yield where, {
-            "story": parts["story"],
-            "questions": texts(parts["questions"]),
-            "answers": {"input_text": texts(parts["answers"])},
-            "additional": [texts(formats.value(others, key, list, where)) for key in others],
-        }
+        yield (
+            where,
+            {
+                "story": parts["story"],
+                "questions": texts(parts["questions"]),
+                "answers": {"input_text": texts(parts["answers"])},
+                "additional": [texts(formats.value(others, key, list, where)) for key in others],
+            },
+        )
 
 
 def _coqa(record, where):

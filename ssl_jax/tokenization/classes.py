@@ -1,10 +1,10 @@
 """Tokenizer classes of `transformers`: which are supported, and what each builds from its vocabulary files.
 
-    vocab.txt                               WordPiece: BERT, ELECTRA, DistilBERT, TinyBERT
-    vocab.json, merges.txt                  BPE: GPT-2's bytes, or GPT-1's letters if pieces end in </w>;
-    encoder.json, vocab.bpe                 the same as OpenAI published GPT-2's, and
-    encoder_bpe_40000.json, vocab_40000.bpe GPT-1's
-    spiece.model, or the only *.model       ALBERT's SentencePiece unigram
+vocab.txt                               WordPiece: BERT, ELECTRA, DistilBERT, TinyBERT
+vocab.json, merges.txt                  BPE: GPT-2's bytes, or GPT-1's letters if pieces end in </w>;
+encoder.json, vocab.bpe                 the same as OpenAI published GPT-2's, and
+encoder_bpe_40000.json, vocab_40000.bpe GPT-1's
+spiece.model, or the only *.model       ALBERT's SentencePiece unigram
 """
 
 import base64

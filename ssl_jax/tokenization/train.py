@@ -106,9 +106,7 @@ class TokenizerOptions:
     path: str = option(
         "", TEXT, "a tokenizer.json, or a model's folder, to use as it is; empty: train one on the corpus"
     )
-    kind: str = option(
-        "wordpiece", one_of(*KINDS), "what is trained: 'wordpiece', 'unigram', 'byte_bpe' or 'gpt1_bpe'"
-    )
+    kind: str = option("wordpiece", one_of(*KINDS), "what is trained: 'wordpiece', 'unigram', 'byte_bpe' or 'gpt1_bpe'")
     vocab_size: int = option(
         30522, whole(1, WIDEST), "how many pieces it has, and the model's table has rows; of `path` what is there"
     )

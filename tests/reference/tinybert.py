@@ -21,7 +21,6 @@ def attention_scores(p, x):
     return jnp.stack(made)
 
 
-
 def read(p, tokens, mask, segments, layers, gelu):
     """The embeddings and each layer's states, and each layer's scores."""
     states, scores = [bert.embed(bert.of(p, "embeddings/"), tokens, segments)], []
