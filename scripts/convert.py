@@ -78,7 +78,7 @@ def name_classes(run, labels):
     Raises:
       UserError: it has others, or not as many classes.
     """
-    known, classes = run.config.task.labels, run.model.classes[0]
+    known, classes = run.config.task.labels, run.model.options.classes
     if len(set(labels)) != len(labels) or len(labels) != classes:
         raise UserError(f"--labels={listed(labels, 8)}: {run.workdir} has {classes} classes, each needs its own name")
     if known and any(name != f"LABEL_{number}" for number, name in enumerate(known)):

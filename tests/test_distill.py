@@ -332,7 +332,7 @@ def test_teachers_that_do_not_fit_are_refused_with_one_line(misfit, monkeypatch)
     digest = theirs.pop("hash", "the same")
     other = make_config(*teacher, theirs)
     run = as_run(build_model(other), workdir=Path("a"), config=other, tokenizer_hash=digest)
-    monkeypatch.setattr(teachers, "load_run", lambda folder, parallel: run)
+    monkeypatch.setattr(distill, "load_run", lambda folder, parallel: run)
     config = make_config(*student, {"teacher.runs": ("a",), "init_from": "", "init_layers": ()} | changes)
     with pytest.raises(UserError, match=message) as error:
         distill.load_teachers(config, "the same", None)
@@ -343,7 +343,7 @@ def test_teachers_of_unequal_width_have_no_mean(monkeypatch):
     configs = {name: make_config(*TEACHER, {"model.hidden_size": width}) for name, width in (("a", 32), ("b", 40))}
     same = dict(workdir=Path("a"), tokenizer_hash="")
     made = {name: as_run(build_model(config), config=config, **same) for name, config in configs.items()}
-    monkeypatch.setattr(teachers, "load_run", lambda folder, parallel: made[folder])
+    monkeypatch.setattr(distill, "load_run", lambda folder, parallel: made[folder])
     config = make_config(*TINY, {"teacher.runs": ("a", "b")})
     with pytest.raises(UserError, match=r"hidden sizes \[32, 40\]: states of equal width alone can be averaged"):
         distill.load_teachers(config, "", None)

@@ -174,7 +174,7 @@ def student(names, **changes):
 
 
 def teachers(config, run, monkeypatch):
-    monkeypatch.setattr(teachers, "load_run", lambda folder, parallel: run)
+    monkeypatch.setattr(distill, "load_run", lambda folder, parallel: run)
     monkeypatch.setattr(Run, "tokenizer_hash", "")
     return distill.load_teachers(config, "", None)
 

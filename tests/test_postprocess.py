@@ -17,7 +17,7 @@ from ssl_jax.load import load_run
 from ssl_jax.tasks import SpanStore, Words, WordStore
 from tests.reference import squad as reference
 from tests.test_batches import VOCABULARY
-from tests.test_heads import JointSpanInTorch, random_joint_span
+from tests.test_heads import JointSpanInTorch, random_joint_span, seen
 from tests.test_metrics import chunks
 from tests.test_spans import Numbers as SpanNumbers
 from tests.test_spans import brute_force, make_questions
@@ -133,7 +133,7 @@ def test_electras_answers_are_the_likeliest_of_its_beams_and_a_classifier_withho
         judged = weights["impossible_hidden"]["kernel"][:6] @ weights["impossible"]["kernel"][:, 0]
         states[batch["impossible"], 0] += 20 * judged / (judged**2).sum()
     asked = {key: batch[key] for key in ("mask", "segments")}  # without the answers
-    made = jax.jit(lambda weights: head.apply({"params": weights}, states, asked)["span_candidates"])(weights)
+    made = jax.jit(lambda weights: head.apply({"params": weights}, seen(states, asked))["span_candidates"])(weights)
     task = SimpleNamespace(name=name, labels=(), max_answer=4)
     decision = postprocess.decide(task, "heldout", rows, np.asarray(made).reshape(len(rows), -1), "span_candidates")
 

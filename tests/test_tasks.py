@@ -20,7 +20,7 @@ from ssl_jax.describe import describe
 from ssl_jax.errors import UserError
 from ssl_jax.experiment import make_fingerprint
 from ssl_jax.load import load_run
-from ssl_jax.models.heads import ClassHead, SpanHead
+from ssl_jax.models.heads import ClassHead, Seen, SpanHead
 from ssl_jax.models.model import build_model, dummy_batch, flatten_choices
 from ssl_jax.models.transformer import TransformerConfig
 from ssl_jax.plan import example_kind, masks, plan_phases, predictions_per_sequence
@@ -543,12 +543,14 @@ def test_dropout_comes_before_the_classes(kind):
     config = build_model(finetune.get_config("bert-base,topics,smoke")).config
     assert isinstance(config, TransformerConfig) and config.dropout == 0.1
     if kind == "classes":
-        head, x = ClassHead(config, 32, dropout=0.1), jnp.ones((50, 32))
+        head, x, name = ClassHead(config, 32, dropout=0.1), jnp.ones((50, 32)), "class_logits"
+        seen = Seen({"index": np.arange(50)}, {}, pooled=x)
     else:
-        head, x = SpanHead(config, dropout=0.1), jnp.ones((50, 16, 2))
+        head, x, name = SpanHead(config, dropout=0.1), jnp.ones((50, 16, 2)), "span_logits"
+        seen = Seen({"index": np.arange(50)}, {}, features=x)
     params = {"params": {"dense": {"kernel": jnp.eye(x.shape[-1]), "bias": jnp.zeros(x.shape[-1])}}}
-    np.testing.assert_array_equal(head.apply(params, x), x)
-    dropped = head.apply(params, x, np.arange(50), rngs={"dropout": jax.random.key(0)})
+    np.testing.assert_array_equal(head.apply(params, seen)[name], x)
+    dropped = head.apply(params, seen, rngs={"dropout": jax.random.key(0)})[name]
     assert 0.05 < float((dropped == 0).mean()) < 0.15
     np.testing.assert_allclose(dropped[dropped > 0], 1 / 0.9, rtol=1e-4)
 
