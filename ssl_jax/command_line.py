@@ -18,7 +18,6 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import tuple_parser
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
-from ssl_jax import config as schema
 from ssl_jax import synonyms
 from ssl_jax.errors import UserError, cut, is_text, shown
 
@@ -136,7 +135,8 @@ def settled(workdir=None, start=True):
     Raises:
       UserError: a value is out of bounds, values do not fit each other or the source, or there is none.
     """
-    from ssl_jax import checks, source
+    from ssl_jax import checks, source  # half a second, which scripts without a config need not wait
+    from ssl_jax import config as schema
     from ssl_jax.distill.matching import check_teachers
 
     flag = flags.FLAGS["config"]
@@ -203,7 +203,7 @@ def run(main, usage=None):
     except KeyboardInterrupt as error:
         _exit(130, f"interrupted: {error}" if str(error) else "interrupted")
     except Exception as error:
-        parallel = sys.modules.get("ssl_jax.parallel")
+        parallel = _processes()
         if parallel is not None and parallel.is_one_of_several():  # leaving as usual, it would wait for the others
             gone = parallel.is_gone(error)
             if not gone:
@@ -297,6 +297,8 @@ def _hint(name, names):
 
 def _docs():
     """What each key is for."""
+    from ssl_jax import config as schema
+
     return schema.docs()
 
 
@@ -311,6 +313,8 @@ def _check_config(flag):
         raise UserError(f"get_config() of {where} gives {type(config).__name__}: begin with ssl_jax.config.base()")
     names = _names(config)
     if "losses" in names:
+        from ssl_jax import config as schema
+
         known = _names(schema.base())
         for name in names:
             if name not in known and not name.startswith("evals."):
@@ -344,6 +348,8 @@ def _help_on_keys():
     config = _load(sys.argv)
     at, words = _config_file(sys.argv)
     of = "ssl_jax/config.py" if config is None else sys.argv[at + words - 1].removeprefix("--config=")
+    from ssl_jax import config as schema
+
     names = _names(schema.base() if config is None else config)
     lines = ["", f"keys of the config, each a flag --config.KEY=VALUE, here with the values of {of}:"]
     docs = _docs()
@@ -395,11 +401,16 @@ def _file_message(path):
     return f"cannot read the config file {path}: there is none" + "".join(f"; did you mean {one}?" for one in found)
 
 
+def _processes():
+    """parallel.py; None where JAX is not loaded, and so there is one process."""
+    return sys.modules.get("ssl_jax.parallel") if "jax" in sys.modules else None
+
+
 def _exit(code, message):
     # absl repeats the whole of a value.
     message = re.sub(r"\S{400,}", lambda word: cut(word[0], 200), message)
     print(f"error: {cut(message, 1000)}", file=sys.stderr)
-    parallel = sys.modules.get("ssl_jax.parallel")  # where JAX is not loaded yet, there is one process
+    parallel = _processes()
     if parallel is not None:
         parallel.leave(code)
     raise SystemExit(code)
