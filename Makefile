@@ -3,6 +3,7 @@
 #                            SEEDS=5 trains a student, and the same student alone, from five seeds
 #   make few-shot            trains GPT-3 at three sizes and evaluates them with 0, 1, ... examples: half an hour
 #   make test                the whole test suite
+#   make test-fast           the unit tests of pure functions, configs and files: about a minute
 #   make lint                ruff: errors, imports, format
 #   make bench               our training step beside transformers on torch
 PYTHON ?= python3
@@ -11,7 +12,7 @@ SEEDS ?= 1
 RUN := .venv/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo few-shot test lint bench clean
+.PHONY: demo few-shot test test-fast lint bench clean
 .NOTPARALLEL:  # two pips in one .venv would get in each other's way
 
 # Big temporaries in huge pages: fewer page faults in a training step on a CPU.
@@ -28,6 +29,11 @@ few-shot: .venv/demo
 
 test: .venv/test
 	$(RUN) -m pytest --numprocesses 2 --dist worksteal
+
+UNITS := batches bounds corpora detokenizers docs files flops golden heads imports item_metrics metrics objectives \
+	optimizers prompted_tasks prompts source spans submissions task_files tokenizers
+test-fast: .venv/test
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile --durations 0 --durations-min 5 $(UNITS:%=tests/test_%.py)
 
 lint: .venv/lint
 	$(RUN) -m ruff check .
