@@ -109,6 +109,10 @@ def check(config, phases, parallel=None):
         raise UserError(f"seed={config.seed} and {config.seeds - 1} seeds after it: the last is {(1 << 32) - 1}")
     if config.seeds > 1 and config.data.examples != "task":
         raise UserError(f"seeds={config.seeds} of a task train together; of pre-training run them one by one: set seed")
+    if config.seeds > 1 and config.teacher.cache:
+        raise UserError(
+            f"seeds={config.seeds}: teacher.cache has the examples of one seed, in its order: run them one by one"
+        )
     if config.loss_average == "device" and config.parallel.mode != "pmap":
         raise UserError("loss_average='device' needs parallel.mode='pmap': a mesh sees one global batch")
     _check_losses(config)

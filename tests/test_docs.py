@@ -163,3 +163,17 @@ def test_the_index_has_every_page():
     howto = (ROOT / "docs/howto/README.md").read_text()
     for page in ROOT.glob("docs/howto/[a-z]*.md"):
         assert f"({page.name})" in howto, page.name
+
+
+def test_every_test_that_a_page_names_exists():
+    named = {name for page in PAGES for name in re.findall(r"\btest_\w+\.py\b", page.read_text())}
+    assert named and not {name for name in named if not (ROOT / "tests" / name).exists()}
+
+
+def test_every_module_that_a_page_names_exists():
+    named = {
+        path for page in PAGES for path in re.findall(r"\b(?:ssl_jax|configs|scripts)/[\w/]+\.py\b", page.read_text())
+    }
+    assert named - {"configs/NAME.py", "configs/PAPER.py"} and not {
+        path for path in named - {"configs/NAME.py", "configs/PAPER.py"} if not (ROOT / path).exists()
+    }

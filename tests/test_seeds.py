@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import metrics, seeds, tasks
+from ssl_jax import checks, metrics, seeds, tasks
 from ssl_jax.errors import UserError
 from ssl_jax.load import load_run
 from ssl_jax.train import train
@@ -185,3 +185,13 @@ def test_what_cannot_train_together_is_refused(config, changes, message, tmp_pat
     config.update_from_flattened_dict({"seeds": 3} | changes)
     with pytest.raises(UserError, match=message):
         train(config, tmp_path)
+
+
+def test_a_teachers_cache_is_of_one_seed():
+    """Another seed has other examples under the same numbers."""
+    config = finetune.get_config("bert-tiny,topics,smoke")
+    config.update(dict(seeds=2, teacher=dict(runs=("a",), cache="b"), losses=dict(soft_labels=1.0)))
+    with pytest.raises(UserError, match="seeds=2: teacher.cache has the examples of one seed"):
+        checks.settle(config)
+    config.seeds = 1
+    checks.settle(config)
