@@ -1,10 +1,10 @@
-"""What the papers' configs share: sizes, the suffixes of variants, the demos' values."""
+"""Shared by the papers' configs: sizes, variant suffixes, the demos' values."""
 
 from ssl_jax.errors import check_choice
 from ssl_jax.objectives import OBJECTIVES
 
-# Google's miniatures of BERT (Turc et al. 2019, arXiv 1908.08962, and google-research/bert's README): heads of 64. Every
-# paper has them under these names, but for names that are sizes of its own.
+# Google's miniatures of BERT (Turc et al. 2019, arXiv 1908.08962, and google-research/bert's README): heads of 64.
+# Every paper has them under these names, except for names of its own sizes.
 MINIATURES = {
     "tiny": dict(layers=2, hidden_size=128, heads=2),
     "mini": dict(layers=4, hidden_size=256, heads=4),
@@ -14,10 +14,10 @@ MINIATURES = {
 
 
 def parse(variant, sizes, suffixes):
-    """Splits 'tiny,smoke' into 'tiny', a key of `sizes`, and the functions that `suffixes` has for the rest.
+    """Splits 'tiny,smoke' into 'tiny', a key of `sizes`, and the functions in `suffixes` for the rest.
 
     Raises:
-      UserError: no such size or suffix, with the near match.
+      UserError: unknown size or suffix, with the closest match.
     """
     size, *names = variant.split(",")
     check_choice(size, sizes, "variant")
@@ -40,7 +40,7 @@ def finish(config, variant, name, demo, changes):
 
 
 def alone(config, name):
-    """The same student without a teacher: what is left are the losses on the text or labels themselves."""
+    """The same student without a teacher: only the losses on the text or labels remain."""
     del name
     tokens = "clm" if config.model.causal else "mlm"
     for soft, hard in (("soft_targets", tokens), ("soft_predictions", tokens), ("soft_labels", "classify"),
@@ -52,7 +52,7 @@ def alone(config, name):
 
 
 def smoke(config, name):
-    """The same recipe shrunk to seconds on a CPU: smaller in every size, equal in every choice."""
+    """The same recipe shrunk to seconds on a CPU: smaller sizes, same choices."""
     del name
     config.steps = 20
     config.batch_size = 8

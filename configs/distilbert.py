@@ -3,14 +3,14 @@
     .venv/bin/python scripts/train.py --config configs/distilbert.py:base --config.teacher.runs=runs/bert-base \
         --workdir runs/distilbert
 
-A teacher is any finished run with the same tokenizer; of several the logits and states are averaged.
+A teacher is any finished run with the same tokenizer; with several, logits and states are averaged.
 
 From the paper: sections 2 and 3. From huggingface/transformers, examples/research_projects/distillation, which
-settles what they leave open: the weights 5, 2 and 1 of the README's command (4aa4342b; its example on several GPUs
+settles the rest: the weights 5, 2 and 1 of the README's command (4aa4342b; its example on several GPUs
 has .33 each), the temperature, frequency-smoothed masking, Adam, clipping and schedule (train.py, distiller.py,
 16074447), the layers 0, 2, 4, 7, 9 and 11 (extract_distilbert.py), sequences of one segment (lm_seqs_dataset.py). The
-original draws masked positions over a whole batch, ours row by row (corruption.py). The config of the original asks
-for sinusoidal positions, but the teacher's learned table is loaded over them.
+original draws masked positions over a whole batch, ours row by row (corruption.py). The original's config requests
+sinusoidal positions, but the teacher's learned table is loaded over them.
 
 Ablations of the paper's Table 4 are flags:
 
@@ -21,8 +21,8 @@ Ablations of the paper's Table 4 are flags:
     other layers         --config.init_layers=0,1,2,3,4,5
     uniform masking      --config.corruption.smoothing=0
 
-`squad` is the second step of distillation that "DistilBERT (D)" has in Table 2, from a BERT that was fine-tuned on
-SQuAD, whose span logits are soft targets in addition to the answers themselves:
+`squad` is the second distillation step of "DistilBERT (D)" in Table 2, from a BERT fine-tuned on SQuAD, whose span
+logits are soft targets in addition to the answers themselves:
 
     TRAIN=".venv/bin/python scripts/train.py"
     $TRAIN --config configs/finetune.py:bert-base,squad --config.init_from=runs/bert-base --workdir runs/teacher
@@ -30,14 +30,14 @@ SQuAD, whose span logits are soft targets in addition to the answers themselves:
         --config.teacher.runs=runs/teacher --workdir runs/distilbert-squad
 
 Its settings are the defaults of run_squad_w_distillation.py (huggingface/transformers, 1001bb00), batches of 8 for one
-device; before the spans there is dropout as in the trunk (DistilBertForQuestionAnswering); padding is left out of the
+device; dropout before the spans is as in the trunk (DistilBertForQuestionAnswering); padding is excluded from the
 soft targets (`objectives.soft_span`).
 
 `alone` is the same student without any teacher, for comparison. `gpt2` is DistilGPT-2, for which the repository gives
-the shape (training_configs/distilgpt2.json) but no command: causal, on windows of text, with `clm` in the place of
+the shape (training_configs/distilgpt2.json) but no command: causal, on windows of text, with `clm` in place of
 `mlm`.
 
-Text: BooksCorpus cannot be had: the default corpus is the demo's.
+Text: BooksCorpus is unavailable: the default corpus is the demo's.
 
 Sizes: base and gpt2 are the paper's and the repository's; tiny to medium are students of configs/bert.py's sizes of
 the same names, with half their layers; demo distils configs/bert.py:demo, two layers, into one (docs/demos.md).

@@ -2,13 +2,13 @@
 
     .venv/bin/python scripts/train.py --config configs/electra.py:small --workdir runs/electra-small
 
-From the paper: sections 2 and 3 and appendix A. From google-research/electra (8a46635f), which settles what they
-leave open: the masking with 85 % [MASK] and positions drawn with replacement (pretrain_helpers.py), the generator's
+From the paper: sections 2 and 3 and appendix A. From google-research/electra (8a46635f), which settles the
+rest: the masking with 85 % [MASK] and positions drawn with replacement (pretrain_helpers.py), the generator's
 shape, the hidden layer of the discriminator's head, the exact GELU (model/modeling.py), Adam without bias correction
 and the warm-up that multiplies the decay (model/optimization.py), the packing of two segments without a label
 (build_pretraining_dataset.py).
 
-Every objective of Table 5 and of the generator study is a few flags on any size:
+Every objective of Table 5 and of the generator study takes a few flags, at any size:
 
     ELECTRA              (none)
     ELECTRA 15 %         --config.losses.rtd=0 --config.losses.rtd_masked=50
@@ -21,15 +21,15 @@ Every objective of Table 5 and of the generator study is a few flags on any size
     adversarial          --config.losses.mlm=0 --config.losses.adversarial=1       (appendix F)
     two-stage            --config.generator.first_stage=0.5 --config.generator.tying=none --config.generator.size=1
 
-`release` is what the released code does and the paper does not: a position drawn twice gets the mean of two sampled
-ids (scatter_update); the mean of per-core means as the loss; and small is Small++, whose generator is as wide as the
+`release` is where the released code differs from the paper: a position drawn twice gets the mean of two sampled ids
+(scatter_update); the loss is the mean of per-core means; and small is Small++, whose generator is as wide as the
 discriminator (README) and which is trained for 4 M steps.
 
-Text: BooksCorpus and XLNet's data cannot be had: the default corpus is the demo's.
+Text: BooksCorpus and XLNet's data are unavailable: the default corpus is the demo's.
 
 Sizes: small to large are the paper's; tiny, mini and medium have the shapes of BERT's miniatures (common.MINIATURES)
 and small's recipe and embeddings; demo is ours (docs/demos.md). Parameters, discriminator without head, exact: small
-13,483,008 (paper: 14M), base 108,891,648 (110M), large 334,092,288 (335M); all that is trained, embeddings once:
+13,483,008 (paper: 14M), base 108,891,648 (110M), large 334,092,288 (335M); all trained parameters, embeddings once:
 14,196,219, 119,386,427, 354,655,291.
 
 Published: small,release GLUE test 77.4, MNLI dev 81.3 (google-research/electra, README; its base and large were
@@ -39,7 +39,7 @@ trained for longer than the paper's). Ours: not run.
 from configs import common, demos
 from ssl_jax.config import base
 
-# Table 6; embeddings are as wide as the trunk but in small.
+# Table 6; embeddings are as wide as the trunk, except in small.
 SIZES = {
     **{name: shape | dict(embedding_size=128) for name, shape in common.MINIATURES.items()},
     "small": dict(layers=12, hidden_size=256, heads=4, embedding_size=128),
@@ -84,7 +84,7 @@ def get_config(variant="small"):
                 dropout=0.1,
                 attention_dropout=0.1,
                 initializer_range=0.02,
-                projection_initializer="glorot_uniform",  # TensorFlow's default, which the code leaves in place
+                projection_initializer="glorot_uniform",  # TensorFlow's default, unchanged in the code
                 **SIZES[name],
             ),
             generator=dict(kind="transformer", size=size, tying="embeddings"),

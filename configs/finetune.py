@@ -1,4 +1,4 @@
-"""Fine-tuning on a task, for every paper's model, with the paper's own recipe.
+"""Fine-tunes any paper's model on a task, with the paper's own recipe.
 
     .venv/bin/python scripts/train.py --config configs/finetune.py:bert-base,topics --workdir runs/topics
     ... --config configs/finetune.py:bert-base,jsonl --config.task.folder=FOLDER    # or mnli, squad, race, ...
@@ -6,65 +6,65 @@
     ... --config configs/finetune.py:gpt1-base,mnli --config.optimizer.rates='^classifier=10'
     .venv/bin/python scripts/grid.py --config configs/finetune.py:bert-base,mrpc --grid bert --workdir runs/mrpc
 
-The fourth gives the new output layer (for choices it is called choice) ten times the rate of the pre-trained layers;
-the last trains every point of one of GRIDS.
+The fourth gives the new output layer (named choice for choices) ten times the rate of the pre-trained layers; the last
+trains every point of one of GRIDS.
 
-A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/tasks. Suffixes after them are
-the paper's, such as `smoke`, or one of the two below. It starts from runs/PAPER-SIZE unless `init_from` says
-otherwise, the demo from what `make demo` trains, runs/demo-PAPER. On topics, PAPER-tiny is the demo, for every paper:
-on that corpus it is the size of tiny that is trained. Sizes that a paper does not have are those of
-common.MINIATURES. Where a recipe has no row, BERT's applies.
+A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/tasks. Further suffixes are the
+paper's, such as `smoke`, or one of the two below. It starts from runs/PAPER-SIZE unless `init_from` says otherwise,
+the demo from the run of `make demo`, runs/demo-PAPER. On topics, PAPER-tiny is the demo, for every paper: on that
+corpus, the demo is the tiny size that is trained. Sizes missing from a paper are those of common.MINIATURES. Where a
+recipe has no row, BERT's applies.
 
-`features` is BERT's feature-based approach (section 5.3, Table 7), for any model: the trunk stays as it is, bit for
-bit, and without dropout; two BiLSTMs of 768 in each direction read its last four layers side by side, and the head
-reads them. Other rows of Table 7 are --config.task.features=embeddings, last, second_to_last, weighted_sum_last_four
-and weighted_sum_all (`heads.Features`). BERT gives neither rate nor epochs for this: the rate of 1e-3 is ours, all
-else as in fine-tuning. `bilstm` puts the two BiLSTMs on a trunk that is fine-tuned, as in Table 5's last row, there
-with --config.model.causal=True; the depth and width, not given there, are section 5.3's.
+`features` is BERT's feature-based approach (section 5.3, Table 7), for any model: the trunk is frozen bit for bit,
+without dropout; two BiLSTMs of 768 in each direction read its last four layers, concatenated, and feed the head.
+Other rows of Table 7 are --config.task.features=embeddings, last, second_to_last, weighted_sum_last_four
+and weighted_sum_all (`heads.Features`). BERT gives neither rate nor epochs for this: the rate of 1e-3 is ours, the
+rest as in fine-tuning. `bilstm` puts the two BiLSTMs on a fine-tuned trunk, as in Table 5's last row, there with
+--config.model.causal=True; the depth and width, not given there, are section 5.3's.
 
-BERT (Devlin et al. 2018, sections 4 and A.3), and DistilBERT and TinyBERT, which follow it. Section 4.1: a dense
+BERT (Devlin et al. 2018, sections 4 and A.3); DistilBERT and TinyBERT follow it. Section 4.1: a dense
 layer on the pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 as the learning rate (here the
-last one; all of them are the grid `bert`, the ranges of A.3 `bert-ranges`); SQuAD and SWAG, sections 4.2 to 4.4, are
+last one; the grid `bert` has all of them, `bert-ranges` the ranges of A.3); SQuAD and SWAG, sections 4.2 to 4.4, are
 rows of BERT. A.3: everything else, dropout included, as in pre-training. From run_classifier.py and run_squad.py
-(google-research/bert, eedf5716), which settle what is left open: warm-up over the first 10 %, decay to 0, lengths of
-128 and 384, nothing masked. Dropout is the paper's own, 0.1 in BERT; before spans there is none (run_squad.py), but
-there is DistilBERT's (DistilBertForQuestionAnswering in huggingface/transformers). Of several seeds BERT reports the
+(google-research/bert, eedf5716), which settle the rest: warm-up over the first 10 %, decay to 0, lengths of
+128 and 384, nothing masked. Dropout is the paper's own, 0.1 in BERT; there is none before spans (run_squad.py),
+except DistilBERT's (DistilBertForQuestionAnswering in huggingface/transformers). Of several seeds, BERT reports the
 best on the development set (section 4.1), ALBERT (section 4.2.2), ELECTRA (section 3.1) and DistilBERT (section 3)
 the median.
 
-ALBERT (Lan et al. 2019, Table 14): a row for each task, with the trunk's dropout and the classifier's. The form of Adam
-and its decay are BERT's (google-research/albert, optimization.py). `v2` changes no row.
+ALBERT (Lan et al. 2019, Table 14): a row for each task, with the trunk's dropout and the classifier's. Adam's variant
+and decay are BERT's (google-research/albert, optimization.py). `v2` changes no row.
 
-ELECTRA (Clark et al. 2020, Table 7): rates that decay from layer to layer, 10 epochs of RTE and STS-B, no weight
-decay. The rates of small and base are the best of several, for all tasks the same (appendix B, in GRIDS). There is no
-pooler: the classes are read from [CLS], after dropout (finetune/classification/classification_tasks.py in
-google-research/electra, 8a46635f). `release` is what configure_finetuning.py and model/optimization.py do otherwise:
-a rate of 1e-4 for small, weight decay 0.01, and a level too many between the head and the top layer, which its author
+ELECTRA (Clark et al. 2020, Table 7): layer-wise rate decay, 10 epochs of RTE and STS-B, no weight
+decay. The rates of small and base are the best of several, the same for all tasks (appendix B, in GRIDS). There is no
+pooler: classes are read from [CLS], after dropout (finetune/classification/classification_tasks.py in
+google-research/electra, 8a46635f). `release` is where configure_finetuning.py and model/optimization.py differ:
+a rate of 1e-4 for small, weight decay 0.01, and one level too many between the head and the top layer, which its author
 calls a bug (`optimizers.factors`); each training pair of MRPC and STS-B in both orders, as two examples; and scores
-of STS-B divided by 5 in the loss (classification_tasks.py). SQuAD has XLNet's module (section 3.1): the end of a span
-is predicted from its start; for 2.0 a classifier says whether there is an answer. The paper says no more than that;
-from finetune/qa are the layers of both (`heads.JointSpanHead`), the classifier's weight of 0.5, the search for the
-likeliest spans among the 20 likeliest starts and 20 ends of each (`task.n_best`), and that the window
-with the lowest score of no answer decides (`spans.choose_candidates`). With 1.1, too, the release trains the
-classifier, which nothing reads there.
+of STS-B divided by 5 in the loss (classification_tasks.py). SQuAD uses XLNet's module (section 3.1): the end of a span
+is predicted from its start; for 2.0 a classifier says whether there is an answer. The paper says no more; finetune/qa
+supplies the layers of both (`heads.JointSpanHead`), the classifier's weight of 0.5, the search for the
+likeliest spans among the 20 likeliest starts and 20 ends of each (`task.n_best`), and the rule that the window with
+the lowest score of no answer decides (`spans.choose_candidates`). The release trains the classifier even for 1.1,
+where it is unused.
 
 GPT-1 (Radford et al. 2018, sections 3.2 and 4.1; opt.py and train.py in openai/finetune-transformer-lm, a69b5c43):
 rate 6.25e-5, batch 32, 3 epochs, warm-up over 0.2 %, decay to 0; the classes are read from the last token's vector,
-and the language model is trained further with half the weight. The released code averages its loss over each sequence
-first; ours is one mean over all tokens of the batch, so that longer texts weigh more (docs/design.md, contract 4). Its
+and language modelling continues with half the weight. The released code averages its loss over each sequence first;
+ours is one mean over all tokens of the batch, so longer texts weigh more (docs/design.md, contract 4). Its
 sequences are as long as the longest example, at most 512; ours are 512. In it, and here with `release`, the choices of
-an example have one mask of dropout before the classifier. GPT-2 and GPT-3 were not fine-tuned: here as GPT-1.
+an example share one dropout mask before the classifier. GPT-2 and GPT-3 were not fine-tuned: here as GPT-1.
 
 GPT-1's texts (section 3.3, Figure 1; train.py, transform_roc): Start, text, Extract; Start, A, Delim, B, Extract; for
-similarity (MRPC, QQP, STS-B) that and Start, B, Delim, A, Extract, whose two vectors at Extract are added before the
-classes; for choices Start, context and question, Delim, answer, Extract for each answer, a context that is too long
-without its beginning (the paper does not say; the released code cuts the end of every field). The three are tokens of
-their own, new rows of the table, appended to the vocabulary of the run to start from, whatever that has: a run that was
-fine-tuned before has them already. There is no [PAD]: padding is id 0, masked, as in the released code.
+similarity (MRPC, QQP, STS-B) also Start, B, Delim, A, Extract, and the two vectors at Extract are added before the
+classes; for choices Start, context and question, Delim, answer, Extract for each answer, with contexts cut on the left
+if too long (the paper does not say; the released code cuts the end of every field). The three are separate tokens,
+new rows of the table, appended to the vocabulary of the run to start from, unless it has them already from an earlier
+fine-tuning. There is no [PAD]: padding is id 0, masked, as in the released code.
 
 The demos keep their batch of 16 and their rate (docs/demos.md).
 
-An encoder reads its first token, a causal model its last one; the tokenizer needs [CLS] and [SEP], or what `add` has.
+An encoder reads its first token, a causal model its last; the tokenizer needs [CLS] and [SEP], or those in `add`.
 """
 
 import importlib
@@ -79,13 +79,13 @@ from ssl_jax.objectives import loss_of
 SHARED = ("common", "demos", "fewshot", "finetune")
 PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in SHARED]
 
-# What belongs to no trunk, of any run to start from; generators and a student's projection among it.
+# Parts outside the trunk, in any run to start from, including generators and a student's projection.
 HEADS = (
     "mlm", "clm", "pair", "replaced", "restored", "copied", "fit", "choice", "token_classes", "span", "joint_span",
     "features", "generator_embeddings", "generator_encoder", "generator_mlm", "generator_baseline",
 )  # fmt: skip
 
-# BERT by task: learning rate, batch, epochs, length; section 4.1's of all others.
+# BERT by task: learning rate, batch, epochs, length; section 4.1's for all others.
 BERT = {"squad": (5e-5, 32, 3.0, 384), "squad2": (5e-5, 48, 2.0, 384), "swag": (2e-5, 16, 3.0, 128)}
 GLUE = (2e-5, 32, 3.0, 128)
 # ALBERT's Table 14 by task: learning rate, batch, dropout, the classifier's dropout, steps, warm-up steps, length.
@@ -107,7 +107,7 @@ ALBERT = {
 ELECTRA = {"small": (3e-4, 0.8), "base": (1e-4, 0.8), "large": (5e-5, 0.9), "demo": (1e-4, 0.8)}
 ELECTRA_TASKS = {"rte": (10.0, 128), "stsb": (10.0, 128), "squad": (2.0, 512), "squad2": (2.0, 512)}
 
-# What papers chose from on the development set, for scripts/grid.py: key -> its values. BERT, section 4.1 and appendix
+# The papers' search spaces (development set), for scripts/grid.py: key -> its values. BERT, section 4.1 and appendix
 # A.3; ELECTRA, appendix B.
 GRIDS = {
     "bert": {
@@ -124,7 +124,7 @@ GRIDS = {
 
 
 def bert(size, task, release):
-    """BERT's values by key, which the other papers' change; `length` is the sequences'."""
+    """BERT's values by key, which the other papers override; `length` is the sequence length."""
     del size, release
     learning_rate, batch_size, epochs, length = BERT.get(task, GLUE)
     return {
@@ -210,7 +210,7 @@ RECIPES = {"distilbert": distilbert, "albert": albert, "electra": electra, "gpt1
 
 
 def bilstm(config, name):
-    """BERT, Table 5: two BiLSTMs between trunk and head; of a whole text their last states are read."""
+    """BERT, Table 5: two BiLSTMs between trunk and head; for whole texts their last states are read."""
     del name
     config.task.lstm = 2
     if config.model.pooler != "none":
@@ -222,18 +222,18 @@ def features(config, name):
     """BERT, section 5.3: the same on the last four layers of a frozen trunk."""
     bilstm(config, name)
     if config.task.dropout < 0:
-        config.task.dropout = config.model.dropout  # before the classes it stays
+        config.task.dropout = config.model.dropout  # kept before the classes
     config.task.features = "concat_last_four"
     config.model.update(dropout=0.0, attention_dropout=0.0)
     config.optimizer.update(frozen="^(embeddings|encoder)/", learning_rate=1e-3)
-    config.losses.clm = 0.0  # a frozen trunk has nothing to learn from it
+    config.losses.clm = 0.0  # useless for a frozen trunk
 
 
 TOPS = {"bilstm": bilstm, "features": features}
 
 
 def smoke(config, name):
-    """What the paper's `smoke` shrinks is shrunk already; the number of steps is fixed, too, and the start is random."""
+    """The paper's `smoke` has already shrunk the model; this also fixes the steps and starts from random weights."""
     del name
     config.init_from = ""
     config.steps = 20
@@ -243,7 +243,7 @@ def smoke(config, name):
 
 
 def read_kind(config, kind):
-    """The kind's head, new, in the place of the classes; spans and token labels are read without a pooler."""
+    """Replaces the class head with the kind's new head; spans and token labels are read without a pooler."""
     if kind in ("classification", "regression"):
         return
     span = "joint_span" if config.losses.joint_span else "span"
@@ -270,10 +270,10 @@ def get_config(variant="bert-base,topics"):
     recipe = bert(size, task, False)
     if paper in RECIPES:
         own = gpt if config.model.causal else RECIPES[paper]  # DistilGPT-2 as GPT-2
-        # RTE is one task, in GLUE's files and in SuperGLUE's.
+        # RTE is the same task in GLUE's and SuperGLUE's files.
         recipe |= own(size, task.removeprefix("superglue_"), "release" in suffixes)
     length = min(recipe.pop("length"), config.model.positions)
-    pooled = config.model.pooler != "none" or recipe["model.pooler"] == "plain"  # nothing of the pooler is new
+    pooled = config.model.pooler != "none" or recipe["model.pooler"] == "plain"  # the pooler is not new
     config.losses.update({name: 0.0 for name in config.losses})
     config.update(
         dict(
@@ -283,7 +283,7 @@ def get_config(variant="bert-base,topics"):
             teacher=dict(runs=()),
             init_from=f"runs/demo-{paper}" if size == "demo" else f"runs/{model}",
             init_layers=(),
-            # The head of a language model that is trained on is no part to leave out.
+            # Keep a language model's head if it is trained further.
             init_drop=tuple(name for name in HEADS if name != "clm" or not recipe.get("losses.clm")),
             init_anew=("classifier", "features") if pooled else ("classifier", "features", "pooler"),
             losses={loss_of(kind): 1.0},

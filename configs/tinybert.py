@@ -1,6 +1,6 @@
 """TinyBERT: Distilling BERT for Natural Language Understanding. Jiao et al. 2019, https://arxiv.org/abs/1909.10351v5
 
-A stage is a run:
+Each stage is a run:
 
     TRAIN=".venv/bin/python scripts/train.py"
     $TRAIN --config configs/tinybert.py:4-312 --config.teacher.runs=runs/bert-base --workdir runs/general
@@ -12,11 +12,11 @@ A stage is a run:
     $TRAIN --config configs/tinybert.py:4-312,prediction --config.teacher.runs=runs/teacher \
         --config.init_from=runs/intermediate --config.task.augmented=runs/augmented.jsonl --workdir runs/tinybert
 
-A stage on one of the paper's tasks is followed by the task's name, which sets its length and epochs and what it learns
-from: `4-312,intermediate,mnli`, `4-312,prediction,squad`. The prediction stage takes a teacher's classes
+A stage on one of the paper's tasks takes the task's name as a suffix, which sets its length, epochs and targets:
+`4-312,intermediate,mnli`, `4-312,prediction,squad`. The prediction stage takes a teacher's classes
 (`soft_labels`); on SQuAD its span logits (`soft_span`; appendix B, on the original data). On STS-B it takes the gold
-scores, as the released code does, and no teacher: equation 10's cross-entropy of one logit is 0 whatever it is.
-Augmented copies have the score of their original.
+scores, as in the released code, and no teacher: equation 10's cross-entropy of one logit is always 0. Augmented
+copies have the score of their original.
 
 The ablations of Tables 2 to 4 leave a stage out or are flags of each stage:
 
@@ -28,18 +28,17 @@ The ablations of Tables 2 to 4 leave a stage out or are flags of each stage:
     top, bottom, a list  --config.teacher.layer_map=top, bottom, 3,6,9,12
 
 From the paper: section 3 for the losses and the two stages, section 4.2 for the settings. From
-huawei-noah/Pretrained-Language-Model, TinyBERT (0598f02d), which settles what they leave open: general distillation
-shows the text unmasked (pregenerate_training_data.py, masked_lm_prob 0), the intermediate stage has a constant rate,
+huawei-noah/Pretrained-Language-Model, TinyBERT (0598f02d), which settles the rest: general distillation sees the
+text unmasked (pregenerate_training_data.py, masked_lm_prob 0), the intermediate stage has a constant rate,
 the prediction stage 10 % of warm-up (task_distill.py).
 
-`release` is what that code does and the paper does not: one projection with a bias for embeddings and layers; a rate of
+`release` is where that code differs from the paper: one projection with a bias for embeddings and layers; a rate of
 5e-5 with 10 % of warm-up and the gradient clipped tensor by tensor in general distillation; class logits from
 ReLU(pooled). Not followed: its teacher keeps its dropout (nobody calls eval()), its means count padding, and its
 prediction loss is divided by the number of classes (losses.soft_labels=0.5 for two).
 
-`mlm` is a stage of our own, for students meant to fill blanks: after the general stage, equation 10's loss on the
-predictions of the masked-LM head. `alone` leaves the teacher out of any stage: hard targets take the place of soft
-ones.
+`mlm` is our own stage, for students meant to fill blanks: after the general stage, equation 10's loss on the
+predictions of the masked-LM head. `alone` removes the teacher from any stage: hard targets replace soft ones.
 
 Sizes: 4-312 and 6-768 are the paper's; tiny, mini and small have the shapes of BERT's miniatures (common.MINIATURES);
 demo distils configs/bert.py:demo, 2 layers of 128, into one layer of 64 (docs/demos.md). Parameters, encoder and
@@ -63,7 +62,7 @@ SIZES = {
     "demo": dict(layers=1, hidden_size=64, heads=4, ffn_size=256),
 }
 
-# Section 4.2 by task: epochs of the intermediate stage, and the length. It tells neither of SQuAD: the length is BERT's.
+# Section 4.2 by task: epochs of the intermediate stage, and length. It gives neither for SQuAD: the length is BERT's.
 TASKS = {
     "cola": (50.0, 64),
     "sst2": (20.0, 64),
@@ -79,11 +78,11 @@ TASKS = {
 
 
 def intermediate(config, name):
-    """Task distillation, first step (section 4.2): 20 epochs, and of some tasks as in TASKS."""
+    """Task distillation, first step (section 4.2): 20 epochs, or for some tasks as in TASKS."""
     config.update(
         dict(
             batch_size=32,
-            phases=dict(lengths=(64,)),  # of single sentences
+            phases=dict(lengths=(64,)),  # for single sentences
             data=dict(examples="task"),
             task=dict(epochs=20.0),
             optimizer=dict(learning_rate=5e-5, schedule="constant", warmup=0.0),
@@ -104,7 +103,7 @@ def prediction(config, name):
 
 
 def on_task(config, name, *, task):
-    """What a stage before it has of its own on a task of the paper's."""
+    """Applies the settings of one of the paper's tasks to the stage before it."""
     del name
     if config.data.examples != "task":
         raise UserError(f"a task follows its stage: 4-312,intermediate,{task} or 4-312,prediction,{task}")

@@ -3,10 +3,10 @@
     python scripts/bench.py --row bert-mini --row bert-base
 
 Each side runs in a fresh process, in turn (ours, theirs, ours, theirs, ...), pinned to the same cores, with
-the same environment: three warm-up steps, ten timed ones, the median of them. Dropout 0.1, a new synthetic
+the same environment: three warm-up steps, then the median of ten timed ones. Dropout 0.1, a new synthetic
 batch each step, global-norm clip 1.0, float32. Ours is the step of ssl_jax/train.py, masking and BERT's Adam
-included; theirs is BertForPreTraining with sdpa attention, labels made beforehand, fused AdamW. "equal work"
-lets ours compute the masked-LM head at all positions, as theirs does.
+included; theirs is BertForPreTraining with sdpa attention, precomputed labels, fused AdamW. "equal work"
+makes ours compute the masked-LM head at all positions, as theirs does.
 """
 
 import json
@@ -48,8 +48,8 @@ def main():
 
 
 def run_child(row, side):
-    """The median seconds of a step of one side, timed in a fresh process."""
-    # Big temporaries come in huge pages: fewer page faults, for both sides.
+    """Median step time of one side in seconds, measured in a fresh process."""
+    # Huge pages for large temporaries: fewer page faults, for both sides.
     environment = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
     environment |= {"OMP_NUM_THREADS": str(CORES.value), "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, __file__, "--child", "--row", row, "--side", side, "--cores", str(CORES.value)]
@@ -111,7 +111,7 @@ def time_ours(variant, batch_size, length, side):
 
     config = bert.get_config(variant)
     if side == "ours, equal work":
-        config.corruption.rate = 1.0  # the head runs wherever a token is to be predicted
+        config.corruption.rate = 1.0  # the head runs at every position to be predicted
     size = config.model.vocab_size
     special = np.arange(size) < 5
     vocabulary = Vocabulary(

@@ -1,18 +1,18 @@
-"""Weights in and out: Hugging Face's folders, Google's checkpoints, and runs of ours.
+"""Converts weights: Hugging Face folders, Google's checkpoints, and our runs.
 
-    python scripts/convert.py from_hf DIR W          a model of transformers as a run: generate, init_from, teacher.runs
-    python scripts/convert.py from_google DIR W      the same of Google's TensorFlow checkpoints (extra `google`)
-    python scripts/convert.py to_hf W DIR            a run as a model of transformers
+    python scripts/convert.py from_hf DIR W          a transformers model as a run: generate, init_from, teacher.runs
+    python scripts/convert.py from_google DIR W      the same for Google's TensorFlow checkpoints (extra `google`)
+    python scripts/convert.py to_hf W DIR            a run as a transformers model
     python scripts/convert.py check [DIR]            compares with transformers itself, both ways (extra `test`)
 
 BERT, ALBERT, ELECTRA, DistilBERT, TinyBERT, GPT-1, GPT-2, with the heads that either side has. `init_from` and
-`teacher.runs` also take a folder of transformers as it is. ELECTRA's halves are `discriminator` and `generator` in DIR, or
-DIR and `--generator`. What has no place on the other side is an error that names it, and `--drop` leaves it out.
+`teacher.runs` also take a transformers folder directly. ELECTRA's halves are `discriminator` and `generator` in DIR, or
+DIR and `--generator`. Weights with no counterpart on the other side are an error that names them; `--drop` omits them.
 
-Rows that pad the table behind the tokenizer's entries are left out: to a multiple of up to 128 as it is, more of them
-with `--padded`. Classes that DIR has no names for (LABEL_0, ...; Google's checkpoints) get them by `--labels`, in the
-order of the classifier's rows: MNLI's in Google's run_classifier.py are contradiction,entailment,neutral. What starts
-or learns from the run then takes its classes by name.
+Rows that pad the table beyond the tokenizer's entries are dropped: up to a multiple of at most 128 by default, more
+with `--padded`. Classes without names in DIR (LABEL_0, ...; Google's checkpoints) are named by `--labels`, in the
+order of the classifier's rows: MNLI's in Google's run_classifier.py are contradiction,entailment,neutral. Runs that
+start or learn from this one then match classes by name.
 """
 
 import tempfile
@@ -29,7 +29,7 @@ PADDED = flags.DEFINE_bool("padded", False, "from_hf, from_google: leave out all
 LABELS = flags.DEFINE_list("labels", [], "from_hf, from_google: names of the classes, in the order of their rows")
 FAMILY = flags.DEFINE_string("family", "", "to_hf: the model_type, where the trunk alone does not tell")
 COMMANDS = {"from_hf": "DIR W", "from_google": "DIR W", "to_hf": "W DIR", "check": "[DIR]"}
-TOLERANCE = 1e-5  # of logits in float32, whose values are a few units
+TOLERANCE = 1e-5  # for float32 logits, whose values are a few units
 USAGE = "; ".join(f"{name} {arguments}" for name, arguments in COMMANDS.items())
 
 
@@ -39,7 +39,7 @@ def main(command, *folders):
     if len(folders) > len(wanted) or len(folders) < sum(not name.startswith("[") for name in wanted):
         raise UserError(f"{command} takes {COMMANDS[command]}, not {' '.join(folders) or 'nothing'}")
 
-    from ssl_jax import parallel  # after the flags, here and below: a typing error need not wait for jax
+    from ssl_jax import parallel  # after the flags, here and below: typos fail before jax loads
 
     parallel.initialise()
     if command == "check":
@@ -51,7 +51,7 @@ def main(command, *folders):
 
 
 def take_in(command, source, workdir):
-    """Reads a model of others and writes it as a run."""
+    """Reads an external model and writes it as a run."""
     from ssl_jax import runs
     from ssl_jax.interop import huggingface
 
@@ -73,10 +73,10 @@ def take_in(command, source, workdir):
 
 
 def name_classes(run, labels):
-    """Puts names of the classes into a run's config.
+    """Adds class names to a run's config.
 
     Raises:
-      UserError: it has others, or not as many classes.
+      UserError: it has other names, or a different number of classes.
     """
     known, classes = run.config.task.labels, run.model.options.classes
     if len(set(labels)) != len(labels) or len(labels) != classes:
@@ -100,7 +100,7 @@ def describe(run):
 
 
 def to_hf(workdir, folder):
-    """Writes a run as a folder of transformers, of ELECTRA's as two."""
+    """Writes a run as a transformers folder, or two for ELECTRA."""
     from ssl_jax.interop import huggingface
     from ssl_jax.load import load_run
 
@@ -113,7 +113,7 @@ def to_hf(workdir, folder):
 
 
 def check(folder=None):
-    """Converts a folder of transformers, or tiny ones of every kind, both ways, and compares with transformers itself."""
+    """Converts a transformers folder, or tiny ones of every kind, both ways, and compares with transformers itself."""
     from ssl_jax.interop import check
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -2,12 +2,12 @@
 
     python scripts/demo.py --config configs/bert.py:demo --workdir runs/demo-bert
 
-Masked language models fill blanks, causal ones go on with a text, ELECTRA's discriminator marks what its generator
-replaced. All are measured on articles that they did not see, beside what they must beat.
+Masked language models fill blanks, causal ones continue a text, ELECTRA's discriminator marks the tokens its generator
+replaced. All are evaluated on held-out articles, next to the baselines they must beat.
 
-A student's teacher is trained first, unless its run is there already. The student is shown beside it and beside the
-same student trained for as many steps without a teacher; with --seeds=5 both are trained from five seeds. TinyBERT's
-goes on to the articles' topics: the teacher is fine-tuned, the student learns the task from it.
+A student's teacher is trained first, unless its run already exists. The student is compared with it and with the same
+student trained for as many steps without a teacher; with --seeds=5 both are trained from five seeds. TinyBERT's
+continues with the articles' topics: the teacher is fine-tuned, and the student learns the task from it.
 """
 
 import copy
@@ -27,7 +27,7 @@ CONFIG = command_line.define_config()
 WORKDIR = command_line.define_path("workdir", None, "the run's folder", required=True)
 SEEDS = flags.DEFINE_integer("seeds", 1, "of a student and of the same student alone: how many to train")
 
-# Written for the demo, none from the corpus. [MASK] is put in as the tokenizer spells it.
+# Written for the demo, not from the corpus. [MASK] is inserted in the tokenizer's spelling.
 SENTENCES = (
     "the capital and largest [MASK] is london.",
     "in the 19th [MASK], the city grew rapidly.",
@@ -51,7 +51,7 @@ PAIRS = {"nsp": "next sentences", "sop": "sentence orders"}
 
 
 def main():
-    from ssl_jax import parallel, train  # after the flags, here and below: a typing error need not wait for jax
+    from ssl_jax import parallel, train  # after the flags, here and below: typos fail before jax loads
     from ssl_jax.load import load_run
 
     config, workdir = CONFIG.value, Path(WORKDIR.value)
@@ -63,7 +63,7 @@ def main():
     if result is None:
         return
     show = detector if config.losses.rtd else writer if config.losses.clm else filler
-    # What a person reads comes last, and is cut off first when it fails: the numbers are safe by then.
+    # Human-readable output comes last: if it fails, the numbers are already safe.
     measured = show(config, result)
     files.write_json(workdir / "result.json", result | {"total_loss": result["loss"]} | measured)
     {detector: show_replaced, writer: show_text, filler: show_blanks}[show](load_run(workdir))
@@ -88,7 +88,7 @@ def filler(config, result):
 
 
 def pairs_measured(result):
-    """Prints the accuracy on sentence pairs beside the most frequent label's, and why that one is so high."""
+    """Prints the accuracy on sentence pairs next to the most frequent label's, and why the latter is so high."""
     name = next((name for name in PAIRS if f"{name}_accuracy" in result), None)
     if name is None:
         return {}
@@ -107,7 +107,7 @@ def writer(config, result):
 
 
 def tokens_measured(config, what, accuracy, loss):
-    """Prints accuracy and loss beside the most frequent token's and the token frequencies'."""
+    """Prints accuracy and loss next to the most frequent token's and the token frequencies'."""
     from ssl_jax import baselines
 
     measured = {"accuracy": accuracy, "loss": loss, **baselines.unigram(config)}
@@ -124,7 +124,7 @@ def tokens_measured(config, what, accuracy, loss):
 
 
 def detector(config, result):
-    """Prints the discriminator's accuracy beside calling every token original, and the generator's."""
+    """Prints the discriminator's accuracy next to calling every token original, and the generator's."""
     share = result["rtd_replaced"]
     measured = {
         "accuracy": result["rtd_accuracy"],
@@ -153,7 +153,7 @@ def tokens_measured_as_generator(config, result):
 
 
 def distillation(config, workdir):
-    """Trains teacher, student and the same student alone; measures all of them on the student's held-out examples."""
+    """Trains teacher, student and the student without a teacher; evaluates all on the student's held-out examples."""
     from ssl_jax import predict, train
     from ssl_jax.load import load_run
 
@@ -183,7 +183,7 @@ def distillation(config, workdir):
     if SEEDS.value > 1:
         spread = {name: f"{sum(v) / len(v):.3f} ({min(v):.3f} to {max(v):.3f})" for name, v in losses.items()}
         print(f"\nheld-out loss of {SEEDS.value} seeds: student {spread['student']}, alone {spread['alone']}")
-    if len(stages["student"]) > 1:  # TinyBERT goes on to a task
+    if len(stages["student"]) > 1:  # TinyBERT continues with a task
         measured |= topics(config, workdir, stages)
     result = files.read_json(stages["student"][-1][0] / "result.json")
     files.write_json(workdir / "result.json", result | measured)
@@ -206,9 +206,9 @@ def bert_demo(config):
 
 
 def students(config, workdir):
-    """name -> (folder, config) of each stage: of the student, and of the same student without a teacher."""
+    """name -> (folder, config) of each stage, for the student and for the same student without a teacher."""
     stages = [(workdir, config)]
-    if not config.corruption.rate:  # the matching of layers comes first, and blanks are filled after it
+    if not config.corruption.rate:  # layer matching comes first, then filling blanks
         last = with_changes(config, {"init_from": str(workdir / "general")})
         tinybert.mlm(last, "demo")
         stages = [(workdir / "general", config), (workdir, last)]
@@ -218,12 +218,12 @@ def students(config, workdir):
 
 
 def side_by_side(trained, config):
-    """Prints size, loss, accuracy and speed of all runs on the held-out examples of a config; returns them."""
+    """Prints size, loss, accuracy and speed of all runs on a config's held-out examples; returns them."""
     from ssl_jax import flops, predict
 
     readers = {name: predict.read_heldout(run, config) for name, run in trained.items()}
     speeds = {name: [] for name in trained}
-    for _ in range(20):  # in turns, so that what else the machine does touches all of them
+    for _ in range(20):  # interleaved, so that other load on the machine affects all of them
         for name, (_, read) in readers.items():
             start = time.perf_counter()
             speeds[name].append(read() / (time.perf_counter() - start))
@@ -242,7 +242,7 @@ def side_by_side(trained, config):
 
 
 def topics(config, workdir, stages):
-    """Task distillation (TinyBERT, section 3.2) on the articles' topics, beside the student fine-tuned alone."""
+    """Task distillation (TinyBERT, section 3.2) on the articles' topics, vs. the student without a teacher."""
     from ssl_jax import train
 
     changes = {"data.root": config.data.root}
@@ -272,7 +272,7 @@ def topics(config, workdir, stages):
 
 
 def show_fills(trained):
-    """The likeliest fills of the teacher and of the students, line by line."""
+    """Shows the likeliest fills of teacher and students, line by line."""
     from ssl_jax import predict
 
     print("\nSentences written for this demo, with the three likeliest fills of each:")
@@ -332,12 +332,12 @@ def heldout_articles(run):
 
 
 def hide_a_word(run, sentence):
-    """The first tokens of a sentence, the word in their middle replaced by [MASK]; and that word, or None."""
+    """The first tokens of a sentence with the middle word replaced by [MASK]; and that word, or None."""
     ids = sentence[: run.config.phases.lengths[0] - 2].tolist()
     whole = [
         place
         for place, (token, following) in enumerate(zip(ids, [*ids[1:], 0]))
-        # A word of one piece and of letters.
+        # A single-piece word of letters only.
         if run.vocabulary.starts_word[token]
         and (run.vocabulary.starts_word[following] or run.vocabulary.special[following])
         and run.tokenizer.id_to_token(token).strip("\u2581").isalpha()

@@ -1,12 +1,12 @@
-"""Trains a task at every point of a grid, as papers choose their hyperparameters, and tells which is best.
+"""Trains a task at every point of a hyperparameter grid, as papers do, and reports the best one.
 
     python scripts/grid.py --config configs/finetune.py:bert-base,mrpc --config.init_from=runs/bert-base --grid bert \
         --workdir runs/mrpc
 
-What there is, is in GRIDS of configs/finetune.py. Each point is a run of scripts/train.py in WORKDIR/POINT, with the
-point's values in place of the config's. The same command goes on where it stopped; what is finished is not trained
-again. Points are compared by the task's score on the development set, with --config.seeds=N by the paper's own
-statistic of it, task.statistic; grid.json has all of them and the best one's name. A point that diverges has no score.
+The grids are in GRIDS of configs/finetune.py. Each point is a run of scripts/train.py in WORKDIR/POINT, with the
+point's values in place of the config's. The same command resumes where it stopped; finished points are not retrained.
+Points are compared by the task's score on the development set, with --config.seeds=N by the paper's own statistic of
+it, task.statistic; grid.json has all of them and the best one's name. A point that diverges has no score.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ WORKDIR = command_line.define_path("workdir", None, "the folder of all runs", re
 
 
 def points(values):
-    """Yields the folder and the changes, key -> value, of each point of a grid, key -> its values."""
+    """Yields each point of a grid (key -> values): its folder and its changes, key -> value."""
     for chosen in itertools.product(*values.values()):
         changes = dict(zip(values, chosen, strict=True))
         name = "_".join(f"{key.rpartition('.')[2]}={spelt(value)}" for key, value in changes.items())
@@ -32,20 +32,20 @@ def points(values):
 
 
 def spelt(value):
-    """A value in a folder's name: 5e-05, 32, True, gelu, 128,512."""
+    """A value as spelt in a folder name: 5e-05, 32, True, gelu, 128,512."""
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     return ",".join(map(spelt, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
 def folder_name(name):
-    """`name` without what no folder's name should have, and then with its hash: runs/a and runs-a are two folders."""
+    """`name` without characters unsafe in folder names, plus its hash if changed: runs/a and runs-a stay distinct."""
     plain = re.sub(r"[^\w.,=+-]", "-", name)[:100]
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def check(values, config, name):
-    """Raises UserError unless grid `name` has tuples of values that the keys of a config can have."""
+    """Raises UserError unless grid `name` has tuples of values that are valid for the config's keys."""
     from ssl_jax.config import check_value
     from ssl_jax.errors import UserError, check_choice, shown
     from ssl_jax.options import flat
@@ -74,7 +74,7 @@ def check(values, config, name):
 
 
 def measured(result):
-    """The score of a run's result; of several seeds their statistic of it, with mean and sd."""
+    """The score of a run's result; for several seeds their statistic, with mean and sd."""
     if "seeds" not in result:
         return {"score": result["score"]}
     score = result["score"]
@@ -82,11 +82,11 @@ def measured(result):
 
 
 def search(config, name, workdir):
-    """Trains all points of a grid of GRIDS and writes grid.json; returns what is in it, None when SIGTERM came.
+    """Trains all points of a grid in GRIDS and writes grid.json; returns its contents, or None on SIGTERM.
 
     Raises:
-      UserError: there is no such grid, or it has values that the config cannot have; the config is of no task; all
-        points diverge; see `train.train`.
+      UserError: unknown grid, or its values are invalid for the config; the config has no task; all points diverge;
+        see `train.train`.
     """
     from configs.finetune import GRIDS
     from ssl_jax import checks, files, logs, source, train
@@ -100,7 +100,7 @@ def search(config, name, workdir):
     for folder, changes in points(GRIDS[name]):
         point = config.copy_and_resolve_references()
         point.update_from_flattened_dict(changes)
-        # Refuses a point that cannot run before the first one trains.
+        # Rejects invalid points before the first one trains.
         checks.settle(source.resolve(source.resolve_teacher(point), Path(workdir) / folder))
         runs.append((folder, changes, point))
     tried = []
@@ -128,7 +128,7 @@ def search(config, name, workdir):
 
 
 def table(found):
-    """Lines that show what `search` found, the best point marked with *."""
+    """Lines that show the results of `search`, the best point marked with *."""
     numbers = [name for name in ("score", "mean", "sd") if any(name in one for one in found["points"])]
     width = max(len(one["point"]) for one in found["points"]) + 1
     yield f"{'':{width}}" + "".join(f"{name:>10}" for name in numbers)
@@ -141,7 +141,7 @@ def table(found):
 def main():
     config, lines = command_line.settled()
 
-    from ssl_jax import logs, parallel  # after the flags: a typing error need not wait for jax
+    from ssl_jax import logs, parallel  # after the flags: typos fail before jax loads
 
     parallel.initialise()
     for line in lines:

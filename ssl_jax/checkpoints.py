@@ -1,4 +1,4 @@
-"""Save, find and verify a run's states with Orbax: asynchronous, atomic, the newest readable one wins."""
+"""Saves, finds and verifies a run's states with Orbax: asynchronous, atomic, the newest readable one wins."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
 
-# Both warn, as they are imported and used, of what nobody who reads a run can change.
+# Both emit warnings on import and in use that users of a run cannot act on.
 logging.getLogger("absl").addFilter(
     lambda record: record.levelno >= logging.ERROR or not re.search(r"[/\\](grain|orbax)[/\\]", record.pathname)
 )
@@ -26,34 +26,34 @@ from ssl_jax.errors import UserError, cut, listed
 from ssl_jax.old_configs import complete
 from ssl_jax.source import CONVERTED, LISTS, is_within
 
-# A checkpoint may be resumed under other values of these: they do not decide which examples are seen, how they are masked
-# or what is optimised.
+# A checkpoint may be resumed with different values of these: they do not affect which examples are seen, how they are
+# masked or what is optimized.
 FREE_KEYS = (
     "accumulate", "parallel", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "seeds_together",
     "run", "variant",
 )  # fmt: skip
-# What run.extend lets be others: the length of a run, and what says which of its steps has which examples.
+# What run.extend may change: the length of a run, and the keys that assign examples to steps.
 EXTENDED = ("steps", "task.epochs", "phases", "ramp")
 
 
 class OtherConfigError(UserError):
-    """A checkpoint is whole, and of another config."""
+    """A checkpoint is intact but belongs to another config."""
 
 
 def fingerprint(tree):
-    """One number per array that changes with any of its bits: [leaves] uint32.
+    """One hash per array that changes with any of its bits: [leaves] uint32.
 
-    The sum, modulo 2**32, of every element's bits times an odd number made from its index, mixed. An odd factor has
-    an inverse and so has the mixing, so no change of a single element can cancel; without the mixing an even number
-    of changed signs would. Integer sums do not depend on their order, so the numbers are the same on one device, on a
-    mesh and after a restart.
+    The sum, modulo 2**32, of every element's bits times an odd number derived from its index, mixed. The odd factor and
+    the mixing are both invertible, so a change to a single element cannot cancel; without the mixing an even number of
+    flipped signs would. Integer sums do not depend on order, so the hashes are the same on one device, on a mesh and
+    after a restart.
     """
-    # One after the other: on virtual devices of a CPU, sums of sharded arrays that are in flight together can each wait
-    # for a thread that another one holds, and XLA ends the process.
+    # In sequence: on a CPU's virtual devices, concurrent sums of sharded arrays can deadlock, each waiting for a thread
+    # another one holds, and XLA ends the process.
     return np.array([jax.device_get(_sum_of_bits(x)) for x in jax.tree.leaves(tree)], np.uint32)
 
 
-@jax.jit  # for each array: they have few shapes, so little is compiled
+@jax.jit  # per array: there are few distinct shapes, so little is compiled
 def _sum_of_bits(x):
     bits = lax.bitcast_convert_type(x, {2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize])
     index = jnp.zeros(x.shape, jnp.uint32)
@@ -71,14 +71,14 @@ class Checkpoints:
         """
         Args:
           workdir: the run's folder.
-          config: what decides the run's numbers, see `decisive_values`, as a JSON-able dict; saved with each state. None:
-            read only, whatever the config was.
-          keep: how many of the newest checkpoints stay on disk.
-          free: names of keys, or of blocks of them, in which a checkpoint that is restored may differ from `config`.
+          config: the values that determine the run's results, see `decisive_values`, as a JSON-able dict; saved with
+            each state. None: read-only, whatever the config was.
+          keep: how many of the newest checkpoints to keep on disk.
+          free: names of keys, or of blocks of keys, in which a restored checkpoint may differ from `config`.
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
         self.config, self.free = config, free
-        self.restored = self.restored_config = None  # step and config of what `restore` gave
+        self.restored = self.restored_config = None  # step and config of the checkpoint `restore` read
         self.saved_at = time.monotonic()
         writes = config is not None
         self.manager = ocp.CheckpointManager(
@@ -100,12 +100,12 @@ class Checkpoints:
         return None if step is None else self.folder / str(step)
 
     def save(self, step, state, log=None):
-        """Starts to write `state`, a tree of arrays; a step that is already there stays as it is.
+        """Starts writing `state`, a tree of arrays; a step that already exists is left unchanged.
 
-        `log` is a JSON-able dict, what the run has logged so far.
+        `log` is a JSON-able dict of what the run has logged so far.
 
         Raises:
-          UserError: this or an earlier save could not be written (a full disk, a folder that is gone).
+          UserError: this or an earlier save failed (full disk, missing folder).
         """
         if step in self.manager.all_steps():
             return
@@ -122,9 +122,9 @@ class Checkpoints:
         self.saved_at = time.monotonic()
 
     def late(self, step, minutes):
-        """Whether the last save, or the start, is at least so many minutes ago; 0 minutes: never.
+        """Whether the last save, or the start, was at least `minutes` ago; 0 minutes: never.
 
-        Several hosts ask the first one's clock every tenth step: to agree, they have to wait for each other.
+        Multiple hosts use the first one's clock, every tenth step: agreeing makes them wait for each other.
         """
         late = bool(minutes) and time.monotonic() - self.saved_at >= 60 * minutes
         if jax.process_count() == 1:
@@ -132,10 +132,10 @@ class Checkpoints:
         return bool(minutes) and step % 10 == 0 and bool(multihost_utils.broadcast_one_to_all(np.asarray(late)))
 
     def wait(self):
-        """Returns when everything is on disk.
+        """Blocks until everything is on disk.
 
         Raises:
-          UserError: as `save`.
+          UserError: as for `save`.
         """
         with self._told():
             self.manager.wait_until_finished()
@@ -147,23 +147,22 @@ class Checkpoints:
     def _told(self):
         try:
             yield
-        except Exception as error:  # Orbax and tensorstore raise what they like, also from their threads.
+        except Exception as error:  # Orbax and tensorstore raise arbitrary types, also from their threads.
             raise UserError(f"cannot save a checkpoint in {self.folder}: {_reason(error)}") from error
 
     def restore(self, like):
-        """The newest state that can be read, or None when there is none at all.
+        """The newest readable state, or None if there are no checkpoints.
 
-        A checkpoint that cannot be read, whose fingerprint differs or which is of another step than its folder says is
-        named on stderr, and the one before it is tried. Once one is found, those that were passed over are set aside as
-        `<step>.damaged`.
+        A checkpoint that cannot be read, whose fingerprint differs or whose step does not match its folder is named on
+        stderr, and the previous one is tried. Once one is readable, those skipped are renamed to `<step>.damaged`.
 
         Args:
-          like: a dict of trees of `jax.ShapeDtypeStruct`, with shardings on a mesh. Of what was saved, only the
-            keys that it has are read.
+          like: a dict of trees of `jax.ShapeDtypeStruct`, with shardings on a mesh. Only its keys are read from what
+            was saved.
 
         Raises:
-          UserError: a readable checkpoint is of another config (the line holds the differing keys), or
-            there are checkpoints and none is readable.
+          UserError: a readable checkpoint belongs to another config (the message lists the differing keys), or
+            checkpoints exist but none is readable.
         """
         damaged = {}
         for step in sorted(self.manager.all_steps(), reverse=True):
@@ -174,7 +173,7 @@ class Checkpoints:
                 state = self._read(step, like, config)
             except (OtherConfigError, MemoryError, PermissionError):
                 raise
-            except Exception as error:  # Orbax, tensorstore and JSON each fail in their own way.
+            except Exception as error:  # Orbax, tensorstore and JSON each raise their own exceptions.
                 damaged[step] = _reason(error)
                 print(f"damaged checkpoint {self.folder / str(step)} skipped: {damaged[step]}", file=sys.stderr)
             if _on_all_hosts(state is not None):
@@ -192,7 +191,7 @@ class Checkpoints:
         return None
 
     def restored_log(self):
-        """What the run had logged by the step that `restore` gave, see `save`; None: not known, or nothing was restored."""
+        """What the run had logged by the restored step, see `save`; None: unknown or nothing restored."""
         return None if self.restored is None else saved_log(self.folder / str(self.restored))
 
     def _check_config(self, step, saved):
@@ -219,9 +218,9 @@ class Checkpoints:
         missing = {key for key, tree in state.items() if not all(map(_is_array, jax.tree.leaves(tree)))}
         if missing - {"seed", "sums"}:
             raise ValueError(f"it has no {listed(sorted(missing))} of this model's names and shapes")
-        if "seed" in missing:  # of before several seeds were trained together
+        if "seed" in missing:  # saved before several seeds were trained together
             state["seed"] = np.asarray(config["seed"], like["seed"].dtype)
-        if "sums" in missing:  # of before one of the metrics was there: all of them start again
+        if "sums" in missing:  # saved before one of the metrics existed: reset all of them
             state["sums"] = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like["sums"])
         made = fingerprints({key: tree for key, tree in state.items() if key not in missing})
         if not all(np.array_equal(made[key], saved[key]) for key in made):
@@ -242,7 +241,7 @@ class Checkpoints:
 
 
 def saved_config(checkpoint):
-    """The config with which a checkpoint was saved, see `decisive_values`.
+    """The config saved with a checkpoint, see `decisive_values`.
 
     Args:
       checkpoint: its folder.
@@ -255,7 +254,7 @@ def saved_config(checkpoint):
 
 
 def saved_log(checkpoint):
-    """What a run had logged when a checkpoint was saved; None: it has no copy of that, or a damaged one."""
+    """What a run had logged when a checkpoint was saved; None if the copy is missing or damaged."""
     path = checkpoint / "log" / "metadata"
     try:
         return files.unsealed(files.read_json(path), path)
@@ -264,16 +263,16 @@ def saved_log(checkpoint):
 
 
 def check_shapes(checkpoint, like):
-    """Raises UserError unless a checkpoint has the arrays of `like`, a dict of trees, with their shapes, and no others there.
+    """Raises UserError unless under the keys of `like`, a dict of trees, a checkpoint has the same arrays and shapes.
 
     Args:
       checkpoint: its folder.
       like: a part of a state, with arrays or `jax.ShapeDtypeStruct` as leaves.
     """
-    state = Path(checkpoint).absolute() / "state"  # of a relative path Orbax reads nothing, without a word
+    state = Path(checkpoint).absolute() / "state"  # given a relative path, Orbax silently reads nothing
     try:
         metadata = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).metadata(state).item_metadata.tree
-    except Exception as error:  # Orbax and JSON each fail in their own way.
+    except Exception as error:  # Orbax and JSON each raise their own exceptions.
         raise UserError(f"{checkpoint} cannot be read: {_reason(error)}") from error
     there, here = (
         {jax.tree_util.keystr(path, simple=True, separator="/"): list(x.shape) for path, x in leaves}
@@ -285,7 +284,7 @@ def check_shapes(checkpoint, like):
 
 
 def _is_array(x):
-    """Whether Orbax has read a leaf: what a checkpoint lacks it leaves as it was asked for."""
+    """Whether Orbax has read a leaf: it returns what a checkpoint lacks as requested."""
     return not isinstance(x, jax.ShapeDtypeStruct)
 
 
@@ -300,7 +299,7 @@ def anywhere(flag):
 
 
 def require_same(values):
-    """Raises UserError, with the differing keys, on all hosts unless they have the same nested dict of JSON."""
+    """Raises UserError on all hosts, with the differing keys, unless they have the same nested dict of JSON."""
     if jax.process_count() == 1:
         return
     text = np.frombuffer(json.dumps(values, sort_keys=True).encode(), np.uint8)
@@ -318,7 +317,7 @@ def require_same(values):
 
 
 def _reason(error):
-    """The system's own words at the end of tensorstore's long lines, or else the first line."""
+    """The system's error message at the end of tensorstore's long lines, or else the first line."""
     words = re.search(r": ([^:]+) \[os_error_code", str(error))
     if words:
         return words.group(1)
@@ -331,22 +330,22 @@ def fingerprints(state):
 
 
 def _part(like):
-    """Reads what `like` names of a saved dict."""
+    """Arguments to read only what `like` names from a saved dict."""
     arguments = ocp.checkpoint_utils.construct_restore_args(like)
     return ocp.args.PyTreeRestore(like, restore_args=arguments, partial_restore=True)
 
 
 def decisive_values(values):
-    """What decides a run's numbers, of a config as a nested dict of JSON.
+    """The values of a config, a nested dict of JSON, that determine a run's results.
 
-    Left out: FREE_KEYS, where data lie, and what is not read.
+    Leaves out FREE_KEYS, data locations and keys that are not read.
     """
     dropped = {*FREE_KEYS, "data.root", "task.folder", "task.augmented"}
     if not values.get("init_from"):
         dropped |= {"init_layers", *LISTS, "init_optimizer"}
     teacher = values.get("teacher")
     if values.get("init_from") or isinstance(teacher, dict) and teacher.get("runs"):
-        dropped.add("data.tokenizer.path")  # perhaps theirs (source.resolve); its hash is what counts
+        dropped.add("data.tokenizer.path")  # may be theirs (source.resolve); only its hash matters
     return _without(dropped, values)
 
 
@@ -359,7 +358,10 @@ def _without(names, values, prefix=""):
 
 
 def differing_keys(saved, current, prefix=""):
-    """The leaves in which two nested dicts differ: 'optimizer.learning_rate' -> 'optimizer.learning_rate: 0.001 was 0.0001'."""
+    """The leaves that differ between two nested dicts.
+
+    For example 'optimizer.learning_rate' -> 'optimizer.learning_rate: 0.001 was 0.0001'.
+    """
     lines = {}
     for key in sorted(saved.keys() | current.keys()):
         name, old, new = f"{prefix}{key}", saved.get(key), current.get(key)
@@ -375,6 +377,6 @@ def _told(value):
 
 
 def told(differing, most=6):
-    """What `differing_keys` gave as part of a message."""
+    """The output of `differing_keys`, formatted for a message."""
     more = f" and {len(differing) - most} more" if len(differing) > most else ""
     return ", ".join(list(differing.values())[:most]) + more

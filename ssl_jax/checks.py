@@ -1,6 +1,6 @@
-"""Checks across the options of a config, and what follows from its tokenizer's file.
+"""Checks across a config's options, and values derived from its tokenizer file.
 
-Importing this takes no JAX, so that a config is checked before that is loaded.
+Importing this module does not load JAX, so a config is checked before that.
 """
 
 from ssl_jax import evaluators, tasks
@@ -16,26 +16,26 @@ from ssl_jax.tokenization.vocabulary import add_pieces, vocabulary_of
 
 
 def settle(config, given=()):
-    """The config with the one size of its vocabulary, the tokenizer's; all that it says by itself has been checked.
+    """The config with its vocabulary size set to the tokenizer's, after all checks that need only the config.
 
     Args:
-      config: a run's; of the run or model that it starts from it has the tokenizer, see `source.resolve`.
-      given: the keys that were set on purpose, as flags are.
+      config: a run's; it already has the tokenizer of the run or model it starts from, see `source.resolve`.
+      given: the keys set explicitly, as flags are.
 
     Raises:
-      UserError: a value is out of bounds, values do not fit each other, or the tokenizer cannot be read.
+      UserError: a value is out of bounds, values are inconsistent, or the tokenizer cannot be read.
     """
     check_values(config)
     config = _settle_vocabulary(config, given)
     if "steps" in given and "task.epochs" not in given:
-        config.task.epochs = 0.0  # a recipe's, which would decide the number of steps
+        config.task.epochs = 0.0  # the recipe's value would override the number of steps
     example_kind(config)
     check(config, plan_phases(config))
     return config
 
 
 def _settle_vocabulary(config, given):
-    """The config with a `vocab_size` as its tokenizer's file says, or with one that can be trained."""
+    """The config with the `vocab_size` of its tokenizer file, or with one that can be trained."""
     config, options = config.copy_and_resolve_references(), config.data.tokenizer
     if not options.path:
         if config.model.vocab_size != options.vocab_size:
@@ -64,7 +64,7 @@ def _settle_vocabulary(config, given):
 
 
 def check_vocabulary(config, vocabulary):
-    """Raises UserError when the model or the masking cannot work with the tokenizer."""
+    """Raises UserError if the model or the masking cannot work with the tokenizer."""
     if vocabulary.size != config.model.vocab_size:
         raise UserError(
             f"model.vocab_size={config.model.vocab_size}, but the tokenizer has {vocabulary.size} entries; "
@@ -74,7 +74,7 @@ def check_vocabulary(config, vocabulary):
 
 
 def check_tokens(config, vocabulary):
-    """Raises UserError when a tokenizer has not the special tokens that the config's examples need."""
+    """Raises UserError if a tokenizer lacks special tokens that the config's examples need."""
     needed = ("mask",) if masks(config) else ()
     if config.data.examples != "windows":
         needed += ("start", "separator")
@@ -92,9 +92,9 @@ def check_tokens(config, vocabulary):
 
 
 def check(config, phases, parallel=None):
-    """Raises UserError for values that do not fit each other; `parallel`: the devices that they must fit, too.
+    """Raises UserError for inconsistent values; `parallel`: the devices they must fit as well.
 
-    `config.check_values` has looked at each of them by itself.
+    `config.check_values` has already checked each value individually.
     """
     if config.corruption.mask + config.corruption.random > 1:
         raise UserError("corruption.mask and corruption.random are shares of the same tokens: at most 1 together")
@@ -150,7 +150,7 @@ def _check_losses(config):
 
 
 def _check_corruption(config):
-    """As corruption.mask_tokens, before anything is masked."""
+    """The checks of corruption.mask_tokens, before anything is masked."""
     options = config.corruption
     if masks(config) and options.with_replacement and options.unit != "token":
         raise UserError(f"corruption.with_replacement needs corruption.unit='token', not {options.unit!r}")

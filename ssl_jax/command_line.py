@@ -1,4 +1,4 @@
-"""How every script starts: flags in, one clear line and a non-zero exit code when something is wrong."""
+"""Entry point of every script: parses flags; errors give one clear line and a non-zero exit code."""
 
 import ast
 import difflib
@@ -21,14 +21,14 @@ from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 from ssl_jax import synonyms
 from ssl_jax.errors import UserError, cut, is_text, shown
 
-# Scripts and their configs are used from the clone, which is not installed: `from configs import ...` needs its folder.
+# Scripts and configs run from a clone that is not installed: `from configs import ...` needs its folder on the path.
 _CLONE = Path(getattr(sys.modules["__main__"], "__file__", None) or ".").resolve().parent.parent
 if (_CLONE / "configs").is_dir() and str(_CLONE) not in sys.path:
     sys.path.append(str(_CLONE))
 
-flags.disclaim_key_flags()  # what is defined through here belongs to the script
+flags.disclaim_key_flags()  # flags defined through this module belong to the script
 
-# Keys of configs that hold paths, in which ~ is a home folder.
+# Config keys that hold paths, in which ~ is a home folder.
 PATHS = (
     "data.corpus", "data.root", "data.tokenizer.path", "task.folder", "task.augmented", "init_from", "teacher.runs",
     "teacher.cache", "runs", "folder",
@@ -37,7 +37,7 @@ OVERRIDE = re.compile(r"--?(?:no)?config\.(.+?)(?:=(.*))?", re.DOTALL)
 
 
 class _ListParser(tuple_parser.TupleParser):
-    """What several values are on a command line: Python's, as in 1,2 or 'a','b', or plain words, as in runs/a,/tmp/b."""
+    """Parses several values on a command line: Python's, as in 1,2 or 'a','b', or plain words, as in runs/a,/tmp/b."""
 
     def parse(self, argument):
         if isinstance(argument, str) and argument[:1] not in tuple("([{'\""):
@@ -52,7 +52,7 @@ class _ListParser(tuple_parser.TupleParser):
 
 
 class _Parser(flags.ArgumentParser):
-    """A type of flag whose errors say what is needed; `read(str)` raises ValueError for what is none."""
+    """A flag type whose errors say what is needed; `read(str)` raises ValueError for invalid input."""
 
     def __init__(self, read, needed):
         self.read, self.needed = read, needed
@@ -107,13 +107,13 @@ def define_path(name, default, help_text, **options):
 
 
 def _path(text):
-    if not text:  # as of a variable that is not set: the folder one is in is meant by '.'
+    if not text:  # as from an unset variable; the current folder is '.'
         raise ValueError
     return expanded(text)
 
 
 def expanded(path):
-    """A path, or a corpus text:FOLDER, with a home folder in the place of ~; of a tuple each of them."""
+    """A path, or a corpus text:FOLDER, with ~ replaced by a home folder; applied to each element of a tuple."""
     if isinstance(path, tuple | list):
         return tuple(expanded(one) for one in path)
     if not isinstance(path, str):
@@ -123,19 +123,20 @@ def expanded(path):
 
 
 def settled(workdir=None, start=True):
-    """The config of `--config` as its run will have it; what configs alone say is checked, before JAX is loaded.
+    """The config of `--config` as its run will use it, with all config-only checks done before JAX is loaded.
 
     Args:
-      workdir: the run's folder, where there is one.
-      start: whether the run or model that it starts from must be there; otherwise only one that a flag names.
+      workdir: the run's folder, if any.
+      start: whether the run or model it starts from must exist; otherwise only one named by a flag must.
 
     Returns:
-      The config, with what it takes from its source (`source.adopt`), and lines that say so.
+      The config, with what it takes from its source (`source.adopt`), and log lines listing that.
 
     Raises:
-      UserError: a value is out of bounds, values do not fit each other or the source, or there is none.
+      UserError: a value is out of bounds, values are inconsistent with each other or the source, or the source is
+        missing.
     """
-    from ssl_jax import checks, source  # half a second, which scripts without a config need not wait
+    from ssl_jax import checks, source  # takes half a second, which scripts without a config avoid
     from ssl_jax import config as schema
     from ssl_jax.distill.matching import check_teachers
 
@@ -157,17 +158,17 @@ def settled(workdir=None, start=True):
 
 
 def run(main, usage=None):
-    """Parses the command line, calls `main()` and exits; users' errors become one line on stderr.
+    """Parses the command line, calls `main()` and exits; user errors become one line on stderr.
 
-    With `usage`, lines that say what there is, main gets the words that are no flags: `main(*words)`.
+    With `usage`, lines listing what is available, main gets the non-flag words: `main(*words)`.
     """
     absl_logging.set_verbosity(absl_logging.FATAL)
-    # XLA reports at length, as errors, that a cached CPU program was tuned for this very machine.
+    # XLA logs long errors saying that a cached CPU program was tuned for this very machine.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # A full disk is told once, by what could not be saved: not for every cached program, nor with the
+    # Report a full disk once, by what could not be saved: not for every cached program, nor with the
     # tracebacks of the threads and tasks that were writing.
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache")
-    sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: names of files may be bytes that are no text
+    sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: file names may be bytes that are not text
     threading.excepthook = sys.unraisablehook = lambda arguments: None
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     app.define_help_flags()
@@ -189,14 +190,14 @@ def run(main, usage=None):
             raise flags.Error(f"{shown(rest[0])} is not a flag; flags begin with --, as in --config.steps=100")
         if "config" in flags.FLAGS:
             _check_config(flags.FLAGS["config"])
-    except Exception as error:  # absl's, ml_collections' and whatever a config file raises
+    except Exception as error:  # from absl, ml_collections or a config file
         _exit(2, _flag_message(error))
     try:
         main(*rest)
     except UserError as error:
         _exit(1, str(error))
     except OSError as error:
-        # A full disk, a read-only folder, a file that is missing: the system's own words and the path.
+        # Full disk, read-only folder, missing file: the system's own message and the path.
         if error.errno is None:
             raise
         _exit(1, f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
@@ -204,7 +205,7 @@ def run(main, usage=None):
         _exit(130, f"interrupted: {error}" if str(error) else "interrupted")
     except Exception as error:
         parallel = _processes()
-        if parallel is not None and parallel.is_one_of_several():  # leaving as usual, it would wait for the others
+        if parallel is not None and parallel.is_one_of_several():  # a normal exit would wait for the others
             gone = parallel.is_gone(error)
             if not gone:
                 traceback.print_exc()
@@ -213,7 +214,7 @@ def run(main, usage=None):
 
 
 def _config_file(argv):
-    """Where the value of --config is in a command, and how many words it takes; (None, 0): nowhere."""
+    """The position of --config in a command and the number of words it takes; (None, 0) if absent."""
     for at, argument in enumerate(argv):
         if argument == "--":
             break
@@ -225,13 +226,13 @@ def _config_file(argv):
 
 
 def _config_first(argv):
-    """A command with --config in front, which its keys need: the order of flags is nobody's business."""
+    """A command with --config moved to the front, as its keys require: users may give flags in any order."""
     at, words = _config_file(argv)
     return argv if at is None else [argv[0], *argv[at : at + words], *argv[1:at], *argv[at + words :]]
 
 
 def _load(argv):
-    """The config that a command names, without its overrides; None: it names none, or one that cannot be read."""
+    """The config a command names, without overrides; None if it names none or it cannot be read."""
     at, words = _config_file(argv)
     if at is None or "config" not in flags.FLAGS:
         return None
@@ -239,12 +240,12 @@ def _load(argv):
     try:
         config = ConfigFileFlagParser("config").parse(path)
         return config if isinstance(config, ConfigDict) else None
-    except Exception:  # it is read again, by absl's rules
+    except Exception:  # absl reads it again and reports the error
         return None
 
 
 def _names(config, prefix=""):
-    """All keys of a config and their values, blocks too: {'model': ..., 'model.layers': 12}."""
+    """All keys of a config and their values, including blocks: {'model': ..., 'model.layers': 12}."""
     names = {}
     for name, value in config.items():
         names[f"{prefix}{name}"] = value
@@ -267,7 +268,7 @@ def _check_keys(argv):
 
 
 def near(name, keys):
-    """The keys that a name may stand for: the one that others call so, those that end so, or those spelt nearly so."""
+    """The keys a name may mean: a synonym, those with the same last part, or those with similar spelling."""
     plain = re.sub("[-_]", "", name.rpartition(".")[2].lower())
     other = synonyms.KEYS.get(plain)
     if other in keys or other and other.startswith("--"):
@@ -275,7 +276,7 @@ def near(name, keys):
     last = {key: re.sub("[-_]", "", key.rpartition(".")[2]) for key in keys}
     same = [key for key in keys if last[key] == plain]
     if same:
-        # Those of the block that was named, and those of the model, before others'.
+        # Keys of the named block first, then the model's, then others.
         block = name.partition(".")[0]
         return sorted(same, key=lambda key: (key.partition(".")[0] != block, not key.startswith("model."), key))[:3]
     whole = difflib.get_close_matches(name, keys, 1, 0.75)
@@ -303,11 +304,11 @@ def _docs():
 
 
 def _check_config(flag):
-    """Raises what is wrong with a config file, or UserError for a config that is none of ours; expands its paths."""
+    """Raises a config file's own error, or UserError if the config is not one of ours; expands its paths."""
     config = flag.value
     _ = (
         config.is_locked if not isinstance(config, dict | None) else None
-    )  # what is wrong with a file is told on first use
+    )  # a config file's error is raised on first use
     where = cut(flag.config_filename, 200)
     if not isinstance(config, ConfigDict):
         raise UserError(f"get_config() of {where} gives {type(config).__name__}: begin with ssl_jax.config.base()")
@@ -331,7 +332,7 @@ def _check_config(flag):
 
 
 def _help():
-    """What a script is for, its flags, and with --config all keys with their values and what they mean."""
+    """A script's purpose and flags, and with --config all keys with their values and meanings."""
     script = sys.modules["__main__"]
     lines = [(script.__doc__ or "").strip(), "", "flags:"]
     for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]):
@@ -363,14 +364,14 @@ def _help_on_keys():
 
 
 def _entry(name, text):
-    """Lines with a name and, in a column beside it, what it means."""
+    """Lines with a name and, in a column next to it, its meaning."""
     column = textwrap.wrap(text, 78) or [""]
     first = [f"  {name:<38}  {column[0]}".rstrip()] if len(name) <= 38 else [f"  {name}", " " * 42 + column[0]]
     return first + [" " * 42 + line for line in column[1:]]
 
 
 def _flag_message(error):
-    """The lines that absl and ml_collections spread over several, as one."""
+    """The multi-line messages of absl and ml_collections as one line."""
     lines = [line.strip() for line in str(error).replace("\\n", "\n").splitlines() if line.strip()]
     if isinstance(error, flags.UnrecognizedFlagError):
         name = error.flagname.split("=")[0]
@@ -390,7 +391,7 @@ def _flag_message(error):
 
 
 def _file_message(path):
-    """What to say of a config file that cannot be read: ml_collections lists where it looked, first as it was given."""
+    """The message for an unreadable config file: ml_collections lists where it looked, the given path first."""
     if Path(path).exists():
         return f"cannot read the config file {path}"
     names = [str(one) for one in Path(path).parent.glob("*.py")]
@@ -402,12 +403,12 @@ def _file_message(path):
 
 
 def _processes():
-    """parallel.py; None where JAX is not loaded, and so there is one process."""
+    """parallel.py, or None if JAX is not loaded, so there is only one process."""
     return sys.modules.get("ssl_jax.parallel") if "jax" in sys.modules else None
 
 
 def _exit(code, message):
-    # absl repeats the whole of a value.
+    # absl repeats values in full.
     message = re.sub(r"\S{400,}", lambda word: cut(word[0], 200), message)
     print(f"error: {cut(message, 1000)}", file=sys.stderr)
     parallel = _processes()

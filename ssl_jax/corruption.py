@@ -1,7 +1,7 @@
-"""What is hidden from the model and what it is asked for, decided inside the step, in pure jnp.
+"""Masking and prediction targets, computed inside the step in pure jnp.
 
-Every random choice about an example is keyed by its global number, so it does not matter on which
-device, in which micro-batch or after which restart the example is seen.
+Every random choice about an example is keyed by its global index, so it is independent of the device,
+the micro-batch and any restart.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class Corruption:
 
 
 def predictions(tokens, rate, most):
-    """How many of so many real tokens, specials included, are predicted: a share of them, 1 at least, `most` at most.
+    """Number of predictions for `tokens` real tokens, specials included: the share `rate`, from 1 to `most`.
 
     min(max_predictions_per_seq, max(1, round(tokens * rate))) in create_pretraining_data.py. `most` 0 sets no cap.
     """
@@ -41,11 +41,11 @@ def predictions(tokens, rate, most):
 
 
 def prediction_counts(length, rate, max_predictions):
-    """How many tokens to predict for each number of real tokens, specials included: [length + 1] ints.
+    """Number of predictions for each number of real tokens, specials included: [length + 1] ints.
 
-    min(max_predictions, max(1, round(rate * tokens))), create_pretraining_data.py. It is a table made by
-    Python because the original rounds half to even on a float64; float32 on a device differs. ELECTRA's
-    does, by one token: at a rate of .15 for rows of 190, 350 and 390 tokens, of all up to 512.
+    min(max_predictions, max(1, round(rate * tokens))), create_pretraining_data.py. A table computed in
+    Python because the original rounds half to even in float64; float32 on a device differs. ELECTRA's
+    does, by one token: at a rate of .15, for rows of 190, 350 and 390 tokens out of all lengths up to 512.
     `max_predictions` 0 sets no cap. A row of padding predicts nothing.
     """
     return [predictions(tokens, rate, max_predictions) for tokens in range(length + 1)]
@@ -68,33 +68,33 @@ def mask_tokens(
 ):
     """Masks tokens as BERT, ALBERT or ELECTRA does.
 
-    Chooses among all tokens but the special ones and padding, and shows at each choice [MASK]
-    (probability `mask`), a token drawn from the whole vocabulary, specials included (`random`), or the
-    token itself (the rest). BERT: section 3.1 and A.1, create_pretraining_data.py. ALBERT: section 4.1,
+    Chooses among all tokens except special ones and padding, and replaces each chosen one with [MASK]
+    (probability `mask`) or a token drawn from the whole vocabulary, specials included (`random`), or
+    keeps it (the rest). BERT: section 3.1 and A.1, create_pretraining_data.py. ALBERT: section 4.1,
     see `choose_words`. ELECTRA: pretrain_helpers.py, see `draw_positions`.
 
     Args:
-      batch: `tokens`, `mask` [B, S]; `index` [B], the examples' global numbers.
+      batch: `tokens`, `mask` [B, S]; `index` [B], the examples' global indices.
       vocabulary: the tokenizer's `Vocabulary`.
       key: the run's key for corruption; the same on every step.
-      counts: [V], how often each token occurs in the training text; read where there is a `smoothing`.
+      counts: [V], token counts in the training text; read only with `smoothing`.
       rate: share of the real tokens to predict, see `prediction_counts`.
       unit: what is chosen: 'token' (BERT, ELECTRA), 'word' (BERT's whole words) or 'ngram' (ALBERT).
-      max_ngram: words in the longest n-gram; read by 'ngram' alone.
+      max_ngram: words in the longest n-gram; read only by 'ngram'.
       with_replacement: draw tokens with replacement (ELECTRA).
-      smoothing: draw tokens one after the other with probabilities in proportion to 1 / count ** smoothing, so
-        that rare ones are asked for more often, and never the unknown one (DistilBERT, 0.7: distiller.py and
+      smoothing: draw tokens in sequence with probabilities proportional to 1 / count ** smoothing, so that
+        rare ones are predicted more often, and the unknown token never (DistilBERT, 0.7: distiller.py and
         train.py, after XLM). The original draws from all tokens of a batch together; here each row has its own
-        number, whatever batch it is in. 0: all alike.
+        number of predictions, independent of its batch. 0: uniform.
 
     Returns:
       The batch with corrupted `tokens` [B, S], and `positions`, `targets` [B, P] int32, `weights` [B, P]
-      float32: 1 for the first n predictions of each row, 0 after them; in reading order, or as drawn and
-      perhaps more than once with replacement. `original` [B, S] are the tokens before, `keys` [B] keys
-      for what else is drawn about a row (`sample`), independent of all draws made here.
+      float32: 1 for the first n predictions of each row, 0 after them; in reading order, or, with
+      replacement, in draw order with possible repeats. `original` [B, S] are the uncorrupted tokens, `keys`
+      [B] are keys for further draws about a row (`sample`), independent of all draws made here.
 
     Raises:
-      UserError: an unknown `unit`, `max_ngram` below 1, or `with_replacement` or `smoothing` of words or n-grams.
+      UserError: an unknown `unit`, `max_ngram` below 1, or `with_replacement` or `smoothing` with words or n-grams.
     """
     check_bound("corruption.unit", unit, UNITS)
     if with_replacement and unit != "token":
@@ -123,8 +123,8 @@ def mask_tokens(
         else:
             score = jax.random.uniform(order_key, (length,))
             if smoothing:
-                # Waiting times with rates w: the first n to come are n draws in proportion to w (Efraimidis and
-                # Spirakis 2006).
+                # Exponential waiting times with rates w: the first n arrivals are n draws without replacement
+                # proportional to w (Efraimidis and Spirakis 2006).
                 weight = jnp.maximum(jnp.asarray(counts, jnp.float32), 1) ** -smoothing
                 score = -jnp.log1p(-score) / weight[tokens]
             score = jnp.where(candidate, score, jnp.inf)
@@ -149,23 +149,23 @@ def mask_tokens(
 
 
 def draw_positions(candidate, count, places, kinds):
-    """ELECTRA's choice, with replacement (pretrain_helpers.py, mask): a token may be drawn more than once.
+    """ELECTRA's sampling with replacement (pretrain_helpers.py, mask): a token may be drawn more than once.
 
-    Each draw tosses its own coin for what is shown. The original writes [MASK] wherever one of the draws
-    says so: the lowest of the coins decides.
+    Each draw tosses its own coin for what is shown. The original writes [MASK] if any of the draws
+    says so: the lowest coin decides.
 
     Args:
       candidate: [S], true where a token may be drawn.
-      count: [], draws that count; the others get weight 0 and position 0.
+      count: [], number of draws that count; the others get weight 0 and position 0.
       places: [P], uniform in [0, 1): which candidate is drawn.
-      kinds: [P], uniform in [0, 1): the draws' coins.
+      kinds: [P], uniform in [0, 1): each draw's coin.
 
     Returns:
-      Positions [P] int32, weights [P] float32, coins [S]: 2 where nothing was drawn.
+      Positions [P] int32, weights [P] float32, coins [S], 2 where nothing was drawn.
     """
     total = candidate.sum()
     drawn = (jnp.arange(len(places)) < count) & (total > 0)
-    # floor(u n) < n in float32 too: the largest u is 1 - 2**-23, and n 2**-23 is no less than n's last place.
+    # floor(u n) < n in float32 too: the largest u is 1 - 2**-23, and n 2**-23 is at least n's last place.
     positions = jnp.argsort(~candidate, stable=True)[jnp.floor(places * total).astype(jnp.int32)]
     positions = jnp.where(drawn, positions, 0)
     coins = jnp.full(len(candidate), 2.0).at[positions].min(jnp.where(drawn, kinds, 2.0))
@@ -173,38 +173,38 @@ def draw_positions(candidate, count, places, kinds):
 
 
 def choose_words(candidate, starts, count, score, draws, max_ngram):
-    """Takes n-grams of words where they fit, their first words in the order of their scores.
+    """Greedily takes n-grams of words that fit, visiting first words in order of score.
 
     This is ALBERT's masking (section 4.1; create_pretraining_data.py, create_masked_lm_predictions), and
-    BERT's of whole words with a `max_ngram` of 1. From each word an n-gram of n words is drawn with
-    p(n) in proportion to 1 / n, among those that end inside the row. Where it has more tokens than are
-    still to be chosen, the longest shorter one that fits takes its place. What then overlaps chosen
-    tokens, or does not fit with a single word, is passed over. Words on both sides of a special token are
-    neighbours, as in the original's list of candidates.
+    BERT's whole-word masking with a `max_ngram` of 1. At each word an n-gram of n words is drawn with
+    p(n) proportional to 1 / n, among those that end inside the row. If it has more tokens than are still
+    to be chosen, the longest shorter one that fits takes its place. If that overlaps chosen tokens, or
+    not even a single word fits, it is skipped. Words on both sides of a special token are neighbours, as
+    in the original's list of candidates.
 
-    The original also divides p(n) by its sum over the n-grams that there are, but lists the cut ones at
-    the end of the row as well, so that the sum is always 1 and the last words get what is left of any
-    longer n-gram: the last but one starts two words with 5 / 11, here 1 / 3.
+    The original also normalises p(n) over the available n-grams, but at the end of the row it lists the
+    truncated ones as well, so that the sum is always 1 and the last words get the remainder of any longer
+    n-gram: the second-to-last starts two words with probability 5 / 11, here 1 / 3.
 
     Args:
       candidate: [S], true where a token may be chosen.
       starts: [S], true where a token begins a word; a word is all tokens up to the next start.
-      count: [], tokens to choose at most.
+      count: [], the most tokens to choose.
       score: [S], lowest first; a word's score is that of its first token.
-      draws: [S], uniform in [0, 1): the n of the n-gram that begins there.
+      draws: [S], uniform in [0, 1): decides n for the n-gram that begins there.
       max_ngram: words in the longest n-gram.
 
     Returns:
       [S] booleans, true at every token of a chosen word.
     """
-    # After a token that may not be chosen a new word begins, so that no word reaches across it.
+    # A new word begins after a token that may not be chosen, so that no word spans it.
     begins = candidate & (starts | ~jnp.roll(candidate, 1).at[0].set(False))
-    word = jnp.cumsum(begins)  # from 1; tokens before the first word share number 0, and are no candidates
+    word = jnp.cumsum(begins)  # from 1; tokens before the first word share number 0 and are not candidates
     tokens = jnp.zeros(len(score) + 1 + max_ngram, jnp.int32).at[word].add(candidate)  # in each word
 
     order = jnp.argsort(score)
     first = word[order]
-    # Sums of 1 / n for n = 1, 2, ...: (1, 1.5, 1.83). u times the last possible one falls into one of them.
+    # Cumulative sums of 1 / n: (1, 1.5, 1.83). u times the last possible one falls into one of the intervals.
     odds = jnp.asarray(np.cumsum(1 / np.arange(1, max_ngram + 1)), jnp.float32)
     left = jnp.clip(word[-1] - first + 1, 1, max_ngram)
     shorter = (draws[order] * odds[left - 1])[:, None] >= odds  # [S, max_ngram]: n is larger than 1, 2, ...
@@ -225,14 +225,14 @@ def choose_words(candidate, starts, count, score, draws, max_ngram):
 
 
 def sample(logits, keys, temperature):
-    """Draws a token from every softmax(logits / temperature), by adding Gumbel noise and taking the largest.
+    """Draws a token from every softmax(logits / temperature) with the Gumbel-max trick.
 
     ELECTRA's sampling from its generator (pretrain_helpers.py, sample_from_softmax). In float32 whatever
-    the logits are in: noise added in bfloat16 would fall into few steps. No gradient flows.
+    the logits' dtype: noise added in bfloat16 would be too coarse. No gradient flows.
 
     Args:
       logits: [B, P, V].
-      keys: [B], a row's key: its samples depend on no other row (`mask_tokens` makes them).
+      keys: [B], one per row, so a row's samples depend on no other row (made by `mask_tokens`).
       temperature: above 0.
 
     Returns:
@@ -249,17 +249,17 @@ def sample(logits, keys, temperature):
 def replace(original, positions, weights, samples, average_duplicates=False):
     """Writes samples into the original tokens: the discriminator's input (ELECTRA, section 2).
 
-    Where a position was drawn more than once each draw has its own sample. One must win, and it is the
-    first. The release takes the floor of the ids' mean instead, which is a token that nobody sampled
+    If a position was drawn more than once, each draw has its own sample, and the first one wins. The
+    release instead takes the floor of the ids' mean, a token that was never sampled
     (pretrain_helpers.py, scatter_update): `average_duplicates` does that.
 
     Args:
       original: [B, S], tokens before masking.
       positions, samples: [B, P].
-      weights: [B, P]; what has weight 0 is not written.
+      weights: [B, P]; samples with weight 0 are not written.
 
     Returns:
-      [B, S] int32. All in integers, so ids are exact; a mean is while its sum is below 2**31.
+      [B, S] int32. All in integers, so ids are exact; a mean is exact while its sum is below 2**31.
     """
     hits = (positions[:, :, None] == jnp.arange(original.shape[1])) & (weights > 0)[:, :, None]  # [B, P, S]
     if average_duplicates:
@@ -271,15 +271,15 @@ def replace(original, positions, weights, samples, average_duplicates=False):
 
 
 def next_tokens(batch):
-    """Asks every token for its successor; hides nothing (GPT, section 3.1).
+    """Next-token targets; hides nothing (GPT, section 3.1).
 
     Args:
-      batch: `tokens`, `mask` [B, S], of choices [B, C, S]; `documents` [B, S], if there, numbers the documents of a row: no
-        token is asked for the first of another document.
+      batch: `tokens`, `mask` [B, S], or [B, C, S] for choices; `documents` [B, S], if present, numbers the documents of
+        a row: no token predicts the first token of another document.
 
     Returns:
       The batch with `targets` [B, S] int32, the row shifted left by one; `weights` [B, S] float32, 1 where
-      the token and its successor are real and of one document; `original`, the tokens. The last token
+      the token and its successor are real and in the same document; `original`, the tokens. The last token
       of a row has no successor: target 0, weight 0.
     """
     tokens, real = batch["tokens"], batch["mask"].astype(bool)

@@ -1,23 +1,23 @@
-"""The one exception that means: the user can mend this."""
+"""The one exception for errors that the user can fix."""
 
 import difflib
 import reprlib
 
 
 class UserError(Exception):
-    """Bad input or a fault outside the program, told in one line: what is wrong, where, what to do.
+    """Bad input or an external failure, reported in one line: what is wrong, where, and what to do.
 
-    The command line prints the line and exits with 1, without a traceback; every other exception
-    is a bug of ours and keeps its traceback.
+    The command line prints the line and exits with 1, without a traceback; any other exception
+    is our bug and keeps its traceback.
     """
 
     def __str__(self):
-        """The line; line breaks and the like, which names of files may have, escaped."""
+        """The line, with line breaks and the like, which file names may contain, escaped."""
         return _on_one_line(super().__str__())
 
 
 class NotFiniteError(UserError):
-    """A loss, gradient or metric of a run is not finite: other values of its hyperparameters may do."""
+    """A loss, gradient or metric of a run is not finite; other hyperparameters may work."""
 
 
 _REPR = reprlib.Repr()
@@ -26,12 +26,12 @@ _REPR.maxlevel, _REPR.maxlist, _REPR.maxtuple, _REPR.maxdict = 3, 4, 4, 4
 
 
 def shown(value):
-    """A value as part of a message, as Python spells it: on one line and short, whatever it holds."""
+    """A value's repr formatted for a message: on one line and short, whatever it holds."""
     return cut(_REPR.repr(value), 200)
 
 
 def cut(text, most=60):
-    """A text as part of a message: at most `most` of its characters, line breaks and the like escaped."""
+    """A text formatted for a message: at most `most` characters, with line breaks and the like escaped."""
     start = _on_one_line(text[: most + 1])
     return start if len(start) <= most else f"{start[:most]}..."
 
@@ -41,12 +41,12 @@ def _on_one_line(text):
 
 
 def is_text(word):
-    """Whether UTF-8 can spell a word: Python keeps other bytes, of arguments and names of files, as lone surrogates."""
+    """Whether UTF-8 can encode a word: Python keeps other bytes in arguments and file names as lone surrogates."""
     return word.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in word)
 
 
 def listed(names, most=20):
-    """'a, b, c and 7 more': at most `most` of several names, and some 400 characters, as part of a message."""
+    """'a, b, c and 7 more', for a message: at most `most` names and about 400 characters."""
     names = list(names)
     told = [cut(str(name)) for name in names[:most]]
     while sum(map(len, told)) > 400:
@@ -55,7 +55,7 @@ def listed(names, most=20):
 
 
 def check_entries(values, kind, what):
-    """Raises UserError unless all of `values`, a tuple, are of type `kind`: str, int or float, which ints are, too."""
+    """Raises UserError unless all of `values`, a tuple, are of type `kind`: str, int or float (ints count as float)."""
     kinds = (int, float) if kind is float else (kind,)
     wrong = next((one for one in values if type(one) not in kinds), None)
     if wrong is not None:
@@ -64,7 +64,7 @@ def check_entries(values, kind, what):
 
 
 def check_choice(name, choices, what):
-    """Raises UserError, with the near match and all the choices, unless `name` is one of `choices`."""
+    """Raises UserError, with the closest match and all choices, unless `name` is one of `choices`."""
     if name in choices:
         return
     near = difflib.get_close_matches(str(name), choices, 1)

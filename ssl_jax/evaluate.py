@@ -1,4 +1,4 @@
-"""An evaluation of finished runs from its config: runs x tasks x prompts x shots x draws, its files and its figures."""
+"""Evaluates finished runs from a config: runs x tasks x prompts x shots x draws, with result files and figures."""
 
 import functools
 import json
@@ -20,7 +20,7 @@ def chosen(config):
     """(task, prompt) names of `config.tasks`, whose entries are 'TASK' (all its prompts) or 'TASK:PROMPT'.
 
     Raises:
-      UserError: no such task or prompt.
+      UserError: unknown task or prompt.
     """
     pairs = []
     for entry in config.tasks:
@@ -49,7 +49,7 @@ def check(config):
 
 
 def _evaluator(config, run, read, task, name):
-    """Of FOLDER/TASK, if that is there, else of the places that the run's `data` names; `read` is a `tasks.records`."""
+    """The Evaluator of FOLDER/TASK if present, else of the run's `data` paths; `read`: like `tasks.records`."""
     folder = Path(config.folder) / task
     source = tasks.source_of(run.config, str(folder) if config.folder and folder.is_dir() else "")
     options = {key: config[key] for key in fewshot.LEAST.keys() - {"shots"}}
@@ -62,9 +62,9 @@ def _evaluator(config, run, read, task, name):
 
 
 def prompts(config, count):
-    """Yields (title, prompt, targets) of the first items of each task, prompt and number of shots, for the first run.
+    """Yields (title, prompt, targets) for the first items of each task, prompt and number of shots, for the first run.
 
-    What is yielded is exactly what the model reads.
+    These are exactly what the model reads.
     """
     check(config)
     run = load_run(config.runs[0])
@@ -89,37 +89,37 @@ def _shots(config, prompt):
 
 
 def evaluate(config, workdir, say=print):
-    """Evaluates, and writes the results in `workdir`:
+    """Evaluates and writes the results to `workdir`:
 
-    results.json     the config, versions, and the rows: one per run, task, prompt, shots, draw and metric
+    results.json     the config, versions and rows: one per run, task, prompt, shots, draw and metric
     results.csv      the rows; summary.csv the means over draws with their intervals, which the figures show
     answers/         a .jsonl per run, task, prompt, shots and draw: what the model read and answered
     shots.png, parameters.png     see report.draw
 
-    What cannot be asked is an error before anything is computed; after a later one the results so far are there.
+    Invalid requests raise before anything is computed; after a later error the results so far are kept.
 
     Args:
-      config: of configs/fewshot.py.
-      workdir: a folder; what an earlier evaluation left there is replaced.
-      say: takes a line per result.
+      config: from configs/fewshot.py.
+      workdir: a folder; results of an earlier evaluation there are replaced.
+      say: called with a line per result.
 
     Returns:
       The entries of `report.summarise`.
 
     Raises:
-      UserError: a run, a task's files, a prompt or a head is not there; a prompt does not fit.
+      UserError: a run, a task's files, a prompt or a head is missing; a prompt does not fit.
     """
     check(config)
     pairs, workdir = chosen(config), Path(workdir)
     loaded = [load_run(folder) for folder in config.runs]
-    read = functools.cache(tasks.records)  # once for all runs and prompts that ask the same
+    read = functools.cache(tasks.records)  # once for all runs and prompts with the same records
     evaluators = []
     for run in loaded:
         if _knows_its_text(config, run):
             next(contamination.training_texts(run.config.data), None)
         evaluators.append([_evaluator(config, run, read, task, name) for task, name in pairs])
         for one in evaluators[-1]:
-            for shots in _shots(config, one.prompt):  # the first item tells whether there are so many
+            for shots in _shots(config, one.prompt):  # the first item shows whether there are enough examples
                 one.compose(shots, limit=1)
     shutil.rmtree(workdir / "answers", ignore_errors=True)
     (workdir / "answers").mkdir(parents=True)
@@ -133,7 +133,7 @@ def evaluate(config, workdir, say=print):
                 files.write_json(workdir / "results.json", {**about, "rows": rows})
                 report.write_csv(workdir / "results.csv", rows)
     finally:
-        # Once: intervals of all rows after each of them would take longer than the questions.
+        # Once: recomputing all intervals after every row would take longer than the evaluation.
         if rows:
             entries = report.summarise(rows)
             report.write_csv(workdir / "summary.csv", entries)
@@ -143,13 +143,13 @@ def evaluate(config, workdir, say=print):
 
 
 def _file_names(loaded):
-    """What the files of each run's answers begin with; no two are the same."""
+    """Unique prefixes for the files of each run's answers."""
     names = [str(run.workdir).strip("/").replace("/", "_")[-180:] for run in loaded]
     return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
 
 
 def _evaluate_run(config, run, evaluators, prefix, say):
-    """Yields, for each prompt, number of shots and draw that one run is asked, a row per metric.
+    """Yields a row per metric for each prompt, number of shots and draw of one run.
 
     Its answers are written as PREFIX-TASK-PROMPT-SHOTS-SEED.jsonl.
     """
@@ -185,7 +185,7 @@ def _evaluate_run(config, run, evaluators, prefix, say):
 
 
 def told_shots(shots, shown):
-    """How many examples there were, of those that were asked for: '1 example, 0.8 fit'."""
+    """Number of examples requested and shown: '1 example, 0.8 fit'."""
     if shots == fewshot.FIT:
         return f"as many examples as fit, {shown:.3g}"
     asked = f"{shots} example{'s' * (shots != 1)}"
@@ -199,7 +199,7 @@ def _metric(run, name):
 
 
 def _draws(config, prompt):
-    """(shots, seed) of everything that is asked; without examples there is nothing to draw."""
+    """All (shots, seed) to evaluate; with zero shots there is nothing to draw."""
     for shots in _shots(config, prompt):
         for seed in range(config.seed, config.seed + (config.seeds if shots else 1)):
             yield shots, seed
@@ -210,14 +210,14 @@ def _knows_its_text(config, run):
 
 
 def _items(config, evaluator):
-    """All items, those that are too long, too."""
+    """All items, including those that are too long."""
     return [evaluator.prompt.item(record) for record in evaluator.records["heldout"][: config.limit or None]]
 
 
 def _overlaps(config, run, evaluators):
-    """(task, prompt) -> solved item -> `contamination.common`; None where nobody asks, or the training text is unknown.
+    """(task, prompt) -> solved item -> `contamination.common`; None if not requested, or the training text is unknown.
 
-    That text is read once, for everything that is asked.
+    That text is read once for all evaluators.
     """
     if not _knows_its_text(config, run):
         return None
@@ -228,7 +228,7 @@ def _overlaps(config, run, evaluators):
 
 
 def _chance(prompt, items):
-    """The accuracy of guessing, where there are choices."""
+    """The accuracy of random guessing, for choices."""
     return float(np.mean([1 / len(item.pairs) for item in items])) if prompt.kind == "choices" else None
 
 

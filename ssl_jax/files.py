@@ -1,7 +1,7 @@
-"""Every file goes through here: what we write appears whole or not at all, what we are given is read or refused in a line.
+"""All file access: writes are all-or-nothing, and input is either read or rejected with a one-line error.
 
-All text is UTF-8, with or without a byte order mark. No reader lets a parser's exception through, and none reads a whole
-file before it has looked at its size.
+All text is UTF-8, with or without a byte order mark. No reader lets a parser's exception through, and none reads a
+whole file before checking its size.
 """
 
 import bz2
@@ -22,13 +22,13 @@ import zstandard
 
 from ssl_jax.errors import UserError, cut, shown
 
-LARGEST = 1 << 30  # bytes of a file that is read as a whole
-LONGEST_LINE = 64 << 20  # bytes of a line of a file that is read line by line
-DIGESTED = 64 << 20  # bytes of files that are identified by all of their contents
+LARGEST = 1 << 30  # bytes of a file read as a whole
+LONGEST_LINE = 64 << 20  # bytes per line of a file read line by line
+DIGESTED = 64 << 20  # bytes of files that are hashed in full
 SEAL = "sha256"  # key of a JSON object's hash, see `sealed`
 
 OTHER_ENCODINGS = {
-    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark is a prefix of it
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
@@ -36,10 +36,10 @@ OTHER_ENCODINGS = {
 
 
 def expanded(path):
-    """A Path, `~` and `~NAME` at its start replaced by the home folder.
+    """A Path with a leading `~` or `~NAME` replaced by the home folder.
 
     Raises:
-      UserError: nobody is called NAME.
+      UserError: there is no user NAME.
     """
     try:
         return Path(path).expanduser()
@@ -48,15 +48,15 @@ def expanded(path):
 
 
 def printed(path):
-    """A path as part of a message: on one line, whatever bytes its name has."""
+    """A path formatted for a message: on one line, whatever bytes its name has."""
     return cut(os.fspath(path), 300)
 
 
 def digests(paths):
-    """What identifies files by their contents, without reading a terabyte: SHA-256 of each, in hexadecimal.
+    """Identifies files by their contents without reading a terabyte: SHA-256 of each, in hexadecimal.
 
-    Of files with more than DIGESTED bytes together, only the size and the first, middle and last 64 KiB count: other
-    files differ there, a changed byte in between does not show.
+    If the files exceed DIGESTED bytes in total, only the size and the first, middle and last 64 KiB count: different
+    files differ there, but a changed byte in between goes unnoticed.
 
     Raises:
       OSError: a file is missing or cannot be read.
@@ -80,7 +80,7 @@ def read_bytes(path, largest=LARGEST):
     """A file's content.
 
     Raises:
-      UserError: there is no such file, it is not a regular one, or it has more than `largest` bytes.
+      UserError: the file is missing, not a regular file, or has more than `largest` bytes.
     """
     path = _file(path)
     size = path.stat().st_size
@@ -99,7 +99,7 @@ def _file(path):
 
 
 def read_text(path, largest=LARGEST):
-    """A file's lines, joined by line breaks; errors as `read_bytes` and `decoded_lines`."""
+    """A file's lines, joined by line breaks; errors as for `read_bytes` and `decoded_lines`."""
     return "\n".join(line for _, line in decoded_lines(path, io.BytesIO(read_bytes(path, largest)), largest))
 
 
@@ -107,7 +107,7 @@ def read_lines(path):
     """Yields (number from 1, line without its end) of a file of any size.
 
     Raises:
-      UserError: there is no such file, or as `decoded_lines`.
+      UserError: the file is missing, or as for `decoded_lines`.
     """
     path = _file(path)
     with open(path, "rb") as file:
@@ -128,7 +128,7 @@ def decoded_lines(path, file, longest=LONGEST_LINE):
             for mark, encoding in OTHER_ENCODINGS.items():
                 if line.startswith(mark):
                     raise UserError(f"{path} is {encoding}; convert it to UTF-8, for example with iconv")
-            if b"\0" in line[:2]:  # without its mark
+            if b"\0" in line[:2]:  # UTF-16 without a mark
                 raise UserError(
                     f"{path} begins with a NUL: if it is UTF-16, convert it to UTF-8, for example with iconv"
                 )
@@ -145,7 +145,7 @@ def decoded_lines(path, file, longest=LONGEST_LINE):
 
 
 def _without_repeats(pairs):
-    """An object of JSON; a key that is there twice has two values, of which a parser drops one silently."""
+    """A JSON object; rejects duplicate keys, for which a parser would silently drop one value."""
     made = dict(pairs)
     if len(made) < len(pairs):
         ((key, _),) = collections.Counter(key for key, _ in pairs).most_common(1)
@@ -157,26 +157,26 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_without_repeats)
 
 
 COMPRESSIONS = ("", ".gz", ".bz2", ".xz", ".zst")
-# Input per call: a call of zstandard's, which has no bound on its output, turns a kilobyte into at most 32 MB.
+# Input per call: zstandard does not bound its output, but a kilobyte expands to at most 32 MB per call.
 _INPUT = {".zst": 1 << 10}
-_OUTPUT = 1 << 20  # bytes that any other call gives at most
+_OUTPUT = 1 << 20  # maximum output bytes of any other call
 _XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MB; a header may ask for 4 GB
 
 
 @contextlib.contextmanager
 def decompressed(path, compression):
-    """Opens a file as a buffered binary stream, in bounded memory however much a few bytes expand to.
+    """Opens a file as a buffered binary stream, in bounded memory whatever the compression ratio.
 
-    What `gzip -dc`, `bzip2 -dc`, `xz -dc` and `zstd -dc` give is given, several members, streams or frames one after
-    the other; what they complain of, an empty file included, is refused. Zeros behind the end of a .bz2 are padding,
-    of which bzip2 only warns.
+    The output matches `gzip -dc`, `bzip2 -dc`, `xz -dc` and `zstd -dc`, with several members, streams or frames
+    concatenated; what they reject, an empty file included, is rejected. Zeros after the end of a .bz2 are padding,
+    for which bzip2 only warns.
 
     Args:
       path: of the file.
       compression: one of COMPRESSIONS.
 
     Raises:
-      UserError: while the stream is read: the file is damaged, cut off, or has something else after its end.
+      UserError: while reading the stream: the file is damaged, truncated, or has trailing data.
     """
     with open(path, "rb") as file:
         if not compression:
@@ -186,7 +186,7 @@ def decompressed(path, compression):
 
 
 class _Pieces(io.RawIOBase):
-    """The bytes of an iterator of bytes, as a raw stream."""
+    """An iterator of bytes as a raw stream."""
 
     def __init__(self, pieces):
         self.pieces, self.rest = filter(None, pieces), memoryview(b"")
@@ -219,7 +219,7 @@ def _decompress(path, file, compression):
             while not stream.eof:
                 piece = stream.decompress(data, *bound)
                 yield piece
-                # zlib and zstandard hand back what they did not use, the others keep it.
+                # zlib and zstandard hand back unused input, the others keep it.
                 data = stream.unused_data if stream.eof else getattr(stream, "unconsumed_tail", b"")
                 if not (data or piece or stream.eof):
                     data = read()
@@ -228,12 +228,12 @@ def _decompress(path, file, compression):
             data = _after_padding(data or read(), read, compression)
     except (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the disk; bz2 raises one without a number
+            raise  # from the disk; bz2's have no errno
         raise UserError(f"{printed(path)}: damaged or cut-off {compression} file ({error})") from error
 
 
 def _after_padding(data, read, compression):
-    """The bytes of the next stream; zeros are skipped where the format has them, and b"" ends the file."""
+    """The bytes of the next stream; zeros are skipped if the format allows them, and b"" marks the end of the file."""
     zeros = 0
     while data.startswith(b"\0"):
         padded, data = len(data), data.lstrip(b"\0")
@@ -245,15 +245,15 @@ def _after_padding(data, read, compression):
 
 
 def parse_json(text, where, numbered=False):
-    """The value that a str of JSON holds.
+    """The value of a JSON str.
 
     Args:
       text: the JSON.
-      where: what errors begin with.
-      numbered: errors also give the line within `text`.
+      where: prefix of error messages.
+      numbered: whether errors also give the line within `text`.
 
     Raises:
-      UserError: it is not JSON, is nested too deeply, or has a number of thousands of digits or a key twice.
+      UserError: it is not JSON, is nested too deeply, or has a number of thousands of digits or a duplicate key.
     """
     try:
         return _DECODER.decode(text)
@@ -264,12 +264,12 @@ def parse_json(text, where, numbered=False):
         raise UserError(f"{where}{line}: not JSON ({error.msg})") from error
     except RecursionError as error:
         raise UserError(f"{where}: JSON nested too deeply to be read") from error
-    except ValueError as error:  # Python's bound on the digits of a whole number
+    except ValueError as error:  # Python's limit on the digits of an integer
         raise UserError(f"{where}: a number with too many digits to be read") from error
 
 
 def read_json(path, kind=dict, largest=LARGEST):
-    """The value of type `kind` that a JSON file holds.
+    """The value of type `kind` in a JSON file.
 
     Raises:
       UserError: it cannot be read, is not JSON, or holds another type.
@@ -278,11 +278,11 @@ def read_json(path, kind=dict, largest=LARGEST):
 
 
 def json_lines(path, lines=None, kind=dict):
-    """Yields (where, value): 'PATH, line N' and the value of type `kind` on each line of JSON; empty ones are passed over.
+    """Yields (where, value): 'PATH, line N' and the value of type `kind` on each line of JSON; empty lines are skipped.
 
     Args:
       path: of the file.
-      lines: what `decoded_lines` yields; None: `read_lines(path)`.
+      lines: the output of `decoded_lines`; None: `read_lines(path)`.
       kind: dict or list; object: anything.
 
     Raises:
@@ -295,19 +295,19 @@ def json_lines(path, lines=None, kind=dict):
 
 
 def of_kind(value, kind, where):
-    """`value`, if it is of type `kind`; otherwise raises UserError, telling `where`."""
+    """`value`, if it is of type `kind`; otherwise raises UserError naming `where`."""
     if not isinstance(value, kind):
         try:
             told = cut(json.dumps(value), 40)
-        except RecursionError:  # it was read, and is too deep to be written
+        except RecursionError:  # it could be read but is too deep to be written
             told = shown(value)
         raise UserError(f"{where}: {told} is no JSON {'object' if kind is dict else 'list'}")
     return value
 
 
 def json_line(value):
-    """A value as a line of a file of JSON lines, bytes; what some readers take for the end of a line is escaped."""
-    line = json.dumps(value, ensure_ascii=False)  # which escapes all such characters of ASCII
+    """A value as one line of a JSON Lines file, bytes; characters that some readers treat as line ends are escaped."""
+    line = json.dumps(value, ensure_ascii=False)  # already escapes all such ASCII characters
     return line.translate({0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}).encode() + b"\n"
 
 
@@ -315,7 +315,7 @@ def text_of(record, key, where):
     """The str `record[key]`.
 
     Raises:
-      UserError: telling `where`: there is no such key, or it is not text that UTF-8 can spell.
+      UserError: naming `where`: the key is missing, or its value is not text that UTF-8 can encode.
     """
     try:
         text = record[key]
@@ -331,15 +331,15 @@ def text_of(record, key, where):
 
 
 def sealed(value):
-    """A JSON object together with the hash of its content, which `unsealed` compares."""
+    """A JSON object with a hash of its content, which `unsealed` checks."""
     return {**value, SEAL: _hash(value)}
 
 
 def unsealed(value, where):
-    """What was `sealed`, or an object from before there were hashes as it is.
+    """The object that was `sealed`; one from before hashes existed is returned unchanged.
 
     Raises:
-      UserError: its content is another one.
+      UserError: its content does not match the hash.
     """
     content = {key: part for key, part in value.items() if key != SEAL}
     if value.get(SEAL, _hash(content)) != _hash(content):
@@ -359,10 +359,10 @@ def write_json(path, value):
 
 @contextlib.contextmanager
 def replacing(path):
-    """Opens a binary file that becomes `path` only when the block ends without an exception.
+    """Opens a binary file that becomes `path` only if the block ends without an exception.
 
-    A process killed in the block leaves `path` as it was (and a `.partial` file, which the next
-    attempt overwrites). One writer at a time: callers hold a lock or write names of their own.
+    A process killed in the block leaves `path` unchanged (and a `.partial` file, which the next attempt overwrites).
+    One writer at a time: callers hold a lock or write to their own names.
     """
     partial = f"{os.fspath(path)}.partial"
     try:
@@ -380,7 +380,7 @@ def replacing(path):
 
 @contextlib.contextmanager
 def naming(path):
-    """An OSError in the block that names no file, as that of a full disk, names `path`."""
+    """Adds `path` to any OSError in the block that names no file, such as a full disk's."""
     try:
         yield
     except OSError as error:
@@ -390,7 +390,7 @@ def naming(path):
 
 
 def require_creatable(path):
-    """Raises OSError, which names the folder, unless `path` is a folder or can become one; leaves nothing behind."""
+    """Raises OSError, naming the folder, unless `path` is a folder or can be created; leaves nothing behind."""
     path = Path(path)
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
@@ -400,17 +400,17 @@ def require_creatable(path):
 
 
 def require_new(path):
-    """Raises UserError if there is something at `path`; an empty folder is nothing."""
+    """Raises UserError if `path` exists, unless it is an empty folder."""
     if Path(path).is_file() or Path(path).is_dir() and any(Path(path).iterdir()):
         raise UserError(f"{path} exists already: give another folder, or remove it")
 
 
 @contextlib.contextmanager
 def new_folder(path):
-    """Gives a folder to fill, which becomes `path` only when the block ends without an exception.
+    """Yields a folder to fill, which becomes `path` only if the block ends without an exception.
 
     Raises:
-      UserError: as `require_new`.
+      UserError: as for `require_new`.
     """
     require_new(path)
     path = Path(path)
@@ -419,7 +419,7 @@ def new_folder(path):
     partial.mkdir(parents=True)
     try:
         yield partial
-        os.replace(partial, path)  # takes the place of an empty folder, too
+        os.replace(partial, path)  # also replaces an empty folder
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

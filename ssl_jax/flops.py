@@ -1,4 +1,4 @@
-"""Arithmetic of a run: parameters by part, FLOPs per token, the peak of a device."""
+"""Parameter counts, FLOPs per token and peak FLOP/s of devices."""
 
 import re
 
@@ -7,10 +7,10 @@ import numpy as np
 
 from ssl_jax.models import heads
 
-# The peak of one device for matrix products in TFLOP/s, by a pattern of the name that JAX gives it: of bfloat16, and of
-# float32 as JAX multiplies it by default (jax.lax.Precision): in TF32 where a GPU has that, in bfloat16 on a TPU.
-# Data sheets of A100, H100, H200 and L4 print twice as much, "with sparsity". Volta and Turing have no bfloat16. A device
-# of TPU v2 and v3 is a core, half a chip; of the others a chip. A part of a GPU (MIG) is another device.
+# Peak matmul TFLOP/s of one device, by a regex on JAX's name for it: in bfloat16, and in float32 at JAX's default
+# precision (jax.lax.Precision): TF32 on GPUs that have it, bfloat16 on TPU. Data sheets of A100, H100, H200 and L4
+# print twice as much, "with sparsity". Volta and Turing have no bfloat16. A device of TPU v2 and v3 is a core, half a
+# chip; of the others it is a chip. A part of a GPU (MIG) is a different device.
 PEAKS = (
     # nvidia.com: nvidia-a100-datasheet-us-nvidia-1758950-r4-web.pdf
     (r"NVIDIA A100[- ](?!.*MIG).*", 312, 156),
@@ -36,21 +36,21 @@ PEAKS = (
 
 
 def count_parameters(params):
-    """Parameters in all."""
+    """Total number of parameters."""
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
 
 
 def flops_per_token(model, length, predictions):
-    """Training FLOPs per token, matrix products alone.
+    """Training FLOPs per token, matmuls only.
 
     6 per matmul weight and token (2 forward, 4 backward) plus attention's 12 * layers * width * length
     (PaLM, appendix B; not halved for causal models, nothing for rematerialisation). Heads on the chosen tokens
-    run at `predictions` of `length` positions, the pooler and the heads on its vector at one.
+    run at `predictions` of `length` positions, the pooler and the heads on its output at one.
 
     Args:
       model: a `Model`.
-      length: tokens in a sequence.
-      predictions: chosen positions in a sequence.
+      length: tokens per sequence.
+      predictions: chosen positions per sequence.
     """
     config, reading = model.config, model.options.reading
     trunks = [config] if model.generator is None else [config, model.generator.trunk]
@@ -71,12 +71,12 @@ def _trunk(config, length):
 
 
 def peak_flops(kind, dtype):
-    """The peak of one device in FLOP/s, None where none is known.
+    """Peak FLOP/s of one device, or None if unknown.
 
-    A CPU has none here: what a product takes there depends on what else the machine does, and so would every share of it.
+    CPUs have no entry: matmul speed there depends on the machine's other load, and so would any utilisation figure.
 
     Args:
-      kind: what JAX calls the device, `jax.Device.device_kind`.
+      kind: JAX's name for the device, `jax.Device.device_kind`.
       dtype: of the computation, 'float32' or 'bfloat16'.
     """
     for pattern, bfloat16, float32 in PEAKS:

@@ -1,4 +1,4 @@
-"""Classes by name: models number the same classes as they please, so rows of a classifier move by name, not number."""
+"""Matches classes by name: models number the same classes differently, so classifier rows move by name, not number."""
 
 import re
 
@@ -8,39 +8,39 @@ import numpy as np
 from ssl_jax.errors import UserError, listed
 from ssl_jax.optimizers import path_name
 
-# The heads with a row for each class; those of choices and spans have none.
+# The heads with a row per class; choice and span heads have none.
 CLASSIFIERS = ("classifier", "token_classes")
 
 
 def of_run(config):
-    """The names of a run's classes in the order of its rows, a tuple of str; () where they have none."""
+    """The names of a run's classes in row order, a tuple of str; () if they have no names."""
     names = tuple(config.task.get("labels", ()))
     return names if len(names) == config.task.classes else ()
 
 
 def match(theirs, ours, whose, hint):
-    """Finds which row of a source's classifier is each class of a task.
+    """Finds the row of a source's classifier for each class of a task.
 
-    Names are the same if they are equal, or else if they are equal without regard to case and to which of space, '_'
-    and '-' stand between their words: 'ENTAILMENT' is 'entailment', 'not entailment' is 'not_entailment', 'B-PER' is
-    'b_per' and not 'B-PERS'. All names must have their match, and one alone.
+    Names match if they are equal or, failing that, equal up to case and to the separator (space, '_' or '-') between
+    words: 'ENTAILMENT' is 'entailment', 'not entailment' is 'not_entailment', 'B-PER' is 'b_per' and not 'B-PERS'.
+    Every name must have exactly one match.
 
-    'LABEL_3' and '3' are numbers, not names, and LABEL_0, LABEL_1, ... in their order are no names at all. Where one
-    side has none or numbers, the other's names are taken in the order of the numbers, which nothing can check; where
-    both have numbers, they must be the same.
+    'LABEL_3' and '3' are numbers, not names, and LABEL_0, LABEL_1, ... in order count as no names at all. If one side
+    has numbers or no names, the other's names are taken in the order of the numbers, which cannot be checked; if both
+    have numbers, they must be the same.
 
     Args:
-      theirs: the source's names in the order of its rows; (): it has none.
+      theirs: the source's names in row order; () if it has none.
       ours: the task's names, as many as the source has rows.
-      whose: what the source is called in messages.
-      hint: what a refusal ends with.
+      whose: the source's name in messages.
+      hint: the end of the error message.
 
     Returns:
-      A tuple, for each of `ours` the row of the source; and a line that says which rows moved or that no names could
-      be compared, '' where the names are the same in the same order.
+      A tuple with the source's row for each of `ours`; and a line that says which rows moved or that no names could
+      be compared, '' if the names are the same in the same order.
 
     Raises:
-      UserError: the names differ; the line has both lists.
+      UserError: the names differ; the message has both lists.
     """
     for spelt in (str, _plain):
         wanted, rows = [spelt(name) for name in ours], {spelt(name): row for row, name in enumerate(theirs)}
@@ -53,7 +53,7 @@ def match(theirs, ours, whose, hint):
     numbers, wanted = _numbers(theirs), _numbers(ours)
     if theirs and (bool(numbers) == bool(wanted)):  # names that differ, or numbers
         raise UserError(f"{whose} has the classes {_told(theirs, ours)}, and this task {_told(ours, theirs)}: {hint}")
-    # Both sides in the order of their numbers; a side of names as it is.
+    # Each side in the order of its numbers; a side with names is unchanged.
     rows, places = (np.argsort(given) if given else range(len(ours)) for given in (numbers, wanted))
     order = [0] * len(ours)
     for row, place in zip(rows, places, strict=True):
@@ -64,7 +64,7 @@ def match(theirs, ours, whose, hint):
 
 
 def reorder(params, order):
-    """Puts the rows of classifiers, kernel [..., C] and bias [C], in an order; `params` is a tree, or a dict by path."""
+    """Reorders the rows of classifiers, kernel [..., C] and bias [C]; `params` is a tree, or a dict by path."""
     if list(order) == sorted(order):
         return params
     order = np.array(order)
@@ -80,14 +80,14 @@ def _plain(name):
 
 
 def _numbers(names):
-    """The numbers that all of the names are, in their order; []: some are names."""
+    """The names as numbers, in order; [] unless all are distinct numbers."""
     found = [re.fullmatch(r"(?:label[\s_-]*)?(\d{1,9})", name.strip(), re.IGNORECASE) for name in names]
     numbers = [int(one[1]) for one in found if one]
     return numbers if len(set(numbers)) == len(names) else []
 
 
 def _told(names, others):
-    """Names as part of a message; of many those first that are not among the others."""
+    """Formats names for a message; if there are many, those missing from the others come first."""
     if len(names) > 10:
         known = {_plain(name) for name in others}
         names = sorted(names, key=lambda name: _plain(name) in known)

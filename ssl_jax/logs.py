@@ -1,4 +1,4 @@
-"""What a run tells: a progress bar, metrics.jsonl, timings.jsonl, TensorBoard events, curves.png."""
+"""A run's output: progress bar, metrics.jsonl, timings.jsonl, TensorBoard events, curves.png."""
 
 import functools
 import importlib.metadata
@@ -21,7 +21,7 @@ PACKAGES = "jax jaxlib flax optax orbax-checkpoint ml_collections tensorflow-dat
 
 
 def provenance():
-    """Package versions, Python, and this source tree's git commit ('+' when it has changes)."""
+    """Package versions, Python, and this source tree's git commit ('+' if it has changes)."""
 
     def git(*words):
         if shutil.which("git") is None:
@@ -39,21 +39,21 @@ def provenance():
 
 
 class Log:
-    """Writes on process 0 alone.
+    """Writes on process 0 only.
 
-    metrics.jsonl holds what depends on the config and the seed, so that a run that was killed and
-    resumed ends with the same bytes; what depends on the machine is in timings.jsonl. Of several seeds each has a
-    folder of its own, as if it had run alone.
+    metrics.jsonl holds what depends on the config and the seed, so a run that was killed and resumed ends with the
+    same bytes; what depends on the machine goes to timings.jsonl. With several seeds, each has its own folder, as if
+    it had run separately.
     """
 
     def __init__(self, workdir, first_step, steps, seeds=(0,), saved=None):
-        """Keeps the lines up to `first_step`, where the run is resumed, and drops what came after it.
+        """Keeps the lines up to `first_step`, where the run resumes, and drops later ones.
 
         Args:
           workdir: the run's folder.
-          first_step, steps: where the run is resumed, and where it ends.
+          first_step, steps: where the run resumes and where it ends.
           seeds: the run's.
-          saved: what `content` gave when the checkpoint of `first_step` was saved; None: it has no copy of that.
+          saved: the output of `content` when the checkpoint of `first_step` was saved; None: it has no copy.
         """
         self.workdir, self.seeds = Path(workdir), seeds
         self.folders = [seed_folder(workdir, seed) for seed in seeds] if len(seeds) > 1 else [self.workdir]
@@ -69,7 +69,7 @@ class Log:
             _keep_timings(folder / "timings.jsonl", first_step, self.lines[-1])
             with files.naming(folder / "events"):
                 self.events.append(tensorboard().event_file_writer.EventsWriter(str(folder / "events" / "events")))
-                # TensorBoard forgets what an earlier process wrote after this step.
+                # Makes TensorBoard drop what an earlier process wrote after this step.
                 session = tensorboard().proto.event_pb2.SessionLog
                 _write_event(self.events[-1], first_step + 1, session_log=session(status=session.START))
                 self.events[-1].flush()
@@ -77,17 +77,17 @@ class Log:
         self.speed = ""
 
     def content(self):
-        """What was logged so far, as a JSON-able dict, for a checkpoint; {} on other processes."""
+        """What has been logged so far, as a JSON-able dict for a checkpoint; {} on other processes."""
         return {"metrics": ["".join(lines) for lines in self.lines]} if self.writes else {}
 
     def lacks(self, step, split):
-        """Whether there is no line of metrics of this step and split; False on processes that write none."""
+        """Whether this step and split have no line of metrics; False on processes that write none."""
         return self.writes and not any(
             (line["step"], line["split"]) == (step, split) for line in map(json.loads, self.lines[0])
         )
 
     def metrics(self, step, split, values, note=""):
-        """Appends one line of metrics, and prints it; `values` is name -> a float for each seed."""
+        """Appends one line of metrics and prints it; `values` is name -> a float for each seed."""
         values = dict(sorted(values.items(), key=_reading_order))
         for i, folder in enumerate(self.folders):
             self._append(folder, i, "metrics.jsonl", step, split, {name: own[i] for name, own in values.items()})
@@ -104,9 +104,11 @@ class Log:
         self.speed = speed
 
     def results(self, chance):
-        """Writes each seed's last held-out line as result.json and returns them, without the split; what other
-        evaluations found at that step is there as SPLIT/NAME, `chance` where it is not None, and `learned_nothing`, with
-        the reason, where one answer to every example would have done as well."""
+        """Writes each seed's last held-out line, without the split, as result.json and returns these results.
+
+        Other evaluations at that step are included as SPLIT/NAME, `chance` if it is not None, and `learned_nothing`,
+        with the reason, if giving one answer to every example would have done as well.
+        """
         if not self.writes:
             return [{} for _ in self.seeds]
         results = [_result(folder, lines, chance) for folder, lines in zip(self.folders, self.lines, strict=True)]
@@ -124,7 +126,7 @@ class Log:
                 _draw_curves(folder, list(map(json.loads, lines)))
 
     def advance(self, loss=None):
-        """Moves the bar on by a step; `loss` is that of the step before it, of each seed."""
+        """Advances the bar by one step; `loss` is the previous step's, for each seed."""
         if self.writes:
             if loss is not None and not self.bar.disable:
                 shown = [f"loss {sum(loss) / len(loss):.4g}", *([self.speed] if self.speed else [])]
@@ -132,7 +134,7 @@ class Log:
             self.bar.update()
 
     def doing(self, what):
-        """Says beside the bar what takes time between two steps."""
+        """Shows next to the bar what takes time between two steps."""
         if self.writes:
             self.bar.set_postfix_str(what)
 
@@ -159,7 +161,7 @@ class Log:
 
 @functools.cache
 def tensorboard():
-    """tensorboardX, without torch: it would import that where it is installed, and seconds of each start go by."""
+    """tensorboardX, without torch: it would import torch if installed, adding seconds to each start."""
     hidden = sys.modules.get("torch") is None
     if hidden:
         sys.modules["torch"] = None
@@ -175,7 +177,7 @@ def tensorboard():
 
 
 def _write_event(events, step, **content):
-    # In this thread, unlike SummaryWriter's: a fault is raised where it happens.
+    # In this thread, unlike SummaryWriter: an error is raised where it happens.
     events.write_event(tensorboard().proto.event_pb2.Event(wall_time=time.time(), step=step, **content))
 
 
@@ -188,7 +190,7 @@ def _line(values):
 
 
 def _shown(name, values, chances=None):
-    """'accuracy 0.74', of several seeds 'accuracy 0.74 (0.71 to 0.76)'; beside it what it is by chance, if that is known."""
+    """'accuracy 0.74', or for several seeds 'accuracy 0.74 (0.71 to 0.76)'; followed by the chance level, if known."""
     notes = [f"{min(values):.4g} to {max(values):.4g}"] if len(values) > 1 else []
     if chances is not None:
         notes.append(f"chance {sum(chances) / len(chances):.4g}")
@@ -203,7 +205,7 @@ def say(line):
 
 
 def write_summary(workdir, results, seeds, statistic):
-    """Writes the `seeds.summary` of several seeds' results as result.json, prints and returns it; {} on other processes."""
+    """Writes the `seeds.summary` of several seeds' results to result.json, prints and returns it; {} elsewhere."""
     if jax.process_index() != 0:
         return {}
     whole = summary(results, seeds, statistic)
@@ -240,20 +242,20 @@ def shown(result):
 
 
 def seed_folder(workdir, seed):
-    """Where one of several seeds has what a run has."""
+    """The folder of one of several seeds, laid out like a run's."""
     return Path(workdir) / f"seed-{seed}"
 
 
 def _reading_order(item):
-    """The loss first, then what it consists of, last what belongs to the optimizer."""
+    """The loss first, then its components, the optimizer's values last."""
     name, _ = item
     return name in ("gradient_norm", "learning_rate"), name != "loss", name
 
 
 def read_lines(path):
-    """The lines of a .jsonl file that are objects with a step and a split, each with its end, and how many are none.
+    """The lines of a .jsonl file that are objects with a step and a split, with newline, and the number of bad lines.
 
-    A last line without its end is what a process left that was killed in the middle of it; it does not count.
+    A last line without a newline was left by a process killed while writing it; it does not count.
     """
     if not Path(path).exists():
         return [], 0
@@ -271,7 +273,7 @@ def _is_line(line):
 
 
 def _restored_metrics(path, last_step, saved):
-    """The lines of metrics.jsonl up to a step: those saved with the checkpoint, where it has them."""
+    """The lines of metrics.jsonl up to a step: those saved with the checkpoint, if it has them."""
     found, damaged = read_lines(path)
     kept = [line for line in found if json.loads(line)["step"] <= last_step]
     lines = kept if saved is None else saved.splitlines(keepends=True)
@@ -287,7 +289,7 @@ def _restored_metrics(path, last_step, saved):
 
 
 def _keep_timings(path, last_step, metrics):
-    """Drops what came after a step; says which lines of training there are no timings of."""
+    """Drops lines after a step; reports training lines that have no timings."""
     found, _ = read_lines(path)
     kept = [line for line in found if json.loads(line)["step"] <= last_step]
     timed = {json.loads(line)["step"] for line in kept}
@@ -305,7 +307,7 @@ def _write_lines(path, lines):
 
 
 def _draw_curves(workdir, lines):
-    from matplotlib.figure import Figure  # half a second to import, and only here
+    from matplotlib.figure import Figure  # takes half a second to import, needed only here
 
     names = [n for n in dict.fromkeys(n for line in lines for n in line) if n not in ("step", "split")]
     names = [name for name in names if name not in {chance_of(other) for other in names}]
@@ -328,7 +330,7 @@ def _draw_curves(workdir, lines):
         axis.set(title=name.replace("_", " "), xlabel="step")
         axis.grid(alpha=0.3)
         axis.legend()
-    # Margins in inches: tight_layout would draw everything once more to find them.
+    # Margins in inches: tight_layout would draw everything again to compute them.
     width, height = figure.get_size_inches()
     figure.subplots_adjust(
         left=0.8 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - 0.35 / height, wspace=0.24, hspace=0.35

@@ -1,8 +1,8 @@
-"""What tasks are measured by: predictions against gold labels, answers or the units of a text. NumPy, no model.
+"""Task metrics: predictions against gold labels, answers or the units of a text. NumPy, no model.
 
-Everything is a share between 0 and 1 (correlations between -1 and 1), where papers and servers print percentages. A
-task's row in `tasks` names its metrics: those of classes, scores, choices and words are in OF_LABELS and OF_GROUPS;
-`squad` and `squad2` measure spans; what prompts are measured by is in OF_ITEMS.
+All values are fractions between 0 and 1 (correlations between -1 and 1); papers and servers print percentages. A
+task's row in `tasks` names its metrics: those for classes, scores, choices and words are in OF_LABELS and OF_GROUPS;
+`squad` and `squad2` are for spans; those for prompts are in OF_ITEMS.
 """
 
 import collections
@@ -12,11 +12,11 @@ import string
 
 import numpy as np
 
-# scipy.stats, seqeval, sklearn, sacrebleu and rouge_score take seconds to import: each is where it is used, because
-# configs are checked with the tasks, and without them.
+# scipy.stats, seqeval, sklearn, sacrebleu and rouge_score take seconds to import: each is imported where it is used,
+# because checking configs needs the tasks, but not these.
 
-# What is 0 if every example gets the same prediction, be it a class, a score, no entity or no answer, or if all are
-# wrong. In SQuAD 2.0 that is about the questions with an answer.
+# Metrics that are 0 if every example gets the same prediction, be it a class, a score, no entity or no answer, or if
+# all are wrong. In SQuAD 2.0 this concerns the questions with an answer.
 ABOVE_ZERO = ("matthews", "pearson", "spearman", "f1", "ner_f1", "has_answer_f1")
 
 
@@ -26,9 +26,9 @@ def evaluate(task, predictions, labels, split="", groups=()):
     Args:
       task: a row of TASKS whose metrics are in OF_LABELS and OF_GROUPS.
       predictions, labels: [N], see the functions.
-      split: which one; a diagnostic split has metrics of its own.
-      groups: [N], which examples belong together, such as the answers to a question; (): unknown, and metrics of
-        OF_GROUPS are left out.
+      split: its name; a diagnostic split has its own metrics.
+      groups: [N], which examples belong together, such as the answers to a question; (): unknown, and metrics in
+        OF_GROUPS are omitted.
     """
     names, score, values = (*task.score, *task.also), task.score, {}
     if split in task.diagnostics:
@@ -43,38 +43,38 @@ def evaluate(task, predictions, labels, split="", groups=()):
 
 
 def accuracy(predictions, labels):
-    """The share of equal ones: int [N], [N]; for choices, the number of the chosen one."""
+    """Fraction of matches: int [N], [N]; for choices, the index of the chosen one."""
     return float(np.mean([prediction == label for prediction, label in zip(predictions, labels, strict=True)]))
 
 
 def f1(predictions, labels):
-    """F1 of class 1 of 0 and 1, [N], [N]; 0 where neither side has a 1."""
+    """F1 of class 1 for binary labels, [N], [N]; 0 if neither side has a 1."""
     from sklearn.metrics import f1_score
 
     return float(f1_score(labels, predictions, zero_division=0))
 
 
 def macro_f1(predictions, labels):
-    """The mean of the F1 of each class that occurs on either side, [N], [N]."""
+    """Mean F1 over the classes that occur on either side, [N], [N]."""
     from sklearn.metrics import f1_score
 
     return float(f1_score(labels, predictions, average="macro", zero_division=0))
 
 
 def matthews(predictions, labels):
-    """Matthews' correlation of classes, [N], [N]; 0 where one side is constant."""
+    """Matthews correlation of classes, [N], [N]; 0 if one side is constant."""
     if _constant(predictions) or _constant(labels):
-        return 0.0  # as scikit-learn's, without its warnings
+        return 0.0  # as in scikit-learn, without its warnings
     from sklearn.metrics import matthews_corrcoef
 
     return float(matthews_corrcoef(labels, predictions))
 
 
 def gender_parity(predictions, labels, pairs):
-    """The share of pairs whose predictions are the same (SuperGLUE's AX-g, whose pairs differ in a pronoun's gender).
+    """Fraction of pairs with equal predictions (SuperGLUE's AX-g, whose pairs differ in a pronoun's gender).
 
     Args:
-      predictions, labels, pairs: [N], the pair of each prediction by any name; labels are not read.
+      predictions, labels, pairs: [N], the pair of each prediction, by any name; labels are unused.
     """
     del labels
     predicted = {}
@@ -84,21 +84,21 @@ def gender_parity(predictions, labels, pairs):
 
 
 def all_right(predictions, labels, questions):
-    """The share of questions all of whose answers are judged right (MultiRC's exact match in SuperGLUE)."""
+    """Fraction of questions with all answers judged correctly (MultiRC's exact match in SuperGLUE)."""
     _, numbers = np.unique(questions, return_inverse=True)
     wrong = np.bincount(numbers, np.asarray(predictions) != np.asarray(labels))
     return float((wrong == 0).mean())
 
 
 def pearson(predictions, labels):
-    """Pearson's correlation, float [N], [N]; 0 where one side is constant, of which SciPy's is not defined."""
+    """Pearson correlation, float [N], [N]; 0 if one side is constant, where SciPy's is undefined."""
     from scipy.stats import pearsonr
 
     return 0.0 if _constant(predictions) or _constant(labels) else float(pearsonr(predictions, labels)[0])
 
 
 def spearman(predictions, labels):
-    """Spearman's rank correlation, float [N], [N], ties at their mean rank; constants as in `pearson`."""
+    """Spearman rank correlation, float [N], [N], ties get their mean rank; constants as in `pearson`."""
     from scipy.stats import spearmanr
 
     return 0.0 if _constant(predictions) or _constant(labels) else float(spearmanr(predictions, labels)[0])
@@ -109,18 +109,18 @@ def _constant(values):
 
 
 def ner_f1(predictions, labels):
-    """F1 of the named entities whose type, first and last word are all right, as CoNLL's script conlleval counts.
+    """F1 of named entities, correct if type, first and last word all match, as counted by CoNLL's script conlleval.
 
     Args:
-      predictions, labels: sentences, lists of the words' tags: 'O', 'B-PER', 'I-PER' and so on; IOB1 and IOB2 alike,
-        for an I- after another type, after O or at the beginning starts an entity.
+      predictions, labels: sentences, lists of the words' tags: 'O', 'B-PER', 'I-PER' and so on; IOB1 or IOB2, since
+        an I- after another type, after O or at the beginning starts an entity.
     """
     from seqeval.metrics import f1_score
 
     return float(f1_score(labels, predictions, zero_division=0))
 
 
-# f(predictions, labels). `f1a` is MultiRC's over all answers (Khashabi et al. 2018, section 5).
+# f(predictions, labels). `f1a` is MultiRC's F1 over all answers (Khashabi et al. 2018, section 5).
 OF_LABELS = {"accuracy": accuracy, "f1": f1, "macro_f1": macro_f1, "matthews": matthews, "pearson": pearson,
              "spearman": spearman, "ner_f1": ner_f1, "f1a": f1}  # fmt: skip
 # f(predictions, labels, groups).
@@ -132,13 +132,13 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalise_answer(text):
-    """An answer as SQuAD's scripts compare it: lower case, no ASCII punctuation, no articles, single spaces."""
+    """An answer as compared by SQuAD's scripts: lower case, no ASCII punctuation, no articles, single spaces."""
     text = text.lower().translate(_NO_PUNCTUATION)
     return " ".join(re.sub(r"\b(?:an?|the)\b", " ", text).split())
 
 
 def answer_f1(answer, gold):
-    """F1 of the words that two texts share, each as often as it is in both; 0 where there are none."""
+    """F1 of the words shared by two texts, with multiplicity; 0 if there are none."""
     words, golds = (normalise_answer(text).split() for text in (answer, gold))
     shared = (collections.Counter(words) & collections.Counter(golds)).total()
     return 2 * shared / (len(words) + len(golds)) if shared else 0.0
@@ -152,7 +152,7 @@ def squad(answers, golds):
       golds: question -> its gold texts, one or more; each question is in `answers`.
 
     Returns:
-      `exact` and `f1`, means over the questions of the best of their golds; `score`, which is `f1`.
+      `exact` and `f1`, means over questions of the best score among their golds; `score`, which is `f1`.
     """
     values = {
         "exact": np.mean([max(_exact(answers[name], gold) for gold in texts) for name, texts in golds.items()]),
@@ -167,30 +167,30 @@ def squad2(answers, golds, na_probs=None, threshold=1.0):
 
     Args:
       answers: question -> text; '' is no answer.
-      golds: question -> its gold texts; none where there is no answer. Each question is in `answers`.
-      na_probs: question of `golds` -> float, how sure it is that there is no answer; None: not known.
+      golds: question -> its gold texts; none if there is no answer. Each question is in `answers`.
+      na_probs: question of `golds` -> float, the confidence that there is no answer; None: unknown.
       threshold: an answer whose `na_probs` is above it counts as none.
 
     Returns:
-      `exact` and `f1`; of only the questions with and without an answer, if there are any, `has_answer_exact`,
+      `exact` and `f1`; over only the questions with and without an answer, if there are any, `has_answer_exact`,
       `has_answer_f1`, `no_answer_exact`, `no_answer_f1`; with `na_probs` `best_exact`, `best_exact_threshold`,
-      `best_f1`, `best_f1_threshold`: the best that a threshold would give, and that threshold; `score`, `best_f1`
-      (BERT, section 4.3), without `na_probs` `f1`.
+      `best_f1`, `best_f1_threshold`: the best value over thresholds, and that threshold; `score`, which is
+      `best_f1` (BERT, section 4.3), or `f1` without `na_probs`.
     """
     raw = {"exact": {}, "f1": {}}
     for name, texts in golds.items():
-        # Golds that are only articles and punctuation count as none.
+        # Golds with only articles and punctuation count as none.
         texts = [text for text in texts if normalise_answer(text)] or [""]
         raw["exact"][name] = max(_exact(answers[name], text) for text in texts)
         raw["f1"][name] = max(answer_f1(answers[name], text) for text in texts)
-        if texts == [""]:  # no words on either side are the same words
+        if texts == [""]:  # no words on either side count as equal
             raw["f1"][name] = raw["exact"][name]
     values = {}
     for metric, scores in raw.items():
         final = dict(scores)
         for name in na_probs or ():
             if na_probs[name] > threshold:
-                final[name] = float(not golds[name])  # withheld: right where there is no answer
+                final[name] = float(not golds[name])  # withheld: correct if there is no answer
         values[metric] = float(np.mean(list(final.values())))
         for part, has_answer in (("has_answer", True), ("no_answer", False)):
             chosen = [value for name, value in final.items() if bool(golds[name]) == has_answer]
@@ -207,10 +207,10 @@ def _exact(answer, gold):
 
 
 def _best_threshold(scores, answers, golds, na_probs):
-    """The best mean score of any threshold on `na_probs`, and the lowest such threshold.
+    """The best mean score over thresholds on `na_probs`, and the lowest such threshold.
 
-    From the threshold below which nothing is answered, questions are answered one by one, the surest first. Equal
-    probabilities count one by one too, in the order of `na_probs`, as in the original.
+    Starting from the threshold below which nothing is answered, questions are answered one by one, surest first. Equal
+    probabilities are also taken one by one, in the order of `na_probs`, as in the original.
     """
     order = sorted(na_probs, key=na_probs.get)
     gains = [scores[name] if golds[name] else -float(bool(answers[name])) for name in order]
@@ -219,11 +219,11 @@ def _best_threshold(scores, answers, golds, na_probs):
     return float(totals[best] / len(scores)), float([0.0, *(na_probs[name] for name in order)][best])
 
 
-# ---- Items of prompts (tasks.base.Item), [N] each. A prediction is, for 'choices', the number of the chosen one; for
-# 'cloze', 0 where each token of the target is the likeliest, else -1; for 'generate', the finished text; for perplexity
-# and bits the target's log-likelihood in nats.
+# ---- Items of prompts (tasks.base.Item), [N] each. A prediction is, for 'choices', the index of the chosen one; for
+# 'cloze', 0 if each token of the target is the likeliest, else -1; for 'generate', the finished text; for perplexity
+# and bits, the target's log-likelihood in nats.
 def of_items(names, predictions, items):
-    """Metrics by name: dict of float; metrics that are several, such as 'rouge', under their own names.
+    """Metrics by name: dict of float; compound metrics such as 'rouge' under their components' names.
 
     Args:
       names: keys of OF_ITEMS.
@@ -242,12 +242,12 @@ def _of_golds(function):
 
 
 def match(predictions, items):
-    """The share of texts that are exactly one of the answers (GPT-3, sections 3.9.1 and 3.9.2)."""
+    """Fraction of texts that exactly equal one of the answers (GPT-3, sections 3.9.1 and 3.9.2)."""
     return float(np.mean([text in item.answers for text, item in zip(predictions, items, strict=True)]))
 
 
 def exact(predictions, items):
-    """The share of texts that are one of the answers except for case, punctuation and articles (SQuAD's EM)."""
+    """Fraction of texts that equal one of the answers up to case, punctuation and articles (SQuAD's EM)."""
     return _mean_best(lambda text, gold: normalise_answer(text) == normalise_answer(gold),
                       predictions, items)  # fmt: skip
 
@@ -257,17 +257,17 @@ def _mean_best(compare, predictions, items):
     return float(np.mean([max(compare(text, gold) for gold in item.answers) for text, item in pairs]))
 
 
-# To TriviaQA's script, other quotation marks than ASCII's are punctuation, too.
+# TriviaQA's script also treats non-ASCII quotation marks as punctuation.
 _TRIVIA_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + "‘’´`_", " "))
 
 
 def normalise_trivia(text):
-    """An answer as TriviaQA's script compares it: as SQuAD's, but punctuation becomes spaces."""
+    """An answer as compared by TriviaQA's script: like SQuAD's, but punctuation becomes spaces."""
     return normalise_answer(text.translate(_TRIVIA_PUNCTUATION))
 
 
 def trivia(predictions, items):
-    """TriviaQA's EM: the share of texts that are one of the aliases (Joshi et al. 2017, section 6.1)."""
+    """TriviaQA's EM: fraction of texts that equal one of the aliases (Joshi et al. 2017, section 6.1)."""
     return _mean_best(lambda text, gold: normalise_trivia(text) == normalise_trivia(gold), predictions, items)
 
 
@@ -277,15 +277,15 @@ def squad2_texts(predictions, items):
     return squad2(answers, {number: item.answers for number, item in enumerate(items)})
 
 
-# What GPT-3 was shown for questions without an answer is not published.
+# GPT-3's text for unanswerable questions is not published.
 UNANSWERABLE = "unanswerable"
 
 
 def coqa(predictions, items):
     """CoQA's mean F1 (Reddy et al. 2019, section 5.1).
 
-    With several answers, each is left out once and the best F1 with the others is taken; their mean counts. People are
-    measured like that, and one of them has to be left out.
+    With several answers, each is left out once and the best F1 against the others is taken; the result is their mean.
+    Human performance is measured this way, which requires leaving one human out.
     """
     return float(np.mean([_leave_one_out(text, item.answers) for text, item in zip(predictions, items, strict=True)]))
 
@@ -298,21 +298,21 @@ def _leave_one_out(text, answers):
 
 
 def _word_f1(text, answer):
-    """`answer_f1`, but 1 where neither side has a word."""
+    """`answer_f1`, but 1 if neither side has a word."""
     if not normalise_answer(text) and not normalise_answer(answer):
         return 1.0
     return answer_f1(text, answer)
 
 
 def referent(predictions, items):
-    """WSC's accuracy: whether the written noun is the one in question is compared with the label, `gold` 1 or 0."""
+    """WSC's accuracy: whether the generated noun is the one in question is compared with the label, `gold` 1 or 0."""
     same = [normalise_answer(text) == normalise_answer(item.answers[0])
             for text, item in zip(predictions, items, strict=True)]  # fmt: skip
     return accuracy(np.asarray(same, int), [item.gold for item in items])
 
 
 def bleu(predictions, items):
-    """BLEU of the whole corpus by sacrebleu (13a, cased), between 0 and 1; an item has one reference.
+    """Corpus BLEU by sacrebleu (13a, cased), between 0 and 1; one reference per item.
 
     GPT-3 reports multi-bleu.perl's in its tables and sacrebleu's in its appendix H.
     """
@@ -324,7 +324,7 @@ def bleu(predictions, items):
 def rouge(predictions, items):
     """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L with stemming, and their mean (GPT-2, Table 4): dict.
 
-    L is the summary-level one, over sentences in lines, as CNN/DM's papers have it.
+    L is summary-level, with one sentence per line, as in the CNN/DM papers.
     """
     from rouge_score import rouge_scorer
 
@@ -336,7 +336,7 @@ def rouge(predictions, items):
 
 
 def perplexity(log_likelihoods, items):
-    """exp of minus the mean log-likelihood (in nats) of an original unit: float."""
+    """exp of minus the mean log-likelihood (nats) per original unit: float."""
     return math.exp(-_per_unit(log_likelihoods, items))
 
 
@@ -353,5 +353,5 @@ def _per_unit(log_likelihoods, items):
 OF_ITEMS = {"accuracy": _of_golds(accuracy), "macro_f1": _of_golds(macro_f1), "match": match, "exact": exact,
             "trivia": trivia, "squad2": squad2_texts, "coqa": coqa, "referent": referent, "bleu": bleu, "rouge": rouge,
             "perplexity": perplexity, "bits": bits}  # fmt: skip
-# Those that are functions of log-likelihoods, also where a prompt has other predictions, too.
+# Functions of log-likelihoods, even if a prompt also has other predictions.
 OF_LOG_LIKELIHOODS = {"perplexity", "bits"}

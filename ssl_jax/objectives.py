@@ -1,11 +1,11 @@
-"""Every training signal: a pure function `loss(out, batch) -> Term` and its row in OBJECTIVES, at the end of this file.
+"""All training objectives: pure functions `loss(out, batch) -> Term`, registered in OBJECTIVES at the end of this file.
 
-Float32; no parameters, no rng. A term is a sum and a weight, never a mean: the one mean is taken over the global batch
-(step.py), so the loss does not depend on how the batch is cut. What counts, and so the weight, depends on the batch
-alone: the functions up to `pairs_of_tokens` return it.
+Float32; no parameters, no rng. A term is a sum and a weight, never a mean: the only mean is taken over the global batch
+(step.py), so the loss does not depend on how the batch is split. What counts, and so the weight, depends only on the
+batch: the functions up to `pairs_of_tokens` return it.
 
-Distillation also reads `out['teacher']`, a dict of the teacher's outputs for the same batch, without gradient; distill.py
-lists them.
+Distillation also reads `out['teacher']`, a dict of the teacher's outputs for the same batch, without gradient; see
+distill.py for the list.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ssl_jax.errors import check_choice
 from ssl_jax.lazy import jax, jnp  # a config is checked against the rows before JAX is loaded
 from ssl_jax.options import number, option
 
-AUC_BINS = 200  # thresholds between 0 and 1, as many as tf.metrics.auc has
+AUC_BINS = 200  # thresholds between 0 and 1, as in tf.metrics.auc
 
 
 class Term(NamedTuple):
@@ -29,10 +29,10 @@ class Term(NamedTuple):
 
     Attributes:
       sum: [] float32, summed over the examples (or tokens) that count.
-      weight: [] float32, how many count.
+      weight: [] float32, the number that count.
       metrics: name -> two sums, reported as `quotient` of their totals. Each `accuracy` comes with its `chance`: the
-        accuracy, on the same examples, of the best answer that ignores them. Unless the objective says otherwise that
-        is the share of the most frequent label, from `label_counts`.
+        accuracy, on the same examples, of the best input-independent answer. Unless the objective says otherwise, that
+        is the frequency of the most common label, from `label_counts`.
     """
 
     sum: jax.Array
@@ -41,11 +41,11 @@ class Term(NamedTuple):
 
 
 def quotient(numerator, denominator):
-    """The reported value of two totals: their quotient; 0 where nothing counted.
+    """The reported value of two totals: their quotient; 0 if nothing counted.
 
-    Of counts of labels (an array) and a number: the share of the most frequent label. Of two arrays, the histograms of the
-    scores of positives and of negatives: the area under the ROC curve, which is the probability that a positive has the
-    higher score, ties counting half.
+    For label counts (an array) and a number: the frequency of the most common label. For two arrays, the score
+    histograms of positives and negatives: the area under the ROC curve, which is the probability that a positive
+    scores higher, ties counting half.
     """
     if np.ndim(denominator):
         below = np.cumsum(denominator) - denominator / 2
@@ -56,7 +56,7 @@ def quotient(numerator, denominator):
 
 
 def chance_of(name):
-    """The name of the metric that holds an accuracy's chance level; None where `name` is not an accuracy."""
+    """The name of the metric that holds an accuracy's chance level; None if `name` is not an accuracy."""
     return name.removesuffix("accuracy") + "chance" if name.endswith("accuracy") else None
 
 
@@ -68,22 +68,22 @@ def cross_entropy(logits, targets):
 
 
 def label_counts(labels, weights, size):
-    """How often each label occurs where the weight is 1 and not 0: integers [...] and [...] to float32 [size]."""
-    # In integers: a scatter of floats is slow on a GPU where many of them meet in one place, as frequent tokens do.
+    """Counts each label where the weight is 1 (not 0): integers [...] and [...] to float32 [size]."""
+    # In integers: on a GPU a float scatter is slow when many updates hit one index, as with frequent tokens.
     counts = jnp.zeros(size, jnp.int32).at[labels.ravel()].add(weights.ravel().astype(jnp.int32))
     return counts.astype(jnp.float32)
 
 
-# ---- What counts: functions of the batch alone, bool or 0/1; the sum is the weight.
+# ---- What counts: functions of the batch only, bool or 0/1; the sum is the weight.
 
 
 def predicted(batch):
-    """The predictions that corruption asks for: `batch['weights']` [B, P]."""
+    """The predictions that corruption requests: `batch['weights']` [B, P]."""
     return batch["weights"]
 
 
 def tokens(batch):
-    """All tokens but padding: `batch['mask']` [B, S]."""
+    """All tokens except padding: `batch['mask']` [B, S]."""
     return batch["mask"] != 0
 
 
@@ -94,12 +94,12 @@ def chosen(batch):
 
 
 def rows(batch):
-    """Rows with a real token, [B]: others fill up the last batch."""
+    """Rows with a real token, [B]; the others pad the last batch."""
     return (batch["mask"] != 0).any(-1)
 
 
 def examples(batch):
-    """Examples with a real token, [B]; the C rows of an example follow each other in `batch['mask']` [B * C, S]."""
+    """Examples with a real token, [B]; an example's C rows are consecutive in `batch['mask']` [B * C, S]."""
     return (batch["mask"] != 0).reshape(len(batch["label"]), -1).any(-1)
 
 
@@ -114,12 +114,12 @@ def scored(batch):
 
 
 def labelled_tokens(batch):
-    """Tokens with a label, [B, S]; others have -1."""
+    """Tokens with a label, [B, S]; the others have -1."""
     return tokens(batch) & (batch["token_label"] >= 0)
 
 
 def ends_inside(batch):
-    """Starts and ends of answers that are inside their row, [B, 2]."""
+    """Starts and ends of answers that lie inside their row, [B, 2]."""
     positions = batch["span"]
     return (positions >= 0) & (positions < batch["mask"].shape[1]) & rows(batch)[:, None]
 
@@ -130,7 +130,7 @@ def both_ends(batch):
 
 
 def pairs_of_tokens(batch, *, causal):
-    """Pairs of real tokens of which the first sees the second, [B, S, S]: what `transformer.visible` allows without a band."""
+    """Pairs of real tokens where the first sees the second, [B, S, S]: `transformer.visible` without a band."""
     real = tokens(batch)
     seen = real[:, :, None] & real[:, None, :]
     if "documents" in batch:
@@ -171,43 +171,43 @@ def clm(out, batch):
 
 
 def pair(out, batch):
-    """Which kind of sentence pair: cross-entropy over two classes.
+    """Sentence-pair classification: cross-entropy over two classes.
 
-    BERT's NSP has 0 for next, 1 for random; ALBERT's SOP 0 for in order, 1 for swapped. Reads
+    BERT's NSP: 0 is next, 1 random. ALBERT's SOP: 0 is in order, 1 swapped. Reads
     `out['pair_logits']` [B, 2], `batch['pair']` [B]. Rows of padding do not count.
     """
     return _classify(out["pair_logits"], batch["pair"], rows(batch))
 
 
 def classify(out, batch):
-    """Which class of the task: cross-entropy (BERT, section 4.1; run_classifier.py).
+    """Task classification: cross-entropy (BERT, section 4.1; run_classifier.py).
 
-    Reads `out['class_logits']` [B, C], `batch['label']` [B]; `batch['mask']` [B, S], of pairs in both orders [2 B, S].
-    Examples of padding do not count, nor do unlabelled ones, -1.
+    Reads `out['class_logits']` [B, C], `batch['label']` [B]; `batch['mask']` [B, S], or [2 B, S] for pairs in both
+    orders. Padding examples do not count, nor do unlabelled ones (-1).
     """
     return _classify(out["class_logits"], batch["label"], labelled(batch))
 
 
 def regress(out, batch, *, scale=1.0):
-    """Which score: squared error (STS-B; `transformers` with one label).
+    """Regression: squared error (STS-B; `transformers` with one label).
 
     The model predicts the score divided by `scale`: 5 in ELECTRA's release (classification_tasks.py). Reads
-    `out['class_logits']` [B, 1], `batch['label']` [B] float32 and `batch['mask']` as `classify`. Examples of padding do
-    not count, nor do those without a score, NaN.
+    `out['class_logits']` [B, 1], `batch['label']` [B] float32 and `batch['mask']` as `classify` does. Padding examples
+    do not count, nor do those without a score (NaN).
     """
     score = batch["label"].astype(jnp.float32) / scale
     counts = scored(batch)
-    # A NaN times a weight of 0 would be one.
+    # NaN times a weight of 0 would still be NaN.
     error = jnp.square(out["class_logits"][:, 0] - jnp.where(counts, score, 0.0))
     weights = counts.astype(jnp.float32)
     return Term((error * weights).sum(), weights.sum(), {})
 
 
 def choose(out, batch):
-    """Which of several choices: cross-entropy over their logits (GPT-1, section 3.3; BERT, section 4.4).
+    """Multiple choice: cross-entropy over the choices' logits (GPT-1, section 3.3; BERT, section 4.4).
 
-    Reads `out['choice_logit']` [B * C], an example's choices one after the other; `batch['label']` [B]; `batch['mask']`
-    [B * C, S]. Examples of padding do not count, nor do unlabelled ones, -1.
+    Reads `out['choice_logit']` [B * C], an example's choices consecutive; `batch['label']` [B]; `batch['mask']`
+    [B * C, S]. Padding examples do not count, nor do unlabelled ones (-1).
     """
     label = batch["label"]
     return _classify(out["choice_logit"].reshape(len(label), -1), label, labelled(batch))
@@ -217,8 +217,8 @@ def span(out, batch):
     """Where the answer begins and ends: the mean of two cross-entropies over positions (BERT, section 4.2).
 
     Reads `out['span_logits']` [B, S, 2], `batch['span']` [B, 2]. Positions outside the row do not count, nor do rows
-    without a real token. `accuracy` is how often both are right, within their window; `chance` how often that would be
-    [CLS] and [CLS], which say that there is no answer here.
+    without a real token. `accuracy` is how often both are right, within their window; `chance` how often the target is
+    [CLS] for both, meaning no answer in this window.
     """
     logits, positions = out["span_logits"].swapaxes(1, 2), batch["span"]
     length = logits.shape[-1]
@@ -230,17 +230,17 @@ def span(out, batch):
 
 
 def joint_span(out, batch):
-    """The same of a start, and of an end given the true start (ELECTRA, section 3.1; qa_tasks.py).
+    """As `span`, but for a start and an end given the true start (ELECTRA, section 3.1; qa_tasks.py).
 
-    Reads `out['joint_span_logits']` [B, S, 2], and of the batch and in its metric what `span` does.
+    Reads `out['joint_span_logits']` [B, S, 2] and the same batch keys as `span`, with the same metrics.
     """
     return span({"span_logits": out["joint_span_logits"]}, batch)
 
 
 def answerable(out, batch):
-    """Is there an answer? Cross-entropy of the sigmoid (ELECTRA, section 3.1; qa_tasks.py).
+    """Whether the question has an answer: sigmoid cross-entropy (ELECTRA, section 3.1; qa_tasks.py).
 
-    Reads `out['impossible_logit']` and `batch['impossible']` [B], of the question and not of its window;
+    Reads `out['impossible_logit']` and `batch['impossible']` [B], which is per question, not per window;
     `batch['mask']` [B, S]. Rows without a real token do not count.
     """
     logit, impossible = out["impossible_logit"], batch["impossible"].astype(jnp.float32)
@@ -257,9 +257,9 @@ def answerable(out, batch):
 
 
 def classify_tokens(out, batch):
-    """Which class each word has, read from its first token: cross-entropy (BERT, section 5.3).
+    """Each word's class, read from its first token: cross-entropy (BERT, section 5.3).
 
-    Reads `out['token_class_logits']` [B, S, C], `batch['token_label']` [B, S], -1 where there is no label;
+    Reads `out['token_class_logits']` [B, S, C], `batch['token_label']` [B, S], -1 for no label;
     `batch['mask']` [B, S].
     """
     labels = batch["token_label"]
@@ -290,7 +290,7 @@ def _detect(out, weights):
 
 
 def rtd(out, batch):
-    """Replaced-token detection over all tokens but padding (ELECTRA, section 2).
+    """Replaced-token detection over all tokens except padding (ELECTRA, section 2).
 
     Reads `out['replaced_logit']` and `out['replaced']` [B, S], `batch['mask']` [B, S].
     """
@@ -298,12 +298,12 @@ def rtd(out, batch):
 
 
 def rtd_masked(out, batch):
-    """The same at the chosen positions alone: ELECTRA 15 % (section 3.5)."""
+    """As `rtd`, but only at the chosen positions: ELECTRA 15 % (section 3.5)."""
     return _detect(out, chosen(batch))
 
 
 def replaced_mlm(out, batch):
-    """Replace MLM (ELECTRA, section 3.5): the original tokens, from a text with the generator's samples.
+    """Replace MLM (ELECTRA, section 3.5): predicts the original tokens from a text with the generator's samples.
 
     Reads `out['restored_logits']` [B, P, V], `batch['targets']` and `batch['weights']` [B, P].
     """
@@ -311,19 +311,19 @@ def replaced_mlm(out, batch):
 
 
 def all_tokens(out, batch):
-    """All-Tokens MLM (ELECTRA, section 3.5): every original token but padding, with a copy gate.
+    """All-Tokens MLM (ELECTRA, section 3.5): every original token except padding, with a copy gate.
 
-    p = D onehot(the token shown) + (1 - D) softmax(logits), D the sigmoid of the gate. Reads
+    p = D onehot(shown token) + (1 - D) softmax(logits), D the sigmoid of the gate. Reads
     `out['copied_logits']` [B, S, V], `out['copy_logit']` [B, S], `batch['original']` and `['mask']` [B, S], and
-    the tokens shown: `out['tokens']` where a generator replaced some, `batch['tokens']` otherwise. `chance` is that of
-    copying each token as it is shown.
+    the shown tokens: `out['tokens']` if a generator replaced some, `batch['tokens']` otherwise. `chance` is the
+    accuracy of copying each shown token.
     """
     original, weights = batch["original"], tokens(batch).astype(jnp.float32)
     shown = out.get("tokens", batch["tokens"])
     gate, logits = out["copy_logit"], out["copied_logits"]
     predicted = jax.nn.log_sigmoid(-gate) - cross_entropy(logits, original)
     log_p = jnp.where(shown == original, jnp.logaddexp(jax.nn.log_sigmoid(gate), predicted), predicted)
-    # The likeliest token: the one shown where its share and the gate's outweigh the best of the others.
+    # The most likely token: the shown one if its own probability plus the gate's beats the best of the others.
     best = logits.argmax(-1)
     log_best = jax.nn.log_sigmoid(-gate) - cross_entropy(logits, best)
     log_shown = jnp.logaddexp(jax.nn.log_sigmoid(gate), jax.nn.log_sigmoid(-gate) - cross_entropy(logits, shown))
@@ -338,11 +338,11 @@ def all_tokens(out, batch):
 
 
 def adversarial(out, batch):
-    """The generator against the discriminator by REINFORCE (ELECTRA, appendix F): the loss to be minimised.
+    """Adversarial training of the generator by REINFORCE (ELECTRA, appendix F): the loss to minimise.
 
-    A sample's reward R is the discriminator's loss at its position. The gradient for the generator is that of
-    -(R - b) log p(sample), where b = -log sigmoid(baseline) is learned by the cross-entropy of the sigmoid
-    with exp(-R), the probability that the discriminator gave to the truth. No gradient reaches the
+    A sample's reward R is the discriminator's loss at its position. The generator's gradient is that of
+    -(R - b) log p(sample), where b = -log sigmoid(baseline) is learned by sigmoid cross-entropy
+    against exp(-R), the probability that the discriminator gave to the truth. No gradient reaches the
     discriminator. Reads `out['mlm_logits']` [B, P, V], `['baseline_logit']` [B, P], `['tokens']`,
     `['replaced_logit']` and `['replaced']` [B, S]; `batch['positions']`, `['weights']`, `['targets']` [B, P].
     """
@@ -352,7 +352,7 @@ def adversarial(out, batch):
     reward = jax.lax.stop_gradient(jax.nn.softplus(at_sample))
     baseline = out["baseline_logit"]
     advantage = reward - jax.lax.stop_gradient(jax.nn.softplus(-baseline))
-    # What was judged is the token that the discriminator saw: of a position drawn twice, one of the two samples.
+    # Score the token that the discriminator saw: at a position drawn twice, one of the two samples.
     judged = jnp.take_along_axis(out["tokens"], batch["positions"], axis=1)
     policy = advantage * cross_entropy(out["mlm_logits"], judged)
     believed = jnp.exp(-reward)
@@ -370,12 +370,12 @@ def adversarial(out, batch):
 
 
 def _soften(ours, theirs, weights, temperature):
-    """T^2 KL(teacher || student) at a temperature T, and how often both have the same favourite.
+    """T^2 KL(teacher || student) at a temperature T, and how often both have the same argmax.
 
     Args:
       ours: logits [..., V].
-      theirs: the teacher's: `logits` [..., V]; or [..., K], with `ids` [..., K], whose they are, and `rest` [...], the
-        logarithm of what all others' exp(logit / T) sum up to. Those count as one outcome, which both have.
+      theirs: the teacher's: `logits` [..., V]; or [..., K], with their token `ids` [..., K] and `rest` [...], the
+        log of the sum of exp(logit / T) over all other tokens, which both sides treat as a single outcome.
       weights: [...].
     """
     ours, logits = (x.astype(jnp.float32) / temperature for x in (ours, theirs["logits"]))
@@ -386,13 +386,13 @@ def _soften(ours, theirs, weights, temperature):
         ours = jnp.take_along_axis(ours, theirs["ids"], axis=-1)
         their_log_sum = jnp.logaddexp(their_log_sum, theirs["rest"])
         log_rest = theirs["rest"] - their_log_sum
-        # What is left for the others; float32 knows no less than 6e-8 beside 1.
+        # The probability left for the others; float32 cannot resolve less than 6e-8 next to 1.
         left = jnp.maximum(1 - jnp.exp(ours - log_sum[..., None]).sum(-1), 6e-8)
         extra = jnp.exp(log_rest) * (log_rest - jnp.log(left))
     p = jnp.exp(logits - their_log_sum[..., None])
     log_ratio = logits - ours + (log_sum - their_log_sum)[..., None]
     divergence = (p * log_ratio).sum(-1) + extra
-    # Comparing with the largest is several times as fast on a CPU as two times argmax.
+    # Comparing with the maximum is several times faster on CPU than two argmaxes.
     agree = ((logits == logits.max(-1, keepdims=True)) & (ours == best[..., None])).any(-1)
     weights = weights.astype(jnp.float32)
     return Term(
@@ -403,11 +403,11 @@ def _soften(ours, theirs, weights, temperature):
 
 
 def soft_targets(out, batch, *, temperature):
-    """The teacher's distribution over the vocabulary at every token but padding (DistilBERT, section 2, L_ce).
+    """The teacher's distribution over the vocabulary at every token except padding (DistilBERT, section 2, L_ce).
 
-    As released (distiller.py): KL(teacher || student) at a temperature T, times T^2, which keeps the gradients'
-    size (Hinton et al. 2015, section 2). Reads `out['token_logits']` [B, S, V], `out['teacher']['token_logits']`
-    and `batch['mask']`. A cached teacher may have its K largest logits alone, [B, S, K], with `['token_ids']`
+    As released (distiller.py): KL(teacher || student) at a temperature T, times T^2, which preserves the gradients'
+    scale (Hinton et al. 2015, section 2). Reads `out['token_logits']` [B, S, V], `out['teacher']['token_logits']`
+    and `batch['mask']`. A cached teacher may have only its K largest logits, [B, S, K], with `['token_ids']`
     [B, S, K] and `['token_rest']` [B, S], see `_soften`.
     """
     names = {"token_logits": "logits", "token_ids": "ids", "token_rest": "rest"}
@@ -416,7 +416,7 @@ def soft_targets(out, batch, *, temperature):
 
 
 def soft_predictions(out, batch, *, temperature):
-    """The same at the tokens that are predicted alone: the released DistilBERT code's --restrict_ce_to_mask.
+    """As `soft_targets`, but only at the predicted tokens: the released DistilBERT code's --restrict_ce_to_mask.
 
     Reads `out['mlm_logits']` or `out['clm_logits']` [B, P, V], `out['teacher']['predicted_logits']` and
     `batch['weights']` [B, P].
@@ -426,13 +426,13 @@ def soft_predictions(out, batch, *, temperature):
 
 
 def cosine(out, batch):
-    """1 - cos(student, teacher) of the last hidden states at every token but padding (DistilBERT, section 3, L_cos).
+    """1 - cos(student, teacher) of last hidden states at every token except padding (DistilBERT, section 3, L_cos).
 
     Reads `out['encoded']` and `out['teacher']['encoded']`, both [B, S, H].
     """
     ours, theirs = (x["encoded"].astype(jnp.float32) for x in (out, out["teacher"]))
     weights = tokens(batch).astype(jnp.float32)
-    # torch's CosineEmbeddingLoss adds 1e-12 to each squared norm, under the root.
+    # torch's CosineEmbeddingLoss adds 1e-12 to each squared norm, inside the square root.
     norms = [jnp.sqrt((x * x).sum(-1) + 1e-12) for x in (ours, theirs)]
     similarity = (ours * theirs).sum(-1) / (norms[0] * norms[1])
     return Term(((1 - similarity) * weights).sum(), weights.sum(), {})
@@ -446,7 +446,7 @@ def _squared_error(ours, theirs, weights):
 
 
 def embedding(out, batch):
-    """The embeddings' squared error through the projection (TinyBERT, equation 9).
+    """Squared error of the projected embeddings (TinyBERT, equation 9).
 
     Reads the first of `out['fitted']` and `out['teacher']['states']`, both [M + 1, B, S, T]. Padding does not
     count, here and in `hidden`; the released code averages over it too.
@@ -455,7 +455,7 @@ def embedding(out, batch):
 
 
 def hidden(out, batch):
-    """The layers' squared errors through the projection, summed (TinyBERT, equations 8 and 11).
+    """Squared errors of the projected layer states, summed over layers (TinyBERT, equations 8 and 11).
 
     Reads all but the first of `out['fitted']` and `out['teacher']['states']`, both [M + 1, B, S, T].
     """
@@ -463,11 +463,11 @@ def hidden(out, batch):
 
 
 def attention(out, batch, *, causal):
-    """Squared errors of attention scores before the softmax, summed over layers (TinyBERT, equations 7 and 11).
+    """Squared errors of pre-softmax attention scores, summed over layers (TinyBERT, equations 7 and 11).
 
-    The mean over heads and over the pairs of tokens that see each other. The released code (general_distill.py)
-    sets scores of padding to 0 on both sides and counts them in its mean, so that shorter texts weigh less; it
-    is the same where nothing is padding. Reads `out['layers']['scores']` and `out['teacher']['scores']`, both
+    The mean is over heads and over pairs of tokens that see each other. The released code (general_distill.py)
+    sets scores of padding to 0 on both sides and counts them in its mean, so that shorter texts weigh less;
+    without padding the two agree. Reads `out['layers']['scores']` and `out['teacher']['scores']`, both
     [M, B, A, S, S].
     """
     seen = pairs_of_tokens(batch, causal=causal).astype(jnp.float32)
@@ -479,9 +479,9 @@ def attention(out, batch, *, causal):
 def soft_labels(out, batch, *, temperature):
     """The teacher's distribution over a task's classes (TinyBERT, equation 10): soft cross-entropy.
 
-    The released code (task_distill.py) divides by the number of classes, too: its mean is over all logits.
-    Reads `out['class_logits']` and `out['teacher']['class_logits']` [B, C]; `batch['label']` [B] for the accuracy
-    alone. Examples without a real token do not count.
+    The released code (task_distill.py) also divides by the number of classes: its mean is over all logits.
+    Reads `out['class_logits']` and `out['teacher']['class_logits']` [B, C]; `batch['label']` [B] only for the
+    accuracy. Examples without a real token do not count.
     """
     ours, theirs = (x["class_logits"].astype(jnp.float32) / temperature for x in (out, out["teacher"]))
     weights = examples(batch).astype(jnp.float32)
@@ -495,10 +495,10 @@ def soft_labels(out, batch, *, temperature):
 
 
 def soft_span(out, batch, *, temperature):
-    """The teacher's distributions over where an answer begins and ends: the mean of two KL(teacher || student) at a
+    """The teacher's distributions over an answer's start and end: the mean of two KL(teacher || student) at a
     temperature T, times T^2 (DistilBERT, section 3, "DistilBERT (D)" in Table 2; run_squad_w_distillation.py).
 
-    Over the real positions alone; the original has those of padding, too. Reads `out['span_logits']` and
+    Over real positions only; the original includes padding. Reads `out['span_logits']` and
     `out['teacher']['span_logits']` [B, S, 2], `batch['mask']` [B, S]. Rows without a real token do not count.
     """
     real = (batch["mask"] != 0)[:, None]
@@ -510,21 +510,21 @@ def soft_span(out, batch, *, temperature):
 
 
 class Objective(NamedTuple):
-    """All there is to know about one of `config.losses`.
+    """The full description of one of `config.losses`.
 
     Attributes:
-      doc: what it trains, in a line.
+      doc: what it trains, in one line.
       loss: `loss(out, batch, **options) -> Term`.
-      counts: what its weight is the sum of, from the batch alone: no forward pass is needed to normalise a loss over the
-        global batch.
-      heads: those that it reads, of models/heads.py; 'language' is the trunk's own, 'clm' if it is causal, else 'mlm'.
+      counts: returns what is summed to give its weight, from the batch only: normalising a loss over the global batch
+        needs no forward pass.
+      heads: the heads that it reads (models/heads.py); 'language' is the trunk's own, 'clm' if causal, else 'mlm'.
       masks: whether it predicts tokens that corruption hides.
       replaced: whether it reads the tokens that a generator put in their place.
-      pairs: the kind of sentence pairs that it needs, of data/pairs.py.
-      task: the kind of the tasks whose labels it reads, of tasks.KINDS; '' in pre-training.
-      answers: the key of `out` with the task's answers, if it trains these.
-      teacher: what it reads of `out['teacher']`.
-      options: the config's keys that `loss` or `counts` take as keywords.
+      pairs: the kind of sentence pairs that it needs (data/pairs.py).
+      task: the kind of task whose labels it reads (tasks.KINDS); '' in pre-training.
+      answers: the key of `out` with the task's answers, if it trains them.
+      teacher: the key of `out['teacher']` that it reads.
+      options: config keys that `loss` or `counts` take as keyword arguments.
     """
 
     doc: str
@@ -540,7 +540,7 @@ class Objective(NamedTuple):
     options: tuple = ()
 
     def bind(self, config):
-        """Returns `loss(out, batch)` and `weight(batch)` with the options of a run's config."""
+        """Returns `loss(out, batch)` and `weight(batch)` with the options from a run's config."""
         options = {}
         for key in self.options:
             block, name = key.split(".")
@@ -553,7 +553,7 @@ class Objective(NamedTuple):
 
 
 def _named(function, options):
-    """Those options that a function takes."""
+    """The subset of options that a function accepts."""
     return {name: value for name, value in options.items() if name in inspect.signature(function).parameters}
 
 
@@ -693,7 +693,7 @@ Losses = dataclasses.make_dataclass(
 
 
 def trained(config):
-    """The rows of the objectives with a weight, by name.
+    """The rows of the objectives with a nonzero weight, by name.
 
     Raises:
       UserError: `config.losses` has a name without a row.
@@ -714,5 +714,5 @@ def taught(config):
 
 
 def task_logits(config):
-    """The key of `out` with the answers to a config's task; None where no loss trains any."""
+    """The key of `out` with the answers to a config's task; None if no loss trains any."""
     return next((row.answers for row in trained(config).values() if row.answers), None)

@@ -1,6 +1,6 @@
-"""From gradients to updates, as the originals did it: parts of optax plus what optax does not have.
+"""Optimizers and schedules as in the original code: optax components plus what optax lacks.
 
-Parameters are chosen by name, never by number of dimensions: biases of stacked layers are matrices.
+Parameters are selected by name, never by number of dimensions: biases of stacked layers are matrices.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def path_name(path):
 
 
 class Clock(NamedTuple):
-    """What a schedule counts in: steps or tokens.
+    """The unit of a schedule: steps or tokens.
 
-    `total` is the length of the run, `now(step)` how much of it lies before a step. An integer `total`
-    counts whole things.
+    `total` is the length of the run, `now(step)` how much of it precedes a step. An integer `total`
+    counts whole units.
     """
 
     total: float
@@ -78,26 +78,26 @@ class Clock(NamedTuple):
 
 
 def step_clock(steps):
-    """The clock of a run of so many steps."""
+    """A clock that counts steps."""
     return Clock(int(steps), lambda step: step)
 
 
 def schedule(config, clock):
     """The learning rate as a function of the step.
 
-    With t = now, T = total, w = warmup * T, a whole number where the clock counts whole things:
+    With t = now, T = total, w = warmup * T, rounded if the clock counts whole units:
 
         linear         t / w before w, then 1 - x. BERT, ALBERT (optimization.py): the decay counts from
                        step 0, which leaves a small drop at w.
         linear_warmed  (1 - x) * min(1, t / w). ELECTRA (model/optimization.py).
-        linear_peaked  t / w up to w, then the rest of the way to x = 1: (1 - x) / (1 - x at w). DistilBERT
+        linear_peaked  t / w up to w, then linear from 1 to 0 at x = 1: (1 - x) / (1 - x at w). DistilBERT
                        (transformers' get_linear_schedule_with_warmup), TinyBERT's code (optimization.py).
         cosine         t / w up to w, then (1 + cos(pi x)) / 2. GPT-1 (opt.py, warmup_cosine), GPT-3.
         constant       t / w up to w, then 1; has neither floor nor end (opt.py, warmup_constant).
 
-    x = t / (decay_until * T), at most 1, and `floor` is where decays end: floor + (1 - floor) * decay.
-    The originals have decay_until 1 and floor 0; GPT-3 (appendix B) decays to a tenth until 260 of 300
-    billion tokens. With a warm-up the first step has a rate of 0, as in all the originals.
+    x = t / (decay_until * T), at most 1, and decays end at `floor`: floor + (1 - floor) * decay.
+    The originals have decay_until 1 and floor 0; GPT-3 (appendix B) decays to a tenth over 260 of 300
+    billion tokens. With warm-up the first step has a rate of 0, as in all the originals.
 
     Args:
       config: `schedule`, `learning_rate` (the peak), `warmup` (share of the total), `floor` (share of the
@@ -105,10 +105,10 @@ def schedule(config, clock):
       clock: a `Clock`.
 
     Raises:
-      UserError: an unknown schedule, a `floor` that is no share, a `decay_until` that is not above 0.
+      UserError: an unknown schedule, a `floor` that is not a share, a `decay_until` that is not above 0.
     """
     check(Optimizer, config, "schedule", "floor", "decay_until")
-    # Python floats, because a number of tokens does not fit into an int32.
+    # Python floats, because token counts overflow int32.
     end, warmup = float(config.decay_until * clock.total), float(config.warmup * clock.total)
     if isinstance(clock.total, int):
         warmup = float(round(warmup))  # .07 of 5,000 steps is 350, in float64 350.00000000000006
@@ -125,7 +125,7 @@ def schedule(config, clock):
         warming = jnp.minimum(now / warmup, 1) if warmup else 1.0
         if config.schedule == "linear_warmed":
             return config.learning_rate * warming * share
-        # At w itself BERT has left the warm-up; GPT-1 has not, and has its peak there.
+        # At w itself BERT has left the warm-up; GPT-1 has not, and peaks there.
         warm = now <= warmup if config.schedule == "cosine" else now < warmup
         return config.learning_rate * jnp.where(warm, warming, share)
 
@@ -159,20 +159,20 @@ def scale_by_bert_adam(b1, b2, epsilon):
 
 
 def decayed(params, no_decay):
-    """A tree of booleans: true where no part of the parameter's name matches the regex `no_decay`."""
+    """A tree of booleans: true where the regex `no_decay` matches no part of the parameter's name."""
     return jax.tree_util.tree_map_with_path(lambda path, _: re.search(no_decay, path_name(path)) is None, params)
 
 
 def is_stacked(path):
-    """Whether a parameter's first axis is the layers: each slice is a tensor of the originals."""
+    """Whether a parameter's first axis is layers, so that each slice is one tensor in the original."""
     return "layers" in path_name(path).split("/")
 
 
 def scale_by_trust_ratio(no_decay):
-    """LAMB's ratio: each tensor's update times ||parameter|| / ||update||, or 1 where a norm is 0.
+    """LAMB's trust ratio: each tensor's update times ||parameter|| / ||update||, or 1 where a norm is 0.
 
-    ALBERT's lamb_optimizer.py: what is not decayed has a ratio of 1. A tensor is what it is in the original:
-    of parameters stacked on a leading axis (with a part `layers` in their name) each slice has its own
+    ALBERT's lamb_optimizer.py: parameters without decay have a ratio of 1. Tensors are those of the original:
+    each slice of parameters stacked on a leading axis (with a part `layers` in their name) has its own
     ratio. `optax.scale_by_trust_ratio` would take one norm over the stack.
     """
 
@@ -191,9 +191,9 @@ def scale_by_trust_ratio(no_decay):
 
 
 def clip_by_tensor_norm(most):
-    """Scales every gradient whose own norm is above `most` down to it; each layer's in a stack is one of its own.
+    """Clips each gradient tensor's norm to `most`; each layer of a stack is its own tensor.
 
-    TinyBERT's BertAdam does (optimization.py: clip_grad_norm_ on each parameter).
+    As in TinyBERT's BertAdam (optimization.py: clip_grad_norm_ on each parameter).
     """
 
     def clip(path, gradient):
@@ -211,17 +211,17 @@ def clip_by_tensor_norm(most):
 def levels(params):
     """How far below a task's head each parameter lies, by name.
 
-    0 are the heads, 1 is the top layer, L the lowest of L layers, L + 1 the embeddings and, as in ELECTRA
-    (model/optimization.py), the projection behind them. The final norm goes with the top layer, whose output it
-    scales; so does the pooler: it is no head, since pre-training has trained it, and reads the same output. A set of
-    parameters that several layers share lies where the topmost of them does. Where they share all they have, as in
-    ALBERT, the sets are what is counted as layers. Both of ELECTRA's trunks are counted each by itself.
+    Heads are at level 0, the top layer at 1, the lowest of L layers at L; at L + 1 are the embeddings and, as in
+    ELECTRA (model/optimization.py), the projection after them. The final norm goes with the top layer, whose output
+    it scales; so does the pooler: it is not a head, since pre-training has trained it, and reads the same output.
+    Parameters shared by several layers are at the level of the topmost. If layers share everything, as in ALBERT,
+    the sets count as layers. ELECTRA's two trunks are counted separately.
 
     Args:
-      params: `Model`'s, or a tree of the same names and shapes.
+      params: `Model`'s, or a tree with the same names and shapes.
 
     Returns:
-      name -> int array that broadcasts against the parameter: [sets, 1, ...] of stacked layers, [] of all others.
+      name -> int array that broadcasts against the parameter: [sets, 1, ...] for stacked layers, [] for all others.
     """
     leaves, depth = jax.tree_util.tree_leaves_with_path(params), {}
     for path, x in leaves:
@@ -245,7 +245,7 @@ def levels(params):
 
 
 def _spellings(path, x):
-    """The names of each tensor that a parameter holds; a layer of a stack is called by its number, too."""
+    """The names of each tensor in a parameter; a layer of a stack also has a name with its number."""
     name = path_name(path)
     if not is_stacked(path):
         return [(name,)]
@@ -253,9 +253,9 @@ def _spellings(path, x):
 
 
 def factors(config, params):
-    """What the rate of each parameter is multiplied by; 0: it is frozen.
+    """The learning-rate multiplier of each parameter; 0 means frozen.
 
-    A task's head has the schedule's rate, what lies k levels below it has layer_decay^k of that (ELECTRA, section 3
+    A task's head has the schedule's rate; k levels below, the rate is layer_decay^k times that (ELECTRA, section 3
     and Table 7). The released code counts one level too many between the head and the top layer (layer_decay_gap 1),
     where there once was a pooler: its top layer has layer_decay^2.
 
@@ -265,10 +265,10 @@ def factors(config, params):
       params: as for `levels`.
 
     Returns:
-      name -> float64 array, of the shapes of `levels`.
+      name -> float64 array, with the shapes of `levels`.
 
     Raises:
-      UserError: a regex is none or matches no parameter, a multiplier is none, nothing is left that moves.
+      UserError: a regex is invalid or matches no parameter, a multiplier is invalid, or everything is frozen.
     """
     rules = rate_rules(config)
     leaves = jax.tree_util.tree_leaves_with_path(params)
@@ -292,7 +292,7 @@ def factors(config, params):
 
 
 def drop_frozen(config, gradients):
-    """Gradients, with 0 for what is frozen: it counts in no norm, and XLA does not compute what nobody reads."""
+    """Zeroes the gradients of frozen parameters: they count in no norm, and XLA prunes the unused computation."""
     if not config.frozen and not config.rates:
         return gradients
     moving = factors(config, gradients)
@@ -302,13 +302,13 @@ def drop_frozen(config, gradients):
 
 
 def scale_by_part(config, clock):
-    """Every parameter's update times its factor, and 0 while it waits: `factors`, and `unfreeze`.
+    """Multiplies each parameter's update by its factor (`factors`), or by 0 until it is unfrozen (`unfreeze`).
 
-    Gradual unfreezing (Howard and Ruder 2018, section 3.3): the heads move from the start, the level k below them
-    from the share k * unfreeze of the run on, the embeddings last.
+    Gradual unfreezing (Howard and Ruder 2018, section 3.3): the heads move from the start, level k below them
+    after the fraction k * unfreeze of the run, the embeddings last.
 
     Raises:
-      UserError: at `init`: from `factors`; the run is over before all levels move.
+      UserError: at `init`: from `factors`, or if the run ends before all levels move.
     """
 
     def init(params):
@@ -340,10 +340,10 @@ def scale_by_part(config, clock):
 
 
 def rate_rules(optimizer):
-    """(key, regex, multiplier) of `optimizer.frozen` and of each entry of `rates`: the first that matches counts.
+    """(key, regex, multiplier) for `optimizer.frozen` and each entry of `rates`; the first match applies.
 
     Raises:
-      UserError: an entry of `rates` is not of its form, or a regex is none.
+      UserError: an entry of `rates` is malformed, or a regex is invalid.
     """
     rules = [("optimizer.frozen", optimizer.frozen, 0.0)] if optimizer.frozen else []
     for entry in optimizer.rates:
@@ -363,26 +363,26 @@ def rate_rules(optimizer):
 
 
 def build_optimizer(config, clock):
-    """Clip by global norm (or tensor by tensor), Adam, decay by name, learning rate: in the order of BERT's
+    """Clip by global norm (or per tensor), Adam, decay by name, learning rate: in the order of BERT's
     optimization.py.
 
-    With r = m / (sqrt(v) + epsilon), p the parameter, d its `weight_decay` (0 for names in `no_decay`) and
-    the rate of the schedule, a step is
+    With r = m / (sqrt(v) + epsilon), p the parameter, d its `weight_decay` (0 for names matching `no_decay`) and
+    the schedule's rate, a step is
 
         bert_adam  rate (r + d p). BERT, ELECTRA: no bias correction.
         gpt1_adam  rate c (r + d p), c = sqrt(1 - b2^t) / (1 - b1^t) with t = 1 at the first step. GPT-1's
-                   opt.py: the correction is a factor on the rate, so decay has it and epsilon does not.
-        adamw      optax's: m and v are corrected, before epsilon; decay has no such factor. GPT-3.
+                   opt.py: the correction is a factor on the rate, so it scales decay but not epsilon.
+        adamw      optax's: m and v are corrected, before epsilon; decay is not scaled. GPT-3.
         lamb       rate (r + d p) ||p|| / ||r + d p||, no bias correction. ALBERT, `scale_by_trust_ratio`.
 
-    Where parts of the model have rates of their own (`scale_by_part`), all of the step has them, decay too. The clip
-    counts what is not frozen, as in the originals, which ask for no other gradients. What waits for its turn does
-    count, and its moments are kept meanwhile: without bias correction a layer whose Adam began when it is unfrozen
-    would take steps of up to 6 times its rate, in the middle of a run, where no warm-up is.
+    If parts of the model have their own rates (`scale_by_part`), these scale the whole step, decay included. Frozen
+    parameters do not count in the clipping norm, as in the originals, which do not compute their gradients. Layers
+    yet to be unfrozen do count, and their moments are updated meanwhile: without bias correction, a layer whose Adam
+    started at unfreezing would take steps of up to 6 times its rate, in mid-run, without a warm-up.
 
     Args:
       config: `name`, `clip`, `clip_by`, `b1`, `b2`, `epsilon`, `weight_decay`, `no_decay` (a regex), what `schedule`
-        reads, and of parts `layer_decay`, `layer_decay_gap`, `rates`, `frozen` and `unfreeze`.
+        reads, and per part `layer_decay`, `layer_decay_gap`, `rates`, `frozen` and `unfreeze`.
       clock: a `Clock`.
 
     Raises:

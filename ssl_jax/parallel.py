@@ -1,16 +1,16 @@
 """One pure step on many devices: replicated under pmap, or sharded by jit over a mesh.
 
-Both classes answer the same questions, so the training loop does not know which one it has:
+Both classes share one interface, so the training loop does not know which one it has:
 
-  rows(batch_size)    which rows of the global batch this host makes
+  rows(batch_size)    the rows of the global batch that this host produces
   put_batch(batch)    those rows, on the devices
-  create(function)    the state that `function()` makes, on the devices
-  plain(state)        the state as it is saved: every array once, in its own shape
-  like(shapes)        where Orbax shall restore such a plain state to
+  create(function)    the state that `function()` returns, on the devices
+  plain(state)        the state as saved: every array once, in its own shape
+  like(shapes)        where Orbax should restore such a plain state
   adopt(plain)        a restored plain state, on the devices
   compile(function)   `function(state, batch, ..., total, shard)` on all devices; `total` sums over them and
-                      `shard()` tells them apart; further arguments are laid out as the state
-  read(x)             an array that is the same on all devices, as NumPy's
+                      `shard()` identifies each; further arguments are laid out like the state
+  read(x)             an array that is identical on all devices, as a NumPy array
 """
 
 import contextlib
@@ -34,9 +34,9 @@ from ssl_jax.lazy import jax, lax, sharding
 from ssl_jax.optimizers import path_name
 from ssl_jax.options import check, one_of, option, whole
 
-# Where a parameter's axes go on the mesh, by the end of its name; the first axis of a layer's parameters
-# is the layer. Attention heads and the inner width of the feed-forward network are cut by `tensor`, the
-# hidden size by `fsdp` (Shoeybi et al. 2019, section 3). Everything else is on every device.
+# Mesh axes of a parameter, by its name's suffix; the first axis of a layer's parameters is the layer. `tensor` shards
+# attention heads and the inner width of the feed-forward network, `fsdp` the hidden size (Shoeybi et al. 2019,
+# section 3). Everything else is replicated.
 RULES = (
     (r"attention/(query|key|value)/kernel$", (None, "fsdp", "tensor", None)),
     (r"attention/(query|key|value)/bias$", (None, "tensor", None)),
@@ -60,7 +60,7 @@ class Parallel:
     tensor: int = option(1, whole(1), "into how many pieces attention heads and feed-forward networks are cut")
 
 
-# What a line of the distributed runtime contains when another process has gone, and when ours has said why it stops.
+# Markers in stderr: the distributed runtime's when another process is gone, and ours after saying why we stop.
 _FATAL, _DONE = "JAX distributed service detected fatal errors", "ssl_jax: nothing more to say"
 GONE = (
     "another process of this run is gone, or cannot be reached: its own last line says why; start all of them again, "
@@ -69,14 +69,13 @@ GONE = (
 
 
 def initialise(coordinator=None, process_count=None, process_index=None):
-    """Joins the other processes, if there are any, and switches the persistent compilation cache on.
+    """Joins the other processes, if any, and enables the persistent compilation cache.
 
-    Call it before anything touches a device. `coordinator` is HOST:PORT, 'auto' where JAX finds out by
-    itself, or None for a single process. The cache is in JAX_COMPILATION_CACHE_DIR, by default
-    ~/.cache/ssl_jax/xla.
+    Call it before anything touches a device. `coordinator` is HOST:PORT, 'auto' to let JAX detect it, or None for a
+    single process. The cache is in JAX_COMPILATION_CACHE_DIR, by default ~/.cache/ssl_jax/xla.
 
     Raises:
-      UserError: some of the three are given and others are missing; the others do not come.
+      UserError: only some of the three are given; the other processes do not join.
     """
     given = [process_count is not None, process_index is not None]
     if coordinator not in (None, "auto") and not all(given) or coordinator in (None, "auto") and any(given):
@@ -101,15 +100,15 @@ def initialise(coordinator=None, process_count=None, process_index=None):
 
 
 def cache_folder():
-    """Where JAX keeps compiled programs from one process to the next."""
+    """Where JAX caches compiled programs across processes."""
     return Path(jax.config.jax_compilation_cache_dir)
 
 
 def heal_cache():
-    """Removes programs from the persistent compilation cache that cannot be read, as soon as one of them fails.
+    """Removes unreadable programs from the persistent compilation cache as soon as one fails to load.
 
-    A process killed in the middle of writing one leaves a part of it. JAX reports that as a warning, compiles the program,
-    and does not replace a file that exists: every later start would compile it again.
+    A process killed while writing one leaves a partial file. JAX reports it as a warning, compiles the program, and
+    does not replace the existing file: every later start would compile it again.
     """
     shown = warnings.showwarning
 
@@ -117,7 +116,7 @@ def heal_cache():
         failed = re.match(r"Error reading persistent compilation cache entry for '(.*?)': ", str(message))
         if not failed:
             return shown(message, *where, **how)
-        # A file is called by its program's name and a hash; or the warning has both.
+        # A file is named by program name and hash; the warning has the name, or both.
         for path in cache_folder().glob(f"{glob.escape(failed.group(1))}*-cache"):
             with contextlib.suppress(OSError):
                 if not is_whole(path.read_bytes()):
@@ -140,9 +139,9 @@ def is_whole(content):
 
 
 def _filter_stderr():
-    """Turns what the distributed runtime writes when another process is gone, some 20 lines of C++, into one.
+    """Reduces the runtime's output when another process is gone, some 20 lines of C++, to one line.
 
-    C++ writes to the file descriptor 2: it becomes a pipe into a filter. Python goes on writing where that led to.
+    C++ writes to file descriptor 2, which becomes a pipe into a filter. Python keeps writing to the original target.
     """
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     code = f"""
@@ -159,7 +158,7 @@ for line in sys.stdin:
 for line in sys.stdin:
     pass
 """
-    # In a session of its own: Ctrl-C is for this process, which may have something to say yet.
+    # In its own session: Ctrl-C is meant for this process, which may still have output.
     filtering = subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, start_new_session=True)
     os.dup2(filtering.stdin.fileno(), 2)
 
@@ -170,7 +169,7 @@ def is_one_of_several():
 
 
 def is_gone(error):
-    """Whether an exception of one of several processes says that another one is gone."""
+    """Whether an exception in one of several processes means that another one is gone."""
     words = (
         "Gloo",
         "NCCL",
@@ -185,9 +184,9 @@ def is_gone(error):
 
 
 def leave(code, gone=False):
-    """Ends a process that is one of several and has said why, without waiting for the others, who may wait for it.
+    """Ends one of several processes once it has said why, without waiting for the others, which may be waiting for it.
 
-    `gone`: it ends because another one did, and this says so.
+    `gone`: it ends because another one did; this prints that.
     """
     if not is_one_of_several():
         return
@@ -195,15 +194,15 @@ def leave(code, gone=False):
     if gone:
         os.write(2, f"{_FATAL}\n".encode())  # once, should the distributed runtime notice at the same time
     os.write(2, f"{_DONE}\n".encode())
-    time.sleep(1)  # who stops for the same reason has the time to say so
+    time.sleep(1)  # lets others that stop for the same reason say so
     os._exit(code)
 
 
 def build_parallel(config):
-    """The way of running that `config.mode`, 'pmap' or 'mesh', names; `config.devices` 0 takes all.
+    """Builds the class for `config.mode`, 'pmap' or 'mesh'; `config.devices` 0 uses all devices.
 
     Raises:
-      UserError: an unknown mode, more devices than there are, or sizes that do not multiply.
+      UserError: an unknown mode, more devices than available, or sizes that do not divide the device count.
     """
     check(Parallel, config, "mode", "devices", "fsdp", "tensor")
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
@@ -257,8 +256,8 @@ class Replicated:
         def stack(x):
             return np.broadcast_to(x, (len(self.local), *np.shape(x)))
 
-        # The same axis as in `compile`: arrays laid out over another one would have the step compiled for them first, and
-        # once more for its own results.
+        # Same axis name as in `compile`: with another one, the step would be compiled first for these arrays and then
+        # again for its own results.
         return jax.pmap(lambda x: x, axis_name="device", devices=self.devices)(jax.tree.map(stack, plain))
 
     def read(self, x):
@@ -274,7 +273,7 @@ class Replicated:
 
 
 class Sharded:
-    """jit over a mesh with the axes data, fsdp and tensor; the batch is cut by data and fsdp."""
+    """jit over a mesh with axes data, fsdp and tensor; the batch is sharded over data and fsdp."""
 
     def __init__(self, mesh):
         self.mesh = mesh
@@ -300,7 +299,7 @@ class Sharded:
                     for axis, size in zip(axes, x.shape, strict=True)
                 ]
                 while fitting and fitting[-1] is None:
-                    fitting.pop()  # as jit writes the specs of its results: equal specs compile once
+                    fitting.pop()  # as jit writes its output specs: equal specs compile once
                 return sharding.NamedSharding(self.mesh, sharding.PartitionSpec(*fitting))
         return sharding.NamedSharding(self.mesh, sharding.PartitionSpec())
 
@@ -326,7 +325,7 @@ class Sharded:
     def compile(self, function, donate=False):
         def whole(*arguments):
             made = function(*arguments, total=lambda x: x, shard=lambda: 0)
-            # What comes out lies where it came in, or the next step would be compiled anew for it.
+            # Outputs keep the sharding of the inputs; otherwise the next step would be recompiled.
             return jax.tree_util.tree_map_with_path(
                 lambda path, x: lax.with_sharding_constraint(x, self.sharding(path, x)), made
             )

@@ -1,6 +1,6 @@
-"""What a run will do, as its config alone says: its phases, its clock, its examples, and whether its values fit.
+"""What a run will do, from its config only: phases, clock, examples, and whether its values are consistent.
 
-Importing this takes no JAX, so that a config is checked before that is loaded.
+Importing this module does not load JAX, so a config is checked before that.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from ssl_jax.objectives import loss_of, trained
 from ssl_jax.optimizers import Clock, step_clock
 from ssl_jax.options import BOOL, SHARE, WIDEST, number, option, several, whole
 
-MOST_SIZES = 1_000  # of a batch that grows; each is a phase
+MOST_SIZES = 1_000  # of a growing batch; each is a phase
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Run:
 
 
 class Phase(NamedTuple):
-    """Steps `first` to `last`, `last` excluded, with one sequence length and one batch size."""
+    """Steps `first` to `last` (exclusive) with one sequence length and one batch size."""
 
     first: int
     last: int
@@ -67,11 +67,11 @@ class Phase(NamedTuple):
 def plan_phases(config):
     """The run's phases: `phases.shares` of the steps at each of `phases.lengths` (BERT, A.2: .9, .1).
 
-    With `ramp.start` the batch grows over the first `ramp.share` of the run's tokens from that size in steps of
-    that size, each for the same number of tokens: linearly in tokens, as GPT-3's (appendix B).
+    With `ramp.start` the batch grows over the first `ramp.share` of the run's tokens, from that size in increments of
+    that size, each for the same number of tokens: linearly in tokens, like GPT-3's (appendix B).
 
     Raises:
-      UserError: they do not fit each other, the positions or the number of steps.
+      UserError: they are inconsistent with each other, the positions or the number of steps.
     """
     lengths, shares, ramp = config.phases.lengths, config.phases.shares, config.ramp
     if len(lengths) != len(shares) or not math.isclose(sum(shares), 1):
@@ -92,8 +92,8 @@ def plan_phases(config):
                 f"ramp.start={ramp.start} takes {len(sizes):,} steps up to batch_size={config.batch_size:,}: "
                 f"at most {MOST_SIZES:,}"
             )
-        # With E examples in all, E * share / len(sizes) of them come at each size b, in that many / b steps,
-        # and E * (1 - share) at the full size: the steps add up to config.steps.
+        # Of E examples in total, E * share / len(sizes) come at each size b, in that number / b steps, and
+        # E * (1 - share) at the full size: the steps add up to config.steps.
         steps_per_example = [ramp.share / len(sizes) / size for size in sizes]
         steps_per_example.append((1 - ramp.share) / config.batch_size)
         shares = [steps / sum(steps_per_example) for steps in steps_per_example]
@@ -110,22 +110,22 @@ def plan_phases(config):
 
 
 def taken_until(phases, step):
-    """The phases of the steps before `step`."""
+    """The phases up to `step`, excluding it."""
     return [phase._replace(last=min(phase.last, step)) for phase in phases if phase.first < step]
 
 
-# How often a run logs, evaluates and is saved where the config leaves it open: steps, at most, and parts of the run.
+# Default intervals for logging, evaluation and checkpoints: at most this many steps, at least this many per run.
 CADENCES = {"log_every": (100, 20), "evaluate_every": (10_000, 4), "checkpoint_every": (1_000, 4)}
 
 
 def cadence(config, name):
-    """Every how many steps a run does what `name` says, 'log_every': as the config has it, or by the run's length (0)."""
+    """The interval in steps that `name`, 'log_every', sets: the config's, or derived from the run's length if 0."""
     most, parts = CADENCES[name]
     return config[name] or min(most, -(-config.steps // parts))
 
 
 def make_clock(config, phases):
-    """What the learning rate's schedule counts in, `optimizer.clock`: 'steps', or 'tokens' seen before a step."""
+    """The learning rate schedule's unit, `optimizer.clock`: 'steps', or 'tokens' seen before a step."""
     if config.optimizer.clock == "steps":
         return step_clock(config.steps)
     ends = [0, *(phase.last for phase in phases)]
@@ -135,12 +135,12 @@ def make_clock(config, phases):
 
 
 def example_kind(config):
-    """What an example is: 'windows' of the text, 'single' texts, one of a 'task', or pairs of the losses' kind.
+    """The kind of example: 'windows' of text, 'single' texts, a 'task' example, or pairs of the kind the losses need.
 
-    Without a loss on pairs they are 'segments', two neighbouring ones without a label, as ELECTRA packs them.
+    Without a loss on pairs these are 'segments', two adjacent ones without a label, as ELECTRA packs them.
 
     Raises:
-      UserError: the losses ask for two kinds, or for pairs or classes where there are none.
+      UserError: the losses need two kinds, or pairs or classes that the examples lack.
     """
     losses = trained(config)
     asked = [row.pairs for row in losses.values() if row.pairs]
@@ -170,7 +170,7 @@ def example_kind(config):
 
 
 def check_stages(config):
-    """Returns how many steps train the generator alone, `generator.first_stage` of all, see two_stage.py.
+    """Returns the number of steps that train only the generator, `generator.first_stage` of all, see two_stage.py.
 
     Raises:
       UserError: the discriminator cannot start from the generator's weights, or the generator is not trained.
@@ -196,14 +196,14 @@ def check_stages(config):
 
 
 def overview(config, workdir, parameters, devices, counts):
-    """Lines that say, before the first step, what a run will do; a name and what it is on each, in two columns.
+    """Lines printed before the first step that summarize a run, a name and its value on each, in two columns.
 
     Args:
       config: a run's, resolved.
       workdir: its folder.
-      parameters: how many the model has.
-      devices: what each is called, str.
-      counts: of what is trained on: `documents`, `sentences` and `tokens` as data.json has them, or a task's `examples`.
+      parameters: the model's parameter count.
+      devices: name of each device, str.
+      counts: of the training data: `documents`, `sentences` and `tokens` from data.json, or a task's `examples`.
     """
     phases = plan_phases(config)
     seen = sum((phase.last - phase.first) * phase.batch_size for phase in phases)
@@ -234,13 +234,13 @@ def overview(config, workdir, parameters, devices, counts):
 
 
 def masks(config):
-    """Whether tokens are hidden from the model: not from one that reads the text on, nor at a rate of 0."""
+    """Whether tokens are masked: not for a causal language model, nor at a rate of 0."""
     asked = any(row.masks for row in trained(config).values())
     return config.corruption.rate > 0 and not config.losses.clm and (asked or not config.model.causal)
 
 
 def predictions_per_sequence(config, length):
-    """How many tokens of a full sequence the objectives predict, at most."""
+    """The maximum number of tokens of a full sequence that the objectives predict."""
     if not masks(config):
         return length - 1 if config.losses.clm or config.losses.soft_predictions else 0
     return predictions(length, config.corruption.rate, config.corruption.max_predictions)

@@ -1,4 +1,4 @@
-"""Questions to a finished run (runs.py): what fills a blank, what was replaced, which texts are alike, what is looked at."""
+"""Queries a finished run (runs.py): masked tokens, replaced tokens, sentence similarity, attention."""
 
 import functools
 from pathlib import Path
@@ -23,7 +23,7 @@ from ssl_jax.tokenization.vocabulary import identity
 
 
 def require_frame(run):
-    """Raises UserError unless a run's tokenizer has what stands before and after a text, [CLS] and [SEP]."""
+    """Raises UserError unless a run's tokenizer has the tokens around a text, [CLS] and [SEP]."""
     if run.vocabulary.start is None or run.vocabulary.separator is None:
         raise UserError(
             f"the tokenizer of {run.workdir} has no start and separator tokens, which a task's examples have"
@@ -31,25 +31,25 @@ def require_frame(run):
 
 
 def require_positions(run, length):
-    """Raises UserError unless a text of `length` tokens has some, and no more than a model has positions."""
+    """Raises UserError unless `length`, a text's number of tokens, is above 0 and at most the model's positions."""
     if not 0 < length <= run.model.config.positions:
         raise UserError(f"the text has {length} tokens, and the model {run.model.config.positions} positions")
 
 
 def trunk(run):
-    """A run's model without its heads and generator: a head of classes may read rows in pairs, and nothing else."""
+    """A run's model without its heads and generator: a class head may only accept rows in pairs."""
     return run.model.clone(heads=(), generator=None)
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def _outputs(model, params, batch):
-    """What a model says of a batch; compiled once for each shape of texts and not once for each text."""
+    """A model's outputs for a batch; compiled once per shape rather than once per text."""
     return model.apply({"params": params}, batch)
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def _mean_vectors(model, params, batch):
-    """The mean of the last layer at each row's tokens, of length 1; [B, H]."""
+    """The mean of the last layer over each row's tokens, normalized to length 1; [B, H]."""
     encoded = model.apply({"params": params}, batch)["encoded"]
     total = (encoded * batch["mask"][..., None]).sum(axis=1)
     return total / jnp.linalg.norm(total, axis=1, keepdims=True)
@@ -57,7 +57,7 @@ def _mean_vectors(model, params, batch):
 
 @functools.partial(jax.jit, static_argnames="model")
 def _on_the_way(model, params, batch):
-    """Of a batch of one text `Inspection`'s hidden, attention and out."""
+    """`Inspection`'s hidden, attention and out for a batch of one text."""
     out, config = model.apply({"params": params}, batch), model.config
     layers = out["layers"]
     kinds = visible(config, batch)[:, 0]
@@ -69,10 +69,10 @@ def _on_the_way(model, params, batch):
 
 
 def fill_masks(run, sentence, best=5):
-    """The likeliest tokens for every mask token (BERT's is spelt [MASK]) in `sentence`.
+    """The most likely tokens for every mask token (BERT's is spelled [MASK]) in `sentence`.
 
     Returns:
-      For each blank, in reading order, a list of (token, probability), the likeliest first.
+      For each blank, in reading order, a list of (token, probability), most likely first.
 
     Raises:
       UserError: there is no blank; see `fill_blanks`.
@@ -82,7 +82,7 @@ def fill_masks(run, sentence, best=5):
     if vocabulary.mask is None:
         raise UserError(f"the tokenizer of {run.workdir} has no mask token: there is nothing to fill")
     blank = run.tokenizer.id_to_token(vocabulary.mask)
-    # A tokenizer takes a special token in a text for plain text, so the blanks are put in here.
+    # A tokenizer treats special tokens in a text as plain text, so the blanks are inserted here.
     before, *after = (tokens_of_part(run.tokenizer, part) for part in sentence.split(blank))
     if not after:
         raise UserError(f"no {blank} to fill in {shown(sentence)}")
@@ -90,9 +90,9 @@ def fill_masks(run, sentence, best=5):
 
 
 def tokens_of_part(tokenizer, part):
-    """Token ids of a part of a text, as they are in the whole text."""
+    """Token ids of part of a text, as in the whole text."""
     ids = tokenizer.encode(part.rstrip(), add_special_tokens=False).ids  # a space belongs to the word after it
-    # Unigram tokenizers put a space before whatever they are given: not before a full stop, say.
+    # Unigram tokenizers prepend a space to any input, which would be wrong before a period, say.
     spaced = ids and tokenizer.id_to_token(ids[0]) == "\u2581" and not part[0].isspace()
     return ids[1:] if spaced else ids
 
@@ -104,7 +104,7 @@ def one_example(vocabulary, ids):
 
 
 def fill_blanks(run, ids, best=5):
-    """As `fill_masks`, for a list of token ids without [CLS] and [SEP].
+    """Like `fill_masks`, for a list of token ids without [CLS] and [SEP].
 
     Raises:
       UserError: the run has no masked language model; the text is too long for it; `best` is below 1.
@@ -127,19 +127,19 @@ def fill_blanks(run, ids, best=5):
 
 
 def sentence_embeddings(run, texts, batch_size=32):
-    """One vector for each text, alike where the texts are: the mean of the last layer at its tokens, of length 1.
+    """One vector per text, similar for similar texts: the mean of the last layer over its tokens, of length 1.
 
     [CLS] and [SEP] count, padding does not (Reimers and Gurevych 2019, arXiv 1908.10084, section 3: MEAN).
 
     Args:
-      texts: a list of str; what is longer than the model's positions is cut.
-      batch_size: texts that run together.
+      texts: a list of str; texts longer than the model's positions are truncated.
+      batch_size: texts per batch.
 
     Returns:
       [N, H] float32, a NumPy array.
 
     Raises:
-      UserError: `texts` is one text, `batch_size` is below 1, or the tokenizer has no tokens to put around a text.
+      UserError: `texts` is a single text, `batch_size` is below 1, or the tokenizer lacks start and separator tokens.
     """
     if isinstance(texts, str) or batch_size < 1:
         raise UserError(f"texts={shown(texts)}, batch_size={batch_size}: a list of texts, and at least 1")
@@ -149,7 +149,7 @@ def sentence_embeddings(run, texts, batch_size=32):
     rows = [run.tokenizer.encode(text, add_special_tokens=False).ids[:most] for text in texts]
     rows = [[run.vocabulary.start, *ids, run.vocabulary.extract] for ids in rows]
     length = max(map(len, rows), default=2)
-    length = min(-(-length // 32) * 32, most + 2)  # few lengths, so that little is compiled
+    length = min(-(-length // 32) * 32, most + 2)  # few distinct lengths, so little is compiled
     tokens = np.full((-(-len(rows) // batch_size) * batch_size, length), run.vocabulary.filler)
     mask = np.zeros_like(tokens)
     for number, ids in enumerate(rows):
@@ -162,28 +162,28 @@ def sentence_embeddings(run, texts, batch_size=32):
 
 
 class Inspection(NamedTuple):
-    """What a model computes of one text of S tokens; arrays are NumPy's, float32."""
+    """What a model computes for one text of S tokens; NumPy arrays, float32."""
 
     tokens: list[str]  # S, special tokens included
     ids: np.ndarray  # int32 [S]
     hidden: np.ndarray  # [L + 1, S, H]: the embeddings, each layer's output; the last is what the heads read
-    attention: np.ndarray  # [L, A, S, S]: row i is what token i looks at, and sums to 1
+    attention: np.ndarray  # [L, A, S, S]: row i is what token i attends to, and sums to 1
     out: dict[
         str, np.ndarray
     ]  # the heads' outputs by name, see `Model.__call__`: `mlm_logits` [S, V], `pooled` [H], ...
 
 
 def inspect(run, text, text2=""):
-    """Runs a text, or a pair, through a model and returns everything on the way.
+    """Runs a text, or a pair, through a model and returns all intermediate values.
 
-    It reads [CLS] text [SEP] text2 [SEP], as a task's examples are. A language model that predicts the next token, and was
-    not fine-tuned on a task, reads the tokens of the text, with nothing before or after them.
+    The input is [CLS] text [SEP] text2 [SEP], as in a task's examples. A next-token language model that was not
+    fine-tuned on a task reads only the text's tokens, with nothing before or after them.
 
     Raises:
       UserError: the text has no tokens or too many for the model, or is a pair and the model reads running text.
     """
     vocabulary, model = run.vocabulary, run.model
-    if model.orders > 1:  # a head that reads a pair in both orders has nothing to say of one text
+    if model.orders > 1:  # a head that reads a pair in both orders has no output for one text
         model = model.clone(heads=tuple(head for head in model.heads if head != "classes"))
     ids, edges = encode([text, text2], run.tokenizer)
     if "clm" in run.model.heads and run.config.data.examples != "task":
@@ -204,13 +204,13 @@ def inspect(run, text, text2=""):
 
 
 def attention(run, text, text2=""):
-    """Where each head of each layer looks in a text, or a pair: `inspect`'s tokens and attention."""
+    """What each head of each layer attends to in a text or a pair: `inspect`'s tokens and attention."""
     seen = inspect(run, text, text2)
     return seen.tokens, seen.attention
 
 
 def continue_texts(run, prompts, **options):
-    """What a causal model writes after each of `prompts`, str; the options are those of `generate.stream`.
+    """A causal model's continuation of each of `prompts`, str; options as for `generate.stream`.
 
     Returns:
       A list of str, without the prompts.
@@ -226,18 +226,18 @@ class MarkedToken(NamedTuple):
 
     shown: str
     original: str
-    flagged: bool  # taken for replaced
+    flagged: bool  # judged to be replaced
 
 
 def mark_replaced(run, ids, number=0):
-    """Lets an ELECTRA's generator replace some tokens of a sentence and its discriminator judge all of them.
+    """Has an ELECTRA's generator replace some tokens of a sentence and its discriminator judge all of them.
 
     Args:
       ids: token ids without [CLS] and [SEP].
-      number: which masking and which samples.
+      number: selects the masking and the samples.
 
     Returns:
-      A `MarkedToken` for each token, cut to the positions that the run trained with.
+      A `MarkedToken` for each token, truncated to the positions the run was trained with.
 
     Raises:
       UserError: the run has no discriminator.
@@ -246,7 +246,7 @@ def mark_replaced(run, ids, number=0):
         raise UserError("the run has no discriminator with a generator: train it with losses.rtd")
     config, vocabulary = run.config, run.vocabulary
     counts = None
-    if config.generator.kind == "unigram":  # its frequencies are the training text's
+    if config.generator.kind == "unigram":  # its frequencies come from the training text
         counts = experiment.token_counts(config, Path(stored.prepare(config.data)), vocabulary)
     corrupt = make_corrupt(config, vocabulary, counts)
     ids = list(ids)[: config.phases.lengths[-1] - 2]
@@ -262,14 +262,14 @@ def mark_replaced(run, ids, number=0):
 
 
 def read_heldout(run, config):
-    """How well, and how fast, a run's masked LM reads the held-out examples of another run's config.
+    """Quality and speed of a run's masked LM on the held-out examples of another run's config.
 
     Returns:
       `metrics`, a dict with `mlm_loss` and `mlm_accuracy`, whatever losses the run was trained with; and
-      `read()`, which predicts what one batch hides and returns its number of tokens, padding included.
+      `read()`, which predicts one batch's masked tokens and returns its number of tokens, padding included.
 
     Raises:
-      UserError: the run has no masked LM of its trunk, another vocabulary, or too few positions.
+      UserError: the run's trunk has no masked LM, or the run another vocabulary or too few positions.
     """
     require_head(run, "mlm", "a masked language model (losses.mlm)")
     if run.model.generator is not None:

@@ -1,4 +1,4 @@
-"""The figures of GPT-3's paper from an evaluation's rows: score against examples shown, and against parameters."""
+"""Figures as in the GPT-3 paper from an evaluation's rows: score against examples shown, and against parameters."""
 
 import csv
 import io
@@ -24,10 +24,10 @@ def summarise(rows):
 
     Args:
       rows: dicts with `run`, `parameters`, `task`, `prompt`, `shots`, `shown`, `seed`, `metric`, `value`, `chance`;
-        those that only differ in the seed are different draws of examples.
+        rows that differ only in the seed are different draws of examples.
 
     Returns:
-      List of dicts: the same keys but `seed`; `value` the mean, `low` and `high` its 95 % bootstrap interval over the
+      Dicts with the same keys except `seed`; `value` the mean, `low` and `high` its 95 % bootstrap interval over the
       draws, `seeds` their number. With one draw both are the mean.
     """
     keys, groups = ("run", "parameters", "task", "prompt", "shots", "metric"), {}
@@ -47,7 +47,7 @@ def summarise(rows):
 
 
 def write_csv(path, rows):
-    """Writes dicts with the same keys as a table, whole or not at all."""
+    """Writes dicts with the same keys as a table, atomically."""
     with replacing(path) as file:
         text = io.StringIO()
         table = csv.DictWriter(text, rows[0])
@@ -57,13 +57,13 @@ def write_csv(path, rows):
 
 
 def draw(folder, entries):
-    """Draws entries of `summarise` as shots.png and parameters.png in a folder, a panel per task and prompt.
+    """Plots entries of `summarise` as shots.png and parameters.png in a folder, one panel per task and prompt.
 
-    In the first, lines are runs, as in GPT-3's figure 1.2; in the second, drawn only of several runs, they are zero,
-    one and few shots, as in its figure 3.1 and others. Panels show the first metric. Shades are the intervals.
+    In the first, lines are runs, as in GPT-3's figure 1.2; in the second, drawn only for several runs, they are zero,
+    one and few shots, as in its figure 3.1 and others. Panels show the first metric. Shaded areas are the intervals.
 
     Returns:
-      The names of the files that were written.
+      The names of the files written.
     """
     panels = {}
     for entry in entries:
@@ -120,7 +120,7 @@ def _against_shots(axes, group):
 
 
 def _against_parameters(axes, group):
-    # Of several numbers of shots above one, the largest.
+    # If several numbers of shots exceed one, the largest.
     few = max(one["shown"] for one in group)
     for name in SETTINGS:
         own = [one for one in group if setting(one["shots"]) == name]

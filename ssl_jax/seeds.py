@@ -1,7 +1,7 @@
-"""Several seeds of one run, trained together, and what is said about them.
+"""Several seeds of one run, trained together, and their summary statistics.
 
-A seed decides the initial values, the order of the examples and the dropout. With several, the state has a leading axis
-of seeds and the step is mapped over it (`vmap`): each is the run that it would be alone.
+A seed determines the initial values, the order of the examples and the dropout. With several, the state has a leading
+seed axis and the step is mapped over it (`vmap`): each seed gives the same run as it would on its own.
 """
 
 import functools
@@ -19,7 +19,7 @@ RESAMPLES = 10_000  # of the bootstrap
 
 
 class Seeds:
-    """The seeds `first` to `first + count - 1` of a run, on the devices of a `parallel`. One alone has no axis of seeds."""
+    """The seeds `first` to `first + count - 1` of a run, on the devices of a `parallel`. One seed has no seed axis."""
 
     def __init__(self, parallel, first, count):
         """
@@ -32,7 +32,7 @@ class Seeds:
             raise UserError(f"seeds={count} train together by parallel.mode=pmap; over a mesh run them one by one")
 
     def examples(self, make):
-        """`batch(step, rows)` of all seeds, from `make(seed)`, that of one: arrays [B, N, ...]."""
+        """`batch(step, rows)` for all N seeds, arrays [B, N, ...]; `make(seed)` returns that of one seed."""
         own = [make(seed) for seed in self.seeds]
         if not self.several:
             return own[0]
@@ -41,7 +41,7 @@ class Seeds:
         )
 
     def compile(self, step):
-        """`step(state, batch, teachers)`, compiled, for all seeds; the state is given up."""
+        """Compiles `step(state, batch, teachers)` for all seeds; the state is donated."""
         if not self.several:
             return self.parallel.compile(step, donate=True)
 
@@ -51,20 +51,20 @@ class Seeds:
         return self.parallel.compile(mapped, donate=True)
 
     def begin(self, create):
-        """What the state is made by, from `create(seed)`."""
+        """Returns the function that creates the state, from `create(seed)`."""
         if not self.several:
             return lambda: create(self.seeds[0])
         return lambda: jax.vmap(create)(jnp.array(self.seeds))
 
     def change(self, plain, function):
-        """A plain state with `function(params)` in the place of each seed's parameters."""
+        """A plain state with each seed's parameters replaced by `function(params)`."""
         if not self.several:
             return plain | {"params": function(plain["params"])}
         own = [function(jax.tree.map(lambda x: x[i], plain["params"])) for i in range(len(self.seeds))]  # noqa: B023
         return plain | {"params": jax.tree.map(lambda *parts: np.stack(parts), *own)}
 
     def read(self, x):
-        """What the step returned, one entry for each seed: [N, ...]."""
+        """The step's output, one entry per seed: [N, ...]."""
         x = self.parallel.read(x)
         return x if self.several else x[None]
 
@@ -78,7 +78,7 @@ class Seeds:
 
     @functools.cached_property
     def _take(self):
-        # Once for a run: every evaluation asks for each seed's.
+        # Compiled once per run: every evaluation needs each seed's parameters.
         return self.parallel.compile(lambda params, i, **_: jax.tree.map(lambda x: x[i], params))
 
     def states(self, plain):
@@ -89,20 +89,20 @@ class Seeds:
 
 
 def summary(results, seeds, statistic):
-    """What is said of several runs that differ in the seed alone.
+    """Summarises several runs that differ only in the seed.
 
     Args:
-      results: of each, name -> value; `chance`, where it is there, the accuracy of always giving the most frequent label;
-        `learned_nothing`, which is a text, is not read.
-      seeds: theirs.
+      results: for each run, name -> value; `chance`, if present, is the accuracy of always predicting the most frequent
+        label; `learned_nothing`, a string, is ignored.
+      seeds: the runs' seeds.
       statistic: what the paper reports, see `task.statistic`.
 
     Returns:
-      By name, `mean`, `sd` (of a sample, n - 1), `median`, `best` (the largest; of losses the smallest), `interval`, of the
-      mean (95 %, percentiles of a bootstrap over the seeds), `values`, in the seeds' order; of `step`, `chance` and what
-      else ends in `chance` the number itself: the seeds are measured on the same examples.
-      `seeds`; `failed`, those with a value that is not finite, or which `learned_nothing`; `statistic`. Failed ones
-      count everywhere but where a value is not finite.
+      By name, `mean`, `sd` (sample sd, n - 1), `median`, `best` (the largest; for losses the smallest), `interval` for
+      the mean (95 %, percentiles of a bootstrap over the seeds), `values` in seed order; for `step`, `chance` and any
+      other name ending in `chance`, the number itself: all seeds are evaluated on the same examples.
+      `seeds`; `failed`, the seeds with a non-finite value or which `learned_nothing`; `statistic`. Failed seeds count
+      everywhere except where a value is not finite.
     """
     results = [{name: x for name, x in values.items() if name != "learned_nothing"} for values in results]
     made = {"step": results[0]["step"], "seeds": list(seeds), "statistic": statistic}
@@ -130,9 +130,9 @@ def _failed(values):
 
 
 def learned_nothing(values):
-    """Why a task's result, name -> value, is no better than one answer to every example; '' where it is.
+    """Why a task's result, name -> value, is no better than a constant answer; '' if it is better.
 
-    An accuracy is compared with `chance`, that of the most frequent label, where that is there; metrics.ABOVE_ZERO with 0.
+    Accuracy is compared with `chance`, that of the most frequent label, if present; metrics.ABOVE_ZERO with 0.
     """
     for name in ABOVE_ZERO:
         if values.get(name, 1) <= 0:
@@ -146,10 +146,10 @@ def learned_nothing(values):
 
 
 def table(made):
-    """Lines that show a `summary`: a row for each metric, the paper's own statistic marked with *."""
+    """Formats a `summary` as lines: a row per metric, with the statistic that the paper reports marked with *."""
     statistic = made["statistic"]
     heads = [name + "*" * (name == statistic) for name in ("mean", "sd", "median", "best")]
-    width = max(24, *(len(name) for name in made))  # those of further splits are long
+    width = max(24, *(len(name) for name in made))  # names for further splits are long
     lines = [f"{'':{width}}" + "".join(f"{head:>10}" for head in heads) + "   95 % of the mean"]
     for name, values in made.items():
         if isinstance(values, dict):

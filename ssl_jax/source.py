@@ -1,7 +1,6 @@
-"""The run or model that a config starts from, as far as the two configs say: what is taken from it, and what does not fit.
+"""The run or model a config starts from, judged by the two configs: what is taken from it, and what does not fit.
 
-`ssl_jax/start.py` takes its parameters. Importing this takes no JAX, so that what does not fit is refused before that is
-loaded.
+`ssl_jax/start.py` takes its parameters. Importing this module does not load JAX, so mismatches are rejected first.
 """
 
 import dataclasses
@@ -18,12 +17,12 @@ from ssl_jax.options import flat
 from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.tokenization.vocabulary import identity
 
-# Key of the config.json and of the checkpoint of a run that came from elsewhere, see `runs.save_run`.
+# Key in the config.json and checkpoint of a converted run, see `runs.save_run`.
 CONVERTED = "converted_from"
 WRITTEN_AGAIN = "the command that made the run writes it again"
-# The keys of a config that list names; they decide nothing where there is no `init_from`.
+# Config keys that list names; without `init_from` they have no effect.
 LISTS = ("init_drop", "init_anew", "init_rename", "init_grow")
-# What each entry of `init_grow` lets have more rows than the source's.
+# Parameters that each entry of `init_grow` allows to have more rows than the source's.
 GROWING = {
     "positions": ("embeddings/position", "generator_embeddings/position"),
     "vocabulary": (
@@ -31,16 +30,16 @@ GROWING = {
         "mlm/bias", "generator_mlm/bias", "restored/bias", "copied/tokens/bias",
     ),
 }  # fmt: skip
-GROWN = {"positions": "positions", "vocabulary": "vocab_size"}  # the fields of a trunk that count their rows
-# An entry of `init_drop` and of `init_anew`: every part but those of TRUNK that the two models do not have alike.
+GROWN = {"positions": "positions", "vocabulary": "vocab_size"}  # the trunk fields that count their rows
+# Entry of `init_drop` and `init_anew`: every part outside TRUNK in which the two models differ.
 HEADS = "heads"
 TRUNK = ("embeddings", "encoder")
-# Fields of a trunk that its parameters show.
+# Trunk fields that the parameters determine.
 SHOWN = (
     "layers", "hidden_size", "heads", "head_size", "ffn_size", "embedding_size", "vocab_size", "positions", "segments",
     "embedding_norm", "final_norm",
 )  # fmt: skip
-# What a config takes from its source besides the trunk: a generator's shape, and how a tokenizer is trained.
+# What a config takes from its source besides the trunk: the generator's shape and how the tokenizer is trained.
 GENERATOR = ("size", "layers", "heads", "ffn_size", "tying")
 TOKENIZER = ("kind", "vocab_size", "lowercase")
 TAKEN = (
@@ -55,19 +54,19 @@ TAKEN = (
 
 
 def adopt(config, given, workdir=None):
-    """The config with what its source decides, and lines that say what that is.
+    """The config with the values its source determines, and log lines listing them.
 
-    The rule: where `init_from` itself was given, by a flag or by the caller of this, and `init_layers` chooses no layers,
-    the source decides whatever decides what the trunk computes: `model` but for spec.TRAINED, the tokenizer, and of
-    ELECTRA its generator's shape. Sequences become no longer than its positions. Heads that one of the two does not have
-    start from initial values or are left out; the pooler is the source's where this model has one. Whatever else was given
-    stays as given. Everything else says what it says: a recipe's own `init_from`, a student's teacher, `init_layers`.
+    If `init_from` itself was given, by a flag or by the caller, and `init_layers` selects no layers, the source
+    determines everything that affects what the trunk computes: `model` except spec.TRAINED, the tokenizer, and for
+    ELECTRA the generator's shape. Sequences are capped at its positions. Heads that only one of the two has start from
+    initial values or are left out; the pooler is the source's if this model has one. Explicitly given values take
+    precedence. Otherwise the config is unchanged: a recipe's own `init_from`, a student's teacher, `init_layers`.
 
-    A run that goes on keeps what it took when it began.
+    A resumed run keeps what it took at its start.
 
     Args:
       config: a run's, not yet resolved.
-      given: the keys that were set on purpose, 'init_from' and 'model.layers', or the blocks of several.
+      given: explicitly set keys, such as 'init_from' and 'model.layers', or whole blocks of keys.
       workdir: the run's folder.
 
     Raises:
@@ -88,19 +87,19 @@ def adopt(config, given, workdir=None):
 
 
 def is_within(key, names):
-    """Whether a key, 'model.layers', is one of `names` or lies in a block that is."""
+    """Whether a key, 'model.layers', is one of `names` or lies in a block listed there."""
     parts = key.split(".")
     return any(".".join(parts[:size]) in names for size in range(1, len(parts) + 1))
 
 
 def steps_in(workdir):
-    """The steps of a run's checkpoints, the newest first."""
+    """The steps of a run's checkpoints, newest first."""
     folder = Path(workdir) / "checkpoints"
     return sorted((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), reverse=True)
 
 
 def _begun(config, workdir):
-    """The config of the run that `workdir` holds a checkpoint of, if it started from the same source; or None."""
+    """The config of the run checkpointed in `workdir` if it started from the same source, or None."""
     if workdir is None or not steps_in(workdir) or not is_there(workdir):
         return None
     before = read_config(workdir)
@@ -108,13 +107,13 @@ def _begun(config, workdir):
 
 
 def _of_run(before):
-    """What a run took when it began: key -> value."""
+    """What a run took from its source at its start: key -> value."""
     values = dict(flat(before))
     return {key: tuple(values[key]) if isinstance(values[key], list) else values[key] for key in TAKEN if key in values}
 
 
 def _of_source(config, source, given):
-    """What a run takes when it begins: key -> value."""
+    """What a new run takes from its source: key -> value."""
     model = source.model
     if model.causal != config.model.causal and not is_within("model.causal", given):
         reads = "one token after the other (causal)" if model.causal else "all of a text at once"
@@ -123,16 +122,16 @@ def _of_source(config, source, given):
             f"does, or say so with --config.model.causal={model.causal}"
         )
     values = {key: model[key[6:]] for key in TAKEN if key.startswith("model.") and key[6:] in model}
-    # A pooler is taken where this model has one, too.
+    # The pooler is taken only if this model has one too.
     if "none" in (config.model.pooler, model.pooler) or "pooler" in config.init_drop:
         values["model.pooler"] = config.model.pooler
-    values["model.neighbours"] = ()  # of initial values
+    values["model.neighbours"] = ()  # these start from initial values
     if config.generator.kind == source.generator.kind == "transformer":
         values |= {f"generator.{name}": source.generator[name] for name in GENERATOR}
     if not is_converted(config.init_from):
         values |= {f"data.tokenizer.{name}": source.data.tokenizer[name] for name in TOKENIZER}
     values["phases.lengths"] = tuple(min(length, model.positions) for length in config.phases.lengths)
-    if config.init_optimizer:  # an optimizer's state is of all parameters, or of none
+    if config.init_optimizer:  # optimizer state covers all parameters or none
         return values
     values["init_drop"] = (*config.init_drop, HEADS)
     values["init_anew"] = (*(name for name in config.init_anew if name != "pooler"), HEADS)
@@ -153,25 +152,25 @@ def _check_there(config, workdir):
 
 
 def is_theirs(folder):
-    """Whether a folder is one of `transformers`; a run of ours whose config.json is damaged is none."""
+    """Whether a folder is in `transformers` format; a run of ours with a damaged config.json is not."""
     return not (Path(folder) / "checkpoints").exists() and config_files.is_folder(folder)
 
 
 def is_there(folder):
-    """Whether a folder holds a run of ours or a model of `transformers`."""
+    """Whether a folder holds a run of ours or a `transformers` model."""
     return (Path(folder) / "config.json").exists() or is_theirs(folder)
 
 
 def is_converted(folder):
-    """Whether a folder holds no run of ours: it is one of `transformers`, or its config.json says what it came from."""
+    """Whether a folder holds no run of ours: it is a `transformers` folder, or its config.json names its origin."""
     return is_theirs(folder) or CONVERTED in read_json(Path(folder) / "config.json")
 
 
 def read_values(folder):
-    """The config that a run's config.json holds, as a nested dict of JSON with all of today's keys.
+    """The config in a run's config.json, as a nested dict of JSON with all current keys.
 
     Raises:
-      UserError: there is none, or it cannot be read.
+      UserError: the file is missing or cannot be read.
     """
     path = Path(folder) / "config.json"
     if not path.exists():
@@ -186,28 +185,28 @@ def read_values(folder):
 
 
 def read_config(folder):
-    """The config of a run's folder, or of one of `transformers`, as its config.json says; `read_config` compares it
-    with the checkpoints.
+    """The config of a run's or `transformers` folder, from its config.json; `read_config` compares it with the
+    checkpoints.
 
-    Of `transformers` the vocabulary has as many entries as the table has rows: which of them pad it its tokenizer says.
+    For `transformers` the vocabulary size is the table's row count: only the tokenizer says which rows are padding.
 
     Raises:
-      UserError: the folder holds neither, or what it holds is damaged.
+      UserError: the folder holds neither, or its contents are damaged.
     """
     return config_files.read_config(folder, padded=True) if is_theirs(folder) else ConfigDict(read_values(folder))
 
 
 def tokenizer_path(folder):
-    """What `data.tokenizer.path` is for the tokenizer of a run, or of a folder of `transformers`."""
+    """The value of `data.tokenizer.path` for the tokenizer of a run or a `transformers` folder."""
     folder = Path(folder)
     if is_theirs(folder):
-        # ELECTRA's halves have the same.
+        # ELECTRA's halves share one tokenizer.
         return folder if (folder / "config.json").exists() else folder / config_files.HALVES[0]
     return folder / "tokenizer.json"
 
 
 def resolve_teacher(config):
-    """The config with `teacher.hidden_size` as its runs have it, and 'teacher' in `init_from` spelt out.
+    """The config with `teacher.hidden_size` taken from its runs, and 'teacher' in `init_from` replaced by the folder.
 
     Raises:
       UserError: `init_from` needs a teacher; a folder holds no run.
@@ -224,19 +223,19 @@ def resolve_teacher(config):
 
 
 def resolve(config, workdir=None):
-    """The config with an `init_from` of 'none' as '', and the source's tokenizer where it names none.
+    """The config with `init_from` 'none' replaced by '', and the source's tokenizer if it names none.
 
-    The source is `init_from`, or else the first teacher. Where it was trained on the same documents with a tokenizer
-    of the same kind, that is the one that this run trains, too: the config stays as it is, and both share a prepared
-    corpus. `data.tokenizer.add` adds to the source's tokenizer; where nothing is added and `init_grow` has
-    'vocabulary', the larger one is the run's own.
+    The source is `init_from`, or else the first teacher. If it was trained on the same documents with the same kind of
+    tokenizer, this run would train that same tokenizer: the config stays unchanged, and both share a prepared corpus.
+    `data.tokenizer.add` extends the source's tokenizer; if nothing is added and `init_grow` has 'vocabulary', the run
+    trains its own, larger one.
 
     Args:
-      config: as `resolve_teacher` gives it.
-      workdir: the run's folder, which has the tokenizer when the run goes on and its source is gone.
+      config: the output of `resolve_teacher`.
+      workdir: the run's folder, which has the tokenizer if the run is resumed and its source is gone.
 
     Raises:
-      UserError: an entry is none; the source holds no run.
+      UserError: an entry is invalid; the source holds no run.
     """
     config = config.copy_and_resolve_references()
     if config.init_from == "none":
@@ -261,21 +260,21 @@ def resolve(config, workdir=None):
 
 
 def _tokenizer_of(data):
-    """What decides the tokenizer that a config's `data` block trains."""
-    # A run's config.json makes a tuple a list; one of before there was `add` has none.
+    """The values of a config's `data` block that determine the tokenizer it trains."""
+    # JSON turns tuples into lists; a config.json written before `add` existed lacks it.
     options = data.tokenizer.to_dict()
     return data.corpus, data.max_documents, data.heldout, options | {"add": tuple(options.get("add", ()))}
 
 
 def check_fit(config, workdir=None):
-    """Raises UserError, naming what differs, where the two configs show that a run cannot start from its source.
+    """Raises UserError, naming the differences, if the two configs show that a run cannot start from its source.
 
-    That is: another vocabulary, or a trunk of another shape, of which no list takes a part. What only the weights know
-    `start.start_from` finds.
+    That is: a different vocabulary, or a trunk of another shape that no list covers. `start.start_from` finds what only
+    the weights show.
 
     Args:
-      config: as `resolve` and `checks.settle` give it.
-      workdir: the run's folder; one that holds a checkpoint needs no source.
+      config: the output of `resolve` and `checks.settle`.
+      workdir: the run's folder; if it holds a checkpoint, no source is needed.
     """
     if not config.init_from or workdir is not None and steps_in(workdir):
         return
@@ -290,7 +289,7 @@ def check_fit(config, workdir=None):
             )
     parts = {name.split("/")[0] for name in (*config.init_drop, *config.init_anew)}
     if config.init_rename or parts & set(TRUNK):
-        return  # what is left over is for `start.start_from` to say
+        return  # `start.start_from` reports any leftovers
     fields = [field.name for field in dataclasses.fields(Trunk)]
     ours, theirs = (Trunk(**{name: model[name] for name in fields}) for model in (config.model, source.model))
     grown = {GROWN[name] for name in config.init_grow}
@@ -313,7 +312,7 @@ def check_fit(config, workdir=None):
 
 
 def differing(ours, theirs):
-    """The fields that its parameters show in which two trunks differ; a size that follows from another counts with that."""
+    """The SHOWN fields in which two trunks differ; a size derived from another field counts as part of that field."""
     follows = {
         "head_size": lambda trunk: trunk.hidden_size // trunk.heads,
         "ffn_size": lambda trunk: 4 * trunk.hidden_size,

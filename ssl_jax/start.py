@@ -1,7 +1,7 @@
-"""Starts a run from the parameters of another, in one strict merge: every tensor fits, or the config lists it.
+"""Initializes a run from another's parameters in one strict merge: every tensor fits, or the config lists it.
 
-A parameter is called by its path, 'embeddings/position'; a listed name stands for all that lies under it. The heads
-that belong to a generator are called 'generator_mlm' and 'generator_baseline': they never pass for a trunk's own.
+A parameter is named by its path, 'embeddings/position'; a listed name covers everything under it. A generator's heads
+are named 'generator_mlm' and 'generator_baseline', so they are never mistaken for the trunk's.
 """
 
 import itertools
@@ -24,17 +24,17 @@ from ssl_jax.tokenization.vocabulary import identity
 
 
 def begin(exp, create):
-    """The state at the start of a run, on the devices, and lines that say what it starts from.
+    """The state at the start of a run, on the devices, and log lines describing what it starts from.
 
-    That is step 0 with the parameters of `init_from`, if there is one, in place of the initial ones; with
-    `init_optimizer` also its step and its optimizer's state.
+    This is step 0 with the parameters of `init_from`, if set, in place of the initial ones; with `init_optimizer` also
+    its step and optimizer state.
 
     Args:
       exp: an `Experiment`.
       create: makes the initial state.
 
     Raises:
-      UserError: the source has another vocabulary; see `start_from`, `check_pieces`, `take_optimizer`.
+      UserError: the source has a different vocabulary; see `start_from`, `check_pieces`, `take_optimizer`.
     """
     config, devices, seeds = exp.config, exp.devices, exp.seeds
     state = devices.create(create)
@@ -65,7 +65,7 @@ def begin(exp, create):
 
 
 def check_pieces(run, tokenizer):
-    """Raises UserError, naming the first that has not, unless a run's pieces have the same ids in `tokenizer`."""
+    """Raises UserError, naming the first mismatch, unless a run's pieces have the same ids in `tokenizer`."""
     ours, theirs = (x.get_vocab(with_added_tokens=True) for x in (tokenizer, run.tokenizer))
     for piece in sorted(theirs, key=theirs.get):
         if ours.get(piece) != theirs[piece]:
@@ -77,28 +77,28 @@ def check_pieces(run, tokenizer):
 
 
 def start_from(params, model, run, config):
-    """Puts a run's parameters in the place of initial ones.
+    """Replaces initial parameters with a run's.
 
-    With stacked layers a choice of them is an index: DistilBERT's start is layers 0, 2, 4, 7, 9, 11 of its teacher
-    (extract_distilbert.py). A classifier's rows are put in the order of the task's classes, see `labels.match`, and
-    those of a regression are scaled to this run's `task.scale`.
+    Layers are stacked, so selecting some is an index: DistilBERT starts from layers 0, 2, 4, 7, 9, 11 of its teacher
+    (extract_distilbert.py). A classifier's rows are reordered to match the task's classes, see `labels.match`; a
+    regression's are scaled to this run's `task.scale`.
 
     Args:
       params: the initial parameters.
-      model: the `Model` that they are of.
+      model: the `Model` they belong to.
       run: a `runs.Run`.
-      config: has, resolved, `init_layers`, which of its layers, from 0, (): all; `init_drop`, names of its that are
-        left out; `init_rename`, 'theirs=ours' of all others; `init_anew`, names of ours that keep their initial
-        values, whatever it has; `init_grow`, tables that may have more rows than its, whose rows come first; and
-        `task`. In the first two lists 'heads' stands for all parts but the trunk that the two models do not have alike.
+      config: resolved; uses `init_layers`, which of the run's layers to take, from 0, (): all; `init_drop`, names of
+        its parameters to leave out; `init_rename`, 'theirs=ours' for the rest; `init_anew`, names of ours that keep
+        their initial values regardless; `init_grow`, tables that may have more rows than its, whose rows come first;
+        and `task`. In `init_drop` and `init_anew`, 'heads' means every part outside the trunk where the models differ.
 
     Returns:
-      The parameters, and lines that say what was taken, renamed, grown, starts anew and was left out, and in what else
-      the two models differ.
+      The parameters, and log lines listing what was taken, renamed, grown, initialized from scratch and left out, and
+      how else the two models differ.
 
     Raises:
-      UserError: a tensor is missing, left over or of another shape, and not listed; the layers do not fit; classes
-        have other names.
+      UserError: an unlisted tensor is missing, left over or has a different shape; the layers do not fit; class names
+        differ.
     """
     ours, theirs = _named(params, model), _named(run.params, run.model)
     origin = _renamed(run.workdir, theirs, config)
@@ -147,7 +147,7 @@ def start_from(params, model, run, config):
     if extra:
         problems.append(f"{run.workdir} has {_first(extra, theirs)}, and this model has not")
     if problems:
-        # Of a trunk nothing is left to chance: what differs there is for the two models to agree on.
+        # The trunk gets no exceptions: the two models must agree on it.
         unlike = [*missing, *(name for name, growing in misshapen.items() if not growing)]
         lists = {
             "init_anew": _whole([name for name in unlike if _part(name) not in TRUNK], ours),
@@ -183,7 +183,7 @@ def start_from(params, model, run, config):
 
 
 def _classes_by_name(taken, run, config):
-    """A source's parameters (name -> tensor) with its classes in the order of the task's, and lines that say so."""
+    """A source's parameters (name -> tensor) with classes in the task's order, and log lines about it."""
     rows = [name for name in taken if _within(name, labels.CLASSIFIERS)]
     if not rows:
         return taken, []
@@ -191,7 +191,7 @@ def _classes_by_name(taken, run, config):
         factor = run.config.task.get("scale", 1.0) / config.task.scale
         line = f"{run.workdir}: its scores are multiplied by {factor:g}, as task.scale says here"
         return taken | {name: factor * taken[name] for name in rows if factor != 1}, [line] if factor != 1 else []
-    if not config.task.labels:  # a head that no task reads
+    if not config.task.labels:  # a head no task reads
         return taken, []
     fresh = [name for name in labels.CLASSIFIERS if any(_within(row, (name,)) for row in rows)]
     hint = f"rename them, or start them anew with --config.init_anew={','.join([*config.init_anew, *fresh])}"
@@ -200,7 +200,7 @@ def _classes_by_name(taken, run, config):
 
 
 def _renamed(where, names, config):
-    """Our name for each of a source's parameters that is not left out: {ours: theirs}."""
+    """Our name for each source parameter that is kept: {ours: theirs}."""
     renames, origin = [entry.split("=") for entry in config.init_rename], {}
     for name in names:
         if _within(name, config.init_drop):
@@ -215,25 +215,25 @@ def _renamed(where, names, config):
 
 
 def _differences(ours, theirs):
-    """Nothing, or a line: in which fields two trunks differ that decide what they compute."""
+    """A log line, if any, naming the fields that affect computation and differ between two trunks."""
     fields = (name for name in vars(ours) if name not in {*SHOWN} | TRAINED)
     values = ((name, getattr(ours, name), getattr(theirs, name)) for name in fields)
     told = [
         f"{name} {here}, there {there}"
         for name, here, there in values
-        # Whether there is a pooler its parameters show.
+        # The parameters already show whether there is a pooler.
         if here != there and (name != "pooler" or "none" not in (here, there))
     ]
     return [f"runs otherwise: {'; '.join(told)}"] if told else []
 
 
 def choose_layers(config, where, source, given, layers):
-    """The parameters of a trunk's layers as a trunk of `config` has them: of `layers`, one set for each.
+    """A trunk's layer parameters laid out for a trunk of `config`: one set for each of `layers`.
 
     Args:
-      config: of our trunk.
-      where: the folder that theirs is from.
-      source: of their trunk.
+      config: our trunk's.
+      where: the folder their trunk comes from.
+      source: their trunk's config.
       given: name -> tensor; 'encoder/layers/...' are read.
       layers: which of theirs; (): all.
     """
@@ -256,7 +256,7 @@ def choose_layers(config, where, source, given, layers):
     made = {}
     for name, x in stacked.items():
         part = name.split("/")[2]
-        # Shared parameters: the set of the layer's group.
+        # Shared parameters: take the set of the layer's group.
         sets = source.sets(part)
         if sets == config.sets(part) and sets < source.layers:
             made[name] = x
@@ -266,7 +266,7 @@ def choose_layers(config, where, source, given, layers):
 
 
 def how_read(run):
-    """Lines on how the parameters of `init_from` were read, see `runs.Run`."""
+    """Log lines on how the parameters of `init_from` were read, see `runs.Run`."""
     if not run.renamed:
         return list(run.notes)
     return [
@@ -276,17 +276,17 @@ def how_read(run):
 
 
 def step_origin(run, steps):
-    """A line: which step this is, and which one the parameters are from."""
+    """A log line giving the current step and the step the parameters come from."""
     saved = "has no step" if run.step is None else f"was saved after step {run.step:,}"
     return f"step 0 of {steps:,} here; {run.workdir} {saved}, no optimizer state is taken"
 
 
 def learning_rates(rate, steps):
-    """A line with a schedule's rates at the start, at its peak, half-way and at the end.
+    """A log line with a schedule's rates at the start, peak, halfway point and end.
 
     Args:
-      rate: what `optimizers.schedule` gives.
-      steps: of the run.
+      rate: the output of `optimizers.schedule`.
+      steps: the run's.
     """
     rates = np.asarray(rate(jnp.arange(steps + 1)))
     at = sorted({0, int(rates.argmax()), steps // 2, steps})
@@ -294,15 +294,15 @@ def learning_rates(rate, steps):
 
 
 def extension(config, saved, step):
-    """Lines on how a run of another length goes on to that of `config`, see run.extend; [] where it is the same.
+    """Log lines on how a run of a different length continues to that of `config`, see run.extend; [] if unchanged.
 
     Args:
       config: the run's, resolved.
-      saved: nested dict of JSON, the config of the checkpoint that was restored.
+      saved: nested dict of JSON, the config of the restored checkpoint.
       step: of that checkpoint.
 
     Raises:
-      UserError: steps that were taken would have other examples, or train another part.
+      UserError: steps already taken would have had other examples, or trained another part.
     """
     saved = complete(saved)
     old = config.copy_and_resolve_references()
@@ -341,19 +341,20 @@ def _examples(phase):
 
 
 def take_optimizer(config, ours, run, parallel):
-    """The state of `init_from`'s optimizer and its step, in the place of those at step 0.
+    """The optimizer state and step of `init_from`, replacing those at step 0.
 
     Args:
       config: of the run that starts; `init_optimizer` is set.
-      ours: a plain optimizer's state, of this run's optimizer and parameters.
+      ours: plain optimizer state for this run's optimizer and parameters.
       run: the `runs.Run` of `init_from`.
-      parallel: where it is read to.
+      parallel: the devices to read it to.
 
     Returns:
-      A dict with `optimizer` and `step`, plain, and a line that says what was taken.
+      A dict with `optimizer` and `step`, plain, and a log line describing what was taken.
 
     Raises:
-      UserError: the run has none, or one of another optimizer or of other parameters; it has as many steps as this run.
+      UserError: the run has no optimizer state, or that of another optimizer or other parameters; it is already at
+        this run's last step.
     """
     where = f"init_optimizer: {run.workdir}"
     changed = [name for name in ("init_layers", "init_drop", "init_anew", "init_rename", "init_grow") if config[name]]
@@ -386,12 +387,12 @@ def _named(params, model):
 
 
 def _owned(name, model):
-    """A parameter's name, which tells whose head it is of."""
+    """A parameter's name, prefixed with generator_ for a generator's head."""
     return f"generator_{name}" if model.generator is not None and _within(name, GENERATOR_HEADS) else name
 
 
 def _part(name):
-    """The top of a parameter's name: which part of the model it is of."""
+    """The first component of a parameter's name: the part of the model it belongs to."""
     return name.split("/")[0]
 
 
@@ -401,16 +402,16 @@ def _within(name, prefixes):
 
 
 def _growing(name, theirs, ours, trunk):
-    """Which entry of `init_grow` lets a tensor have more rows; None: none does."""
+    """The entry of `init_grow` that lets a tensor have more rows, or None."""
     if len(theirs) >= len(ours) or theirs.shape[1:] != ours.shape[1:]:
         return None
-    # A head's bias that counts positions, too (`predict_positions`), has them behind the vocabulary: it cannot grow.
+    # A head's bias that includes positions (`predict_positions`) has them after the vocabulary, so it cannot grow.
     rows = {"positions": len(theirs), "vocabulary": trunk.vocab_size}
     return next((table for table, names in GROWING.items() if name in names and len(theirs) == rows[table]), None)
 
 
 def _whole(names, everything):
-    """The shortest prefixes, in order, that stand for `names` and for nothing else of `everything`."""
+    """The shortest prefixes, in order, that cover `names` and nothing else in `everything`."""
 
     def prefixes(name):
         parts = name.split("/")
@@ -421,7 +422,7 @@ def _whole(names, everything):
 
 
 def _first(names, everything):
-    """The first of `names`, by its part where all of that is among them, and how many there are beside it."""
+    """The first of `names`, or its whole part if all of that is included, plus the number of others."""
     first = names[0].split("/")[0]
     if first not in _whole(names, everything):
         first = names[0]

@@ -1,7 +1,7 @@
 """ELECTRA's two-stage training (section 3.2, Figure 3 right), an alternative to training both trunks jointly.
 
-First the generator alone is trained as a masked language model. Then the discriminator starts from the
-generator's weights and is trained to detect its samples, while the generator stays as it is.
+First only the generator is trained, as a masked language model. Then the discriminator starts from the
+generator's weights and is trained to detect its samples, while the generator is frozen.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Stage(NamedTuple):
 
 
 def build(config):
-    """Returns `stages(step) -> Stage`; without `generator.first_stage` all that is trained jointly.
+    """Returns `stages(step) -> Stage`; without `generator.first_stage`, everything is trained jointly.
 
     Raises:
       UserError: see `plan.check_stages`.

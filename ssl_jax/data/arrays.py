@@ -1,8 +1,8 @@
-"""Arrays on disk that are larger than memory: written row by row, mapped, and checked as they are read.
+"""Arrays on disk that are larger than memory: written row by row, memory-mapped, and checked as they are read.
 
-A file is a .npy file with a checksum for each 64 KiB of the array behind it, which NumPy does not look at. Whoever
-writes the file keeps a hash of those, its `record`. A reader compares a block with its checksum when it reads from
-it for the first time: opening costs nothing, however large the array, and not one damaged value is handed out.
+Each file is a .npy file followed by a checksum for every 64 KiB of the array, which NumPy ignores. The writer keeps a
+hash of the checksums, the file's `record`. A reader verifies a block when it first reads from it: opening costs
+nothing, however large the array, and no damaged value is ever returned.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ BLOCK = 1 << 16  # bytes; a power of two
 
 
 class ArrayWriter:
-    """A file that grows by rows, for arrays whose length is not yet known."""
+    """A file that grows row by row, for arrays whose length is not known in advance."""
 
     def __init__(self, file, dtype, row=()):
-        """Starts the array [0, *row] in `file`, which is open for binary writing."""
+        """Starts an array [0, *row] in `file`, open for binary writing."""
         self.file, self.dtype, self.row, self.length = file, np.dtype(dtype), tuple(row), 0
-        self.checksums, self.filled = [], BLOCK  # of blocks begun, and bytes in the last one
+        self.checksums, self.filled = [], BLOCK  # of blocks started, and bytes in the last one
         file.write(_header(self.dtype, (0, *self.row)))
 
     def append(self, rows):
@@ -48,7 +48,7 @@ class ArrayWriter:
         self.file.write(checksums)
         self.file.seek(0)
         shape = (self.length, *self.row)
-        # NumPy pads the header so that it keeps its size while the first axis grows.
+        # NumPy pads the header, so its size stays the same as the first axis grows.
         self.file.write(_header(self.dtype, shape))
         return dict(dtype=self.dtype.str, shape=shape, sha256=hashlib.sha256(checksums).hexdigest())
 
@@ -60,19 +60,19 @@ def _header(dtype, shape):
 
 
 class CheckedArray:
-    """An array mapped into memory, of which each block is checked when something of it is first read.
+    """A memory-mapped array that checks each block on first read.
 
-    Rows are taken by numbers, integer arrays or slices, and columns of them; `np.asarray` checks and gives all of it.
+    Index rows by integers, integer arrays or slices, and their columns; `np.asarray` checks and returns all of it.
 
     Attributes:
       path, dtype, shape: of the array.
     """
 
     def __init__(self, path, record):
-        """Opens the file that an ArrayWriter wrote; `record` is what its `finish` returned.
+        """Opens a file written by an ArrayWriter; `record` is what its `finish` returned.
 
         Raises:
-          UserError: the file is missing, or is another one: cut off, say.
+          UserError: the file is missing, or is a different one, e.g. truncated.
         """
         self.path = Path(path)
         if not self.path.is_file():
@@ -107,7 +107,7 @@ class CheckedArray:
         return np.asarray(self[:], dtype, copy=copy)
 
     def _check(self, rows):
-        """Compares the blocks that hold these rows with their checksums."""
+        """Verifies the checksums of the blocks that hold these rows."""
         rows = rows[0] if isinstance(rows, tuple) else rows
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))

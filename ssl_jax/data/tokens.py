@@ -2,25 +2,25 @@
 
 A prepared folder is named by a hash of everything in the config that decides its bytes:
 
-    tokenizer.json            the tokenizer, trained on the training documents or copied, and what is added to it
+    tokenizer.json            the tokenizer, trained on the training documents or copied, with its added pieces
     data.json                 the passport: source, hashes, counts; see below
-    train/, heldout/          arrays, each with checksums behind it; see arrays.py
+    train/, heldout/          arrays, each followed by its checksums; see arrays.py
         tokens.npy            token ids of all sentences, no special tokens; uint16, or uint32 if needed
         sentences.npy         int64 [sentences + 1]; sentence s is tokens[sentences[s]:sentences[s + 1]]
         documents.npy         int64 [documents + 1]; document d is sentences documents[d] to documents[d + 1]
         pairsF-KIND-....npy   an index of examples, written when a run first needs it; see pairs.py
 
-The passport says `documents_read`, how many were `duplicates` or `dropped`, and in `splits` the `documents`,
-`sentences` and `tokens` of each; `source` says where the text is from and what was `left_out` there; `pairs` says
-for each index how many `examples` it has and the share of each label. What is damaged in the folder is noticed
-before it is used.
+The passport records `documents_read`, how many were `duplicates` or `dropped`, and in `splits` the `documents`,
+`sentences` and `tokens` of each; `source` says where the text comes from and what was `left_out`; `pairs` gives the
+number of `examples` in each index and the share of each label. Damage in the folder is detected before the data is
+used.
 
-Work is done in FOLDER.incomplete, part by part; what was interrupted goes on with the parts that are
-there. The bytes depend neither on interruptions nor on the number of processes. Memory holds the tokens of
-one part (about 16 MB of text) per process, and one byte for each document: whether it is a duplicate.
+Work happens in FOLDER.incomplete, part by part; an interrupted preparation resumes with the parts already
+written. The bytes depend neither on interruptions nor on the number of processes. Memory holds the tokens of
+one part (about 16 MB of text) per process, and one byte per document: whether it is a duplicate.
 
-With a tokenizer that keeps spaces (byte level), decoding a document's tokens gives the document back,
-every space and line break included (in lower case if so trained); with others, white space around
+With a tokenizer that preserves spaces (byte level), decoding a document's tokens restores the document,
+every space and line break included (lowercased if trained that way); with others, whitespace around
 sentences is lost, as in BERT.
 """
 
@@ -56,16 +56,16 @@ from ssl_jax.tokenization.vocabulary import add_pieces, identity, keeps_spaces, 
 
 FORMAT = 3  # part of every folder's name: raise it when the bytes change
 PART_BYTES = 16 << 20
-# A vocabulary hardly changes after so many documents (they come in random order), and the table of
-# word counts would grow for ever.
+# A vocabulary hardly changes after this many documents (they come in random order), and the table of
+# word counts would keep growing.
 TOKENIZER_DOCUMENTS = 200_000
 SPLITS = ("train", "heldout")
 ARRAYS = ("tokens", "sentences", "documents")
-# Characters: the tokenizers library takes about 100 bytes for each one that it works on.
+# Characters: the tokenizers library needs about 100 bytes for each one it processes.
 ENCODED_AT_ONCE = LONGEST_SENTENCE = 1 << 20
-# Apostrophes times characters of a paragraph that sentencex gets as a whole, some seconds of its time.
+# Apostrophes times characters of a paragraph passed to sentencex whole: a few seconds of work.
 PARAGRAPH_COST, PARAGRAPH_WINDOW = 1 << 34, 1 << 17
-SPACE = re.compile(r"(?<=\S)\s")  # the first of several
+SPACE = re.compile(r"(?<=\S)\s")  # the first of a run of spaces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,9 +96,9 @@ class Store:
     """One split of a prepared folder, memory-mapped.
 
     Attributes:
-      tokens: uint16 or uint32 [tokens], a CheckedArray, as are the others.
+      tokens: uint16 or uint32 [tokens], a CheckedArray like the others.
       sentences: int64 [sentences + 1], offsets into tokens.
-      documents: int64 [documents + 1], offsets into sentences (counted in sentences).
+      documents: int64 [documents + 1], offsets into sentences (in units of sentences).
       path: the split's folder.
       passport: dict, data.json.
     """
@@ -107,8 +107,8 @@ class Store:
         """Opens FOLDER/split; `folder` comes from `prepare`.
 
         Raises:
-          UserError: not a prepared folder, or its files are not those that were written. A damaged value is noticed
-            when it is read for the first time.
+          UserError: not a prepared folder, or its files are not those that were written. A damaged value is detected
+            on first read.
         """
         self.path = pathlib.Path(folder) / split
         self.passport = read_passport(folder)
@@ -123,7 +123,7 @@ class Store:
         return [self.tokens[start:end] for start, end in itertools.pairwise(offsets)]
 
     def counts(self, vocab_size, block=1 << 24):
-        """How often each token occurs: int64 [vocab_size], in memory for `block` tokens."""
+        """How often each token occurs: int64 [vocab_size]; memory for `block` tokens."""
         total = np.zeros(vocab_size, np.int64)
         for start in range(0, len(self.tokens), block):
             total += np.bincount(self.tokens[start : start + block], minlength=vocab_size)
@@ -134,7 +134,7 @@ def read_passport(folder):
     """The dict in a prepared folder's data.json.
 
     Raises:
-      UserError: not a prepared folder, or one of another version; data.json is damaged.
+      UserError: not a prepared folder, or one from another version; data.json is damaged.
     """
     path = pathlib.Path(folder) / "data.json"
     if not path.exists():
@@ -154,7 +154,7 @@ def write_passport(folder, passport):
 
 
 def add_to_passport(folder, key, name, value):
-    """Puts `value` into data.json as [key][name]; several processes may do so at once."""
+    """Sets data.json's [key][name] to `value`; safe to call from several processes at once."""
     with filelock.FileLock(pathlib.Path(folder) / "data.lock"):
         passport = read_passport(folder)
         passport.setdefault(key, {})[name] = value
@@ -166,7 +166,7 @@ def _checksum(passport):
 
 
 def prepare(data, workers=None):
-    """Prepares the corpus that a config's `data` block asks for, unless that was done before.
+    """Prepares the corpus described by a config's `data` block, unless that was done before.
 
     Any number of processes may call this at the same time, on one host or a shared file system: one
     prepares and the others wait.
@@ -174,13 +174,13 @@ def prepare(data, workers=None):
     Args:
       data: `corpus`, `root`, `tokenizer` (`path`, `kind`, `vocab_size`, `lowercase`, `add`),
         `max_documents` and `heldout` are read.
-      workers: processes; default: one per core. A corpus of one part needs none.
+      workers: processes; default: one per core. A one-part corpus needs none.
 
     Returns:
       The folder, str.
 
     Raises:
-      UserError: the corpus or tokenizer cannot be had, or there is nothing to train on.
+      UserError: the corpus or tokenizer is unavailable, or there is nothing to train on.
       OSError: the disk is full, the root read-only, ...
     """
     from ssl_jax.data.corpora import open_corpus  # which loads TFDS: a config is checked without
@@ -202,7 +202,7 @@ def prepare(data, workers=None):
                 if not folder.exists():
                     _prepare(data, corpus, folder, workers or os.cpu_count())
         except OSError as error:
-            # Without a name when a write fails: say where.
+            # A failed write carries no file name: say where.
             raise OSError(error.errno, error.strerror or str(error), error.filename or str(folder)) from error
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.exists() or tokenizer_files.fingerprint(tokenizer) != read_passport(folder)["tokenizer_hash"]:
@@ -212,7 +212,7 @@ def prepare(data, workers=None):
 
 @contextlib.contextmanager
 def _alone(folder):
-    """Waits, and says so, while another process prepares the folder."""
+    """Holds the folder's lock; waits, and says so, while another process prepares the folder."""
     lock = filelock.FileLock(f"{folder}.lock")
     try:
         lock.acquire(timeout=1)
@@ -284,14 +284,14 @@ def _prepare(data, corpus, folder, workers):
 
 
 def train_on(corpus, data):
-    """A tokenizer trained on the documents that are not held out, as a config's `data` block asks."""
+    """A tokenizer trained on the documents that are not held out, as a config's `data` block specifies."""
     options, texts = data.tokenizer, _TrainingTexts(corpus, data)
     say(f"training the tokenizer ({options.kind}, {options.vocab_size:,} pieces) on {texts.size:,} documents")
     return train_tokenizer(options.kind, texts, options.vocab_size, options.lowercase, options.add)
 
 
 class _TrainingTexts:
-    """Texts that are not held out, the longest in pieces; can be iterated again."""
+    """Texts that are not held out, the longest in pieces; can be iterated repeatedly."""
 
     def __init__(self, corpus, data):
         self.corpus, self.heldout = corpus, data.heldout
@@ -305,7 +305,7 @@ class _TrainingTexts:
 
 
 def cut_at_spaces(text, size):
-    """Yields pieces of a text that join to it, each cut at the first space that follows `size` characters."""
+    """Yields pieces that concatenate to the text, each cut at the first space after `size` characters."""
     start = 0
     while len(text) - start > size and (space := SPACE.search(text, start + size)):
         yield text[start : space.start()]
@@ -314,7 +314,7 @@ def cut_at_spaces(text, size):
 
 
 def content_hash(text):
-    """128 bits of a text as uint64 [2]; spaces and line breaks do not matter."""
+    """A 128-bit hash of a text as uint64 [2]; ignores differences in spaces and line breaks."""
     digest, between = hashlib.blake2b(digest_size=16), b""
     for piece in cut_at_spaces(text, ENCODED_AT_ONCE):
         if words := " ".join(piece.split()):
@@ -324,12 +324,12 @@ def content_hash(text):
 
 
 def is_heldout(hashes, share):
-    """Whether texts are in the held-out `share`: bool [N] from hashes [N, 2]; equal texts fall on the same side."""
+    """Whether texts are in the held-out `share`: bool [N] from hashes [N, 2]; equal texts land on the same side."""
     return (hashes[:, 0] >> np.uint64(11)) * 2.0**-53 < share
 
 
 def split_sentences(text):
-    """The sentences of a document: list of str. A line break ends one, too, and so do LONGEST_SENTENCE characters."""
+    """The sentences of a document: list of str. Line breaks and LONGEST_SENTENCE characters also end a sentence."""
     sentences = []
     for paragraph in text.split("\n"):
         for sentence in map(str.strip, _segment(paragraph)):
@@ -344,23 +344,23 @@ def split_sentences(text):
 
 
 def _segment(paragraph):
-    """Yields sentencex's sentences; a paragraph that would take it minutes goes there in windows."""
+    """Yields sentencex's sentences; a paragraph that would take it minutes is passed in windows."""
     start, window = 0, PARAGRAPH_WINDOW
-    # It looks from each apostrophe as far as the paragraph's end for another one.
+    # From each apostrophe, sentencex scans to the paragraph's end for another one.
     if paragraph.count("'") * len(paragraph) > PARAGRAPH_COST:
         while len(paragraph) - start > window:
             sentences = sentencex.segment("en", paragraph[start : start + window])
-            whole = sentences[:-1] or sentences  # the last one may go on
+            whole = sentences[:-1] or sentences  # the last one may be incomplete
             yield from whole
             start += sum(map(len, whole))
     yield from sentencex.segment("en", paragraph[start:])
 
 
 def slice_sentences(text):
-    """The sentences of a document as slices that join to it: list of str, empty if all is white space.
+    """The sentences of a document as slices that concatenate to it: list of str, empty if all is whitespace.
 
-    White space goes to the front of the sentence that follows it, as GPT-2's word splitter does with
-    words; at the end of the document it stays with the last sentence.
+    Whitespace goes to the front of the following sentence, as in GPT-2's word splitter; at the end of the
+    document it stays with the last sentence.
     """
     ends = [0]
     for sentence in split_sentences(text):
@@ -370,7 +370,7 @@ def slice_sentences(text):
 
 
 def _write_parts(parts, data, corpus, tokenizer_path, workers):
-    """Writes the missing part files, here if there is one, else in a pool of processes."""
+    """Writes the missing part files: in this process if there is only one, else in a process pool."""
     what = data.corpus, data.root, tokenizer_path, corpus.identity
     documents = sum(stop - start for _, start, stop in parts)
     shown = f"encoding {documents:,} documents in", "parts", len(parts)
@@ -398,20 +398,20 @@ def _write_parts(parts, data, corpus, tokenizer_path, workers):
 
 
 def _start_worker(*what):
-    # The pool has a process per core already.
+    # The pool already has a process per core.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
     def end_with_parent():
         multiprocessing.parent_process().join()
         os._exit(1)
 
-    # A pool's processes wait for work for ever when their parent is killed.
+    # A pool's processes wait for work forever if their parent is killed.
     threading.Thread(target=end_with_parent, daemon=True).start()
     _open(*what)
 
 
 def _open(corpus_name, root, tokenizer_path, identity=None):
-    """What every part of this process needs, opened once; the corpus must still be the one of this identity."""
+    """Opens what every part in this process needs, once; the corpus must still have this identity."""
     global _opened
     from ssl_jax.data.corpora import open_corpus  # which loads TFDS: a config is checked without
 
@@ -426,12 +426,12 @@ def _write_part(path, start, stop):
     corpus, tokenizer = _opened
     cut = slice_sentences if keeps_spaces(tokenizer) else split_sentences
     dtype = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
-    # Arrays throughout: a Python object for each of a million short documents takes more memory than their text.
+    # Arrays throughout: a Python object per document for a million short ones takes more memory than their text.
     tokens, lengths = [np.zeros(0, dtype)], array.array("I")
     cuts, hashes = array.array("Q"), bytearray()  # of each document
     waiting, characters = [], 0
 
-    def encode():  # in small groups, for encodings are many times as large as ids
+    def encode():  # in small groups: encodings are many times larger than ids
         encodings = tokenizer.encode_batch_fast(waiting, add_special_tokens=False)
         lengths.extend(map(len, encodings))
         ids = itertools.chain.from_iterable(encoding.ids for encoding in encodings)
@@ -462,7 +462,7 @@ def _write_part(path, start, stop):
 
 
 def _read_part(path, *names):
-    """These arrays of a part."""
+    """The named arrays of a part."""
     try:
         with np.load(path) as part:
             return [part[name] for name in names]
@@ -471,7 +471,7 @@ def _read_part(path, *names):
 
 
 def _merge(work, parts, data):
-    """Streams the parts into the two splits, without duplicates; returns the passport's counts."""
+    """Streams the parts into the two splits, dropping duplicates; returns the passport's counts."""
     with replacing(work / "parts" / "hashes") as file:
         for path in parts:
             file.write(_read_part(path, "hashes")[0].tobytes())
@@ -507,7 +507,7 @@ def _merge(work, parts, data):
 
 
 class _SplitWriter:
-    """The three arrays of one split, written as documents come."""
+    """The three arrays of one split, written as documents arrive."""
 
     def __init__(self, folder, dtype, stack):
         folder.mkdir(exist_ok=True)
@@ -536,10 +536,10 @@ class _SplitWriter:
 
 
 def find_duplicates(hashes, bucket_size=1 << 22):
-    """Which rows were there before: bool [N] from uint64 [N, 2], in memory for about `bucket_size` rows.
+    """Which rows repeat an earlier one: bool [N] from uint64 [N, 2]; memory for about `bucket_size` rows.
 
-    Rows are compared bucket by bucket, a bucket being the rows with the same remainder; `hashes` may
-    be a memory map and is read once per bucket.
+    Rows are compared bucket by bucket, where a bucket holds the rows with the same remainder; `hashes`
+    may be a memory map and is read once per bucket.
     """
     duplicate = np.zeros(len(hashes), bool)
     buckets = np.uint64(-(-len(hashes) // bucket_size))
@@ -550,7 +550,7 @@ def find_duplicates(hashes, bucket_size=1 << 22):
                 for first in range(0, len(hashes), bucket_size)
             ]
         )
-        # Stable, so the first of equal rows comes first and is kept.
+        # Stable sort: the first of equal rows stays first and is kept.
         order = numbers[np.lexsort(hashes[numbers].T)]
         duplicate[order[1:]] = (hashes[order[1:]] == hashes[order[:-1]]).all(axis=1)
     return duplicate

@@ -1,22 +1,22 @@
-"""What teachers say about a run's examples, computed once and kept on disk.
+"""Teacher outputs for a run's examples, computed once and cached on disk.
 
-A run shows every example under its global number and masks it by (seed, number), so a teacher's outputs for a number
-never change: students of a sweep share them, and teacher and student need not fit on a device together. A folder has
+A run identifies every example by its global number and masks it by (seed, number), so a teacher's outputs for a number
+never change: the students of a sweep share them, and teacher and student need not fit on a device together. Layout:
 
-    cache.json                the passport: what the outputs were made of, what is stored and how precisely
-    train/                    the examples that the run trains on, row n is number n
-    eval_heldout/             those of an evaluation of that split
-        token_logits.npy      [N, S, K] the K largest in falling order, or all of them, [N, S, V]; and
-        token_ids.npy         [N, S, K] whose they are; uint16, or int32 if needed
-        token_rest.npy        [N, S] what the others weigh, at `teacher.temperature`
+    cache.json                the passport: what the outputs were computed from, what is stored and at which precision
+    train/                    the examples the run trains on; row n is number n
+    eval_heldout/             those of an evaluation on that split
+        token_logits.npy      [N, S, K] the K largest in descending order, or all of them, [N, S, V]; and
+        token_ids.npy         [N, S, K] their token ids; uint16, or int32 if needed
+        token_rest.npy        [N, S] the weight of the others at `teacher.temperature`
         encoded.npy           [N, S, T]
         states.npy            [N, M + 1, S, T]
         scores.npy            [N, M, A, S, S]
         class_logits.npy      [N, C]
         span_logits.npy       [N, S, 2]
 
-of which there is what the student's losses read; see distill/teachers.py. Work is done in FOLDER.partial; what was interrupted
-goes on with the rows that are there.
+Only what the student's losses read is stored; see distill/teachers.py. Work happens in FOLDER.partial; an interrupted
+run resumes after the rows already there.
 """
 
 import contextlib
@@ -42,29 +42,29 @@ from ssl_jax.files import read_json, write_json
 from ssl_jax.old_configs import complete
 from ssl_jax.plan import masks
 
-FORMAT = 1  # raise it when the meaning of the files changes
-NOTE_SECONDS = 30  # how often it is noted which rows are on disk
-KEYS = {"format", "layer_maps", "temperature"}  # of what a cache was made of: those that are looked up in it
-AXIS = {"states": 1, "scores": 1}  # of the rows in distill/teachers.py's arrays; elsewhere 0
+FORMAT = 1  # increment when the meaning of the files changes
+NOTE_SECONDS = 30  # how often progress is recorded
+KEYS = {"format", "layer_maps", "temperature"}  # the keys of a cache's `made_of` that are looked up directly
+AXIS = {"states": 1, "scores": 1}  # batch axis in distill/teachers.py's arrays; 0 for all others
 
 
 class Part(NamedTuple):
-    """Examples of one kind: those trained on, or those of an evaluation."""
+    """One set of examples: those trained on, or those of an evaluation."""
 
     batch: Callable  # `batch(step, rows)` of data/batches.py
-    size: int  # examples of a batch
-    rows: int  # examples in all: numbers 0 to rows - 1
+    size: int  # examples per batch
+    rows: int  # total examples: numbers 0 to rows - 1
 
 
 def parts(config, kind, phases, examples, stores, vocabulary):
-    """The examples that a run asks its teachers about: 'train' and, for each split evaluated, 'eval_SPLIT' -> Part.
+    """The examples for which a run needs teacher outputs: 'train' and, for each evaluated split, 'eval_SPLIT' -> Part.
 
     Args:
       config: the run's.
       kind, phases, examples, stores, vocabulary: see train.py.
 
     Raises:
-      UserError: the config shows a teacher what cannot be kept; an evaluation has no such split or too little text.
+      UserError: the config needs teacher outputs that cannot be cached; an evaluation's split is missing or too small.
     """
     if len(config.phases.lengths) > 1:
         raise UserError(f"a cache of teachers is for one sequence length: phases.lengths={config.phases.lengths}")
@@ -77,18 +77,18 @@ def parts(config, kind, phases, examples, stores, vocabulary):
         raise UserError(
             "a cache of teachers keeps logits at all tokens: set losses.soft_predictions=0, soft_targets > 0"
         )
-    # The number alone says which example it is, so the first phase's batches go on through those of a batch ramp.
+    # The number alone identifies an example, so the first phase's batches continue through a batch ramp.
     seen = phases[-1].first_example + (phases[-1].last - phases[-1].first) * phases[-1].batch_size
     made = {"train": Part(examples[0], phases[0].batch_size, seen)}
     for options in config.evals.values():
-        if "split" not in options:  # it asks no teacher
+        if "split" not in options:  # it needs no teacher
             continue
         check_choice(options.split, stores, "split of an evaluation")
         batch = batches.evaluation_batches(
             config.data, kind, stores[options.split], vocabulary, phases[0].length, config.batch_size, config.seed
         )
         last = min(batch.steps, options.max_batches or batch.steps) - 1
-        rows = last * config.batch_size + int(batch(last)["mask"].any(-1).sum())  # less what fills up the last batch
+        rows = last * config.batch_size + int(batch(last)["mask"].any(-1).sum())  # minus the last batch's padding
         name = f"eval_{options.split}"
         if name not in made or made[name].rows < rows:
             made[name] = Part(batch, config.batch_size, rows)
@@ -96,13 +96,13 @@ def parts(config, kind, phases, examples, stores, vocabulary):
 
 
 def passport(config, fingerprint, kind, models):
-    """What decides a teacher's output for a number, as a JSON-able dict.
+    """Everything that determines a teacher's output for a number, as a JSON-able dict.
 
     Args:
       config: the run's.
       fingerprint: its `experiment.make_fingerprint`.
       kind: of examples, see `plan.example_kind`.
-      models: of the teachers.
+      models: the teachers'.
     """
     keys = ("examples", "short", "passes", "borders", "max_documents", "heldout")
     return {
@@ -128,19 +128,19 @@ class Cache(NamedTuple):
 
     def attach(self, part, batch):
         """The batch with `teacher`, name -> [B, ...]: the rows of its examples, copied from disk."""
-        # Rows that fill up an evaluation's last batch have no example, and weigh nothing.
+        # Padding rows in an evaluation's last batch have no example and zero weight.
         rows = {name: x[np.minimum(batch["index"], len(x) - 1)] for name, x in self.arrays[part].items()}
         return batch | {"teacher": rows}
 
 
 def attach_nothing(part, batch):
-    """In the place of `Cache.attach` where there is no cache."""
+    """Replaces `Cache.attach` if there is no cache."""
     del part
     return batch
 
 
 def teach(out, batch, params):
-    """As the `teach` of `distill.make_teach`, from the rows that `Cache.attach` put into the batch."""
+    """Like the `teach` of `distill.make_teach`, from the rows that `Cache.attach` put into the batch."""
     del out, params
     made = {name: jnp.moveaxis(x.astype(jnp.float32), 0, AXIS.get(name, 0)) for name, x in batch["teacher"].items()}
     if "token_ids" in made:
@@ -160,8 +160,8 @@ def open_cache(config, expected, needed):
       A Cache of what the losses read.
 
     Raises:
-      UserError: there is none; it is stale (the line holds the differing keys); something that is read, or some rows
-        of it, are missing; a file cannot be read or is not what cache.json says.
+      UserError: the cache is missing; it is stale (the message lists the differing keys); required arrays or rows are
+        missing; a file cannot be read or does not match cache.json.
     """
     folder, names = Path(config.teacher.cache), distill.taught(config)
     where, anew = f"teacher.cache={folder}", "make it anew with scripts/cache_teacher.py"
@@ -175,9 +175,9 @@ def open_cache(config, expected, needed):
     whole = all(isinstance(part, dict) for part in (made_of, stored, precision)) and "top_k" in precision
     if not whole or not all(isinstance(arrays, dict) for arrays in stored.values()) or not KEYS <= made_of.keys():
         raise UserError(f"{folder / 'cache.json'} does not say what the cache was made of; {anew}")
-    if expected["layer_maps"] is None:  # this student's losses do not ask
+    if expected["layer_maps"] is None:  # this student's losses do not need them
         expected = expected | {"layer_maps": made_of["layer_maps"]}
-    if not precision["top_k"]:  # all logits are there, for any temperature
+    if not precision["top_k"]:  # all logits are stored, so any temperature works
         expected = expected | {"temperature": made_of["temperature"]}
     missing = [f"{part}/{name}" for part in needed for name in names if name not in stored.get(part, ())]
     if made_of["format"] == FORMAT and missing:
@@ -199,7 +199,7 @@ def open_cache(config, expected, needed):
 def _load(path, stored, anew):
     try:
         array = np.load(path, mmap_mode="r")
-    except Exception as error:  # NumPy parses the header as Python, and raises what that raises
+    except Exception as error:  # NumPy parses the header as Python and raises arbitrary errors
         reason = (str(error) or repr(error)).splitlines()[0]
         raise UserError(f"{path} cannot be read: {cut(reason, 200)}; {anew}") from error
     there = {"dtype": array.dtype.name, "shape": list(array.shape)}
@@ -210,16 +210,16 @@ def _load(path, stored, anew):
 
 
 def make_rows(config, corrupt, teach, top_k, dtype):
-    """Returns the pure `rows(params, batch, total, shard)`: what is kept of each example, name -> [B, ...].
+    """Returns the pure `rows(params, batch, total, shard)`: the values stored for each example, name -> [B, ...].
 
-    And `kept` [B, S] float32, where the top_k logits are: which share of the teacher's probability they have at
+    With top_k logits also `kept` [B, S] float32: the share of the teacher's probability they cover at
     `teacher.temperature`.
 
     Args:
       config: the run's.
       corrupt: see `train.make_corrupt`.
       teach: see `distill.make_teach`; `params` are its teachers'.
-      top_k: how many logits of a token; 0: all.
+      top_k: number of logits per token; 0: all.
       dtype: 'float16' or 'float32'.
     """
     temperature = config.teacher.temperature
@@ -234,7 +234,7 @@ def make_rows(config, corrupt, teach, top_k, dtype):
             everything, part = (jax.nn.logsumexp(x / temperature, axis=-1) for x in (logits, made["token_logits"]))
             small = logits.shape[-1] <= 1 << 16
             extra = {"token_ids": ids.astype(jnp.uint16 if small else jnp.int32), "kept": jnp.exp(part - everything)}
-            # log(e^everything - e^part); float32 knows no less than 6e-8 of the whole.
+            # log(e^everything - e^part); float32 resolves no less than 6e-8 of the whole.
             left = jnp.maximum(-jnp.expm1(part - everything), 6e-8)
             made["token_rest"] = everything + jnp.log(left)
         return {name: jnp.moveaxis(x.astype(dtype), AXIS.get(name, 0), 0) for name, x in made.items()} | extra
@@ -243,23 +243,24 @@ def make_rows(config, corrupt, teach, top_k, dtype):
 
 
 def write_cache(folder, identity, parts, rows, parallel, params, pieces):
-    """Writes a cache: `folder` appears whole or not at all, and what was interrupted goes on.
+    """Writes a cache: `folder` appears whole or not at all, and an interrupted write resumes.
 
     Args:
-      folder: where; there must be none yet.
+      folder: where to write it; must not exist yet.
       identity: `made_of`, the run's `passport`; `precision`, `top_k` and `dtype`; `temperature`, at which kept
-        probability is told; `names`, what `distill.taught` says.
+        probability is reported; `names`, the output of `distill.taught`.
       parts: see `parts`.
-      rows: what `make_rows` gave.
+      rows: the output of `make_rows`.
       parallel, params: the devices, and the teachers' parameters on them.
-      pieces: in how many a batch is computed, for the sake of memory.
+      pieces: number of pieces a batch is computed in, to save memory.
 
     Returns:
-      The content of cache.json: `made_of`, `precision`; `arrays`, part -> name -> `dtype` and `shape`; `kept`, `mean`
-      and `least` share of the teacher's probability at a token but padding, and the `temperature`; None without top_k.
+      The content of cache.json: `made_of`, `precision`; `arrays`, part -> name -> `dtype` and `shape`; `kept`, the
+      `mean` and `least` share of the teacher's probability at non-padding tokens, and the `temperature`; None without
+      top_k.
 
     Raises:
-      UserError: `folder` is there, or another process writes it; a value is not finite in this dtype.
+      UserError: `folder` exists, or another process is writing it; a value is not finite in this dtype.
       OSError: the disk is full, ...
     """
     folder = Path(folder)
@@ -269,7 +270,7 @@ def write_cache(folder, identity, parts, rows, parallel, params, pieces):
 
     def compute(batch):
         placed = parallel.put_batch(batch)
-        axes = placed["index"].ndim  # of the batch: devices and rows under pmap
+        axes = placed["index"].ndim  # batch axes: devices and rows under pmap
         return {name: _merged(x, axes) for name, x in compiled(params, placed).items()}
 
     try:
@@ -296,13 +297,13 @@ def write_cache(folder, identity, parts, rows, parallel, params, pieces):
 
 
 def _merged(x, axes):
-    """[..., *row] with so many axes of the batch, as NumPy's [B, *row]."""
+    """[..., *row] with `axes` batch axes, as a NumPy array [B, *row]."""
     x = np.asarray(x)
     return x.reshape(-1, *x.shape[axes:])
 
 
 def _begin(partial, identity):
-    """What is on disk of this very cache: the content of progress.json; of another one, nothing stays."""
+    """The content of progress.json if it belongs to this very cache; anything else on disk is deleted."""
     # kept: sum of the shares, number of tokens, least share.
     nothing = {"identity": identity, "done": {}, "arrays": {}, "kept": [0.0, 0, 1.0]}
     with contextlib.suppress(UserError):
@@ -316,7 +317,7 @@ def _begin(partial, identity):
 
 
 def _write_part(partial, state, name, part, size, compute):
-    """Writes the rows of a part that are not on disk yet, `size` at a time, and notes in `state` what is."""
+    """Writes the rows of a part not yet on disk, `size` at a time, and records progress in `state`."""
     first, last = (-(-rows // size) for rows in (state["done"].get(name, 0), part.rows))
     (partial / name).mkdir(exist_ok=True)
     files, noted = {}, time.monotonic()
@@ -351,7 +352,7 @@ def _write_part(partial, state, name, part, size, compute):
 
 
 def _note(partial, state, files):
-    """Writes progress.json when what it tells of is on disk."""
+    """Writes progress.json once the rows it records are on disk."""
     for file in files:
         file.flush()
         os.fsync(file.fileno())
@@ -360,7 +361,7 @@ def _note(partial, state, files):
 
 def _open(path, dtype, shape, start):
     """A .npy file of this shape, opened for writing at row `start`."""
-    # Not memory-mapped: a full disk would kill the process without a word.
+    # Not memory-mapped: a full disk would silently kill the process.
     file = open(path, "r+b" if start else "wb")  # noqa: SIM115
     np.lib.format.write_array_header_1_0(file, dict(descr=dtype.str, fortran_order=False, shape=shape))
     file.seek(start * dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64)), os.SEEK_CUR)

@@ -1,6 +1,6 @@
-"""What a student is compared with: the options of teachers, and which layer teaches which.
+"""What a student is compared with: the teacher options, and which layer teaches which.
 
-Importing this takes no JAX.
+Importing this module does not load JAX.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class Teacher:
 
 
 def check_teachers(config):
-    """Raises UserError for a loss without a teacher, a teacher without a loss, or a temperature that is none."""
+    """Raises UserError for a loss without a teacher, a teacher without a loss, or an invalid temperature."""
     check(Teacher, config.teacher, "temperature")
     asking = [name for name, row in trained(config).items() if row.teacher]
     folders = config.teacher.runs
@@ -47,13 +47,13 @@ def check_teachers(config):
 
 
 def map_layers(name, ours, theirs):
-    """Which of a teacher's layers, from 1, teaches each of the student's: g(1), ..., g(M).
+    """The teacher layer, from 1, that teaches each of the student's: g(1), ..., g(M).
 
     TinyBERT, section 4.2 and Table 4: 'uniform' g(m) = m N / M, 'top' m + N - M, 'bottom' m. Or a list: '3,6,9,12'.
 
     Args:
       name: the map.
-      ours, theirs: M and N, numbers of layers.
+      ours, theirs: M and N, the numbers of layers.
 
     Raises:
       UserError: an unknown map, or one that does not fit the depths.
@@ -79,7 +79,7 @@ def map_layers(name, ours, theirs):
 
 
 def layer_maps(config, models):
-    """The layers of each teacher that teach the student's, see `map_layers`; None where no loss reads them."""
+    """The layers of each teacher that teach the student's, see `map_layers`; None if no loss reads them."""
     if not {"states", "scores"} & set(taught(config)):
         return None
     return [map_layers(config.teacher.layer_map, config.model.layers, model.config.layers) for model in models]

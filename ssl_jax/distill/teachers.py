@@ -1,19 +1,19 @@
 """Teachers: finished runs of any paper, whose outputs a student's losses compare with its own.
 
-A teacher sees what the student sees, without dropout, and no gradient reaches it. `out['teacher']` has what the
-losses read of it (`Objective.teacher`):
+A teacher gets the student's inputs, without dropout and without gradients. `out['teacher']` holds the outputs that the
+losses read (`Objective.teacher`):
 
-    token_logits  [B, S, V]         at every token; from a cache [B, S, K], the largest, and
-    token_ids     [B, S, K] int32   whose they are, and
-    token_rest    [B, S]            the log of the sum of exp(logit / temperature) of all others
-    predicted_logits [B, P, V]      at the tokens that are predicted
+    token_logits  [B, S, V]         at every token; from a cache [B, S, K], the K largest, and
+    token_ids     [B, S, K] int32   their token ids, and
+    token_rest    [B, S]            the logsumexp of logit / temperature over all others
+    predicted_logits [B, P, V]      at the predicted tokens
     encoded       [B, S, T]         the last hidden states
-    states        [M + 1, B, S, T]  its embeddings, and its layers that teach the student's M
-    scores        [M, B, A, S, S]   attention before mask and softmax, of the same layers
+    states        [M + 1, B, S, T]  its embeddings, and the layers that teach the student's M
+    scores        [M, B, A, S, S]   attention before mask and softmax, from the same layers
     class_logits  [B, C]            of a task
-    span_logits   [B, S, 2]         of a task of spans: first, last
+    span_logits   [B, S, 2]         of a span task: first, last
 
-Of several teachers it is the mean: of logits, that is the geometric mean of their distributions (Hinton et al.
+With several teachers it is the mean; for logits, this is the geometric mean of their distributions (Hinton et al.
 2015, section 1, has both kinds).
 """
 
@@ -31,12 +31,12 @@ from ssl_jax.source import tokenizer_path
 
 
 def load_teachers(config, tokenizer_hash, parallel):
-    """The runs of `config.teacher`, checked against the student: a list of `runs.Run`; [] where no loss has any.
+    """The runs of `config.teacher`, checked against the student: a list of `runs.Run`; [] if no loss uses a teacher.
 
-    Where class logits are compared, a teacher's classes are in the order of the student's task, see `labels.match`.
+    If class logits are compared, a teacher's classes are put in the order of the student's task, see `labels.match`.
 
     Raises:
-      UserError: a loss without a teacher, or a teacher without a loss; a teacher that does not fit.
+      UserError: a loss has no teacher, or a teacher no loss; a teacher does not fit.
     """
     check_teachers(config)
     names = taught(config)
@@ -61,7 +61,7 @@ def _classes_by_name(config, run):
 
 
 def check_teacher(config, names, run, tokenizer_hash):
-    """Raises UserError, with the reason, when a student cannot learn what is named from a run."""
+    """Raises UserError, with the reason, if a student cannot learn the outputs in `names` from a run."""
     ours, theirs, where = config.model, run.model.config, f"teacher {run.workdir}"
     if run.tokenizer_hash != tokenizer_hash:
         raise UserError(f"{where} has another vocabulary: set data.tokenizer.path={tokenizer_path(run.workdir)}")
@@ -95,7 +95,7 @@ def check_teacher(config, names, run, tokenizer_hash):
         heads = heads_of(config, name, theirs.causal) - {"tokens"}
         if heads - set(run.model.heads) or run.model.generator and "mlm" in heads:
             raise UserError(f"{where} has no head for {name}: its trunk was trained without losses that have one")
-    # A model of `transformers` does not say which task it was trained on.
+    # A `transformers` model does not record which task it was trained on.
     known, task = run.model.options.classes, run.config.task.name
     if "class_logits" in names and (known, task or config.task.name) != (config.task.classes, config.task.name):
         raise UserError(
@@ -114,17 +114,17 @@ def _decoder_rows(model):
 
 
 def make_teach(config, models):
-    """Returns the pure `teach(out, batch, params)`: the dict that this module's docstring describes.
+    """Returns the pure `teach(out, batch, params)`, which gives the dict described in this module's docstring.
 
     Args:
-      models: of the teachers; `params` is the list of their parameters.
+      models: the teachers' models; `params` is the list of their parameters.
     """
     names = taught(config)
     maps = layer_maps(config, models) or [None] * len(models)
     models = [trunk_and_heads(config, model) for model in models]
 
     def teach(out, batch, params):
-        if "tokens" in out:  # what a generator replaced
+        if "tokens" in out:  # with a generator's replacements
             batch = batch | {"tokens": out["tokens"]}
         made = []
         for model, layers, tree in zip(models, maps, params, strict=True):
@@ -142,19 +142,19 @@ def make_teach(config, models):
 
 
 def heads_of(config, name, causal):
-    """A teacher's heads for one of its outputs: those of the student that are compared with it, but for its projection."""
+    """A teacher's heads for one of its outputs: the student's heads compared with it, except its projection."""
     rows = trained(config).values()
     return named_heads({head for row in rows if row.teacher == name for head in row.heads} - {"fit"}, causal)
 
 
 def trunk_and_heads(config, model):
-    """A run's model as a teacher: its trunk, and the heads whose logits are compared."""
+    """A run's model as a teacher: its trunk and the heads whose logits are compared."""
     needed = set().union(*(heads_of(config, name, model.config.causal) for name in taught(config)))
     return model.clone(heads=tuple(sorted(needed)), generator=None)
 
 
 def own_outputs(out, batch, params):
-    """The student as its own teacher: what `teach` gives in shape, where there is no teacher to ask."""
+    """The student as its own teacher: outputs of the same shapes as `teach`, for use without a teacher."""
     del batch, params
     made = {"scores": out["layers"]["scores"], "encoded": out["encoded"]}
     made |= {name: out[name] for name in ("token_logits", "class_logits", "span_logits") if name in out}

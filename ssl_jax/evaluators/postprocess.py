@@ -1,11 +1,11 @@
-"""From the logits of a task's split to predictions, metrics and files, in NumPy.
+"""Turns the logits of a task's split into predictions, metrics and files, in NumPy.
 
-A pure function per kind of logits, `f(task, split, rows, logits) -> Decision`:
+One pure function per kind of logits, `f(task, split, rows, logits) -> Decision`:
 
     task    a run's config.task; name, labels, n_best and max_answer are read
     split   its name
     rows    the split at the length of the logits, see tasks/features.py
-    logits  float [N, ...], of the first N rows, all numbers of a row in one axis
+    logits  float [N, ...], for the first N rows, each row's numbers flattened into one axis
 """
 
 from typing import NamedTuple
@@ -20,11 +20,11 @@ from ssl_jax.tasks import TASKS
 
 
 class Decision(NamedTuple):
-    """A split's predictions and what they are worth.
+    """A split's predictions and metrics.
 
     Attributes:
-      values: metric -> float, `score` among them; with an accuracy its `chance`, the share of the most frequent label.
-        None where the split has examples without a label, as a test set does.
+      values: metric -> float, `score` among them; with an accuracy also its `chance`, the most frequent label's share.
+        None if the split has unlabelled examples, as a test set does.
       files: name -> text, the predictions.
     """
 
@@ -33,7 +33,7 @@ class Decision(NamedTuple):
 
 
 def decide(task, split, rows, logits, name):
-    """The Decision of a task whose logits have the key `name` in `out`.
+    """The Decision for a task whose logits are `out[name]`.
 
     Raises:
       UserError: see `answered`.
@@ -42,7 +42,7 @@ def decide(task, split, rows, logits, name):
 
 
 def classes(task, split, rows, logits):
-    """The number of a class or choice; a score itself. Answers to a question, and pairs, are also measured together."""
+    """The index of a class or choice; a score itself. Answers to a question, and pairs, are also scored as groups."""
     predictions, labels = largest(logits), rows.store.labels[: len(logits)]
     ids = getattr(rows.store, "ids", ())[: len(logits)]
     files = submissions.classes(task.name, split, predictions, task.labels, ids)
@@ -56,28 +56,28 @@ def classes(task, split, rows, logits):
 
 
 def largest(logits):
-    """The number of the largest logit, [N, C] to int [N]; of one logit, a score, itself, [N, 1] to float [N]."""
+    """Argmax over logits, [N, C] to int [N]; a single logit, a score, is returned itself, [N, 1] to float [N]."""
     return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(-1)
 
 
 def spans(task, split, rows, logits):
-    """Each question's span with the best sum of two logits (BERT, section 4.2)."""
+    """Each question's span with the highest sum of two logits (BERT, section 4.2)."""
     starts, ends = np.moveaxis(logits.reshape(len(logits), rows.length, 2), -1, 0)
     return answered(task, split, rows, logits, postprocess(starts, ends, rows, task.n_best, task.max_answer))
 
 
 def candidates(task, split, rows, logits):
-    """Each question's likeliest of the spans that the model itself proposes (ELECTRA, section 3.1)."""
+    """Each question's likeliest span among those the model proposes (ELECTRA, section 3.1)."""
     found = choose_candidates(logits.reshape(len(logits), -1, 3), rows, task.max_answer)
     return answered(task, split, rows, logits, found)
 
 
 def answered(task, split, rows, logits, answers):
-    """Each question's Answer, the best span of all its windows, or in SQuAD 2.0 none where that is likelier.
+    """Each question's Answer, the best span over all its windows, or in SQuAD 2.0 none if that is likelier.
 
-    SQuAD 2.0's `score` is what BERT reports (section 4.3): F1 at the threshold that is best on this split, `best_f1`.
-    `exact` and `f1` are those at a probability of 0.5, where no answer is as likely as one. The file of answers
-    withholds those above `best_f1_threshold`; the probabilities are in a second one, as evaluate-v2.0.py takes them.
+    SQuAD 2.0's `score` is what BERT reports (section 4.3): F1 at the best threshold on this split, `best_f1`. `exact`
+    and `f1` use a probability of 0.5, where no answer is as likely as one. The file of answers withholds those above
+    `best_f1_threshold`; the probabilities are in a second file, in the format of evaluate-v2.0.py.
 
     Raises:
       UserError: no question has all of its windows among the rows.
@@ -88,7 +88,7 @@ def answered(task, split, rows, logits, answers):
             "evaluation higher, or to 0"
         )
     texts, na_probs = ({name: one[place] for name, one in answers.items()} for place in range(2))
-    golds = dict(zip(answers, rows.store.golds))  # in the order of the questions, as many as the rows have
+    golds = dict(zip(answers, rows.store.golds))  # in question order, as many as the rows have
     if "best_f1" not in TASKS[task.name].score:  # every question has an answer
         return Decision(metrics.squad(texts, golds), {f"predictions-{split}.json": submissions.squad(texts)})
     values = metrics.squad2(texts, golds, na_probs, threshold=0.5)
@@ -100,7 +100,7 @@ def answered(task, split, rows, logits, answers):
 def words(task, split, rows, logits):
     """Each word's label at its first token (BERT, section 5.3).
 
-    Words beyond the length and those without a token count as 'O', so that entities in them are missed, not left out.
+    Words beyond the length and those without a token count as 'O', so entities in them are missed, not ignored.
     """
     store, outside = rows.store, task.labels.index("O")
     predicted = []

@@ -1,6 +1,6 @@
-"""From the logits of all windows back to answers in the original text.
+"""Maps the logits of all windows back to answers in the original text.
 
-BERT's, sections 4.2 and 4.3 and run_squad.py; ELECTRA's, section 3.1 and finetune/qa/qa_metrics.py.
+For BERT, sections 4.2 and 4.3 and run_squad.py; for ELECTRA, section 3.1 and finetune/qa/qa_metrics.py.
 """
 
 from typing import NamedTuple
@@ -11,8 +11,8 @@ import numpy as np
 class Answer(NamedTuple):
     """The best span of a question and the probability that there is no answer.
 
-    In a set where every question has one, that is `text`; SQuAD 2.0 wants an empty text where `na_prob` is above a
-    threshold, 0.5 being where [CLS] scores as much as the span, or ELECTRA's classifier is undecided.
+    If every question in the set has an answer, it is `text`; SQuAD 2.0 expects an empty text if `na_prob` is above a
+    threshold; 0.5 is where [CLS] scores as much as the span, or ELECTRA's classifier is undecided.
     """
 
     text: str
@@ -22,21 +22,21 @@ class Answer(NamedTuple):
 def postprocess(starts, ends, rows, n_best=20, max_answer=30):
     """The answer to every question of a split.
 
-    In each window the `n_best` positions of the context by either logit are combined; of the spans of at most
-    `max_answer` tokens the one with the largest sum of logits is taken, over all windows. No answer scores what [CLS]
-    has, in the window where that is least; `na_prob` is the logistic function of how much more that is.
+    In each window, the `n_best` start and end positions of the context are combined; of all spans of at most
+    `max_answer` tokens, over all windows, the one with the largest sum of logits wins. No answer scores the sum at
+    [CLS], in the window where that is lowest; `na_prob` is the logistic function of its margin over the best span.
 
-    A span within two windows counts with the better of its scores, as in later code; run_squad.py only reads it in the
-    window that shows most around it.
+    A span in two windows counts with the better of its scores, as in later code; run_squad.py reads it only in the
+    window with the most context around it.
 
     Args:
-      starts, ends: float [W, L], the logits of `rows`, in order; of the first W if there are more.
+      starts, ends: float [W, L], the logits of `rows`, in order; only the first W if there are more rows.
       rows: the split's SpanRows.
       n_best, max_answer: int > 0.
 
     Returns:
-      dict, id -> Answer, of the questions all of whose windows are there, in their order. Texts are pieces of the
-      contexts, characters as they are there, without white space around them; '' with 1.0 where no span is possible.
+      dict, id -> Answer, in order, for the questions all of whose windows are included. Texts are exact substrings of
+      the contexts, without surrounding white space; '' with 1.0 if no span is possible.
     """
 
     def combined(window, context):
@@ -50,13 +50,13 @@ def postprocess(starts, ends, rows, n_best=20, max_answer=30):
 
 
 def choose_candidates(candidates, rows, max_answer=30):
-    """The answer to every question of a split, from what `heads.JointSpanHead` has of each window.
+    """The answer to every question of a split, from the output of `heads.JointSpanHead` for each window.
 
-    As `postprocess`, except that a window's spans are its candidates, and that `na_prob` only depends on the least
-    logit of no answer: how likely the best span is does not count, nor whether there is one.
+    As `postprocess`, except that a window's spans are its candidates, and that `na_prob` depends only on the lowest
+    logit of no answer, not on the best span's score or whether one exists.
 
     Args:
-      candidates: float [W, 1 + N, 3], `span_candidates` of `rows`, in order; of the first W if there are more.
+      candidates: float [W, 1 + N, 3], `span_candidates` of `rows`, in order; only the first W if there are more.
       rows, max_answer: as for `postprocess`.
     """
 
@@ -70,11 +70,11 @@ def choose_candidates(candidates, rows, max_answer=30):
 
 
 def _best_spans(read, number, rows, max_answer):
-    """id -> text, score, the least score of no answer, of the questions whose windows are all among the first `number`.
+    """id -> text, score, lowest score of no answer, for the questions whose windows are all among the first `number`.
 
-    `read(window, context)` gives first positions, last positions and scores, all [N], and the score of no answer;
+    `read(window, context)` returns first positions, last positions and scores, all [N], and the score of no answer;
     `context` [C] are the positions of the window's context. Spans that leave it, end before they begin or have more
-    than `max_answer` tokens do not count. Where none is left the text is '' and its score -inf.
+    than `max_answer` tokens are invalid. If none is left, the text is '' and its score -inf.
     """
     store = rows.store
     best, null = {}, np.full(len(store), np.inf)

@@ -1,4 +1,4 @@
-"""Predictions as texts, in the formats that the benchmarks' servers and scripts take, and as files."""
+"""Predictions as text, in the formats of the benchmarks' servers and scripts, and as files."""
 
 import json
 import re
@@ -12,20 +12,20 @@ from ssl_jax.tasks.base import Submission
 
 
 def save(folder, files):
-    """Writes files, name -> text; each appears whole or not at all."""
+    """Writes files, name -> text; each is written atomically."""
     for name, text in files.items():
         with replacing(Path(folder) / name) as file:
             file.write(text.encode())
 
 
 def classes(task, split, predictions, labels, ids=()):
-    """The predictions of a split as its server takes them, of any other split as predictions-SPLIT.tsv.
+    """The predictions of a split in its server's format, or for other splits as predictions-SPLIT.tsv.
 
     Args:
       task, split: names.
-      predictions: [N], in the split's order: numbers of classes, or float32 scores.
-      labels: the names of the classes, in the set's order; () where there are none: choices, scores.
-      ids: [N], what the set calls its examples; read by the formats that have them.
+      predictions: [N], in the split's order: class indices, or float32 scores.
+      labels: the names of the classes, in the set's order; () if there are none: choices, scores.
+      ids: [N], the set's ids of its examples; used by the formats that have them.
 
     Returns:
       dict, the file's name -> its text.
@@ -40,7 +40,7 @@ def classes(task, split, predictions, labels, ids=()):
 
 
 def tsv(predictions, ids=()):
-    """A header, index and prediction, and a line per prediction: GLUE's format. Predictions are str, int or float.
+    """A header (index and prediction) and a line per prediction: GLUE's format. Predictions are str, int or float.
 
     GLUE's labels need no quoting. One with a tab, a line break or a quotation mark is quoted as Python's csv
     (`excel-tab`) and pandas (`sep="\\t"`) read it.
@@ -84,12 +84,12 @@ FORMATS = {"tsv": tsv, "jsonl": jsonl, "paragraphs": paragraphs}
 
 
 def squad(values):
-    """SQuAD's predictions: one JSON object, question -> text, '' for no answer; or -> the probability of none."""
+    """SQuAD's predictions: one JSON object, question -> text, '' for no answer; or -> probability of no answer."""
     return json.dumps(values, ensure_ascii=False) + "\n"
 
 
 def conll(words, gold, predicted):
-    """What CoNLL's script conlleval reads: a line `word gold predicted` per word, an empty one after each sentence.
+    """The input of CoNLL's script conlleval: a line `word gold predicted` per word, an empty one after each sentence.
 
     Args:
       words, gold, predicted: sentences, lists of str: the words, and their tags.

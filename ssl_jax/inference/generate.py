@@ -1,10 +1,10 @@
-"""Text from a causal model: greedy, sampled (temperature, top-k, nucleus) or by beam search.
+"""Text generation with a causal model: greedy, sampled (temperature, top-k, nucleus) or by beam search.
 
-Prompts of unequal length are one batch: padded on the left, so that all of them end in one column and what the
-model sees by column (causality, bands) is what it sees by position. A prompt is run once and leaves its keys and
-values in a cache; then each step runs one column.
+Prompts of unequal length form one batch, padded on the left: all end in the same column, so masking by column
+(causality, bands) equals masking by position. A prompt is run once and its keys and values are cached; then each
+step runs one column.
 
-Shapes: B rows, T columns (the prompts' and those to be written), V vocabulary, L layers, A heads, D head size,
+Shapes: B rows, T columns (prompts and new tokens), V vocabulary, L layers, A heads, D head size,
 K beams.
 """
 
@@ -27,7 +27,7 @@ def generate(run, prompts, **options):
       run, prompts, **options: as for `stream`.
 
     Returns:
-      For each prompt the list of its new token ids, without the end-of-text token: shorter than `max_tokens`
+      For each prompt, the list of new token ids without the end-of-text token: shorter than `max_tokens`
       exactly where the model ended the text.
 
     Raises:
@@ -43,34 +43,34 @@ def generate(run, prompts, **options):
 def stream(
     run, prompts, *, max_tokens, temperature=1.0, top_k=0, top_p=1.0, seed=0, rows=None, ends=None, use_cache=True
 ):
-    """Yields (index of the prompt, token id) for each new token as soon as there is one.
+    """Yields (index of the prompt, token id) for each new token as soon as it is generated.
 
     The logits are divided by the temperature, then the `top_k` likeliest tokens are kept, then of those the
-    nucleus: the fewest likeliest tokens that have a probability of `top_p` together (Holtzman et al. 2020,
-    arXiv 1904.09751). A row ends before the first token of the vocabulary's `ends`: end of text, or what a model's
+    nucleus: the smallest set of likeliest tokens with a total probability of `top_p` (Holtzman et al. 2020,
+    arXiv 1904.09751). A row ends before the first token in the vocabulary's `ends`: end of text, or what a model's
     folder names.
 
-    The random choice of a token is keyed by (seed, row, position in the row's text): a prompt is continued
-    in the same way whatever else is in the batch, and with or without the cache.
+    Sampling is keyed by (seed, row, position in the row's text): a prompt's continuation does not depend on the
+    rest of the batch or on the cache.
 
     Args:
-      run: `runs.Run`, or what has its `model`, `params` and `vocabulary`.
-      prompts: lists of token ids. An empty one is started from the vocabulary's `start_of_text`.
-      max_tokens: how many tokens to add at most.
-      temperature: 0 is greedy: the likeliest token, whatever top_k and top_p are.
-      top_k: 0: all. GPT-2's summaries (section 3.6) are of top_k=2.
+      run: `runs.Run`, or any object with its `model`, `params` and `vocabulary`.
+      prompts: lists of token ids. An empty one starts from the vocabulary's `start_of_text`.
+      max_tokens: maximum number of new tokens.
+      temperature: 0 is greedy: the likeliest token, regardless of top_k and top_p.
+      top_k: 0: all. GPT-2's summaries (section 3.6) use top_k=2.
       top_p: 1: all.
-      seed: of the random choices.
-      rows: a number for each prompt that keys its choices; None: 0, 1, 2, ... For cutting many prompts into
-        batches without changing what comes out.
-      ends: f(index of the prompt, its new token ids) -> bool: whether its text is over with the last of them,
-        which is still yielded; asked after that. None: the end-of-text token alone ends a text.
-      use_cache: False runs the whole text for each token: the same tokens, slower, no memory for a cache.
+      seed: for sampling.
+      rows: a number for each prompt that keys its sampling; None: 0, 1, 2, ... Lets many prompts be split into
+        batches without changing the output.
+      ends: f(index of the prompt, its new token ids) -> bool: whether the last of them ends its text; called
+        after that token has been yielded. None: only the end-of-text token ends a text.
+      use_cache: False reruns the whole text for each token: the same tokens, slower, no memory for a cache.
 
     Raises:
-      UserError: at once, not at the first token: the model is not causal, a prompt is not made of its tokens
-        or does not fit its positions together with `max_tokens`, an empty prompt has nothing to start from,
-        a value is out of range.
+      UserError: immediately, not at the first token: the model is not causal, a prompt has tokens outside its
+        vocabulary or does not fit its positions together with `max_tokens`, an empty prompt has nothing to
+        start from, a value is out of range.
     """
     require("temperature", temperature, temperature >= 0, "at least 0, which is greedy")
     require("top_k", top_k, top_k >= 0, "at least 0, which is all tokens")
@@ -103,33 +103,33 @@ def stream(
 
 
 class Hypothesis(NamedTuple):
-    """A continuation that `beam_search` found."""
+    """A continuation from `beam_search`."""
 
     tokens: list[int]  # without the end-of-text token
     score: float
 
 
 def beam_search(run, prompts, *, max_tokens, beams=4, length_penalty=0.6, ends=None):
-    """The continuations of each prompt that score highest, found among the likeliest `beams` at every step.
+    """The highest-scoring continuations of each prompt, keeping the likeliest `beams` at every step.
 
     The score is GNMT's (Wu et al. 2016, arXiv 1609.08144, equation 14 without the coverage):
     log p / ((5 + length) / 6) ** length_penalty, where p and the length include the end-of-text token if the
     continuation has one. The defaults are those of GPT-3 (section 2.4), which took them from T5.
 
-    Of the candidates of a step, those among the best `beams` that end the text are finished hypotheses, and
-    the best `beams` that do not end it go on. A prompt's search is over when it has `beams` finished
-    hypotheses; at `max_tokens` those still going compete with the finished ones. So one beam is greedy, and
-    V ** (max_tokens - 1) beams are all texts.
+    At each step, candidates among the best `beams` that end the text become finished hypotheses, and the best
+    `beams` that do not end it continue. A prompt's search is over when it has `beams` finished hypotheses; at
+    `max_tokens` the unfinished ones compete with the finished ones. So one beam is greedy, and
+    V ** (max_tokens - 1) beams are exhaustive.
 
     Args:
       run, prompts, max_tokens: as for `stream`.
-      beams: K, how many continuations are followed at once.
-      length_penalty: 0 scores by log p alone, which favours short texts; the larger, the longer.
-      ends: as for `stream`; the last token is part of the hypothesis. A prompt whose best 2 K candidates end
-        nearly all goes on with fewer than K beams.
+      beams: K, the number of continuations kept at each step.
+      length_penalty: 0 scores by log p only, which favours short texts; larger values favour longer ones.
+      ends: as for `stream`; the last token is part of the hypothesis. If nearly all of a prompt's best 2 K
+        candidates end, it continues with fewer than K beams.
 
     Returns:
-      For each prompt up to K `Hypothesis`, the best first.
+      For each prompt, up to K `Hypothesis`, best first.
 
     Raises:
       UserError: as `stream`.
@@ -138,7 +138,7 @@ def beam_search(run, prompts, *, max_tokens, beams=4, length_penalty=0.6, ends=N
     prompts = list(prompts)
     tokens, first, width = lay_out(run, prompts, max_tokens)
     model, params, end_ids = run.model, run.params, run.vocabulary.ends
-    # The prompts run once; then each is K rows, of which the first alone is alive: the others are its copies.
+    # The prompts run once; then each becomes K rows, of which only the first is alive: the others are its copies.
     cache = empty_cache(model.config, *tokens.shape)
     logits, cache = read(model, params, tokens, first, width - 1, cache, width)
     logits, cache = jnp.repeat(logits, beams, 0), jax.tree.map(lambda x: jnp.repeat(x, beams, 1), cache)
@@ -155,7 +155,7 @@ def beam_search(run, prompts, *, max_tokens, beams=4, length_penalty=0.6, ends=N
         def over(row, token, before=before):
             return token in end_ids or bool(ends) and ends(row // beams, [*before[row], token])
 
-        # At most one a beam ends the text with each of the ids that may.
+        # Each beam ends the text at most once with each of the end ids.
         count = beams * max(2, 1 + len(end_ids))
         ranked = zip(*(np.asarray(x).tolist() for x in candidates(logits, totals, count)))
         parted = [select(*lists, over, beams) for lists in ranked]
@@ -192,15 +192,15 @@ def length_score(log_p, length, penalty):
 
 
 def select(log_p, rows, tokens, over, beams):
-    """Parts one prompt's candidates, the best first, into those that end the text and those that go on.
+    """Splits one prompt's candidates, best first, into those that end the text and those that continue.
 
     Args:
       log_p, rows, tokens: lists, see `candidates`.
       over: f(row, token) -> bool: whether the text ends with this token.
 
     Returns:
-      Two lists of (log p, row, token): the endings among the best `beams`, and the best `beams` others. Where there
-      are fewer, dead beams follow: of log p -inf.
+      Two lists of (log p, row, token): the endings among the best `beams`, and the best `beams` others,
+      padded with dead beams (log p -inf) if there are fewer.
     """
     ranked = [(one, over(*one[1:])) for one in zip(log_p, rows, tokens)]
     ending = [one for one, ends in ranked[:beams] if ends and one[0] > -np.inf]
@@ -210,15 +210,15 @@ def select(log_p, rows, tokens, over, beams):
 
 @functools.partial(jax.jit, static_argnames="number")
 def candidates(logits, totals, number):
-    """The best `number` of a prompt's K * V continuations by one token, or all where there are fewer.
+    """The best `number` of a prompt's K * V one-token continuations, or all if there are fewer.
 
     Args:
       logits: float32 [B * K, V].
-      totals: float32 [B, K], log p of what the beams have written.
+      totals: float32 [B, K], log p of each beam's text so far.
       number: int.
 
     Returns:
-      log p, float32 [B, number], falling; the row of `logits` that is continued and its new token, int32.
+      log p, float32 [B, number], descending; the row of `logits` that is continued and its new token, int32.
     """
     count, beams = totals.shape
     totals = totals.reshape(-1, 1) + jax.nn.log_softmax(logits)
@@ -231,13 +231,13 @@ def candidates(logits, totals, number):
 def text_pieces(tokenizer, prompt, tokens):
     """Yields the text that new tokens add, piece by piece, for a terminal.
 
-    A piece ends with a whole character: the bytes of one that byte-level tokens have begun are held back until
-    they are complete, or until there are no more tokens.
+    A piece ends with a whole character: the bytes of a partial one from byte-level tokens are held back until it
+    is complete or the tokens run out.
 
     Args:
-      tokenizer: of the `tokenizers` library.
-      prompt: the token ids before; they decide whether the first piece starts with a space.
-      tokens: iterable of token ids; one is taken at a time.
+      tokenizer: from the `tokenizers` library.
+      prompt: the preceding token ids; they decide whether the first piece starts with a space.
+      tokens: iterable of token ids, consumed one at a time.
     """
     ids = list(prompt)
     shown = tokenizer.decode(ids)
@@ -251,15 +251,15 @@ def text_pieces(tokenizer, prompt, tokens):
 
 
 def added(shown, text):
-    """What of `text` follows its common beginning with `shown`."""
+    """The part of `text` after its common prefix with `shown`."""
     return text[len(os.path.commonprefix([shown, text])) :]
 
 
 class Texts(NamedTuple):
-    """Prompts as one batch, with room for what follows."""
+    """Prompts as one batch, with room for new tokens."""
 
     tokens: np.ndarray  # int32 [B, T], the prompts end in column `width` - 1
-    first: np.ndarray  # int32 [B], the column where a prompt starts
+    first: np.ndarray  # int32 [B], the column where each prompt starts
     width: int
 
 
@@ -283,7 +283,7 @@ def lay_out(run, prompts, max_tokens):
                 f"prompt {number} has {len(prompt)} tokens, and with max_tokens={max_tokens} it does not fit "
                 f"model.positions={config.positions}: shorten it or lower max_tokens"
             )
-    # Rounded up to a power of two: prompts of about the same length meet a program that is already compiled.
+    # Rounded up to a power of two: prompts of similar length reuse a compiled program.
     longest = max(len(prompt) for prompt in prompts)
     width = min(1 << (longest - 1).bit_length(), config.positions - max_tokens)
     tokens = np.zeros((len(prompts), width + max_tokens), np.int32)
@@ -293,13 +293,13 @@ def lay_out(run, prompts, max_tokens):
 
 
 def require(name, value, holds, what):
-    """Raises UserError unless a value `holds`."""
+    """Raises UserError unless `holds`."""
     if not holds:
         raise UserError(f"{name}={value}: {what}")
 
 
 def empty_cache(config, rows, columns):
-    """`key` and `value`, zeros [L, B, T, A, D] of the computation's dtype."""
+    """`key` and `value`, zeros [L, B, T, A, D] in the compute dtype."""
     shape = (config.layers, rows, columns, config.heads, config.head_size)
     return {name: jnp.zeros(shape, config.dtype) for name in ("key", "value")}
 
@@ -311,14 +311,14 @@ def read(model, params, tokens, first, last, cache, count):
     Args:
       model: `Model` with a clm head.
       params: its parameters.
-      tokens: int32 [B, T]; what is right of `last` is not seen.
+      tokens: int32 [B, T]; columns to the right of `last` are not seen.
       first: int32 [B], the column where each row's text starts.
       last: int32 scalar.
-      cache: of the columns before the `count` ones, see `empty_cache`; {}: none is kept, and `count` is T.
-      count: int; 1, or as many columns as prompts have.
+      cache: for the columns before the `count` ones, see `empty_cache`; {}: no cache, and `count` is T.
+      count: int; 1, or the prompts' number of columns.
 
     Returns:
-      Logits, float32 [B, V], and the cache with the columns that were run.
+      Logits, float32 [B, V], and the cache including the columns just run.
     """
     config = model.config
     start = last + 1 - count if cache else 0
@@ -332,7 +332,7 @@ def read(model, params, tokens, first, last, cache, count):
     if config.segments:
         batch["segments"] = jnp.zeros_like(batch["tokens"])
     out = model.clone(heads=("clm",)).apply({"params": params}, batch, cache | {"start": start} if cache else None)
-    # With `predict_positions` the rows of the position table follow: they compete in training alone.
+    # With `predict_positions` the rows of the position table follow: they compete only in training.
     logits = out["clm_logits"][:, 0, : config.vocab_size]
     return logits, {name: out["layers"][name] for name in cache}
 
@@ -342,7 +342,7 @@ def choose(logits, key, rows, positions, temperature, top_k, top_p):
     """One token for each row, see `stream`: logits [B, V], rows and positions [B], to int32 [B]."""
     if temperature == 0:
         return jnp.argmax(logits, -1)
-    # The largest is 0 whatever the temperature: dividing by a small one does not overflow.
+    # The largest is 0 at any temperature, so dividing by a small one does not overflow.
     logits = keep((logits - logits.max(-1, keepdims=True)) / temperature, top_k, top_p)
     fold = jax.vmap(jax.random.fold_in)
     keys = fold(fold(jnp.broadcast_to(key, rows.shape), rows), positions)
@@ -352,7 +352,7 @@ def choose(logits, key, rows, positions, temperature, top_k, top_p):
 def keep(logits, top_k, top_p):
     """Logits [..., V] with -inf for tokens outside the `top_k` likeliest (0: all) and the nucleus of `top_p`.
 
-    Of equal logits the lower id ranks first, so that exactly `top_k` tokens are kept.
+    Ties go to the lower id, so exactly `top_k` tokens are kept.
     """
     if not top_k and top_p == 1:
         return logits
@@ -360,7 +360,7 @@ def keep(logits, top_k, top_p):
     ranked, order = lax.top_k(logits, min(top_k or size, size))
     if top_p < 1:
         probabilities = jax.nn.softmax(ranked)
-        # Kept while those before have not reached top_p: the token that reaches it is the last.
+        # Kept while the preceding ones have not reached top_p: the token that reaches it is the last.
         before = jnp.cumsum(probabilities, -1) - probabilities
         ranked = jnp.where(before < top_p, ranked, -jnp.inf)
     return jnp.put_along_axis(jnp.full_like(logits, -jnp.inf), order, ranked, -1, inplace=False)

@@ -1,10 +1,10 @@
 """A run as a model of EleutherAI's lm-evaluation-harness, under the name `ssl_jax`.
 
 `import ssl_jax.inference.lm_eval` registers it, for `lm_eval.simple_evaluate(model="ssl_jax", model_args="workdir=W")`.
-The command `lm_eval` finds no models of other packages (0.4.13 has no entry points for them), but it imports what its
-task files name before it builds the model. So those of configs/harness, whose records come from `questions`, bring this
-module along, with or without tasks of the harness; for only those `scripts/harness.py` is that command with this import
-before it. Needs the extra `harness`, neither torch nor transformers.
+The command `lm_eval` does not discover models of other packages (0.4.13 has no entry points for them), but it imports
+what its task files name before it builds the model. So the task files in configs/harness, whose records come from
+`questions`, import this module, with or without the harness's own tasks; for only the latter, `scripts/harness.py` is
+the same command with this import first. Needs the extra `harness`, but neither torch nor transformers.
 """
 
 from lm_eval.api.model import LM
@@ -16,7 +16,7 @@ from ssl_jax.errors import UserError, check_choice
 from ssl_jax.inference import scoring
 from ssl_jax.load import load_run, read_config
 
-# What a task's `generation_kwargs` may ask for, and what `scoring.continue_until` calls it.
+# What a task's `generation_kwargs` may contain -> the option of `scoring.continue_until`.
 OPTIONS = {
     "until": "stop",
     "max_gen_toks": "max_tokens",
@@ -29,19 +29,19 @@ OPTIONS = {
 
 
 def questions(task, prompt, workdir, **others):
-    """The records of a task of choices, for `custom_dataset` of the harness's task files (configs/harness).
+    """The records of a multiple-choice task, for `custom_dataset` in the harness's task files (configs/harness).
 
     Args:
-      task, prompt: a task of choices that needs no files of its own, and one of its prompts.
-      workdir: of --model_args: the run, whose corpus and held-out articles they are.
-      **others: of --model_args and --metadata, not read here.
+      task, prompt: a multiple-choice task that needs no files of its own, and one of its prompts.
+      workdir: from --model_args: the run whose corpus and held-out articles are used.
+      **others: from --model_args and --metadata, ignored.
 
     Returns:
-      datasets.DatasetDict: 'train' and 'heldout', records with `context`, `choices` without the space before them,
+      datasets.DatasetDict: 'train' and 'heldout', records with `context`, `choices` without their leading space,
       and `gold`.
     """
     del others
-    import datasets  # takes seconds, and the harness without such tasks does not need it
+    import datasets  # slow to import, and only needed for these tasks
 
     records = tasks.records(task, tasks.source_of(read_config(workdir)))
     items = {split: map(tasks.TASKS[task].prompts[prompt].item, found) for split, found in records.items()}
@@ -55,19 +55,19 @@ def questions(task, prompt, workdir, **others):
 
 @register_model("ssl_jax")
 class HarnessModel(LM):
-    """The harness's three questions, asked of a run.
+    """The harness's three request types, answered by a run.
 
-    Encoders only answer the first, with the scores of `scoring.scorer`.
+    Encoders answer only the first, with the scores of `scoring.scorer`.
 
     Args:
-      workdir: the run's folder, or one of transformers.
-      batch_size: texts that run together, which only changes results by rounding. 1, the command's own default, is as
-        many as `scoring` takes by itself.
-      max_gen_toks: how many tokens to generate where the task does not say; 256 is that of the harness's own models.
-      device: torch's name of one, which the command gives to every model; JAX has its own choice (JAX_PLATFORMS).
+      workdir: the run's folder, or a transformers folder.
+      batch_size: texts per forward pass, which only changes results by rounding. 1, the command's default, means
+        `scoring`'s default.
+      max_gen_toks: number of tokens to generate if the task does not say; 256, as in the harness's own models.
+      device: a torch device name, which the command passes to every model; JAX chooses its own (JAX_PLATFORMS).
 
     Raises:
-      UserError: as `load.load_run`; batch_size is no number.
+      UserError: as `load.load_run`; batch_size is not a number.
     """
 
     def __init__(self, workdir, batch_size=1, max_gen_toks=256, device=None):
@@ -80,7 +80,7 @@ class HarnessModel(LM):
         self.max_gen_toks = max_gen_toks
 
     def loglikelihood(self, requests):
-        """`scoring.log_likelihoods` of an encoder's own kind; list of (nats, greedy)."""
+        """`scoring.log_likelihoods`, or an encoder's counterpart; list of (nats, greedy)."""
         pairs = [request.args for request in requests]
         found = scoring.scorer(self.run)(self.run, pairs, **self.together)
         return [(one.total, one.greedy) for one in found]
@@ -93,12 +93,12 @@ class HarnessModel(LM):
     def generate_until(self, requests):
         """`scoring.continue_until`, greedy unless the task samples; list of str.
 
-        A context that does not fit with what is to be generated loses its beginning, as in the harness's own models.
+        A context that leaves no room for generation is truncated on the left, as in the harness's own models.
 
         Raises:
-          UserError: the task has an unknown option; there is no room for a context.
+          UserError: the task has an unknown option; no room is left for a context.
         """
-        together = {}  # by what is asked for: which requests
+        together = {}  # options -> requests
         for number, request in enumerate(requests):
             together.setdefault(str(sorted(request.args[1].items())), []).append(number)
         texts = [None] * len(requests)
@@ -127,7 +127,7 @@ class HarnessModel(LM):
             options.setdefault("temperature", 1.0)
         else:
             options = {name: value for name, value in options.items() if name not in ("temperature", "top_k", "top_p")}
-        if options.get("num_beams") == 1:  # there that is no search
+        if options.get("num_beams") == 1:  # in the harness, no beam search
             del options["num_beams"]
         options["until"] = [one for one in options["until"] if one]
         return {OPTIONS[name]: value for name, value in options.items()}

@@ -1,6 +1,6 @@
-"""What evaluation without training asks of a run: how likely a continuation or a text is, and what comes next.
+"""Queries for evaluation without training: how likely a continuation or a text is, and what comes next.
 
-Nothing here knows of tasks. Each call takes a `runs.Run`, ours or a folder of `transformers` (`load.load_run`):
+Nothing here depends on tasks. Each call takes a `runs.Run`, ours or a folder of `transformers` (`load.load_run`):
 
     log_likelihoods                   log p(continuation | context)                             causal runs
     rolling                           log p(text), of any length                                causal runs
@@ -10,7 +10,7 @@ Nothing here knows of tasks. Each call takes a `runs.Run`, ours or a folder of `
 
 `scorer` returns the one that scores continuations with a run's heads.
 
-Shapes: B rows, S positions, P of them whose logits are computed, and as many questions per row, V vocabulary.
+Shapes: B rows, S positions, P positions whose logits are computed, and as many questions per row, V vocabulary.
 """
 
 import functools
@@ -27,11 +27,11 @@ from ssl_jax.inference.generate import require
 
 
 class LogLikelihood(NamedTuple):
-    """What a continuation or a text scores."""
+    """The score of a continuation or a text."""
 
     total: float  # the sum of `per_token`, nats
-    tokens: int  # how many were scored
-    greedy: bool  # whether each is the model's first choice; of equally likely tokens that is the lowest id
+    tokens: int  # number scored
+    greedy: bool  # whether each is the model's first choice; ties go to the lowest id
     per_token: tuple[float, ...]
 
 
@@ -41,10 +41,10 @@ def encode(run, text):
 
 
 def encode_pair(run, context, continuation):
-    """Token ids of a context and of its continuation, as the field cuts them (EleutherAI's lm-evaluation-harness).
+    """Token ids of a context and its continuation, split as is standard (EleutherAI's lm-evaluation-harness).
 
-    Spaces at the end of the context begin the continuation, since tokens begin with the space before a word. The
-    continuation is what the tokens of the whole text have beyond the number of the context's own.
+    Trailing spaces of the context move to the continuation, since tokens begin with the space before a word. The
+    continuation is the tokens of the whole text after the first n, where the context by itself has n.
     """
     stripped = context.rstrip()
     ids = encode(run, stripped)
@@ -52,15 +52,15 @@ def encode_pair(run, context, continuation):
 
 
 def log_likelihoods(run, requests, batch_size=16):
-    """log p(continuation | context) of each request by a causal model.
+    """log p(continuation | context) of each request under a causal model.
 
     Args:
       run: `runs.Run` with a clm head.
-      requests: pairs of str, (context, continuation), cut into tokens by `encode_pair`.
-      batch_size: texts that run together; it only changes results by rounding.
+      requests: pairs of str, (context, continuation), tokenised by `encode_pair`.
+      batch_size: texts per forward pass; it only changes results by rounding.
 
     Returns:
-      A list of `LogLikelihood`. See `token_log_likelihoods` for empty and for long contexts.
+      A list of `LogLikelihood`. See `token_log_likelihoods` for empty and long contexts.
 
     Raises:
       UserError: as `token_log_likelihoods`.
@@ -69,17 +69,17 @@ def log_likelihoods(run, requests, batch_size=16):
 
 
 def token_log_likelihoods(run, requests, batch_size=16):
-    """`log_likelihoods` of pairs of lists of token ids.
+    """`log_likelihoods` for pairs of lists of token ids.
 
-    An empty context is the end-of-text token, as between two documents in training. Where the tokenizer has none
-    (GPT-1) the first token of the continuation is the context and is not scored: `tokens` is one less. If a context
-    does not fit the model's positions, its end is read.
+    An empty context becomes the end-of-text token, as between two documents in training. If the tokenizer has none
+    (GPT-1), the first token of the continuation is the context and is not scored: `tokens` is one less. A context
+    that does not fit the model's positions is truncated on the left.
 
-    Equal texts are run once: single tokens that continue the same context, as the choices of a question, share a row
-    and its logits.
+    Equal texts are run once: single-token continuations of the same context, such as the choices of a question, share
+    a row and its logits.
 
     Raises:
-      UserError: the model is not causal; nothing of a continuation can be scored; it is longer than the positions.
+      UserError: the model is not causal; no token of a continuation can be scored; it is longer than the positions.
     """
     require_causal(run)
     positions, rows = run.model.config.positions, []
@@ -96,22 +96,22 @@ def token_log_likelihoods(run, requests, batch_size=16):
 
 
 def rolling(run, texts, window=None, stride=None, batch_size=8):
-    """log p of each whole text, however long, by a causal model: nothing of it is left out.
+    """log p of each whole text, of any length, under a causal model; no token is left out.
 
     The first `window` tokens are one pass, conditioned on the end-of-text token (see `token_log_likelihoods`, also for
     tokenizers without one). Each further pass scores the next `stride` tokens and reads `window`: the first of them
-    has `window - stride + 1` tokens of context. So a stride of 1 gives each token the most context, at a
-    pass per token, and a stride of `window`, the least work, is that of EleutherAI's harness.
+    has `window - stride + 1` tokens of context. So a stride of 1 gives each token the most context, at one
+    pass per token, and a stride of `window`, the cheapest, is what EleutherAI's harness uses.
 
     Args:
       run: `runs.Run` with a clm head.
       texts: list of str.
-      window: how many tokens the model reads at once; None: its positions.
-      stride: how many new ones each pass scores; None: `window`.
-      batch_size: windows that run together; their logits are [batch_size, window, V] in the first pass.
+      window: number of tokens the model reads at once; None: its positions.
+      stride: number of new tokens each pass scores; None: `window`.
+      batch_size: windows per forward pass; their logits are [batch_size, window, V] in the first pass.
 
     Returns:
-      A list of `LogLikelihood`; of a text without a token to score the total is 0.
+      A list of `LogLikelihood`; the total is 0 for a text without a token to score.
 
     Raises:
       UserError: the model is not causal; window or stride is out of range.
@@ -134,7 +134,7 @@ def rolling(run, texts, window=None, stride=None, batch_size=8):
 
 
 def windows(text, window, stride):
-    """Cuts a text into (context, continuation), whose continuations together are all but its first token."""
+    """Cuts a text into (context, continuation) pairs; the continuations together are all but its first token."""
     pairs, scored = [], 1
     while scored < len(text):
         end = min(scored + (stride if pairs else window), len(text))
@@ -144,7 +144,7 @@ def windows(text, window, stride):
 
 
 def begin(run, ids):
-    """A text's tokens after what it starts from: start of text, which is mostly its end, where there is one."""
+    """Prepends the start-of-text token (usually the same as end-of-text), if there is one."""
     start = run.vocabulary.start_of_text
     return [start] * (start is not None) + ids
 
@@ -154,11 +154,11 @@ def generate_until(run, contexts, **options):
 
     Args:
       run: `runs.Run` with a clm head.
-      contexts: list of str. Where the model should begin with a space, the context must not end with one.
+      contexts: list of str. If the model should begin with a space, the context must not end with one.
       **options: as for `continue_until`.
 
     Returns:
-      For each context the str that follows it.
+      For each context, the str that follows it.
 
     Raises:
       UserError: as `continue_until`.
@@ -170,21 +170,21 @@ def continue_until(
     run, prompts, *, stop=(), max_tokens, temperature=0.0, top_k=0, top_p=1.0, beams=0, length_penalty=0.6, seed=0,
     batch_size=8,
 ):  # fmt: skip
-    """`generate_until` of lists of token ids.
+    """`generate_until` for lists of token ids.
 
-    A text ends before the first stop string, which may begin and end within tokens, before the end-of-text token, or
-    after `max_tokens`. A batch is over when all of its texts are.
+    A text ends before the first stop string, which may begin and end inside tokens, before the end-of-text token, or
+    after `max_tokens`. A batch is done when all its texts are.
 
     Args:
       run: `runs.Run` with a clm head.
       prompts: lists of token ids.
-      stop: str that end a text.
-      max_tokens: how many tokens to write at most, stop strings included.
-      temperature, top_k, top_p, seed: as for `generate.stream`; a temperature of 0 is greedy. The seed's choices
-        are keyed by the prompt's place among `prompts`, not by its batch.
-      beams: the best of so many beams (`generate.beam_search`), which the sampling's options are not for; 0: none.
-      length_penalty: of the beams.
-      batch_size: prompts that run together.
+      stop: strings that end a text.
+      max_tokens: maximum number of tokens to generate, stop strings included.
+      temperature, top_k, top_p, seed: as for `generate.stream`; a temperature of 0 is greedy. Sampling is keyed
+        by the prompt's index in `prompts`, not by its batch.
+      beams: take the best of this many beams (`generate.beam_search`; sampling options do not apply); 0: no search.
+      length_penalty: for beam search.
+      batch_size: prompts per batch.
 
     Returns:
       A list of str, without the stop strings.
@@ -208,7 +208,7 @@ def continue_until(
 
 
 def search_until(run, prompts, *, stop=(), max_tokens, beams, length_penalty=0.6, batch_size=8):
-    """All hypotheses of a search by `continue_until`: for each prompt up to `beams` texts, the best first."""
+    """All hypotheses of `continue_until`'s beam search: for each prompt up to `beams` texts, best first."""
 
     def write(part, start, ends):
         del start
@@ -222,7 +222,7 @@ def search_until(run, prompts, *, stop=(), max_tokens, beams, length_penalty=0.6
 def _until(run, prompts, stop, max_tokens, batch_size, write):
     """Each prompt's continuations, cut before the stop strings: a list per prompt.
 
-    `write(prompts, start, ends)` returns lists of continuations of prompts from number `start` on; `ends` is as for
+    `write(prompts, start, ends)` returns lists of continuations of the prompts from index `start` on; `ends` is as for
     `generate.stream`.
     """
     require("batch_size", batch_size, batch_size >= 1, "at least 1")
@@ -253,7 +253,7 @@ def _until(run, prompts, stop, max_tokens, batch_size, write):
 
 
 def cut(text, stop):
-    """The part of a text before the first of the stop strings; None: it has none."""
+    """The part of a text before the first stop string; None if it has none."""
     places = [place for place in (text.find(one) for one in stop) if place >= 0]
     return text[: min(places)] if places else None
 
@@ -262,21 +262,21 @@ def pseudo_log_likelihoods(run, requests, batch_size=32):
     """How well a masked language model knows each continuation in its context.
 
     The pseudo-log-likelihood (Salazar et al. 2020, arXiv 1910.14659, equation 2) of the continuation's tokens: each
-    is masked in turn and predicted from all others, those after it included, in [CLS] context continuation [SEP].
-    The paper scores whole texts: here those have an empty context. It is no probability of the text: only compare
-    it with other pseudo-log-likelihoods of the same model.
+    is masked in turn and predicted from all others, including later ones, in [CLS] context continuation [SEP].
+    The paper scores whole texts: here, those with an empty context. It is not a probability of the text: compare it
+    only with other pseudo-log-likelihoods of the same model.
 
     Args:
-      run: `runs.Run` with an mlm head; of an ELECTRA with both halves it is the generator's.
-      requests: pairs of str, (context, continuation), cut into tokens by `encode_pair`. Of a context that does not
-        fit the model's positions the end is read.
-      batch_size: masked copies that run together.
+      run: `runs.Run` with an mlm head; for an ELECTRA with both halves, the generator's.
+      requests: pairs of str, (context, continuation), tokenised by `encode_pair`. A context that does not fit the
+        model's positions is truncated on the left.
+      batch_size: masked copies per forward pass.
 
     Returns:
-      A list of `LogLikelihood`; `greedy`: each masked token is the likeliest at its place.
+      A list of `LogLikelihood`; `greedy`: each masked token is the likeliest at its position.
 
     Raises:
-      UserError: there is no such head; a continuation has no token or does not fit the positions.
+      UserError: the head is missing; a continuation has no token or does not fit the positions.
     """
     require_head(run, "mlm", "a masked language model (losses.mlm)")
     copies, counts = [], []
@@ -290,18 +290,18 @@ def pseudo_log_likelihoods(run, requests, batch_size=32):
 
 
 def discriminator_log_likelihoods(run, requests, batch_size=32):
-    """How original ELECTRA's discriminator thinks each continuation is, in its context.
+    """How original each continuation looks to ELECTRA's discriminator, in its context.
 
-    The sum of log(1 - p(replaced)) over the continuation's tokens, all of them unmasked, in one pass over [CLS] context
-    continuation [SEP]. Asking the discriminator about the words of an answer is Xia et al.'s (2022, arXiv
-    2205.15223), who average over their tokens; the sum, as of the other scores, is ours.
+    The sum of log(1 - p(replaced)) over the continuation's tokens, all unmasked, in one pass over [CLS] context
+    continuation [SEP]. Scoring an answer's words with the discriminator is from Xia et al. (2022, arXiv 2205.15223),
+    who average over tokens; the sum, consistent with the other scores, is ours.
 
     Args:
       run: `runs.Run` with a replaced head.
       requests, batch_size: as for `pseudo_log_likelihoods`.
 
     Returns:
-      A list of `LogLikelihood`; `greedy`: no token is taken for replaced.
+      A list of `LogLikelihood`; `greedy`: no token is classified as replaced.
 
     Raises:
       UserError: as `pseudo_log_likelihoods`.
@@ -312,15 +312,15 @@ def discriminator_log_likelihoods(run, requests, batch_size=32):
 
 
 def scorer(run, of_words=False):
-    """The function among those above that scores (context, continuation) by the heads of a run.
+    """Picks the function above that scores (context, continuation) with a run's heads.
 
-    `log_likelihoods` of a causal model, `discriminator_log_likelihoods` where there is a discriminator (also next to
-    a generator), else `pseudo_log_likelihoods`; f(run, requests, batch_size=...) -> list of `LogLikelihood`.
+    `log_likelihoods` for a causal model, `discriminator_log_likelihoods` if there is a discriminator (even next to a
+    generator), else `pseudo_log_likelihoods`; f(run, requests, batch_size=...) -> list of `LogLikelihood`.
 
     Args:
       run: `runs.Run`.
-      of_words: scores have to be probabilities of words, among all that could stand there: those of a discriminator are
-        not, so the generator next to it is asked.
+      of_words: scores must be probabilities over the vocabulary: a discriminator's are not, so the generator next to it
+        is used.
 
     Raises:
       UserError: the run has none of these heads.
@@ -339,7 +339,7 @@ def scorer(run, of_words=False):
 
 
 def framed(run, requests):
-    """Yields [CLS] context continuation [SEP] and the continuation's places in it, per request of an encoder."""
+    """Yields [CLS] context continuation [SEP] and the continuation's positions in it, per request to an encoder."""
     vocabulary, room = run.vocabulary, run.model.config.positions - 2
     for number, request in enumerate(requests):
         context, continuation = encode_pair(run, *request)
@@ -361,7 +361,7 @@ def require_head(run, head, what):
 
 
 def require_scored(number, continuation, room, advice):
-    """Raises UserError unless a continuation has tokens, and no more than fit."""
+    """Raises UserError unless a continuation has tokens, and they fit."""
     if not continuation:
         raise UserError(f"request {number} has nothing to score: its continuation has no token of its own")
     if len(continuation) > room:
@@ -372,32 +372,32 @@ def require_scored(number, continuation, room, advice):
 
 
 def summed(found):
-    """The `LogLikelihood` of what `ask` found of one row."""
+    """The `LogLikelihood` of one row's results from `ask`."""
     per_token = tuple(log_p for log_p, _ in found)
     return LogLikelihood(math.fsum(per_token), len(per_token), all(first for _, first in found), per_token)
 
 
-# The classes of a 'replaced' head.
+# Classes of a 'replaced' head.
 ORIGINAL = 0
 
 
 def ask(run, head, rows, batch_size):
-    """How likely tokens are at positions of texts.
+    """How likely given tokens are at given positions of texts.
 
-    Rows with the same text are one; they are sorted by length, and padded on the right to few lengths, so that few
-    programs are compiled.
+    Rows with the same text are merged, sorted by length and right-padded to a few lengths, so that few programs are
+    compiled.
 
     Args:
       run: `runs.Run`.
       head: 'clm', 'mlm' or 'replaced', whose classes are ORIGINAL and 1.
-      rows: pairs of what the model reads, a list of token ids, and what is asked: (position, token)s.
-      batch_size: rows that run together.
+      rows: pairs of the model's input, a list of token ids, and its questions: (position, token) pairs.
+      batch_size: rows per forward pass.
 
     Returns:
-      For each row a list of (log p, whether no other token is likelier, nor as likely with a lower id).
+      For each row, a list of (log p, whether no other token is likelier, or as likely with a lower id).
     """
     require("batch_size", batch_size, batch_size >= 1, "at least 1")
-    asked = {}  # by the tokens: which questions, in which order
+    asked = {}  # tokens -> questions, in order
     for tokens, questions in rows:
         numbers = asked.setdefault(np.asarray(tokens, np.int32).tobytes(), {})
         for question in questions:
@@ -422,10 +422,10 @@ def padded(length, least=1):
 
 
 def lay_out(texts, asked, count, longest):
-    """Arguments of `read`, int32: `texts`, bytes of token ids, and their questions, in `count` rows."""
+    """Arguments of `read`, int32: `texts` (bytes of token ids) and their questions, in `count` rows."""
     texts = [np.frombuffer(text, np.int32) for text in texts]
     length = min(padded(max(map(len, texts)), least=16), longest)
-    most = padded(max(map(len, asked)), least=8)  # there are no more places than questions
+    most = padded(max(map(len, asked)), least=8)  # no more positions than questions
     tokens, lengths = np.zeros((count, length), np.int32), np.ones(count, np.int32)
     positions, which, targets = np.zeros((3, count, most), np.int32)
     for row, (text, questions) in enumerate(zip(texts, asked, strict=True)):
@@ -439,19 +439,19 @@ def lay_out(texts, asked, count, longest):
 
 @functools.partial(jax.jit, static_argnames=("model", "head"))
 def read(model, params, tokens, lengths, positions, which, targets, head):
-    """One forward pass, which only computes the logits at `positions`.
+    """One forward pass that computes logits only at `positions`.
 
     Args:
       model: `Model` with the head.
       params: its parameters.
-      tokens: int32 [B, S], padded on the right.
+      tokens: int32 [B, S], right-padded.
       lengths: int32 [B], of the rows.
-      positions: int32 [B, P], of the logits.
-      which, targets: int32 [B, P]: questions: which of the positions, and a token there.
+      positions: int32 [B, P], where logits are computed.
+      which, targets: int32 [B, P], the questions: an index into the positions, and a token there.
       head: as for `ask`.
 
     Returns:
-      log p of the targets, float32 [B, P]; whether each is the first of the likeliest, bool [B, P].
+      log p of the targets, float32 [B, P]; whether each is the argmax (ties: lowest id), bool [B, P].
     """
     batch = {
         "tokens": tokens,

@@ -1,6 +1,6 @@
-"""Is conversion exact? Folders of `transformers` beside ours, with its own classes as the judge.
+"""Is conversion exact? Compares `transformers` folders with ours, using its own classes as the reference.
 
-The one module of the package that needs torch and `transformers` (extra `test`), which its functions import.
+The only module of the package that needs torch and `transformers` (extra `test`), which its functions import.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ from ssl_jax.runs import Run
 from ssl_jax.tokenization import folders
 from ssl_jax.tokenization.vocabulary import vocabulary_of
 
-# What is compared of each head: the name in `out`, and what the outputs of their classes call it.
+# What is compared for each head: its name in `out`, and its names in the outputs of their classes.
 LOGITS = {
     "mlm": ("mlm_logits", ("prediction_logits", "logits")),
     "clm": ("clm_logits", ("logits",)),
@@ -34,17 +34,17 @@ LOGITS = {
 
 
 class Comparison(NamedTuple):
-    """What `compare` finds.
+    """The result of `compare`.
 
     Attributes:
       family: their model type.
-      name: their class; of ELECTRA's two halves both.
-      heads: those whose logits were compared; (): the last hidden states were, and the pooled vector.
-      tensors: how many theirs has, tied ones once.
-      parameters: how many ours has.
-      equal: whether all tensors, there and back, are the same bit for bit.
-      inward: the largest difference of our logits from those of the original folder.
-      outward: the same, of the folder that we write.
+      name: their class; for ELECTRA's two halves, both.
+      heads: those whose logits were compared; (): the last hidden states and the pooled vector were compared.
+      tensors: the number in theirs, tied ones counted once.
+      parameters: the number in ours.
+      equal: whether all tensors are bit-identical after the round trip.
+      inward: the largest difference between our logits and those of the original folder.
+      outward: the same for the folder that we write.
     """
 
     family: str
@@ -58,7 +58,7 @@ class Comparison(NamedTuple):
 
 
 def libraries():
-    """torch and transformers, which prints nothing.
+    """Returns torch and transformers, the latter silenced.
 
     Raises:
       UserError: they are not installed.
@@ -69,7 +69,7 @@ def libraries():
     except ImportError as error:
         raise UserError(f"comparing with transformers needs {error.name}: pip install -e '.[test]'") from error
     transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()  # `compare` reads what they tell
+    transformers.utils.logging.set_verbosity_error()  # `compare` checks what they report
     return torch, transformers
 
 
@@ -77,15 +77,15 @@ def compare(folder, rows=5, length=24):
     """Reads a folder, writes it again, and compares all three in float32 on random tokens.
 
     Args:
-      folder: as `huggingface.load` takes it.
-      rows, length: of the random text; the first row is whole, the second padded on the left, others on the right.
+      folder: as for `huggingface.load`.
+      rows, length: of the random text; the first row is full, the second left-padded, the others right-padded.
 
     Returns:
       A Comparison.
 
     Raises:
-      UserError: as `huggingface.load` and `huggingface.save`; transformers finds keys missing, unexpected or misshapen
-        in what we write; torch or transformers are not installed.
+      UserError: as in `huggingface.load` and `huggingface.save`; transformers reports missing, unexpected or misshapen
+        keys in what we write; torch or transformers are not installed.
     """
     libraries()
     folder = Path(folder)
@@ -123,7 +123,7 @@ def compare(folder, rows=5, length=24):
 
 
 def table(comparisons):
-    """Lines of a table in Markdown, one for each of `comparisons`, pairs of a label and a Comparison."""
+    """Lines of a Markdown table, one for each of `comparisons`, pairs of a label and a Comparison."""
     lines = [
         "| checked | family | class | compared | tensors | parameters | there and back | logits in | logits out |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -139,9 +139,9 @@ def table(comparisons):
 
 
 def _original(folder, name, entries):
-    """Their model, of the class that has all heads which ours found: `architectures` may name fewer.
+    """Their model, of the class with all heads that we detected: `architectures` may name fewer.
 
-    Its table has as many rows as the tokenizer has entries: those that pad it are left out, as ours does.
+    Its table has as many rows as the tokenizer has entries: padding rows are left out, as in ours.
     """
     torch, transformers = libraries()
     model = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
@@ -151,7 +151,7 @@ def _original(folder, name, entries):
 
 
 def _written(folder, name):
-    """Their model of what we wrote, by way of the AutoModel class that leads to it."""
+    """Their model loaded from what we wrote, through the AutoModel class that maps to it."""
     torch, transformers = libraries()
     loader = _auto_class(folder, name)
     model, told = loader.from_pretrained(
@@ -164,7 +164,7 @@ def _written(folder, name):
 
 
 def _auto_class(folder, name):
-    """Of their AutoModel classes one that makes `name` of a folder; the class itself where there is none."""
+    """One of their AutoModel classes that loads a folder as `name`; the class itself if there is no such AutoModel."""
     _, transformers = libraries()
     config = type(transformers.AutoConfig.from_pretrained(folder))
     known = vars(transformers.models.auto.modeling_auto)
@@ -176,7 +176,7 @@ def _auto_class(folder, name):
 
 
 def _pad(run, models):
-    """The id of padding, by which the GPTs' classifiers find the last token; a model that has none gets it."""
+    """The padding id, by which the GPTs' classifiers find the last token; models without one are given it."""
     known = [models[0].config.pad_token_id, run.vocabulary.pad, run.vocabulary.end_of_text, 0]
     pad = next(number for number in known if number is not None)
     for model in models:
@@ -198,14 +198,14 @@ def _text(run, pad, rows, length):
 
 
 def _our_outputs(run, batch):
-    """Logits by their names in `out`; without a head the last states and, where there is a pooler, its vector."""
+    """Logits by their names in `out`; without a head, the last states and, with a pooler, its vector."""
     out = huggingface.looped(run.model).apply({"params": run.params}, batch)
     made = [name for name, _ in LOGITS.values() if name in out]
     return {name: np.asarray(out[name]) for name in made or ("encoded", "pooled") if name in out}
 
 
 def _differences(model, batch, ours):
-    """The largest difference from ours, at real positions, of each output that the class has."""
+    """The largest difference from ours, at real positions, for each of the class's outputs."""
     torch, _ = libraries()
     kind = type(model).__name__
     family = FAMILIES[model.config.model_type]
@@ -215,7 +215,7 @@ def _differences(model, batch, ours):
         inputs["token_type_ids"] = batch["segments"]
     inputs = {name: torch.tensor(value) for name, value in inputs.items()}
     if "choice" in heads:
-        # Each row is the one choice of an example. (GPT-1's class takes a mask without the axis of choices alone.)
+        # Each row is an example's only choice. (GPT-1's class only takes a mask without the choice axis.)
         inputs["input_ids"] = inputs["input_ids"][:, None]
         if "clm" in heads:
             inputs["mc_token_ids"] = torch.tensor(_last(batch["mask"]))[:, None]
@@ -253,16 +253,16 @@ def _same_tensors(one, other):
     return one.keys() == other.keys() and all(torch.equal(x, other[name]) for name, x in one.items())
 
 
-# Sizes of the random folders: odd, and no two the same.
+# Sizes of the random folders: unusual, and no two equal.
 SIZES = dict(vocab_size=61, layers=3, hidden_size=36, heads=3, ffn_size=52, embedding_size=20, positions=24)
 LABELS = 5
 
 
 def random_folders(root):
-    """Writes a folder for every family and every class, with random weights, and yields (label, folder).
+    """Writes a folder with random weights for every family and class, and yields (label, folder).
 
-    Besides, of ALBERT two groups of layers and tables as wide as the trunk, of ELECTRA the latter and both halves, of
-    TinyBERT its projections, and a GPT-3 of GPT-2's form, which ours writes.
+    Also covers ALBERT with two layer groups and with tables as wide as the trunk, ELECTRA with the latter and with both
+    halves, TinyBERT's projections, and a GPT-3 in GPT-2's format, written by us.
     """
     for label, write in FOLDERS.items():
         write(Path(root) / label)
@@ -270,20 +270,20 @@ def random_folders(root):
 
 
 def pieces():
-    """SIZES' vocabulary, WordPiece."""
+    """A WordPiece vocabulary of SIZES' size."""
     letters = [chr(ord("a") + number) for number in range(26)]
     made = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
     return made + [str(number) for number in range(SIZES["vocab_size"] - len(made))]
 
 
 def write_vocabulary(folder):
-    """Writes a WordPiece vocab.txt of SIZES' vocabulary."""
+    """Writes `pieces()` as a WordPiece vocab.txt."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces()))
 
 
 def random_model(family, name, **sizes):
-    """Their model of a family and class, of SIZES or others, all weights far from where they start."""
+    """Their model of a family and class, with SIZES or overrides, all weights far from their initial values."""
     torch, transformers = libraries()
     sizes = SIZES | sizes
     named = {theirs: sizes[ours] for ours, (theirs, _) in FAMILIES[family].fields.items() if ours in sizes}
@@ -307,7 +307,7 @@ def _write_class(family, name, **sizes):
 
 
 def _write_wide_albert(folder):
-    """Theirs always has a projection; where it is needless, that of the released files is the identity."""
+    """Theirs always has a projection; where it is unnecessary, the released files store the identity."""
     torch, _ = libraries()
     model = random_model("albert", "AlbertForPreTraining", embedding_size=SIZES["hidden_size"])
     projection = model.albert.encoder.embedding_hidden_mapping_in
@@ -328,7 +328,7 @@ def _write_halves(folder):
 
 
 def _fit(names):
-    """A teacher 40 wide."""
+    """Projections to a teacher of width 40."""
     random = np.random.default_rng(0)
     made = {}
     for name in names:
@@ -356,7 +356,7 @@ def _write_tinybert(names):
 
 
 def _write_gpt3(folder):
-    """A GPT-3 without its banded layers, which `transformers` does not have."""
+    """A GPT-3 without the banded layers, which `transformers` lacks."""
     config = base()
     config.model.update({name: SIZES[name] for name in SIZES if name != "embedding_size"})
     config.model.update(causal=True, norm="pre", final_norm=True, dropout=0.0, attention_dropout=0.0)
@@ -368,7 +368,7 @@ def _write_gpt3(folder):
 
 
 def random_run(config, tokenizer):
-    """A run of ours that was never trained, all its parameters far from where training starts."""
+    """One of our runs, never trained, all parameters far from their initial values."""
     model, random = build_model(config), np.random.default_rng(0)
     shapes = jax.eval_shape(model.init, jax.random.key(0), dummy_batch(model.orders))["params"]
     params = jax.tree.map(lambda x: random.normal(0, 0.3, x.shape).astype(x.dtype), shapes)

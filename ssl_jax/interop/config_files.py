@@ -1,4 +1,4 @@
-"""config.json of `transformers`' folders as a config of ours. Importing this takes no JAX, nor does reading one."""
+"""Converts config.json of `transformers` folders to our configs. Neither importing this nor reading one loads JAX."""
 
 from pathlib import Path
 
@@ -13,16 +13,16 @@ from ssl_jax.tokenization import folders
 from ssl_jax.tokenization.vocabulary import vocabulary_of
 
 HALVES = ("discriminator", "generator")
-# Tables are padded to a multiple of one of these, for speed, behind the entries that the tokenizer has.
+# Tables are padded after the tokenizer's entries to a multiple of one of these, for speed.
 MULTIPLES = (8, 16, 32, 64, 128)
-# A size beyond this is no model's; a tensor of two such sizes still has a number of elements.
+# No model has sizes beyond these; the number of elements of a tensor with two such sizes is still representable.
 LARGEST = {"layers": 1 << 12} | dict.fromkeys(
     ("vocab_size", "hidden_size", "heads", "ffn_size", "embedding_size", "positions", "segments", "share_groups"),
     1 << 24,
 )
-# The loss that trains a head, where there is one.
+# The loss that trains a head, if any.
 LOSSES = {"mlm": "mlm", "clm": "clm", "classes": "classify"}
-# What the tensors of a pooler are called, see `names.HEADS`.
+# Names of a pooler's tensors, see `names.HEADS`.
 POOLERS = {
     "bert": ("pooler",), "albert": ("pooler",), "electra": ("classifier.dense", "sequence_summary.summary"),
     "distilbert": ("pre_classifier",),
@@ -30,7 +30,7 @@ POOLERS = {
 
 
 def is_folder(path):
-    """Whether a folder holds a model of theirs, or both halves of ELECTRA."""
+    """Whether a folder holds one of their models, or both halves of ELECTRA."""
     path = Path(path)
     return is_model(path) or all(is_model(path / half) for half in HALVES)
 
@@ -40,15 +40,15 @@ def is_model(folder):
         content = read_json(folder / "config.json")
     except (OSError, UserError):
         return False
-    # A run's config.json has the run's config under one key.
+    # A run's config.json nests the run's config under one key.
     return "config" not in content
 
 
 def read_config(folder, padded=False):
-    """The config of a folder as of a run of ours, without heads but for the pooler; errors as `huggingface.load`.
+    """A folder's config as a run config, without heads except the pooler; errors as in `huggingface.load`.
 
-    Of both halves of ELECTRA it has the generator, too. With `padded` the vocabulary has as many entries as the table has
-    rows, and the tokenizer, which takes its time, is not read.
+    For both halves of ELECTRA it includes the generator. With `padded` the vocabulary has as many entries as the table
+    has rows, and the tokenizer, which is slow to load, is not read.
     """
     folder = Path(folder)
     if not is_model(folder):
@@ -64,7 +64,7 @@ def read_config(folder, padded=False):
 
 
 def entries_of(rows, entries, folder, padded=False):
-    """How many of a table's rows are the tokenizer's entries: all, or all but the padding; errors as `load`."""
+    """How many of a table's rows are the tokenizer's entries: all, or all but the padding; errors as in `load`."""
     multiple = any(rows == -(-entries // size) * size for size in MULTIPLES)
     if rows == entries or rows > entries and (multiple or padded):
         return entries
@@ -94,14 +94,14 @@ def read_theirs(folder):
 
 
 def trunk_fields(theirs, family, known, where):
-    """Fields of `config.model` that a config.json decides.
+    """Fields of `config.model` determined by a config.json.
 
     Args:
       known: their activations -> ours.
-      where: the path of the config, or what it was read from.
+      where: the path of the config, or where it was read from.
 
     Raises:
-      UserError: a value is of another type, out of bounds, or does not fit another one.
+      UserError: a value has the wrong type, is out of bounds, or conflicts with another one.
     """
     facts, made = FAMILIES[family], {}
     for ours, (key, default) in facts.fields.items():
@@ -115,7 +115,7 @@ def trunk_fields(theirs, family, known, where):
             check_choice(value, known, f"{key} in {where}")
             made[ours] = known[value]
         elif isinstance(default, float):
-            if type(value) not in (int, float) or not 0 <= value <= 1:  # which NaN is not
+            if type(value) not in (int, float) or not 0 <= value <= 1:  # excludes NaN
                 raise UserError(f"{wrong} no number from 0 to 1")
             made[ours] = float(value)
         else:
@@ -129,7 +129,7 @@ def trunk_fields(theirs, family, known, where):
 
 
 def run_config(trunk, heads):
-    """A run's config with the trunk and heads, and whatever else as in `config.base`."""
+    """A run's config with the trunk and heads, and everything else as in `config.base`."""
     config = base()
     config.model.update(trunk)
     losses = LOSSES | {"pair": "nsp" if config.model.share == "none" else "sop"}
@@ -142,7 +142,7 @@ def run_config(trunk, heads):
 
 
 def join_configs(discriminator, generator):
-    """The config of ELECTRA from those of its halves."""
+    """ELECTRA's config from those of its halves."""
     config, own = ConfigDict(discriminator), generator.model
     config.heads = tuple(head for head in config.heads if head != "replaced")
     config.losses.update(mlm=1.0, rtd=50.0)

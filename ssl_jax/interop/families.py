@@ -1,6 +1,6 @@
-"""What `transformers` calls a model: its config.json's keys and its classes, beside our fields and heads.
+"""Maps `transformers` names to ours: config.json keys to our fields, classes to our heads.
 
-`ssl_jax/interop/names.py` has the names of tensors. A new family is an entry here and there.
+`ssl_jax/interop/names.py` has the tensor names. A new family needs an entry here and there.
 """
 
 from typing import NamedTuple
@@ -17,12 +17,12 @@ class Family(NamedTuple):
     """One `model_type`.
 
     Attributes:
-      trunk: what its trunk is whatever its config.json says, as fields of TransformerConfig.
-      fields: ours -> their key in config.json, and what a missing key stands for there.
-      needs: keys -> the only value that is a model of ours.
-      dropouts: keys of more dropout rates, which are all `dropout` here.
+      trunk: fixed properties of its trunk, whatever its config.json says, as fields of TransformerConfig.
+      fields: ours -> their key in config.json, and their default for a missing key.
+      needs: keys -> the only value we support.
+      dropouts: keys of further dropout rates, all of them `dropout` here.
       classes: heads -> their class.
-      pooler: ours, of their classes for a whole text.
+      pooler: our pooler that their whole-text classes use.
     """
 
     trunk: dict
@@ -121,7 +121,7 @@ FAMILIES = {
         pooler="relu",
     ),
     "openai-gpt": Family(
-        # Its feed-forward network has no size of its own: four times the width.
+        # Its feed-forward size is not configurable: four times the width.
         trunk=dict(causal=True, norm="post", segments=0, ffn_size=0),
         fields=_fields(
             _GPT | dict(activation="afn"), _GPT_DEFAULTS | dict(vocab_size=40478, positions=512, activation="gelu")
@@ -157,5 +157,5 @@ FAMILIES = {
 
 
 def activations(family):
-    """Their names of activations -> ours."""
+    """Their activation names -> ours."""
     return GPT1_ACTIVATIONS if family == "openai-gpt" else ACTIVATIONS

@@ -1,13 +1,13 @@
-"""Google's TF1 checkpoints of BERT, ALBERT and ELECTRA, in. Reading them takes TensorFlow (extra `google`).
+"""Imports Google's TF1 checkpoints of BERT, ALBERT and ELECTRA. Reading them needs TensorFlow (extra `google`).
 
-A folder is one of their releases: a checkpoint, bert_config.json or albert_config.json, vocab.txt or a *.model. It
-comes in as a `runs.Run`, as strictly as folders of `transformers` do (huggingface.py). Left out is what training leaves
-behind and no model has; two rules find it, for no parameter of these models is named below another or is a scalar:
+A folder is one of their releases: a checkpoint, bert_config.json or albert_config.json, vocab.txt or a *.model. It is
+loaded as a `runs.Run`, as strictly as `transformers` folders (huggingface.py). Training state that belongs to no model
+is left out; two rules identify it, as no parameter of these models is named below another or is a scalar:
 
-    slots       what is named below another tensor, whatever the optimizer: .../kernel/adam_m, .../kernel/LAMB_1
+    slots       tensors named below another, whatever the optimizer: .../kernel/adam_m, .../kernel/LAMB_1
     counters    scalars: global_step, signal_early_stopping/STOP, beta1_power, good_steps
 
-ELECTRA's releases have no config. Its sizes are those of its tensors, and what no tensor tells is as in its code:
+ELECTRA's releases have no config. Sizes come from its tensors, and everything else from its code:
 erf GELU, heads 64 wide, at least one (util/training_utils.py, get_bert_config; run_pretraining.py,
 get_generator_config).
 """
@@ -23,22 +23,22 @@ from ssl_jax.interop.families import ACTIVATIONS, FAMILIES, GOOGLE_ACTIVATIONS
 from ssl_jax.interop.huggingface import as_run, dropped, join_configs, run_config, trunk_fields
 
 CONFIGS = {"albert": "albert_config.json", "bert": "bert_config.json"}
-# What the published code computes whatever their configs say.
+# What the published code computes, whatever their configs say.
 NEEDS = {"bert": {}, "albert": dict(inner_group_num=1, net_structure_type=0)}
 
 
 def load(folder, parallel=None, drop=(), padded=False):
-    """Reads a folder as a run; of ELECTRA's halves, where both are there, as one with a generator.
+    """Reads a folder as a run; if both of ELECTRA's halves are present, as one run with a generator.
 
     Args:
       folder: holds one checkpoint (X.index, X.data-...), or several and a file `checkpoint` that names one of them.
-      parallel: the parameters are as its `adopt` takes them; None: on one device.
-      drop: their tensors, by whole name or by the scopes that it begins with, that are left out.
+      parallel: the parameters come out as its `adopt` takes them; None: on one device.
+      drop: their tensors to leave out, by full name or leading scopes.
       padded: see `huggingface.load`.
 
     Raises:
-      UserError: TensorFlow, the checkpoint or a part of it, config or vocabulary is missing or damaged; a tensor is
-        missing, misshapen, no weight or one too many; the tokenizer's entries are not the table's rows.
+      UserError: TensorFlow, the checkpoint or part of it, config or vocabulary is missing or damaged; a tensor is
+        missing, misshapen, not a weight or unexpected; the tokenizer's entries do not match the table's rows.
     """
     folder = Path(folder)
     tensors, slots = _read(_find(folder), drop)
@@ -66,7 +66,7 @@ def _find(folder):
     state = folder / "checkpoint"
     text = state.read_text(errors="replace") if state.exists() else ""
     named = re.search(r'^model_checkpoint_path: *"(.*)"', text, re.MULTILINE)
-    # The folder is seldom where it was trained.
+    # The folder has usually been moved since training.
     chosen = named and folder / PurePosixPath(named[1]).name
     if chosen not in found:
         raise UserError(
@@ -77,8 +77,8 @@ def _find(folder):
 
 
 def _read(path, drop):
-    """A checkpoint's tensors, name -> NumPy array, and how many slots and counters it has besides."""
-    # Nothing is computed, but the library would announce how.
+    """A checkpoint's tensors, name -> NumPy array, and the number of slots and counters it also has."""
+    # Nothing is computed, but the library would print how it computes.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         import tensorflow as tf
@@ -101,7 +101,7 @@ def _is_below(name, shapes):
 
 
 def _config(folder, family, heads, tensors):
-    """BERT's or ALBERT's, of a run with the heads."""
+    """BERT's or ALBERT's config, for a run with the heads."""
     path = folder / CONFIGS[family]
     theirs = read_json(path)
     for key, value in NEEDS[family].items():
@@ -116,7 +116,7 @@ def _config(folder, family, heads, tensors):
 
 
 def _electra_config(tensors, heads, folder):
-    """ELECTRA's, of a run with both halves or with the one that is there."""
+    """ELECTRA's config, for a run with both halves or the one that is present."""
     trunk = _electra_trunk(tensors, "electra", "electra", folder)
     if set(heads) != {"mlm", "replaced"}:
         return run_config(trunk, heads)
@@ -130,7 +130,7 @@ def _electra_config(tensors, heads, folder):
 
 
 def _electra_trunk(tensors, scope, tables, folder):
-    """Fields of `config.model` as the tensors of `scope` and `tables` have them."""
+    """Fields of `config.model`, inferred from the tensors of `scope` and `tables`."""
 
     vocabulary, width = _shape(tensors, f"{tables}/embeddings/word_embeddings", 2, folder)
     hidden, ffn = _shape(tensors, f"{scope}/encoder/layer_0/intermediate/dense/kernel", 2, folder)
@@ -152,7 +152,7 @@ def _electra_trunk(tensors, scope, tables, folder):
 
 
 def _shape(tensors, name, axes, folder):
-    """The shape of a tensor that must be there, with so many axes."""
+    """The shape of a tensor that must exist and have this many axes."""
     if name not in tensors:
         raise UserError(f"{folder} has no tensor {name}")
     if tensors[name].ndim != axes:

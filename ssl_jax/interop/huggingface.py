@@ -1,8 +1,8 @@
-"""Folders of `transformers`, in and out: config.json, weights, tokenizer. Neither way needs `transformers` or torch.
+"""Imports and exports `transformers` folders: config.json, weights, tokenizer. Needs neither `transformers` nor torch.
 
-A folder comes in as a `runs.Run`, so what takes a run takes it: init_from, teacher.runs, generation. Which heads it has
-its tensors say and, where several are called alike, config.json's `architectures`. Nothing is passed over in silence: a
-tensor without a place, or a place without a tensor, is an error that names it.
+A folder is loaded as a `runs.Run`, so anything that takes a run takes it: init_from, teacher.runs, generation. Its
+heads follow from its tensors and, where several share names, from config.json's `architectures`. Nothing is skipped
+silently: a tensor without a place, or a place without a tensor, is an error that names it.
 
 ELECTRA's two halves are two folders there; here, in and out, `discriminator` and `generator` within one.
 """
@@ -38,10 +38,10 @@ from ssl_jax.runs import Run
 from ssl_jax.tokenization import folders
 from ssl_jax.tokenization.vocabulary import vocabulary_of
 
-# TinyBERT's projection is in a file of its own, for no class of theirs has a place for it.
+# TinyBERT's projection has its own file, since none of their classes has a place for it.
 FIT_FILE = "fit_dense.safetensors"
 
-# Copies of tied tensors that files may hold, and of what; the trunk's without the prefix.
+# Copies of tied tensors that files may hold -> the original; trunk names without the prefix.
 COPIES = {
     "bert": {"cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
              "cls.predictions.decoder.bias": "cls.predictions.bias"},
@@ -52,29 +52,29 @@ COPIES = {
     "openai-gpt": {"lm_head.weight": "tokens_embed.weight"},
     "gpt2": {"lm_head.weight": "wte.weight"},
 }  # fmt: skip
-# Constants and names of older files.
+# Constants, and names in older files.
 CONSTANTS = (".position_ids", ".attn.bias", ".attn.masked_bias")
 OLDER = {".gamma": ".weight", ".beta": ".bias"}
-PADDED = ("embeddings/token", "mlm/bias")  # what has a row for each entry
-# Top-level parameters of ours -> head; all others are the trunk's.
+PADDED = ("embeddings/token", "mlm/bias")  # parameters with one row per entry
+# Our top-level parameters -> head; all others are the trunk's.
 HEAD_OF = {row.name: head for head, row in HEADS.items()}
 
 
 def load(folder, parallel=None, drop=(), padded=False):
     """Reads a folder as a run.
 
-    Rows of the table behind the tokenizer's entries, which pad it to a multiple of config_files.MULTIPLES, are left out:
-    no text has their ids, and the logits of all others are the same without them.
+    Table rows after the tokenizer's entries, which pad the table to a multiple of config_files.MULTIPLES, are left out:
+    no text has their ids, and the other logits are the same without them.
 
     Args:
       folder: holds config.json, weights (`weights.read`), a tokenizer (`folders.read`); or HALVES.
-      parallel: the parameters are as its `adopt` takes them; None: on one device.
-      drop: their tensors, by whole name or by what it begins with, that are left out.
-      padded: any number of rows behind the tokenizer's entries is left out.
+      parallel: the parameters come out as its `adopt` takes them; None: on one device.
+      drop: their tensors to leave out, by full name or name prefix.
+      padded: leave out any number of rows after the tokenizer's entries.
 
     Raises:
-      UserError: it is another architecture; a file is missing or damaged; a tensor is missing, misshapen, no weight or
-        one too many; the tokenizer's entries are not the table's rows.
+      UserError: unsupported architecture; a file is missing or damaged; a tensor is missing, misshapen, not a weight or
+        unexpected; the tokenizer's entries do not match the table's rows.
     """
     folder = Path(folder)
     if not all(is_model(folder / half) for half in HALVES):
@@ -88,16 +88,16 @@ def _load(folder, parallel, drop, padded):
 
 
 def as_run(folder, config, tensors, rows, style, parallel, padded, quantised=False):
-    """A run from a folder's tensors, each of which must have its place, and its tokenizer.
+    """Builds a run from a folder's tensors, each of which must have a place, and its tokenizer.
 
     Args:
       folder: a Path.
       config: a run's.
       tensors: theirs, name -> array; emptied.
-      rows: of `names.Row`: whose they are.
-      style: of `names`.
-      parallel, padded: as in `load`, and so are the errors.
-      quantised: whether the config says that the tensors are.
+      rows: `names.Row`s that map the tensors to ours.
+      style: a `names.Style`.
+      parallel, padded: as in `load`, as are the errors.
+      quantised: whether the config declares the tensors quantised.
     """
     shapes = _shapes(_model(config, folder))
     flat = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(shapes, sep="/").items()}
@@ -131,7 +131,7 @@ def as_run(folder, config, tensors, rows, style, parallel, padded, quantised=Fal
 def _model(config, folder):
     try:
         return build_model(config)
-    except UserError as error:  # sizes that do not go together
+    except UserError as error:  # incompatible sizes
         raise UserError(f"{folder}: {error}") from error
 
 
@@ -149,8 +149,8 @@ def _shapes(model):
 
 
 def _open(folder, drop):
-    """A folder's config as ours, its tensors by their newest names, the rows that say whose they are, and whether its
-    config says that they are quantised."""
+    """A folder's config as ours, its tensors by their newest names, the rows that map them to ours, and whether its
+    config declares them quantised."""
     theirs, family = read_theirs(folder)
     trunk = trunk_fields(theirs, family, activations(family), folder / "config.json")
     tensors = weights.read(folder)
@@ -192,7 +192,7 @@ def _check_activation(family, heads, activation):
 
 
 def _by_newest_names(tensors, drop, folder):
-    """Tensors by the names of today, without constants and what `drop` names."""
+    """Tensors by their current names, without constants and those named in `drop`."""
     made = {}
     for name, x in tensors.items():
         newest = next((name.removesuffix(old) + new for old, new in OLDER.items() if name.endswith(old)), name)
@@ -205,7 +205,7 @@ def _by_newest_names(tensors, drop, folder):
 
 
 def _check_prefix(tensors, family, folder):
-    """Raises UserError if all tensors are called by a prefix that is none of the family's."""
+    """Raises UserError if all tensors share a prefix that is foreign to the family."""
     first = {name.split(".")[0] for name in tensors}
     rows = [*names.TRUNKS[family], *(row for rows in names.HEADS[family].values() for row in rows)]
     known = {names.PREFIXES[family], *(row.theirs.split(".")[0] for row in rows)}
@@ -218,13 +218,13 @@ def _check_prefix(tensors, family, folder):
 
 
 def _check_tied(theirs, family, heads, copies, folder):
-    """The heads of a model, if its logits of tokens are made with its table: without one, untied tables are no matter.
+    """The heads of a model, checking that its token logits use its table: without such logits, untied tables are fine.
 
     Args:
       copies: those of COPIES that the folder has.
 
     Raises:
-      UserError: tables are untied, and the folder does not have the logits' own.
+      UserError: tables are untied, and the folder lacks the logits' own.
     """
     tied = theirs.get("tie_word_embeddings", True)
     if not isinstance(tied, bool):
@@ -241,12 +241,12 @@ def _check_tied(theirs, family, heads, copies, folder):
 
 
 def dropped(name, drop):
-    """Whether `drop` has a tensor's name, or the scopes that it begins with."""
+    """Whether `drop` contains a tensor's name or its leading scopes."""
     return any(name == start or name.startswith((f"{start}.", f"{start}/")) for start in drop)
 
 
 def _remove_copies(tensors, family, prefix, folder):
-    """Removes what is a copy of a tied tensor; where only the copy is there, it takes the tensor's name."""
+    """Removes copies of tied tensors; if only the copy exists, it takes the original's name."""
     trunk = {f"{row.theirs}.weight" for row in names.TRUNKS[family]}
     for copy, original in COPIES[family].items():
         original = prefix + original if original in trunk else original
@@ -257,7 +257,7 @@ def _remove_copies(tensors, family, prefix, folder):
 
 
 def _remove_identity(tensors, name, folder):
-    """ALBERT's projection, where tables are as wide as the trunk: ours has none there (nor has Google's code)."""
+    """Removes ALBERT's projection if tables are as wide as the trunk: there ours, like Google's code, has none."""
     kernel, bias = (tensors.pop(f"{name}.{part}", None) for part in ("weight", "bias"))
     square = kernel is not None and bias is not None and kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1]
     if not square or not np.array_equal(kernel, np.eye(len(kernel))) or bias.any():
@@ -267,7 +267,7 @@ def _remove_identity(tensors, name, folder):
 
 
 def _heads(tensors, family, theirs, folder):
-    """The heads whose tensors are there, sorted; of a head of which a part is there, `as_run` misses the rest."""
+    """The heads whose tensors are present, sorted; if only part of a head is, `as_run` reports the rest missing."""
     known = names.HEADS[family]
     there = {row for rows in known.values() for row in rows if any(name in tensors for name in names.of_row(row))}
     found = {head for head, rows in known.items() if rows and there.issuperset(rows)}
@@ -290,7 +290,7 @@ def _heads(tensors, family, theirs, folder):
 
 
 def _read_classes(config, heads, tensors, family, theirs, folder):
-    """Puts into the config how many classes there are, what they are called, and whether they have a bias."""
+    """Sets in the config the number of classes, their names, and whether they have a bias."""
     for head in {"classes", "token_classes"} & set(heads):
         row = names.HEADS[family][head][-1]
         logits = tensors.get(names.of_row(row)[0])
@@ -308,7 +308,7 @@ def _read_classes(config, heads, tensors, family, theirs, folder):
 
 
 def _label_names(theirs, classes, folder):
-    """What a config.json calls so many classes, in their order; () where it does not name just them."""
+    """A config.json's names for this many classes, in order; () if it does not name exactly those."""
     numbers, by_number, by_name = range(classes), theirs.get("id2label"), theirs.get("label2id")
     named = [(), ()]
     if isinstance(by_number, dict) and by_number.keys() == {str(number) for number in numbers}:
@@ -330,10 +330,10 @@ def _rows(family, heads, prefix):
 
 
 def join(discriminator, generator):
-    """ELECTRA as one run, from a run of each half.
+    """Joins a run of each half into one ELECTRA run.
 
     Raises:
-      UserError: a half has not its head, or the two do not fit each other.
+      UserError: a half lacks its head, or the two do not match.
     """
     config = join_configs(discriminator.config, generator.config)
     for half, run, head in ((0, discriminator, "replaced"), (1, generator, "mlm")):
@@ -363,7 +363,7 @@ def join(discriminator, generator):
 
 
 def _differing(ours, theirs):
-    """'layers 3 and 4, ...': the fields in which what two trunks compute differs."""
+    """'layers 3 and 4, ...': the fields that make two trunks compute different things."""
     fields = [
         field.name
         for field in dataclasses.fields(TransformerConfig)
@@ -374,19 +374,19 @@ def _differing(ours, theirs):
 
 
 def save(run, folder, drop=(), family=""):
-    """Writes a run as a folder of theirs, at once or not at all; of ELECTRA's as HALVES.
+    """Writes a run as a `transformers` folder, atomically; ELECTRA's as HALVES.
 
     Args:
       run: a `runs.Run`.
       folder: new, or empty.
-      drop: our parameters, by whole path or by its beginning, that are left out.
-      family: one of FAMILIES; '': the one whose trunk it is.
+      drop: our parameters to leave out, by full path or path prefix.
+      family: one of FAMILIES; '': inferred from the trunk.
 
     Returns:
-      {folder within `folder`: (class, how many tensors, what was left out)}
+      {folder within `folder`: (class, number of tensors, what was left out)}
 
     Raises:
-      UserError: no class of theirs computes what the run does, or has its heads.
+      UserError: none of their classes computes what the run does, or has its heads.
     """
     params = traverse_util.flatten_dict(jax.tree.map(np.asarray, run.params), sep="/")
     out = sorted(name for name in params if dropped(name, drop))
@@ -395,7 +395,7 @@ def save(run, folder, drop=(), family=""):
     if run.model.generator is not None:
         mine = {name: x for name, x in params.items() if name.split("/")[0] not in GENERATOR}
         if {name.split("/")[0] for name in out} & set(GENERATOR) - {"baseline"}:
-            # Without one of its parts there is no generator.
+            # A generator needs all of its parts.
             halves[""] = (run.model.config, mine)
             out = sorted({*out, *params} - mine.keys())
         else:
@@ -411,7 +411,7 @@ def save(run, folder, drop=(), family=""):
 
 
 def _generator(params):
-    """ELECTRA's generator as a model by itself; without tables or trunk of its own it has the discriminator's."""
+    """ELECTRA's generator as a standalone model; without its own tables or trunk it gets the discriminator's."""
     made = {}
     for part in ("embeddings", "encoder"):
         own = {name: x for name, x in params.items() if name.startswith(f"generator_{part}/")}
@@ -460,7 +460,7 @@ def _save(run, trunk, params, heads, family, folder):
     fit = {leaf: x for leaf, x in params.items() if leaf.startswith("fit/")}
     rest = {leaf: x for leaf, x in params.items() if leaf not in fit}
     if run.config.losses.get("regress", 0):
-        # Theirs predicts the score itself, ours the score divided by `task.scale`.
+        # Theirs predicts the score, ours the score divided by `task.scale`.
         scale = run.config.task.get("scale", 1.0)
         rest = {leaf: x * np.float32(scale) if leaf.startswith("classifier/") else x for leaf, x in rest.items()}
     if family == "albert" and trunk.embedding_size == trunk.hidden_size:
@@ -470,9 +470,9 @@ def _save(run, trunk, params, heads, family, folder):
         del rest["classifier/dense/bias"]
     rows = _rows(family, sorted(heads), f"{names.PREFIXES[family]}." if heads else "")
     if heads and not pooled:
-        # Their classes with other heads than a pooler's have none.
+        # Their classes with heads that need no pooler have none.
         rows = [row for row in rows if row.ours != "pooler/dense"]
-    # What a class may be without, its config says.
+    # The config decides which parts a class may lack.
     has = {"pooler/": trunk.pooler != "none", "encoder/projection/": trunk.embedding_size != trunk.hidden_size}
     absent = tuple(part for part, there in has.items() if not there)
     lacking = [leaf for leaf in names.lacking(rows, rest) if not leaf.startswith(absent)]
@@ -494,7 +494,7 @@ def _save(run, trunk, params, heads, family, folder):
 
 def _save_fit(fit, layers, folder):
     if "fit/bias" not in fit:
-        # Two matrices, the embeddings' and the layers': the same as each state's own.
+        # Two matrices, the embeddings' and the layers': equivalent to one per state.
         kernel = fit["fit/kernel"][np.minimum(np.arange(layers + 1), 1)]
         fit = {"fit/kernel": kernel, "fit/bias": np.zeros(kernel[:, 0].shape, np.float32)}
     kind = "one" if len(fit["fit/kernel"]) == 1 else "each"
@@ -524,23 +524,23 @@ def _their_config(run, trunk, heads, family, name):
             "eos_token_id": ends if len(ends) > 1 else (ends or [None])[0],
         }
         if vocabulary.pad is None and "classes" in heads:
-            made["pad_token_id"] = vocabulary.end_of_text  # their classifier looks for the last token before it
+            made["pad_token_id"] = vocabulary.end_of_text  # their classifier uses the last token before it
     if family == "albert":
         made |= {"bos_token_id": vocabulary.start, "eos_token_id": vocabulary.separator}
     if heads & {"classes", "token_classes"}:
         labels = run.config.task.labels
-        if len(labels) != run.model.options.classes:  # nobody named them: their default
+        if len(labels) != run.model.options.classes:  # unnamed: their default
             labels = [f"LABEL_{number}" for number in range(run.model.options.classes)]
         made |= {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
     return made
 
 
 def _check_same(trunk, theirs, pooled, family):
-    """Raises UserError unless the config.json that is written reads as the trunk that it was written for."""
+    """Raises UserError unless the config.json to be written reads back as the same trunk."""
     facts = FAMILIES[family]
     if family == "albert" and trunk.share == "none":
         trunk = dataclasses.replace(trunk, share="all", share_groups=trunk.layers)
-    # A pooler that no head reads is no matter of what the trunk computes: where it has no place, its tensors say so.
+    # A pooler that no head reads does not affect what the trunk computes: if it has no place, its tensors raise that.
     pooled = pooled or family in ("bert", "albert") and trunk.pooler != "none"
     read = dataclasses.replace(_as_trunk(theirs, family), pooler=facts.pooler if pooled else "none")
     differing = _differing(trunk, read)
@@ -549,7 +549,7 @@ def _check_same(trunk, theirs, pooled, family):
 
 
 def _as_trunk(theirs, family):
-    """The trunk of a config.json, as a TransformerConfig."""
+    """The trunk described by a config.json, as a TransformerConfig."""
     config = base()
     config.model.update(trunk_fields(theirs, family, activations(family), "this run"))
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}

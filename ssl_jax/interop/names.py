@@ -1,17 +1,17 @@
-"""Whose tensor is whose: the names of `transformers` and of Google's checkpoints beside ours, read in both directions.
+"""Maps tensor names in `transformers` and in Google's checkpoints to ours, in both directions.
 
-A family is a list of rows, its trunk's and each of its heads'. A row says what a module of theirs is called, what ours
-is called and how a kernel lies:
+A family is a list of rows, for its trunk and each of its heads. A row gives their name of a module, our name and the
+kernel layout:
 
-    linear   a dense layer whose kernel is stored transposed, [out, in], as torch's
-    conv     a dense layer with its kernel [in, out], as ours, TensorFlow's and the GPTs' Conv1D
+    linear   a dense layer whose kernel is stored transposed, [out, in], as in torch
+    conv     a dense layer with kernel [in, out], as in ours, TensorFlow's and the GPTs' Conv1D
     norm     a layer norm
-    table    rows of an embedding
-    vector   a bias alone
-    matrix   a kernel alone, stored transposed
+    table    an embedding table
+    vector   only a bias
+    matrix   only a kernel, stored transposed
 
-`{}` in their name is the number of a layer or of a group of layers, which is the leading axis of ours. Several names of
-ours are one dense layer of theirs: the GPTs' query, key and value.
+`{}` in their name is the number of a layer or layer group, which is our leading axis. Several of our names can map to
+one of their dense layers: the GPTs' query, key and value.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from ssl_jax.interop.weights import refuse_kinds
 
 
 class Row(NamedTuple):
-    """One module: its name there, ours (of several their names), and how it lies."""
+    """One module: their name, our name or names, and its kind."""
 
     theirs: str
     ours: str | tuple[str, ...]
@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 class Style(NamedTuple):
-    """What the tensors of a module are called: of a dense layer, a norm and a table."""
+    """Suffixes of a module's tensors, for a dense layer, a norm and a table."""
 
     kernel: str
     bias: str
@@ -46,13 +46,13 @@ TENSORFLOW = Style("/kernel", "/bias", "/gamma", "/beta", "")
 
 
 class Tensor(NamedTuple):
-    """One tensor of theirs.
+    """One of their tensors.
 
     Attributes:
       name: theirs.
-      ours: the leaves of ours that it holds, beside each other along its last axis (as ours lies).
-      index: of the leading axis of ours; None: ours has none.
-      transposed: whether theirs lies [out, in].
+      ours: our leaves that it holds, concatenated along the last axis (in our layout).
+      index: into our leading axis; None: ours has none.
+      transposed: whether theirs is [out, in].
     """
 
     name: str
@@ -62,20 +62,20 @@ class Tensor(NamedTuple):
 
 
 def stacked(name):
-    """Whether a leaf of ours has a leading axis of layers, or of states (`fit`)."""
+    """Whether our leaf has a leading axis of layers, or of states (`fit`)."""
     return "/layers/" in name or name.startswith("fit/")
 
 
 def tensors(rows, shapes, style):
-    """All tensors that `rows` have for a tree of ours.
+    """All tensors that `rows` define for our parameter tree.
 
     Args:
-      rows: of Row; those whose module ours does not have count for nothing.
-      shapes: leaf of ours -> shape.
+      rows: Rows; those whose module our tree lacks are ignored.
+      shapes: our leaf -> shape.
       style: a Style.
 
     Raises:
-      UserError: a leaf of ours has no place in any row.
+      UserError: one of our leaves has no place in any row.
     """
     made, placed = [], set()
     for row in rows:
@@ -95,7 +95,7 @@ def tensors(rows, shapes, style):
 
 
 def lacking(rows, params):
-    """Leaves of ours that `rows` have a place for and `params` (names) do not have."""
+    """Our leaves that `rows` have a place for and `params` (names) lack."""
     made = [f"{name}{leaf}" for row in rows for leaf, _, _ in _leaves(row, TORCH) for name in _modules(row)]
     return [name for name in made if name not in params]
 
@@ -105,7 +105,7 @@ def _modules(row):
 
 
 def _leaves(row, style):
-    """Of a row: (leaf of ours, suffix of theirs, whether it is transposed) for each tensor."""
+    """(Our leaf, their suffix, whether it is transposed) for each tensor of a row."""
     if row.kind == "norm":
         return [("/scale", style.scale, False), ("/bias", style.offset, False)]
     if row.kind == "table":
@@ -121,12 +121,12 @@ def of_row(row):
 
 
 def some(names):
-    """The first of several names, and how many more there are."""
+    """The first of several names, and the number of others."""
     return listed(names, 1)
 
 
 def _matrix(leaf, shape):
-    """The shape of a leaf with heads and head size as one axis: [in, out], [out]; others as they are."""
+    """The shape of a leaf with heads and head size merged into one axis: [in, out], [out]; others unchanged."""
     if leaf.endswith("/kernel") and len(shape) == 3:
         first, last = shape[0], shape[-1]
         return (first * shape[1], last) if leaf.endswith("attention/output/kernel") else (first, shape[1] * last)
@@ -141,14 +141,14 @@ def _own_shape(tensor, shapes):
 
 
 def their_shape(tensor, shapes):
-    """The shape that a tensor of theirs must have."""
+    """The shape that their tensor must have."""
     made = [_matrix(leaf, shape) for leaf, shape in zip(tensor.ours, _own_shape(tensor, shapes), strict=True)]
     whole = (*made[0][:-1], sum(shape[-1] for shape in made))
     return whole[::-1] if tensor.transposed else whole
 
 
 def to_theirs(params, rows, style):
-    """Leaves of ours, name -> array, as theirs: name -> NumPy array."""
+    """Converts our leaves, name -> array, to theirs: name -> NumPy array."""
     shapes = {name: np.shape(x) for name, x in params.items()}
     made = {}
     for tensor in tensors(rows, shapes, style):
@@ -161,21 +161,21 @@ def to_theirs(params, rows, style):
 
 
 def to_ours(weights, rows, style, shapes, where):
-    """Theirs, name -> array, as leaves of ours: name -> NumPy array, float32.
+    """Converts theirs, name -> array, to our leaves: name -> NumPy array, float32.
 
     Args:
-      weights: what is taken is removed from it.
-      shapes: leaf of ours -> the shape that it must get.
-      where: what the weights are called in messages.
+      weights: converted tensors are removed from it.
+      shapes: our leaf -> required shape.
+      where: what to call the weights in messages.
 
     Raises:
-      UserError: a tensor is missing, has another shape, or holds whole numbers or one that is not finite.
+      UserError: a tensor is missing, has the wrong shape, or holds integers or a non-finite number.
     """
     wanted = tensors(rows, shapes, style)
     missing = [tensor.name for tensor in wanted if tensor.name not in weights]
     if missing:
         raise UserError(f"{where} has no tensor {some(missing)}")
-    for tensor in wanted:  # before there is memory for what a config asks for
+    for tensor in wanted:  # before allocating what a config asks for
         shape, needed = weights[tensor.name].shape, their_shape(tensor, shapes)
         if shape != needed:
             raise UserError(f"{where}: {tensor.name} is {shown(shape)}, its config asks for {needed}")
@@ -183,7 +183,7 @@ def to_ours(weights, rows, style, shapes, where):
     refuse_kinds({name: x.name for name, x in kinds.items() if x.kind != "f" and x.name != "bfloat16"}, where)
     made = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
     for tensor in wanted:
-        with np.errstate(over="ignore"):  # of a float64 that float32 does not reach
+        with np.errstate(over="ignore"):  # a float64 beyond float32's range
             whole = np.asarray(weights.pop(tensor.name), np.float32)
         if not np.isfinite(whole).all():
             raise UserError(f"{where}: {tensor.name} has numbers that are not finite (NaN or infinite)")
@@ -197,7 +197,7 @@ def to_ours(weights, rows, style, shapes, where):
 
 
 def renamed(rows, shapes, style):
-    """Lines that say what became of what, layers together: 'theirs -> ours'."""
+    """Lines that describe the mapping, layers grouped: 'theirs -> ours'."""
     first = [tensor for tensor in tensors(rows, shapes, style) if not tensor.index]
     template = {}
     for row in rows:
@@ -211,7 +211,7 @@ def _dense(pairs, kind="linear"):
 
 
 def _layers(pattern, rows):
-    """Rows of one layer, theirs within `pattern`, ours within the stacked layers."""
+    """Rows of one layer: theirs within `pattern`, ours within the stacked layers."""
     within = "encoder/layers/{}".format
     made = []
     for row in rows:
@@ -221,14 +221,14 @@ def _layers(pattern, rows):
 
 
 def _tables(token, position, segment, norm):
-    """The embeddings' rows; None: there is no such thing."""
+    """The embeddings' rows; None: the family has no such module."""
     names = {"embeddings/token": token, "embeddings/position": position, "embeddings/segment": segment}
     made = [Row(theirs, ours, "table") for ours, theirs in names.items() if theirs]
     return made + ([Row(norm, "embeddings/norm", "norm")] if norm else [])
 
 
 def _bert_trunk(separator, kind):
-    """The trunk of BERT, which ELECTRA has, too; theirs without the model's name."""
+    """The trunk of BERT, also used by ELECTRA; their names without the model prefix."""
     names = {
         "attention.self.query": "attention/query",
         "attention.self.key": "attention/key",
@@ -283,11 +283,11 @@ def _distilbert_layer():
 
 
 def _mlm(dense, norm, bias, kind="linear"):
-    """The head for masked tokens, by the names of its parts."""
+    """The masked-token head, from the names of its parts."""
     return [Row(dense, "mlm/dense", kind), Row(norm, "mlm/norm", "norm"), Row(bias, "mlm/bias", "vector")]
 
 
-# The trunk of each `model_type` of `transformers`, without the prefix that models with heads put before it.
+# The trunk of each `model_type` of `transformers`, without the prefix that models with heads add.
 TRUNKS = {
     "bert": [*_bert_trunk(".", "linear"), Row("pooler.dense", "pooler/dense", "linear")],
     "albert": [
@@ -320,10 +320,10 @@ _GPT_HEADS = {
     "classes": [Row("score.weight", "classifier/dense/kernel", "matrix")],
     "choice": [Row("multiple_choice_head.summary", "choice/dense", "linear")],
 }
-# TinyBERT's projection: released once as one layer for all states, once as each state's own.
+# TinyBERT's projection: released both as one layer for all states and as one per state.
 FIT = {"one": [Row("fit_dense", "fit", "linear")], "each": [Row("fit_denses.{}", "fit", "linear")]}
 
-# The heads of each model type. A head with a layer of its own before the classes has it as our pooler.
+# The heads of each model type. A head's own layer before the classes, if any, is our pooler.
 HEADS = {
     "bert": {
         "mlm": _mlm("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"),
@@ -375,8 +375,8 @@ def _within(scope, rows, ours=""):
     return [Row(f"{scope}/{row.theirs}", f"{ours}{row.ours}", row.kind) for row in rows]
 
 
-# Google's variables: modeling.py of google-research's bert, albert and electra. ELECTRA's generator has what it does
-# not share with the discriminator.
+# Google's variables: modeling.py of google-research's bert, albert and electra. ELECTRA's generator has only what it
+# does not share with the discriminator.
 _GOOGLE_ELECTRA = [*_bert_trunk("/", "conv"), Row("embeddings_project", "encoder/projection", "conv")]
 _GOOGLE_POOLER = Row("pooler/dense", "pooler/dense", "conv")
 GOOGLE_TRUNKS = {
@@ -393,7 +393,7 @@ GOOGLE_TRUNKS = {
 
 
 def _google_logits(scope, ours):
-    """Logits whose kernel is a variable of its own, [classes, in]."""
+    """Logits whose kernel is its own variable, [classes, in]."""
     return [
         Row(f"{scope}output_weights", f"{ours}/kernel", "matrix"),
         Row(f"{scope}output_bias", f"{ours}/bias", "vector"),

@@ -1,4 +1,4 @@
-"""Files of named tensors: safetensors, whole or in shards, and torch's older .bin, read without running anything."""
+"""Files of named tensors: safetensors, whole or sharded, and torch's older .bin, read without running any code."""
 
 import contextlib
 import os
@@ -16,19 +16,19 @@ import safetensors.numpy
 from ssl_jax.errors import UserError, cut, listed, shown
 from ssl_jax.files import read_json
 
-FILES = ("model.safetensors", "pytorch_model.bin")  # looked for in this order, each also as shards with an index
-# Of safetensors' kinds those that can be a model's; a float8 is no weight without the scale beside it.
+FILES = ("model.safetensors", "pytorch_model.bin")  # tried in this order, each also as shards with an index
+# The safetensors dtypes that a model can have; a float8 is not a weight without its scale.
 KINDS = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
-# A .bin may show the same bytes under several names, as tied tables, but not a million times.
+# A .bin may hold the same bytes under several names, as for tied tables, but not a million times.
 VIEWS = 8
 
 
 def read(folder):
-    """All tensors of a model's folder: name -> NumPy array, as stored.
+    """All tensors in a model's folder: name -> NumPy array, as stored.
 
     Raises:
-      UserError: there are none, a file is damaged or missing, a .bin holds anything but tensors, or a tensor is of a
-        kind that no weights have: float8, complex, sparse, quantised, without values.
+      UserError: no tensors, a damaged or missing file, a .bin that holds anything but tensors, or a tensor of a kind
+        that weights cannot have: float8, complex, sparse, quantised, without values.
     """
     for name in FILES:
         if (Path(folder) / name).is_file():
@@ -60,20 +60,20 @@ def _read_shards(index):
 
 
 def names(folder):
-    """The names of all tensors of a model's folder, a set; of safetensors their values are not read. Errors as `read`."""
+    """The names of all tensors in a model's folder, a set; safetensors values are not read. Errors as in `read`."""
     path, index = Path(folder) / FILES[0], Path(folder) / f"{FILES[0]}.index.json"
     if path.is_file():
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
                 return {*file.keys()}
-        except Exception as error:  # its own, which name no narrower one
+        except Exception as error:  # its own, which share no narrower type
             raise UserError(f"{path} is damaged or no safetensors file: {_first_line(error)}") from error
     parts = read_json(index).get("weight_map") if index.is_file() else None
     return {*parts} if isinstance(parts, dict) else {*read(folder)}
 
 
 def read_file(path):
-    """The tensors of one file, by the kind that its name ends with; errors as `read`."""
+    """The tensors of one file, in the format given by its suffix; errors as in `read`."""
     return _read_bin(path) if path.suffix == ".bin" else _read_safetensors(path)
 
 
@@ -84,7 +84,7 @@ def write(tensors, path):
       UserError: the file cannot be written.
     """
     try:
-        # The library's file could be read by its owner alone, whatever the umask is.
+        # The library's file would be readable only by its owner, whatever the umask.
         with open(path, "wb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         safetensors.numpy.save_file(tensors, path, metadata={"format": "pt"})
@@ -96,7 +96,7 @@ def write(tensors, path):
 
 
 def refuse_kinds(kinds, where):
-    """Raises UserError if there are any `kinds`: tensor -> what it is in place of numbers that can be weights."""
+    """Raises UserError if there are any `kinds`: tensor -> what it is instead of numbers that can be weights."""
     for first in kinds.values():
         alike = [name for name, kind in kinds.items() if kind == first]
         raise UserError(
@@ -113,7 +113,7 @@ def _read_safetensors(path):
             return {name: file.get_tensor(name) for name in kinds}
     except UserError:
         raise
-    except Exception as error:  # its own, and NumPy's on shapes that no array has
+    except Exception as error:  # its own, and NumPy's for impossible shapes
         raise UserError(f"{path} is damaged or no safetensors file: {_first_line(error)}") from error
 
 
@@ -127,7 +127,7 @@ def _read_bin(path):
         if sum(entry.file_size for entry in archive.infolist()) > size:  # torch compresses nothing
             raise UserError(f"{path} is damaged or no file of torch's: it claims to hold more than its {size:,} bytes")
     try:
-        # Tensors and plain containers alone; a pickle that asks for anything else is refused before it runs.
+        # Only tensors and plain containers; a pickle that requests anything else is refused before it runs.
         with warnings.catch_warnings(action="ignore"):  # about pickles that the next lines refuse
             tensors = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -136,20 +136,20 @@ def _read_bin(path):
                 f"{path} holds more than tensors, it could run code: not read; have it saved as safetensors"
             ) from error
         raise UserError(f"{path} is damaged or no file of torch's") from error
-    except Exception as error:  # torch raises what its readers of zip files and pickles raise
+    except Exception as error:  # torch passes on whatever its zip and pickle readers raise
         raise UserError(f"{path} is damaged or no file of torch's: {_first_line(error)}") from error
     tensors = _by_name(tensors, path, torch)
     refuse_kinds({name: _strange(x, torch) for name, x in tensors.items() if _strange(x, torch)}, path)
     claimed = sum(x.numel() * x.element_size() for x in tensors.values())
     if claimed > VIEWS * size:
         raise UserError(f"{path}: its tensors claim {claimed:,} bytes, and the file has {size:,}")
-    # NumPy has no bfloat16 of torch's; all of its numbers are float32's, too.
+    # torch cannot convert bfloat16 to NumPy; float32 represents all of its values.
     plain = {name: (x.float() if x.is_floating_point() else x) for name, x in tensors.items()}
     return {name: x.detach().resolve_neg().numpy() for name, x in plain.items()}
 
 
 def _by_name(content, path, torch):
-    """What a .bin holds, if it is tensors by name."""
+    """The content of a .bin, if it is tensors by name."""
     named = isinstance(content, dict) and all(isinstance(name, str) for name in content)
     if named and all(isinstance(x, torch.Tensor) for x in content.values()):
         return content
@@ -159,7 +159,7 @@ def _by_name(content, path, torch):
 
 
 def _strange(x, torch):
-    """What a tensor of torch's is that no weights are; '': nothing."""
+    """What makes a torch tensor unusable as a weight; '': nothing."""
     if x.is_quantized:
         return f"quantised ({x.dtype})"
     if x.layout != torch.strided:

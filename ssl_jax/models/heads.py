@@ -1,6 +1,6 @@
-"""What reads the trunk: a module for each kind of logits, and its row in HEADS, at the end of this file.
+"""The heads on the trunk: a module for each kind of logits, registered in HEADS at the end of this file.
 
-A head is called with one `Seen` and returns what it adds to `out`; its `weights` are the matrix products that it costs.
+A head takes a `Seen` and returns its entries of `out`; its `weights` counts matmul weights per token, for the FLOPs.
 """
 
 import functools
@@ -15,7 +15,7 @@ from ssl_jax.models.transformer import ACTIVATIONS, Dropout, TransformerConfig
 
 
 def tied_logits(x, table, dtype):
-    """[..., E] times the tokens' table [V, E], to [..., V], float32."""
+    """[..., E] times the transposed token table [V, E]: [..., V], float32."""
     logits = decode(x.reshape(-1, x.shape[-1]), table.astype(dtype))
     return logits.reshape(*x.shape[:-1], -1)
 
@@ -24,9 +24,9 @@ def tied_logits(x, table, dtype):
 def decode(x, table):
     """[M, E] times [V, E] transposed, float32.
 
-    As in `transformer.dense_product` it is the backward pass that differs from JAX's own: the table's gradient is
-    made as x^T g, so that a loss over the vocabulary is not computed a second time, transposed. With soft targets
-    at 1,024 tokens, E 128, V 4,096, two busy cores, that takes 97 ms instead of 256, head and loss together.
+    As in `transformer.dense_product`, only the backward pass differs from JAX's own: the table's gradient is
+    computed as x^T g, so that a loss over the vocabulary is not computed a second time, transposed. With soft targets
+    at 1,024 tokens, E 128, V 4,096, two busy cores, head and loss together take 97 ms instead of 256.
     """
     return jnp.einsum("me,ve->mv", x, table, preferred_element_type=jnp.float32)
 
@@ -41,14 +41,14 @@ decode.defvjp(lambda x, table: (decode(x, table), (x, table)), _decode_backward)
 
 
 class Seen(NamedTuple):
-    """What a forward pass has computed when the heads read it.
+    """The inputs of a head: everything the forward pass has computed by then.
 
     Attributes:
       batch: as the trunk saw it.
       out: the trunk's dict, see `Transformer`.
-      table: the tokens' embeddings, [V, E].
-      features: what `Features` gives of every token, [B, S, F].
-      pooled: what `Pooler` gives of every row, [B, H] or [B, F]; None without a pooler.
+      table: the token embeddings, [V, E].
+      features: the output of `Features`, [B, S, F].
+      pooled: the output of `Pooler`, [B, H] or [B, F]; None without a pooler.
     """
 
     batch: dict
@@ -59,39 +59,40 @@ class Seen(NamedTuple):
 
     @property
     def predicted(self):
-        """The last states where tokens are predicted, [B, P, H], at `batch['positions']` [B, P]; all without that key."""
+        """The last hidden states at `batch['positions']` [B, P]: [B, P, H]; at all positions without that key."""
         encoded = self.out["encoded"]
         if "positions" not in self.batch:
             return encoded
-        # A product with one-hot rows: its gradient is a product too, not a scatter-add.
+        # A matmul with one-hot rows: its gradient is a matmul too, not a scatter-add.
         rows = jax.nn.one_hot(self.batch["positions"], encoded.shape[1], dtype=encoded.dtype)
         return jnp.einsum("bps,bsh->bph", rows, encoded)
 
 
 class Sizes(NamedTuple):
-    """On what, besides its own fields, the cost of a head depends."""
+    """What the cost of a head depends on besides its own fields."""
 
-    length: int  # tokens in a sequence
-    predicted: float  # the share of tokens that are predicted
-    features: int  # F, what `Features` gives of a token
-    pooled: int  # what `Pooler` gives of a sequence
+    length: int  # tokens per sequence
+    predicted: float  # the fraction of tokens that are predicted
+    features: int  # F, the width of `Features`
+    pooled: int  # the width of the pooled vector
 
 
 class Features(nn.Module):
-    """What the heads of tasks read of every token, in place of the trunk's output: [B, S, F] of the trunk's dict.
+    """Per-token features for the task heads, in place of the trunk's output: the trunk's dict to [B, S, F].
 
-    BERT, Table 7, has the kinds: the embeddings, as the first layer is given them (where tables are narrower, behind
-    the projection to H); the last or the second to last layer; the last four, or all without the embeddings, summed
-    or side by side (of fewer layers than four all there are). Layers are read as they end: normed in a post-norm
-    trunk, and not in a pre-norm one, whose final norm 'last' does not have either. How a sum is weighted BERT does not
-    say; here as ELMo's (Peters et al. 2018, equation 1), by a softmax over a scalar for each layer, and a gain.
+    The kinds are those of BERT, Table 7: the embeddings as input to the first layer (after the projection to H if
+    tables are narrower); the last or the second-to-last layer; the last four layers, or all without the embeddings,
+    summed or concatenated (with fewer than four layers, all of them). Layers are read at their output: normed in a
+    post-norm trunk, not normed in a pre-norm one, where 'last' does not include the final norm either. BERT does not
+    say how a sum is weighted; here as in ELMo (Peters et al. 2018, equation 1), by a softmax over one scalar per
+    layer, and a gain.
 
-    On top are so many bidirectional LSTMs of a width in each direction (BERT, section 5.3, and Table 5's "+ BiLSTM"),
-    without dropout between them. They read as many tokens as are real, which come first; at padding they give 0.
+    On top are `lstm` bidirectional LSTMs, `lstm_size` wide in each direction (BERT, section 5.3, and Table 5's
+    "+ BiLSTM"), without dropout between them. They read only real tokens, which come first, and output 0 at padding.
     """
 
     config: TransformerConfig
-    kind: str  # of spec.FEATURES
+    kind: str  # one of spec.FEATURES
     lstm: int
     lstm_size: int
 
@@ -103,7 +104,7 @@ class Features(nn.Module):
           mask: bool or int [B, S], true for real tokens.
 
         Returns:
-          [B, S, F], F as `feature_size` says.
+          [B, S, F], F from `feature_size`.
         """
         x = self.read(out)
         lengths = mask.astype(jnp.int32).sum(1)
@@ -136,28 +137,28 @@ class Features(nn.Module):
 
 
 def feature_size(config, kind, lstm, lstm_size):
-    """F, how many numbers `Features` gives of a token."""
+    """F, the width of the output of `Features`."""
     if lstm:
         return 2 * lstm_size
     return config.hidden_size * (min(4, config.layers) if kind == "concat_last_four" else 1)
 
 
 def lstm_weights(config, kind, lstm, lstm_size):
-    """The weights of all bidirectional LSTMs: four gates of each direction, from the input and from the last state."""
+    """Number of weights of all bidirectional LSTMs: four gates per direction, from the input and the last state."""
     widths = [feature_size(config, kind, 0, 0), *[2 * lstm_size] * (lstm - 1)][:lstm]
     return sum(2 * 4 * lstm_size * (width + lstm_size) for width in widths)
 
 
 class Pooler(nn.Module):
-    """What heads on a whole text read, from one position: [B, S, F] to [B, H], or of 'plain' to [B, F].
+    """One vector per text for the sequence-level heads: [B, S, F] to [B, H], or to [B, F] for 'plain'.
 
-    The first position (BERT, modeling.py); in a causal trunk, where that one has seen nothing, the last real
-    one, as in GPT-1's fine-tuning (section 3.2). `config.pooler` 'tanh' is BERT's dense layer and tanh, 'relu' and
-    'gelu' are what `transformers` has before the classes of DistilBERT and ELECTRA, 'plain' is the vector itself
+    Reads the first position (BERT, modeling.py); in a causal trunk, where that one has seen nothing, the last real
+    one, as in GPT-1's fine-tuning (section 3.2). `config.pooler` 'tanh' is BERT's dense layer and tanh; 'relu' and
+    'gelu' are what `transformers` puts before the classifier of DistilBERT and ELECTRA; 'plain' is the vector itself
     (GPT-1; ELECTRA, section 2).
 
-    Of bidirectional LSTMs it is each direction's last state, after it has read the whole text: the first half of the
-    features at the last real position, the second half at the first one. BERT does not say how Table 5's are read.
+    With bidirectional LSTMs it reads each direction's last state, after the whole text: the first half of the
+    features at the last real position, the second half at the first. BERT does not say how Table 5's are read.
     """
 
     config: TransformerConfig
@@ -177,12 +178,12 @@ class Pooler(nn.Module):
 
 
 def decoder_weights(config, dense):
-    """The weights of a tied decoder, with or without a dense layer before it."""
+    """Number of weights of a tied decoder, with or without a dense layer before it."""
     return config.embedding_size * (config.vocab_size + dense * config.hidden_size)
 
 
 class MaskedLanguageHead(nn.Module):
-    """dense, activation, norm, tied decoder with a bias: [..., H] to logits [..., V], float32."""
+    """Dense, activation, norm, tied decoder with a bias: [..., H] to logits [..., V], float32."""
 
     config: TransformerConfig
     key: str = "mlm_logits"
@@ -202,7 +203,7 @@ class MaskedLanguageHead(nn.Module):
 
 
 class CopyingHead(nn.Module):
-    """ELECTRA's All-Tokens MLM (section 3.5): what the token was, and whether it is as it was.
+    """ELECTRA's All-Tokens MLM (section 3.5): what the original token was, and whether it is unchanged.
 
     Logits [B, S, V] and the logit of the copy probability [B, S], float32.
     """
@@ -223,7 +224,7 @@ class CopyingHead(nn.Module):
 class CausalLanguageHead(nn.Module):
     """Tied decoder without a bias (GPT-1, GPT-2): [B, S, H] to [B, S, V], float32.
 
-    Where the tables are narrower than the trunk a dense layer leads back to them.
+    If the tables are narrower than the trunk, a dense layer projects back to their width.
     """
 
     config: TransformerConfig
@@ -246,7 +247,7 @@ class CausalLanguageHead(nn.Module):
 class TokensHead(nn.Module):
     """The trunk's own language model at all positions, [B, S, V]: what a student compares with its teacher."""
 
-    language: nn.Module  # 'mlm' or 'clm', whose parameters these are
+    language: nn.Module  # 'mlm' or 'clm', which owns the parameters
 
     def __call__(self, seen):
         return {"token_logits": self.language.logits(seen.out["encoded"], seen.table)}
@@ -256,7 +257,7 @@ class TokensHead(nn.Module):
 
 
 class PairHead(nn.Module):
-    """Two classes of sentence pair from the pooled vector: [B, H] to [B, 2], float32 (NSP, SOP)."""
+    """Binary sentence-pair logits from the pooled vector: [B, H] to [B, 2], float32 (NSP, SOP)."""
 
     config: TransformerConfig
 
@@ -269,12 +270,12 @@ class PairHead(nn.Module):
 
 
 class ClassHead(nn.Module):
-    """The classes of a task from the pooled vector, after dropout: [B, F] to [B, C], float32 (run_classifier.py).
+    """A task's class logits from the pooled vector, after dropout: [B, F] to [B, C], float32 (run_classifier.py).
 
-    One class is a score: of a regression, or of one of several choices. TinyBERT's release reads the classes from
-    ReLU(pooled), without dropout (transformer/modeling.py); ALBERT's rate of dropout here is not the trunk's (Table 14).
-    The `orders` rows of an example are added up before (GPT-1, section 3.3). GPT-1's release has one dropout mask for all
-    choices of an example, which are `shared` rows, one after the other (train.py).
+    A single class is a score: of a regression, or of one of several choices. TinyBERT's release reads the classes from
+    ReLU(pooled), without dropout (transformer/modeling.py); ALBERT's dropout rate here is not the trunk's (Table 14).
+    The `orders` rows of an example are summed first (GPT-1, section 3.3). GPT-1's release uses one dropout mask for all
+    choices of an example, which are `shared` consecutive rows (train.py).
     """
 
     config: TransformerConfig
@@ -300,14 +301,14 @@ class ClassHead(nn.Module):
 
 
 class ChoiceHead(ClassHead):
-    """A score of each row, which is one of an example's choices: [B, F] to [B], float32."""
+    """A score for each row, which is one of an example's choices: [B, F] to [B], float32."""
 
     def __call__(self, seen):
         return {"choice_logit": super().__call__(seen)["class_logits"][:, 0]}
 
 
 class TokenClassHead(nn.Module):
-    """The class of every token, after dropout: [B, S, F] to [B, S, C], float32 (BERT, section 5.3)."""
+    """Class logits for every token, after dropout: [B, S, F] to [B, S, C], float32 (BERT, section 5.3)."""
 
     config: TransformerConfig
     classes: int
@@ -323,9 +324,9 @@ class TokenClassHead(nn.Module):
 
 
 class SpanHead(nn.Module):
-    """Is this token the first, is it the last of the answer? [B, S, F] to [B, S, 2], float32 (BERT, section 4.2).
+    """Start and end logits of the answer: [B, S, F] to [B, S, 2], float32 (BERT, section 4.2).
 
-    BERT has no dropout here (run_squad.py), ALBERT a tenth (Table 14).
+    BERT has no dropout here (run_squad.py); ALBERT uses 0.1 (Table 14).
     """
 
     config: TransformerConfig
@@ -340,36 +341,36 @@ class SpanHead(nn.Module):
         return 2 * sizes.features
 
 
-SPAN_HIDDEN = 512  # the width of the hidden layers of `JointSpanHead`
+SPAN_HIDDEN = 512  # width of the hidden layers of `JointSpanHead`
 
 
 class JointSpanHead(nn.Module):
-    """Where the answer begins, where it ends if it begins there, and is there one? (ELECTRA, section 3.1)
+    """Start of the answer, end given the start, and whether there is an answer (ELECTRA, section 3.1).
 
-    The module of XLNet, of which the paper says no more; all else is from finetune/qa/qa_tasks.py (google-research/
-    electra, 8a46635f): a hidden layer of 512 and GELU on the state at the start beside that at a possible end; the same
-    on [CLS] beside the mean of all states by the probability of a start, of which one logit says that there is no
-    answer; logits 1,000 lower outside the context, its [SEP] and [CLS]; TensorFlow's initial values; no dropout.
+    The paper only says that it is XLNet's module; the rest is from finetune/qa/qa_tasks.py (google-research/electra,
+    8a46635f): a hidden layer of 512 with GELU on the state at the start concatenated with that at a possible end; the
+    same on [CLS] concatenated with the mean of all states weighted by start probability, giving one logit for "no
+    answer"; logits 1,000 lower outside the context, its [SEP] and [CLS]; TensorFlow's initial values; no dropout.
     """
 
     config: TransformerConfig
-    beam: int  # so many of the likeliest starts, and of the ends of each, are candidates
+    beam: int  # the number of top starts, and of top ends for each, that are candidates
     answerable: bool  # whether it has a logit for questions without an answer
 
     def weights(self, sizes):
-        """The logits and what is computed of every possible end; once in a sequence, of the start, and answerability."""
+        """Per token, both logits and the end's hidden layer; once per sequence, the start's, and answerability."""
         once = sizes.features * SPAN_HIDDEN + self.answerable * (2 * sizes.features + 1) * SPAN_HIDDEN
         return sizes.features + (sizes.features + 1) * SPAN_HIDDEN + once / sizes.length
 
     @nn.compact
     def __call__(self, seen):
-        """Reads `mask` and `segments` [B, S] of the batch and, where answers are known, `span` [B, 2].
+        """Reads `mask` and `segments` [B, S] of the batch and, if answers are known, `span` [B, 2].
 
         Returns:
-          dict, all float32: `span_candidates` [B, 1 + K K, 3], first and last position and score, K the smaller of
-          `beam` and S: no answer, both 0, with its logit, or 0 if not `answerable`; then spans, with
-          log p(start) + log p(end | start). If `answerable`, that logit, `impossible_logit` [B]. Where answers are known,
-          `joint_span_logits` [B, S, 2]: of the start, and of the end given the true start.
+          A dict, all float32. `span_candidates` [B, 1 + K K, 3]: first and last position and score, K = min(`beam`, S);
+          row 0 is "no answer" (positions 0, 0), scored by its logit, or 0 if not `answerable`; then the spans, scored
+          by log p(start) + log p(end | start). If `answerable`, that logit as `impossible_logit` [B]. If answers are
+          known, `joint_span_logits` [B, S, 2]: of the start, and of the end given the true start.
         """
         features, batch = seen.features, seen.batch
         length, size = features.shape[1:]
@@ -379,13 +380,13 @@ class JointSpanHead(nn.Module):
         barred = jnp.where(possible, 0.0, -1000.0)
         start_logits = dense(1, "start")(features)[..., 0].astype(jnp.float32) + barred
 
-        # One kernel for two states side by side: its product with an end is computed once for all starts.
+        # One kernel for two concatenated states: its product with each end is computed once for all starts.
         kernel = self.param("hidden_kernel", glorot, (2 * size, SPAN_HIDDEN)).astype(features.dtype)
         bias = self.param("hidden_bias", nn.initializers.zeros, (SPAN_HIDDEN,)).astype(features.dtype)
         of_end, end = jnp.dot(features, kernel[size:]) + bias, dense(1, "end")
 
         def end_logits(starts):
-            """Of starts [B, N], [B, N, S]."""
+            """Starts [B, N] to [B, N, S]."""
             rows = jax.nn.one_hot(starts, length, dtype=features.dtype)
             of_start = jnp.dot(jnp.einsum("bns,bsf->bnf", rows, features), kernel[:size])
             hidden = gelu(of_start[:, :, None] + of_end[:, None])
@@ -411,10 +412,10 @@ class JointSpanHead(nn.Module):
 
 
 class ReplacedHead(nn.Module):
-    """dense, activation, dense to one logit: was this token replaced? [B, S, H] to [B, S], float32.
+    """Dense, activation, dense to one logit: was this token replaced? [B, S, H] to [B, S], float32.
 
     ELECTRA's formula has no hidden layer (section 2); its code has one (run_pretraining.py), and its last
-    dense layer starts as TensorFlow's default does.
+    dense layer uses TensorFlow's default initializer.
     """
 
     config: TransformerConfig
@@ -432,11 +433,11 @@ class ReplacedHead(nn.Module):
 
 
 class Projection(nn.Module):
-    """The embeddings and all layers' states at the teacher's width: [L + 1, B, S, H] to [L + 1, B, S, T].
+    """Projects the embeddings and all layers' states to the teacher's width: [L + 1, B, S, H] to [L + 1, B, S, T].
 
     TinyBERT, equations 8 and 9: W_e for the embeddings and W_h for all layers (`kind` 'two'). The released code
-    (transformer/modeling.py, fit_dense) has 'one' dense layer, with a bias, for both; its second version 'each'
-    state's own. 'none' leaves them as they are.
+    (transformer/modeling.py, fit_dense) uses 'one' dense layer, with a bias, for both; its second version uses one
+    for 'each' state. 'none' leaves the states unchanged.
     """
 
     config: TransformerConfig
@@ -467,13 +468,13 @@ class Projection(nn.Module):
 
 
 class BaselineHead(nn.Module):
-    """The reward that REINFORCE expects at a position (ELECTRA, appendix F): [B, P, H] to a logit [B, P]."""
+    """REINFORCE's baseline, the expected reward at a position (ELECTRA, appendix F): [B, P, H] to a logit [B, P]."""
 
     config: TransformerConfig
 
     @nn.compact
     def __call__(self, seen):
-        # The baseline learns to expect the reward; it must not change what it looks at.
+        # The baseline learns to predict the reward; it must not change the states it reads.
         x = jax.lax.stop_gradient(seen.predicted)
         return {"baseline_logit": self.config.dense(1, "dense")(x)[..., 0].astype(jnp.float32)}
 
@@ -485,9 +486,9 @@ class Head(NamedTuple):
     """One of `Model.heads`.
 
     Attributes:
-      build: `build(model)`: the module, for a `Model`'s `config`, `predictor` (the trunk of its masked language model) and
-        `options`.
-      name: of its parameters.
+      build: `build(model)` returns the module, from a `Model`'s `config`, `predictor` (the trunk of its masked language
+        model) and `options`.
+      name: the name of its parameters.
     """
 
     build: Callable

@@ -1,4 +1,4 @@
-"""A model is a trunk, for ELECTRA a generator beside it, and the heads that the config's losses read."""
+"""A model: a trunk, for ELECTRA also a generator, and the heads that the config's losses read."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from ssl_jax.models.transformer import Embeddings, Transformer, TransformerConfi
 
 
 class Model(nn.Module):
-    """Trunk and heads; a call returns `out`, the dict of everything that one forward pass computed."""
+    """Trunk and heads; a call returns `out`, a dict of everything computed in one forward pass."""
 
     config: TransformerConfig
     heads: tuple[str, ...]  # of heads.HEADS
@@ -19,17 +19,17 @@ class Model(nn.Module):
 
     @property
     def orders(self):
-        """Rows of an example, one after the other, that 'classes' reads together."""
+        """Number of consecutive rows per example that 'classes' reads together."""
         return self.options.orders
 
     @property
     def predictor(self):
-        """The trunk under 'mlm': the generator's, if there is one."""
+        """The trunk under the 'mlm' head: the generator's, if the model has one."""
         return self.config if self.generator is None else self.generator.trunk
 
     @property
     def language(self):
-        """The head that is the trunk's own language model; outside of `apply` one like it."""
+        """The head that is the trunk's own language model; outside of `apply`, a fresh copy of the module."""
         name = "clm" if "clm" in self.heads else "mlm"
         return heads.HEADS[name].build(self) if self.scope is None else getattr(self, name)
 
@@ -50,7 +50,7 @@ class Model(nn.Module):
                 setattr(self, head.name, head.build(self))  # the attribute names the parameters
 
     def read(self, names, seen):
-        """What some of the heads add to `out`."""
+        """Runs the heads in `names` that the model has; returns their entries of `out`."""
         out = {}
         for name, head in heads.HEADS.items():
             if name in self.heads and name in names:
@@ -58,21 +58,21 @@ class Model(nn.Module):
         return out
 
     def __call__(self, batch, cache=None):
-        """Runs everything once.
+        """Runs one forward pass.
 
         Args:
-          batch: of data and corruption, see docs/design.md; `position_ids` [B, S] where positions are not the columns.
+          batch: from data and corruption, see docs/design.md; `position_ids` [B, S] if positions are not the columns.
           cache: see `Transformer`.
 
         Returns:
           The trunk's dict and, by head, `pooled` [B, H] (or [B, F], see `heads.Pooler`), `pair_logits` [B, 2],
           `class_logits` [B / orders, C], `choice_logit` [B],
-          `token_class_logits` [B, S, C], `span_logits` [B, S, 2] (first, last), what `heads.JointSpanHead` gives,
+          `token_class_logits` [B, S, C], `span_logits` [B, S, 2] (first, last), the output of `heads.JointSpanHead`,
           `mlm_logits`, `clm_logits` and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
-          `replaced_logit` [B, S], `token_logits` [B, S, V] (masked or causal), `fitted` [L + 1, B, S, T], the embeddings
-          and all layers' states at a teacher's width. Where tokens are replaced, also `samples` [B, P], `tokens` [B, S]
+          `replaced_logit` [B, S], `token_logits` [B, S, V] (MLM or CLM), `fitted` [L + 1, B, S, T], the embeddings
+          and all layers' states at a teacher's width. If tokens are replaced, also `samples` [B, P], `tokens` [B, S]
           as the trunk saw them, and `replaced` [B, S], true where they differ from the original. The heads
-          on P positions run at `batch['positions']` [B, P], or at all S where there is no such key.
+          on P positions run at `batch['positions']` [B, P], or at all S without that key.
         """
         generated = {}
         if self.generator is not None:
@@ -96,7 +96,7 @@ class Model(nn.Module):
         return out | self.read({*self.heads} - ({*GENERATOR_HEADS} if self.generator is not None else set()), seen)
 
     def generate(self, batch):
-        """What the generator computes of the masked batch: `mlm_logits`, `samples`, `baseline_logit`."""
+        """Runs the generator on the masked batch: `mlm_logits`, `samples`, `baseline_logit`."""
         embedded, table = self.generator_embeddings(batch)
         out = self.read(GENERATOR_HEADS, heads.Seen(batch, self.generator_encoder(embedded, batch), table))
         if "keys" in batch:
@@ -105,17 +105,17 @@ class Model(nn.Module):
 
 
 def dummy_batch(orders=1):
-    """The smallest batch that a model with so many rows to an example can be initialised with."""
+    """The smallest batch that can initialise a model with `orders` rows per example."""
     rows = {name: jnp.zeros((orders, 1), jnp.int32) for name in ("tokens", "mask", "segments")}
     rows |= {"span": jnp.zeros((1, 2), jnp.int32), "token_label": jnp.zeros((1, 1), jnp.int32)}
     return rows | {name: jnp.zeros(1, jnp.int32) for name in ("pair", "index", "label", "impossible")}
 
 
 def flatten_choices(batch):
-    """The batch of the trunk: examples of C choices, [B, C, S], as C rows each, one after the other, [B * C, S].
+    """Flattens examples of C choices, [B, C, S], to C consecutive rows each, [B * C, S], for the trunk.
 
-    A pair in both orders is two rows as well. What an example has once, [B], stays as it is; so does a batch of one row
-    an example.
+    A pair in both orders is two rows as well. Per-example entries, [B], are unchanged; so is a batch with one row
+    per example.
     """
     if batch["tokens"].ndim == 2:
         return batch
@@ -123,5 +123,5 @@ def flatten_choices(batch):
 
 
 def build_model(config):
-    """The module for a run's config; fields and errors are those of `spec.model_fields`."""
+    """Builds the module for a run's config; fields and errors are those of `spec.model_fields`."""
     return Model(*model_fields(config, TransformerConfig))

@@ -1,6 +1,6 @@
-"""What a model is, as its config says: its trunk, its heads, its generator, and what of that does not fit.
+"""Model specification from a config: trunk, heads and generator, and the checks that they fit together.
 
-Importing this takes no JAX, so that a config is checked before that is loaded.
+Importing this does not import JAX, so a config is checked before JAX is loaded.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from ssl_jax.options import (
     whole,
 )
 
-# Names of `transformer.ACTIVATIONS`, of `heads.Pooler` and of what `heads.Features` gives ('': the trunk's output).
+# Names in `transformer.ACTIVATIONS`, and the kinds of `heads.Pooler` and `heads.Features` ('': the trunk's output).
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "tanh", "none")
 POOLERS = ("none", "plain", "tanh", "relu", "gelu")
 FEATURES = ("", "embeddings", "last", "second_to_last", "sum_last_four", "weighted_sum_last_four", "concat_last_four",
@@ -131,21 +131,21 @@ class Trunk:
         )
         for name, value in defaults.items():
             object.__setattr__(self, name, getattr(self, name) or value)
-        # A run's config.json makes it a list; what is compiled for a model is found by the model's hash.
+        # config.json turns it into a list; it must be hashable, because compiled functions are looked up by model hash.
         object.__setattr__(self, "neighbours", tuple(self.neighbours))
 
     def sets(self, part):
-        """How many sets of parameters the layers have for a part of `Block`."""
+        """Number of parameter sets that the layers have for a part of `Block`."""
         return self.share_groups if part in SHARED[self.share] else self.layers
 
 
-# Fields that only training reads: all others decide what a trunk computes.
+# Fields that only training reads; all others determine what a trunk computes.
 TRAINED = {
     "dropout", "attention_dropout", "dropped_embeddings", "dtype", "scan", "remat", "initializer", "initializer_range",
     "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours",
 }  # fmt: skip
 
-# What of a model's parameters is its generator's: the heads are as wide as that is.
+# The generator's parameters within a model's; these heads have the generator's width.
 GENERATOR_HEADS = ("mlm", "baseline")
 GENERATOR = ("generator_embeddings", "generator_encoder", *GENERATOR_HEADS)
 
@@ -177,7 +177,7 @@ class GeneratorOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Generator:
-    """The second trunk, which makes up the replaced tokens; the fields of `config.generator` that it reads."""
+    """The second trunk, which generates the replaced tokens, and the fields of `config.generator` that it reads."""
 
     trunk: Trunk
     tying: str  # with the discriminator: 'none', 'embeddings' (all tables and their norm) or 'all'
@@ -187,19 +187,19 @@ class Generator:
 
 @dataclasses.dataclass(frozen=True)
 class HeadOptions:
-    """What the heads of a model depend on besides its trunk: fields of `config.task` and `config.teacher`."""
+    """What a model's heads depend on besides its trunk: fields of `config.task` and `config.teacher`."""
 
     classes: int = 0  # of a task
     activation: str = "none"  # before 'classes' and 'choice', see `heads.ClassHead`
     bias: bool = True  # of 'classes' and 'choice'
     dropout: float = 0.0  # before a task's classes or spans
-    orders: int = 1  # rows of an example, one after the other, that 'classes' reads together (GPT-1, section 3.3)
-    shared: int = 1  # choices, one after the other, that have one mask of dropout before 'choice'
-    features: str = ""  # what the heads of tasks read, see `heads.Features`; and under them
-    lstm: int = 0  # so many bidirectional LSTMs
-    lstm_size: int = 0  # of such a width
+    orders: int = 1  # consecutive rows per example that 'classes' reads together (GPT-1, section 3.3)
+    shared: int = 1  # consecutive choices that share one dropout mask before 'choice'
+    features: str = ""  # what the task heads read, see `heads.Features`
+    lstm: int = 0  # number of bidirectional LSTMs below the task heads
+    lstm_size: int = 0  # their width
     beam: int = 0  # of 'joint_span', see `heads.JointSpanHead`
-    answerable: bool = False  # whether 'joint_span' knows questions without an answer
+    answerable: bool = False  # whether 'joint_span' handles questions without an answer
     projection: str = "none"  # of 'fit', see `heads.Projection`
     width: int = 0  # that 'fit' projects to
 
@@ -214,15 +214,15 @@ class HeadOptions:
 
 
 def named_heads(heads, causal):
-    """A set of heads as in `Objective.heads`, with 'language' by its name: a causal trunk's is 'clm', others' is 'mlm'."""
+    """Resolves 'language' in a set of heads as in `Objective.heads`: 'clm' for a causal trunk, else 'mlm'."""
     return {("clm" if causal else "mlm") if head == "language" else head for head in heads}
 
 
 def model_fields(config, trunk_class=Trunk):
-    """The fields of `model.Model` for a run's config: `model`'s trunk, `generator`, the heads that `losses` read, `heads`.
+    """The fields of `model.Model` for a run's config, from `model`, `generator`, `losses` (their heads) and `heads`.
 
     Raises:
-      UserError: the trunk is none (`Trunk`), or losses, heads and generator do not fit.
+      UserError: the trunk is invalid (`Trunk`), or losses, heads and generator do not fit together.
     """
     losses = trained(config)
     needed = {head for row in losses.values() for head in row.heads}
@@ -266,10 +266,10 @@ def model_fields(config, trunk_class=Trunk):
 
 
 def build_generator(config, trunk, losses):
-    """ELECTRA's generator beside a trunk (run_pretraining.py, get_generator_config), or None.
+    """ELECTRA's generator for a trunk (run_pretraining.py, get_generator_config), or None.
 
-    Its width is `size` times the trunk's, rounded; unless the config has other numbers, heads are 64 wide, at least
-    one, and its feed-forward network is four times its width. Kinds 'unigram' and 'uniform' are
+    Its width is `size` times the trunk's, rounded. Unless the config overrides it, heads are 64 wide, at least
+    one, and the feed-forward network is four times the width. Kinds 'unigram' and 'uniform' are
     not models: the corruption draws the tokens.
     """
     check(GeneratorOptions, config, "kind", "tying")
@@ -304,7 +304,7 @@ def build_generator(config, trunk, losses):
             # Untied tables are as wide as the generator itself.
             embedding_size=trunk.embedding_size if config.tying == "embeddings" else 0,
             pooler="none",
-            # A start for the trunk's heads (neighbours.py) fits a generator of the trunk's width alone.
+            # The trunk's attention initialisation (neighbours.py) only fits a generator of the same width.
             neighbours=trunk.neighbours[:heads] if hidden == trunk.hidden_size else (),
         )
     return Generator(shape, config.tying, config.temperature, config.average_duplicates)

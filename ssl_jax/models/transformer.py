@@ -1,8 +1,8 @@
-"""The one Transformer: embeddings, attention, block, stack. Every paper is a setting of its fields.
+"""A single Transformer for every paper: embeddings, attention, block, stack. The papers differ only in its config.
 
-Shapes: B examples, S positions (T with those of a cache), H hidden size, A heads, D head size, E embedding
+Shapes: B examples, S positions (T including those of a cache), H hidden size, A heads, D head size, E embedding
 size, V vocabulary, L layers.
-Dropout is on exactly when `apply` is given a 'dropout' rng; there is no train flag.
+Dropout is on if and only if `apply` is given a 'dropout' rng; there is no train flag.
 """
 
 import functools
@@ -17,8 +17,8 @@ from jax.extend.random import threefry2x32_p
 from ssl_jax.errors import UserError
 from ssl_jax.models.spec import Trunk
 
-# 'gelu' is the exact erf form, 'gelu_tanh' the approximation. Google's BERT code has the tanh form,
-# `transformers` calls the erf form "gelu" and uses it for BERT; they differ by up to 4.7e-4.
+# 'gelu' is the exact erf form, 'gelu_tanh' the approximation. Google's BERT code uses the tanh form;
+# `transformers` calls the erf form "gelu" and uses it for BERT. They differ by up to 4.7e-4.
 ACTIVATIONS = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
@@ -29,12 +29,12 @@ ACTIVATIONS = {
 
 
 def dense_product(x, kernel, dimension_numbers, precision=None, **_):
-    """`lax.dot_general` for dense layers: contracts the last axes of `x` with the first of `kernel`.
+    """`lax.dot_general` for dense layers: contracts the last axes of `x` with the first axes of `kernel`.
 
-    What differs is the backward pass. JAX's rule makes the kernel's gradient transposed, and on a CPU XLA
-    then writes the incoming gradient a second time, transposed, with the activation's derivative computed
-    anew at every strided step. As x^T g of two matrices it takes 77 ms instead of 136 for the gradient of a
-    feed-forward network (16 x 128 tokens, 256 to 1024, tanh GELU, two cores).
+    Only the backward pass differs. JAX's rule computes the kernel's gradient transposed, and on CPU XLA
+    then writes the incoming gradient a second time, transposed, recomputing the activation's derivative
+    at every strided step. Computed as a matrix product x^T g, the gradient of a feed-forward network takes
+    77 ms instead of 136 (16 x 128 tokens, 256 to 1024, tanh GELU, two cores).
     """
     (axes, kernel_axes), batch_axes = dimension_numbers
     assert tuple(axes) == tuple(range(x.ndim - len(axes), x.ndim))
@@ -63,16 +63,16 @@ matrix_product.defvjp(_matrix_product_forward, _matrix_product_backward)
 
 
 def group_of(layer, groups, layers):
-    """Which of `groups` a layer of so many is in, one after the other (albert/modeling.py); int or an array of them."""
+    """Index of the group a layer belongs to; groups are contiguous (albert/modeling.py). `layer`: int or int array."""
     return layer * groups // layers
 
 
 class TransformerConfig(Trunk):
-    """A `spec.Trunk` that makes its layers."""
+    """A `spec.Trunk` that builds its layers."""
 
     def initial(self, sd):
-        # BERT's create_initializer: sd 0.02 before cutting at two sd, 0.0176 after. jax's
-        # truncated_normal does the same; variance_scaling would correct for the cut.
+        # BERT's create_initializer: sd 0.02 before truncation at two sd, 0.0176 after. jax's
+        # truncated_normal does the same; variance_scaling would correct for the truncation.
         return getattr(nn.initializers, self.initializer)(sd)
 
     def dense(self, features, name=None, axis=-1, kernel_init=None, bias=True):
@@ -92,31 +92,31 @@ class TransformerConfig(Trunk):
         return self.dense(features, name, axis, self.initial(self.initializer_range * scale))
 
     def layer_norm(self, name=None):
-        # Two-pass variance: with an epsilon of 1e-12 the one-pass form loses the digits that the
-        # originals keep. Statistics are float32 whatever the dtype.
+        # Two-pass variance: with an epsilon of 1e-12 the one-pass form loses digits that the
+        # originals keep. Statistics are float32 regardless of dtype.
         return nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, use_fast_variance=False, name=name)
 
 
 class Dropout(nn.Module):
-    """Inverted dropout; each example's mask is decided by its number, wherever and in whatever batch it is computed.
+    """Inverted dropout; an example's mask depends on its index, not on the device or batch it is computed in.
 
-    The random bits are a function of four things: the rng (the run's seed and the step), the module's place in the
-    model, the example's number, and the element within the example. So a batch can be cut over devices, hosts and
+    The random bits are a function of the rng (the run's seed and the step), the module's place in the model, the
+    example's index, and the element within the example. So a batch can be split over devices, hosts and
     micro-batches without changing any mask. Threefry is such a function (Salmon et al. 2011): it encrypts counters,
     here (example, element / 4), and each block of 64 bits serves four elements. That is a quarter of the blocks that
-    `jax.random.bits` would encrypt for 32 bits an element; on a CPU they dominate a small step. The rate is met to
-    2**-17 and the scale uses the rate that was met, so the mean is exact.
+    `jax.random.bits` would encrypt at 32 bits per element; on CPU they dominate a small step. The rate is matched
+    to within 2**-17 and the scale uses the actual rate, so the mean is exact.
     """
 
     rate: float
-    shared: int = 1  # this many rows, one after the other, have one mask
+    shared: int = 1  # this many consecutive rows share a mask
 
     @nn.compact
     def __call__(self, x, index):
         """
         Args:
-          x: [R, ...], the rows of an example one after the other, R / B each.
-          index: int32 [B], the examples' numbers; None where there is no 'dropout' rng.
+          x: [R, ...], each example's R / B rows consecutive.
+          index: int32 [B], the examples' indices; None without a 'dropout' rng.
         """
         if self.rate == 0 or not self.has_rng("dropout"):
             return x
@@ -133,7 +133,7 @@ class Dropout(nn.Module):
 
 
 class Embeddings(nn.Module):
-    """Sum of token, position and segment embeddings, norm, dropout."""
+    """Sum of token, position and segment embeddings, then norm and dropout."""
 
     config: TransformerConfig
 
@@ -150,22 +150,22 @@ class Embeddings(nn.Module):
         self.drop = Dropout(config.dropout)
 
     def __call__(self, batch):
-        """Looks `batch['tokens']` [B, S] up.
+        """Looks up `batch['tokens']` [B, S].
 
         Returns:
-          The embeddings [B, S, E] and the table [V, E] that predicts tokens from them (with
-          `predict_positions` the position table's rows follow).
+          The embeddings [B, S, E] and the table [V, E] for the output logits (with `predict_positions`,
+          followed by the rows of the position table).
         """
         config, tokens, index = self.config, batch["tokens"], batch.get("index")
         if tokens.shape[1] > config.positions:
             raise UserError(f"sequences of {tokens.shape[1]} tokens do not fit model.positions={config.positions}")
         token, position = self.token, self.position
         if config.dropped_embeddings == "tables":
-            # No example's own: the whole step has one mask, as each of the release's devices had (GPT-1, train.py).
+            # Not per example: one mask for the whole step, as on each device of the release (GPT-1, train.py).
             token, position = (self.drop(table, jnp.zeros(1, jnp.int32)) for table in (token, position))
         x = jnp.take(token, tokens, axis=0)
-        # Positions by slicing and segments by a product: a gather's gradient is a scatter-add, and
-        # hundreds of rows that meet in two are its worst case.
+        # Positions by slicing and segments by a matrix product: a gather's gradient is a scatter-add, and
+        # hundreds of rows colliding in two are its worst case.
         if "position_ids" in batch:
             x += jnp.take(position, batch["position_ids"], axis=0)
         else:
@@ -183,10 +183,10 @@ class Embeddings(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention over `x` [B, S, H] where `allowed` [B or 1, 1, S, T] is true; `index`: see `Dropout`.
 
-    With a cache (`key`, `value` [B, T, A, D] and `start`) the keys and values of the S positions are
-    written into it from column `start` on, and all T columns are attended to; without one, T = S.
+    With a cache (`key`, `value` [B, T, A, D] and `start`), the keys and values of the S positions are
+    written into it starting at column `start`, and attention covers all T columns; without one, T = S.
 
-    Returns the output [B, S, H] and a dict: the scores before mask and softmax [B, A, S, T], float32, and
+    Returns the output [B, S, H] and a dict: float32 `scores` [B, A, S, T] before mask and softmax, and
     `key`, `value` [B, T, A, D].
     """
 
@@ -212,7 +212,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """dense, activation, dense: [B, S, H] to the same."""
+    """Dense, activation, dense: [B, S, H] to [B, S, H]."""
 
     config: TransformerConfig
 
@@ -246,11 +246,11 @@ class Block(nn.Module):
 
 
 def visible(config, batch, start=0):
-    """Which of T columns each of S positions may see, for each kind of layer: bool [kinds, B, 1, S or 1, T].
+    """Attention mask for each kind of layer, S positions over T columns: bool [kinds, B, 1, S or 1, T].
 
-    Kind 0 is dense attention, kind 1, where there is a band, the banded one. `batch['mask']` [B, T] is true
-    for real tokens; with `batch['documents']` [B, T] attention stays within a document. The S positions are
-    the columns from `start` on.
+    Kind 0 is dense attention; kind 1, present if `config.band` is set, is banded. `batch['mask']` [B, T] is
+    true for real tokens; with `batch['documents']` [B, T] attention stays within a document. The S positions
+    are the columns starting at `start`.
     """
     allowed = jnp.asarray(batch["mask"], bool)[:, None, None, :]
     if "documents" in batch:
@@ -265,14 +265,14 @@ def visible(config, batch, start=0):
 
 
 class Transformer(nn.Module):
-    """A stack of blocks: one `Block` module, applied once for each layer.
+    """A stack of blocks: one `Block` module, applied once per layer.
 
-    ALBERT's sharing is this reuse of the module: what layers share is one set of parameters that the same `Block` is
-    applied with in every layer of a group. It is not Flax's lifted scan (`nn.scan`), which cannot share some parts of a
-    block and stack others, nor choose the group's set by the layer's number.
+    ALBERT's sharing is this reuse of the module: all layers of a group apply the same `Block` with the same shared
+    parameters. It does not use Flax's lifted scan (`nn.scan`), which cannot share some parts of a block and stack
+    others, nor select a group's parameters by layer index.
 
-    Its parameters are stacked on a leading axis: one entry for each layer, or, of what is shared, for each
-    group of layers. `scan` and unrolled layers have the same parameters, so a checkpoint fits both.
+    Parameters are stacked on a leading axis, with one entry per layer or, for shared parts, per group of layers.
+    `scan` and unrolled layers have the same parameters, so a checkpoint fits both.
     """
 
     config: TransformerConfig
@@ -284,8 +284,8 @@ class Transformer(nn.Module):
         Args:
           embedded: [B, S, E].
           batch: see `visible`; with dropout also `index`, see `Dropout`.
-          cache: of earlier positions: `key`, `value` [L, B, T, A, D], and `start`, the column of the first
-            of these S positions; None: there are none.
+          cache: earlier positions: `key`, `value` [L, B, T, A, D], and `start`, the column of the first
+            of these S positions; None if there are none.
 
         Returns:
           A dict: `embedded` [B, S, H]; `layers` with `hidden` [L, B, S, H], `scores` [L, B, A, S, T], `key`
@@ -308,7 +308,7 @@ class Transformer(nn.Module):
             return {part: jax.tree.map(lambda p: p[: config.sets(part)], layers[part]) for part in layers}
 
         if self.has_variable("params", "layers"):
-            # `param` would trace `begin` again, to compare shapes.
+            # `param` would trace `begin` again to compare shapes.
             params = self.get_variable("params", "layers")
         else:
             params = self.param("layers", begin)

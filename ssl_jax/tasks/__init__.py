@@ -1,7 +1,7 @@
-"""Tasks, to fine-tune on and to ask without training. TASKS has a row for each, see base.Task; a family is a module.
+"""Tasks, for fine-tuning and for prompting. TASKS has a row for each, see base.Task; each family is a module.
 
-    articles.py    topics topic title, of the demo corpus
-    own.py         jsonl: texts or pairs of your own with labels, in task.folder
+    articles.py    topics topic title, from the demo corpus
+    own.py         jsonl: your own labelled texts or pairs, in task.folder
     glue.py        cola sst2 mrpc stsb qqp mnli qnli rte wnli; ax is a split of mnli
     superglue.py   boolq cb copa multirc wic wsc superglue_rte; ax_b and ax_g are splits of superglue_rte
     squad.py       squad squad2
@@ -13,12 +13,12 @@
     questions.py   coqa triviaqa naturalqs webqs
     writing.py     en_fr fr_en en_de de_en en_ro ro_en cnn_dailymail
 
-A row is fine-tuned on if it has a `kind`, and asked if it has `prompts`. Published sets are read from their own files
-in a folder, or, without one, from ROOT/tfds, where TensorFlow Datasets put them. Their dev set is the split 'heldout'
-(MNLI's second one 'heldout_mismatched'); 'test' is there where it was published. A run decides whatever a set has
-besides 'train' and 'heldout' when it ends.
+A row with a `kind` can be fine-tuned on, one with `prompts` prompted. Published sets are read from their own files in a
+folder or, without one, from ROOT/tfds, where TensorFlow Datasets put them. Their dev set is the split 'heldout' (MNLI's
+second one 'heldout_mismatched'); 'test' is present if it was published. At its end, a run also predicts every split
+other than 'train' and 'heldout'.
 
-Importing this loads neither JAX nor TFDS, so that a config can be checked without them.
+Importing this loads neither JAX nor TFDS, so configs can be checked without them.
 """
 
 import functools
@@ -67,21 +67,21 @@ def source_of(config, folder=""):
 
 
 def records(name, source):
-    """'train' and 'heldout' -> what the prompts of a task read, see `datasets.records`."""
+    """'train' and 'heldout' -> records for a task's prompts, see `datasets.records`."""
     return datasets.records(name, TASKS[name], source)
 
 
 def read(config):
-    """Reads the task that a config's `task` block asks for.
+    """Reads the task named in a config's `task` block.
 
     Args:
       config: `name`, `folder`, `fields`, `augmented` and `inputs` of `task` are read; `max_examples` of `data` and
-        whatever the task asks for.
+        whatever the task needs.
 
     Raises:
       UserError: unknown task or inputs; a file is missing; a line is malformed (naming file, line and reason); a split
-        has no examples, or all of them one label; `augmented` for examples that are not texts with a class or score; no
-        pairs to double; `fields` for a task whose files have their own.
+        has no examples, or only one label; `augmented` for examples that are not texts with a class or score; no pairs
+        to double; `fields` for a task whose files have fixed ones.
     """
     options = config.task
     check_choice(options.name, FINE_TUNED, "task.name")
@@ -97,7 +97,7 @@ def read(config):
         if KINDS[row.kind] is not Example:
             raise UserError(f"task.augmented is for texts with a class or score: task {options.name!r} has {row.kind}")
         task.splits["train"], task.places["train"] = read_examples(options.augmented, task.labels or None)
-        task.notes.pop("train", None)  # about the examples that these replace
+        task.notes.pop("train", None)  # about the examples replaced by these
     if 0 < config.data.max_examples < len(task.splits["train"]):
         _take_sample(task, config.data.max_examples)
     if options.inputs == "doubled":
@@ -119,10 +119,10 @@ def read(config):
 
 
 def _take_sample(task, size):
-    """Leaves `size` of the training examples, those whose texts have the smallest hashes.
+    """Keeps `size` of the training examples, those whose texts have the smallest hashes.
 
-    A smaller sample is part of a larger one, and neither seeds nor the order of the file change it. The first examples
-    would not do: some sets are sorted by label.
+    A smaller sample is a subset of a larger one, and neither seeds nor file order change it. The first examples would
+    not do: some sets are sorted by label.
     """
     examples, places = task.splits["train"], task.places.get("train")
     # The first two fields of each kind: texts, pairs, a text and its choices, a question and its context, words.
@@ -136,18 +136,17 @@ def _take_sample(task, size):
 
 
 def orders(config):
-    """In how many orders a config's task shows an example's texts: 2, unordered pairs as GPT-1 reads them, or 1."""
+    """Number of orders in which a config's task shows an example's texts: 2 for unordered pairs as in GPT-1, else 1."""
     return 2 if config.task.inputs == "gpt1" and TASKS[config.task.name].unordered else 1
 
 
 def resolve(config):
-    """The config with what only the task can say: `task.classes`, 1 in a regression, `task.labels`, `task.orders`,
-    `steps` where `task.epochs` is given, and, where held-out examples are decided, an evaluation after the last step of
-    each further split, by its name. An epoch of spans is as many rows as there are questions, not windows
-    (run_squad.py).
+    """The config with the values only the task can supply: `task.classes` (1 for regression), `task.labels`,
+    `task.orders`, `steps` if `task.epochs` is given, and, if held-out examples are decided, an evaluation after the
+    last step for each further split, by its name. An epoch of spans counts questions, not windows (run_squad.py).
 
     Returns:
-      A copy; `config` itself where data.examples is not 'task'.
+      A copy; `config` itself if data.examples is not 'task'.
 
     Raises:
       UserError: see `read`.
@@ -174,7 +173,7 @@ def resolve(config):
 
 
 def open_stores(config, tokenizer):
-    """The splits of a config's task in tokens: 'train', 'heldout', ... -> the store of its kind.
+    """The tokenised splits of a config's task: 'train', 'heldout', ... -> the store of its kind.
 
     Raises:
       UserError: see `read` and SpanStore.
@@ -200,8 +199,8 @@ def open_stores(config, tokenizer):
 
 
 def report(stores, vocabulary, lengths):
-    """Yields a line for each of a task's splits: its examples, how many of them do not fit into rows of these lengths,
-    with the first one and its tokens, and the split's notes."""
+    """Yields a line for each of a task's splits: its number of examples, how many do not fit rows of these lengths,
+    the first such one and its tokens, and the split's notes."""
     for split, store in stores.items():
         parts = [f"{split}: {len(store):,} examples"]
         for length in sorted(lengths):

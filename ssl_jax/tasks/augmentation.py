@@ -1,36 +1,35 @@
 """TinyBERT's data augmentation: copies of a task's examples with some words replaced (Jiao et al. 2019, Algorithm 1).
 
-For each of N_a copies of a sentence, word after word is replaced with probability p_t, by one of K candidates, all
-equally likely. The candidates of a word of one piece are a masked language model's K likeliest words in its place;
-those of a word of several pieces, its K nearest neighbours among word vectors, by cosine.
+In each of N_a copies of a sentence, each word in turn is replaced with probability p_t by one of K candidates, drawn
+uniformly. The candidates for a single-piece word are a masked language model's K likeliest words in its place; for a
+multi-piece word, its K nearest neighbours among word vectors, by cosine.
 
-    paper      Algorithm 1. The masked sentence is the copy as it is so far, x_m: a prediction sees what was put
-               before it (line 7). As printed, a masked word that is not replaced would stay [MASK] (lines 6, 12);
-               here it stands again. Draws come first and what is not replaced is not predicted, so a word costs
-               p_t N_a passes of the model, 8 with the paper's numbers. The K likeliest are whole words.
+    paper      Algorithm 1. The masked sentence is the copy so far, x_m: a prediction sees earlier replacements
+               (line 7). As printed, a masked word that is not replaced would stay [MASK] (lines 6, 12); here it
+               is restored. Draws come first and only replaced words are predicted, so a word costs p_t N_a
+               passes of the model, 8 with the paper's numbers. The K likeliest are whole words.
     release    data_augmentation.py of huawei-noah/Pretrained-Language-Model/TinyBERT. Stop words and words with
-               other letters than a to z stay. The masked sentence is the original, followed by itself unmasked as
-               a pair's second sentence: one pass for each word, whatever N_a. Of the K likeliest pieces those that
-               are no whole words are left out, so that there may be fewer. Its N_a is 30 for CoLA, MRPC, RTE and
+               letters other than a to z stay. The masked sentence is the original, followed by itself unmasked as
+               a pair's second sentence: one pass per word, for any N_a. Of the K likeliest pieces, those that are
+               not whole words are dropped, so there may be fewer. Its N_a is 30 for CoLA, MRPC, RTE and
                STS-B, 20 for SST-2 and QNLI, 10 for MNLI and QQP.
 
-In both, and where the paper is silent as the release has it: a word may be replaced by itself, if the model predicts
-it; the original comes first, as it was, and a copy that equals it or an earlier one is dropped.
+In both, following the release where the paper is silent: a word may be replaced by itself if the model predicts it;
+the original comes first, unchanged, and a copy that equals it or an earlier one is dropped.
 
-The paper does not say what becomes of pairs. Here both sentences of copy c are augmented, each from its own original
-and read by itself. The release augments the first sentences beside the original second one, and then the second
-sentences beside the last augmented first one, because it overwrites the row that it reads from.
+The paper does not say how pairs are handled. Here both sentences of copy c are augmented, each from its own original
+and read by itself. The release augments the first sentences next to the original second one, and then the second
+sentences next to the last augmented first one, because it overwrites the row that it reads from.
 
-Words and their pieces are the masked model's: words are normalised as it has them (in lower case, if it is), split at
-spaces and, as BERT's are, at punctuation; characters that it does not know are one piece with BERT's tokenizer. The
-copies' white space is that of the text, one space for several; where a new word would grow together with its
-neighbour, there is a space. A sentence that is longer than what the model was trained on is seen through a window
-around the masked word (the release leaves the words beyond as they are).
+Words and pieces are the masked model's: words are normalised as by its tokenizer (lower case, if uncased), split at
+spaces and, for BERT, at punctuation; with BERT's tokenizer, unknown characters are one piece. The copies keep the
+text's white space, with runs collapsed to one space; a space is added where a new word would merge with its
+neighbour. A sentence longer than the model's training length is seen through a window around the masked word (the
+release leaves the words beyond unchanged).
 
-Every example's random numbers are keyed by (seed, its number). Nothing depends on the sizes of batches or on the
-number of devices but the last bits of what the model computes. All local devices share the model's work; one process
-does the rest, which was 3 % of the time with the demo's model on two cores (42 microseconds a prediction), 7 % in
-`release`.
+Each example's random numbers are keyed by (seed, its number). Only the last bits of the model's outputs depend on
+batch sizes or the number of devices. All local devices share the model's work; one process does the rest, which took
+3 % of the time with the demo's model on two cores (42 microseconds a prediction), 7 % in `release`.
 """
 
 import collections
@@ -51,13 +50,13 @@ from ssl_jax import files
 from ssl_jax.errors import UserError, check_choice, cut, shown
 
 VARIANTS = ("paper", "release")
-# Examples that go through the model together, and tokens (padding included) of one of its passes.
+# Examples processed together, and tokens (padding included) per forward pass.
 BLOCK = 512
 TOKENS = 16_384
-SHORTEST = 32  # rows are padded to this many tokens, or to 2, 4, ... times as many: a program for each
+SHORTEST = 32  # rows are padded to this many tokens, or 2, 4, ... times as many: one program each
 SPACE = "\u2581"  # how Unigram tokenizers write a space
 
-# The release's: NLTK's English ones without the question words. Those with an apostrophe are never words here.
+# The release's: NLTK's English list without question words. Those with an apostrophe are never words here.
 STOP_WORDS = frozenset(
     """a about above after again against ain all am an and any are aren as at be because been before being below
     between both but by can couldn d did didn do does doesn doing don down during each few for from further had hadn
@@ -71,23 +70,23 @@ STOP_WORDS = frozenset(
 
 @dataclasses.dataclass
 class Counts:
-    """What became of the words; complete when all examples have been taken from `augment`."""
+    """Counts of what happened to the words; complete once `augment` is exhausted."""
 
     examples: int = 0
     examples_out: int = 0
     duplicates: int = 0  # copies dropped
-    words: int = 0  # of the originals, as are the next four
-    exempt: int = 0  # stop words and the like, which 'release' leaves alone
+    words: int = 0  # in the originals, as are the next four
+    exempt: int = 0  # stop words and the like, never replaced by 'release'
     single_piece: int = 0
     several_pieces: int = 0
-    without_vector: int = 0  # of those of several pieces
-    copied: int = 0  # words of all copies
+    without_vector: int = 0  # of the multi-piece words
+    copied: int = 0  # words in all copies
     replaced: int = 0  # of those
-    windows: int = 0  # predictions from a part of a sentence
+    windows: int = 0  # predictions from part of a sentence
     seconds: float = 0.0
 
     def lines(self):
-        """A line of text for each number."""
+        """One line of text per count."""
         share = 100 * self.replaced / max(1, self.copied)
         return [
             f"examples in        {self.examples:,}",
@@ -113,7 +112,7 @@ class WordVectors:
     """
 
     def __init__(self, words, vectors):
-        """Takes N different words and their vectors [N, D]; those of zeros, which have no direction, are left out."""
+        """Takes N distinct words and their vectors [N, D]; zero vectors, which have no direction, are dropped."""
         vectors = np.asarray(vectors, np.float32)
         norms = np.linalg.norm(vectors, axis=1)
         self.words = [word for word, norm in zip(words, norms, strict=True) if norm]
@@ -121,12 +120,12 @@ class WordVectors:
         self.number = {word: number for number, word in enumerate(self.words)}
 
     def neighbours(self, words, count, block=64):
-        """The `count` nearest of each word, the nearest first, without itself; none for a word without a vector.
+        """Each word's `count` nearest neighbours, nearest first, without itself; none for a word without a vector.
 
-        Of equally near ones, the first in the file are taken.
+        Ties go to the first in the file.
 
         Returns:
-          A list of lists of str, one for each of `words`.
+          A list of lists of str, one per word.
         """
         count = min(count, len(self.words) - 1)
         found = [[] for _ in words]
@@ -144,18 +143,18 @@ class WordVectors:
 
 
 def read_vectors(path, most=100_000):
-    """Reads word vectors in GloVe's text format: a word and its D numbers on each line, between single spaces.
+    """Reads word vectors in GloVe's text format: on each line a word and its D numbers, separated by single spaces.
 
     Args:
-      path: of the file, UTF-8.
-      most: read the first so many words, the most frequent ones (the release's number); 0: all.
+      path: the file, UTF-8.
+      most: read only the first `most` words, the most frequent ones (default: the release's number); 0: all.
 
     Returns:
-      WordVectors. Of a word that comes twice, the first vector is taken.
+      WordVectors. For a repeated word, the first vector is used.
 
     Raises:
-      UserError: there is no such file, it is empty, or a line (named) is not UTF-8, has no word, another width than
-        the first one, or something that is not a finite number.
+      UserError: the file is missing or empty, or a line (named) is not UTF-8, has no word, a different width from the
+        first one, or a value that is not a finite number.
     """
     rows = {}
     width = None
@@ -170,7 +169,7 @@ def read_vectors(path, most=100_000):
 
 def _read_vector(where, line, width):
     fields = line.split(" ")
-    # Some of GloVe's words have spaces in them: '. . .'. A number after such a space belongs to a longer vector.
+    # Some of GloVe's words contain spaces: '. . .'. A number after such a space belongs to a longer vector.
     word, numbers = " ".join(fields[:-width]), fields[-width:]
     if not word or re.search(r" [-+]?\.?\d\S*$", word):
         raise UserError(f"{where}: a word and {width} numbers, as on the first line, should be here, not {shown(line)}")
@@ -184,7 +183,7 @@ def _read_vector(where, line, width):
 
 
 class Sentence(NamedTuple):
-    """A text cut into words: `gaps` (str) before them, the `words` themselves, and their `pieces` (lists of ids)."""
+    """A text split into words: `gaps` (str) before them, the `words` themselves, and their `pieces` (lists of ids)."""
 
     gaps: list[str]
     words: list[str]
@@ -194,7 +193,7 @@ class Sentence(NamedTuple):
 def split_words(run, text):
     """The Sentence of a text, as the run's tokenizer sees it.
 
-    A word begins where a piece does that starts one, and before and after punctuation.
+    A word begins at a word-initial piece, and before and after punctuation.
     """
     tokenizer, starts_word = run.tokenizer, run.vocabulary.starts_word
     if tokenizer.normalizer is not None:
@@ -205,7 +204,7 @@ def split_words(run, text):
     lone_space = after_mark = False
     for token, name, (start, end) in zip(encoding.ids, encoding.tokens, encoding.offsets, strict=True):
         mark = not any(map(_in_words, text[start:end]))
-        if lone_space:  # it is a piece of the word that begins here
+        if lone_space:  # it belongs to the word that begins here
             spans[-1] = (start, end)
             pieces[-1].append(token)
         elif not pieces or starts_word[token] or mark or after_mark:
@@ -240,10 +239,10 @@ def _batched(items, size):
 
 
 class MaskedModel:
-    """A run's masked language model, asked for the candidates of many masked words at once."""
+    """A run's masked language model: candidates for many masked words at once."""
 
     def __init__(self, run, candidates, variant):
-        """`run` as `load.load_run` gives it; see `augment` for what is refused."""
+        """`run` from `load.load_run`; see `augment` for the errors."""
         vocabulary, tokenizer = run.vocabulary, run.tokenizer
         if "mlm" not in run.model.heads or vocabulary.mask is None:
             raise UserError("the run has no masked language model: it was trained without losses.mlm")
@@ -257,7 +256,7 @@ class MaskedModel:
         self.longest = max(run.config.phases.lengths)
         self.pairs = variant == "release"
         self.second_segment = min(1, max(0, run.model.config.segments - 1))
-        # Special tokens start words, but are none.
+        # Special tokens start words, but are not words.
         self.words = [tokenizer.id_to_token(token).removeprefix(SPACE) for token in range(vocabulary.size)]
         whole = vocabulary.starts_word & ~vocabulary.special & np.array([word != "" for word in self.words])
         if vocabulary.unknown is not None:
@@ -276,10 +275,10 @@ class MaskedModel:
         """The candidates for masked words.
 
         Args:
-          masked: list of (a sentence's token ids, a list for each word; the number of the masked word).
+          masked: list of (a sentence's token ids, one list per word; the index of the masked word).
 
         Returns:
-          A list of lists of words, the likeliest first, and how many of the sentences were seen through a window.
+          A list of lists of words, likeliest first, and the number of sentences seen through a window.
         """
         laid = [self._lay_out(*one) for one in masked]
         by_length = collections.defaultdict(list)
@@ -291,7 +290,7 @@ class MaskedModel:
         made = []
         for length, places in by_length.items():
             for some in _batched(places, self._rows(length)):
-                # All are given to the device before the first answer is waited for.
+                # All are dispatched to the device before waiting for the first result.
                 made.append((some, self.likeliest(self.params, self._batch([laid[place] for place in some], length))))
         found = [None] * len(laid)
         for some, answer in made:
@@ -300,11 +299,11 @@ class MaskedModel:
         return found, sum(windowed for *_, windowed in laid)
 
     def _rows(self, length):
-        """Rows of a batch: as many for each device."""
+        """Rows per batch: the same number for each device."""
         return max(1, TOKENS // length // self.devices) * self.devices
 
     def _lay_out(self, pieces, number):
-        """Token ids with special tokens, the masked place, where the second segment begins, and whether it was cut."""
+        """Token ids with special tokens, masked position, start of the second segment, and whether it was cut."""
         vocabulary = self.vocabulary
         before, after = _flat(pieces[:number]), _flat(pieces[number + 1 :])
         room, place = self.longest - 2, len(before)
@@ -320,7 +319,7 @@ class MaskedModel:
         rows = self._rows(length)
         batch = {name: np.zeros((rows, length), np.int32) for name in ("tokens", "mask", "segments")}
         batch["positions"] = np.zeros((rows, 1), np.int32)
-        batch["mask"][len(laid) :, 0] = 1  # rows of nothing must not divide by zero
+        batch["mask"][len(laid) :, 0] = 1  # empty rows must not divide by zero
         for row, (ids, place, second, _) in enumerate(laid):
             batch["tokens"][row, : len(ids)] = ids
             batch["mask"][row, : len(ids)] = 1
@@ -334,7 +333,7 @@ def _flat(pieces):
 
 
 class Copy(NamedTuple):
-    """A sentence on its way to being augmented; `todo` are the words to replace, (number, uniform draw)."""
+    """A sentence being augmented; `todo` are the words still to replace, (index, uniform draw)."""
 
     sentence: Sentence
     words: list[str]
@@ -344,7 +343,7 @@ class Copy(NamedTuple):
 
 @dataclasses.dataclass
 class Augmenter:
-    """What `augment` does, block by block."""
+    """Runs `augment` block by block."""
 
     run: Any
     vectors: WordVectors | None
@@ -357,11 +356,11 @@ class Augmenter:
     def __post_init__(self):
         self.counts = Counts()
         self.model = MaskedModel(self.run, self.candidates, self.variant)
-        self.neighbours = {}  # word of several pieces -> candidates
+        self.neighbours = {}  # multi-piece word -> candidates
         self.pieces = dict(self.model.pieces)  # candidate -> its token ids
 
     def augmented(self, examples):
-        """Yields the examples, each with its copies after it."""
+        """Yields the examples, each followed by its copies."""
         start, examples = time.perf_counter(), iter(examples)
         while block := list(itertools.islice(examples, BLOCK)):
             yield from self.augment_block(block)
@@ -395,7 +394,7 @@ class Augmenter:
                 yield example._replace(**dict(zip(("text", "text2"), texts)))
 
     def look_up(self, sentences):
-        """Finds the neighbours of all words of several pieces, and counts."""
+        """Looks up the neighbours of all multi-piece words and updates the counts."""
         words = [one for sentence in sentences for one in zip(sentence.words, sentence.pieces, strict=True)]
         open_words = [(word, pieces) for word, pieces in words if not self.exempt(word)]
         several = [word for word, pieces in open_words if len(pieces) > 1]
@@ -418,9 +417,9 @@ class Augmenter:
         return word.lower() in STOP_WORDS or not re.fullmatch("[a-z]+", word.lower())
 
     def draw(self, number, sentences):
-        """The copies of example `number`, a Copy for each of its sentences, with the words to replace drawn."""
+        """The copies of example `number`, one Copy per sentence, with the words to replace drawn."""
         length = sum(len(sentence.words) for sentence in sentences)
-        # Every word has its numbers, so that without vectors, say, the others' stay the same.
+        # Every word has its own draws, so that without vectors, say, the other words' draws stay the same.
         chances, draws = np.random.default_rng([self.seed, number]).random((2, self.copies, length))
         copies, first = [[] for _ in chances], 0
         for sentence in sentences:
@@ -435,7 +434,7 @@ class Augmenter:
         return copies
 
     def fill_one_by_one(self, copies):
-        """Each prediction sees the copy as it is (Algorithm 1); all copies advance together, a prediction at a time."""
+        """Each prediction sees the current copy (Algorithm 1); copies advance together, one prediction at a time."""
         while True:
             for copy in copies:
                 while copy.todo and len(copy.pieces[copy.todo[0][0]]) > 1:
@@ -461,13 +460,13 @@ class Augmenter:
                 self.replace(copy, self.neighbours[copy.words[place]] if candidates is None else candidates)
 
     def predict(self, masked):
-        """The masked model's candidates for each (pieces of a sentence, number of the masked word)."""
+        """The masked model's candidates for each (pieces of a sentence, index of the masked word)."""
         found, windows = self.model(masked)
         self.counts.windows += windows
         return found
 
     def replace(self, copy, candidates):
-        """Puts the drawn one of the candidates in the place of the copy's next word; if there are none, it stays."""
+        """Replaces the copy's next word with the drawn candidate; without candidates it stays."""
         place, draw = copy.todo.popleft()
         if candidates:
             word = candidates[int(draw * len(candidates))]
@@ -480,17 +479,17 @@ def augment(examples, run, vectors=None, *, copies=20, threshold=0.4, candidates
 
     Args:
       examples: any iterable of `tasks.Example`, or of other NamedTuples with `text` and `text2` (None: no pair).
-      run: `load.load_run` of a run with a masked language model; ELECTRA's is its generator.
-      vectors: WordVectors; None: words of several pieces stay.
-      copies: N_a, of each example, before duplicates are dropped.
+      run: `load.load_run` of a run with a masked language model (for ELECTRA, the generator).
+      vectors: WordVectors; None: multi-piece words stay.
+      copies: N_a, per example, before duplicates are dropped.
       threshold: p_t, the probability that a word is replaced.
       candidates: K.
-      seed: of the random choices.
+      seed: for the random draws.
       variant: 'paper' or 'release'.
 
     Returns:
-      An iterator over the examples and, after each, its copies, whose other fields are its own; and Counts, complete
-      when the iterator has ended.
+      An iterator over the examples, each followed by its copies, which keep its other fields; and Counts, complete
+      when the iterator is exhausted.
 
     Raises:
       UserError: a value is out of range, or the run has no masked language model.

@@ -1,26 +1,26 @@
-"""What a task is: its data, its examples, how it is measured and submitted, and the prompts that ask it untrained.
+"""Task definitions: data, examples, metrics, submission formats, and prompts for evaluation without training.
 
-Nothing here knows of a model.
+Nothing here depends on a model.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
-# ---- Examples to fine-tune on; `label` is the number of a class or choice, -1 where it is unpublished
+# ---- Examples to fine-tune on; `label` is the index of a class or choice, -1 if unpublished
 class Example(NamedTuple):
-    """One text or a pair, and the number of its label; in a regression its score, NaN where it is unpublished."""
+    """One text or a pair, and the index of its label; for regression its score, NaN if unpublished."""
 
     text: str
     text2: str | None
     label: int | float
-    id: str = ""  # what the set calls it, where that is not its place in the file
+    id: str = ""  # the set's id, if other than its place in the file
 
 
 class Choice(NamedTuple):
-    """A text, what may follow it, and the number of what does.
+    """A text, its possible continuations, and the index of the right one.
 
-    Where a question is asked about the text, `choices` are the answers with the `question`, after it or in its blank,
+    If a question is asked about the text, `choices` are the answers with the `question`, after it or in its blank,
     and `answers` are the answers without it. A row uses one or the other, see `features.ChoiceRows`.
     """
 
@@ -35,8 +35,8 @@ class Choice(NamedTuple):
 class Question(NamedTuple):
     """A question about a context.
 
-    `start` and `end` are the characters of the first answer, context[start:end]; -1 where the context has no answer.
-    `answers` are all correct texts, () where it has none.
+    `start` and `end` are the characters of the first answer, context[start:end]; -1 if the context has no answer.
+    `answers` are all correct texts, () if it has none.
     """
 
     question: str
@@ -48,13 +48,13 @@ class Question(NamedTuple):
 
 
 class Words(NamedTuple):
-    """The words of a sentence and the number of each one's label."""
+    """The words of a sentence and the index of each one's label."""
 
     words: tuple[str, ...]
     labels: tuple[int, ...]
 
 
-# kind -> the type of its examples. 'classification' takes single texts and pairs.
+# kind -> type of its examples. 'classification' takes single texts and pairs.
 KINDS = {
     "classification": Example, "regression": Example, "choices": Choice, "spans": Question, "token_labels": Words,
 }  # fmt: skip
@@ -65,9 +65,9 @@ class Read(NamedTuple):
 
     Attributes:
       labels: the names of the classes.
-      splits: 'train', 'heldout' and whatever else was published -> examples.
-      places: split -> where each example was read, 'PATH, line N'; without the splits that are in no file.
-      notes: split -> what a run should report about it, such as what was left out.
+      splits: 'train', 'heldout' and any other published split -> examples.
+      places: split -> where each example was read from, 'PATH, line N'; without splits that are not in a file.
+      notes: split -> what a run should report about it, such as omitted examples.
     """
 
     labels: tuple[str, ...]
@@ -76,19 +76,19 @@ class Read(NamedTuple):
     notes: dict[str, list[str]]
 
 
-# ---- Prompts: the same sets asked without training
+# ---- Prompts: the same sets, without training
 class Item(NamedTuple):
-    """One thing to ask.
+    """One evaluation item.
 
     Attributes:
-      context: what is read first, without trailing space; '' is the beginning of a text.
-      targets: what may follow, each with its leading space or line break: all choices for 'choices', else one; for
-        'generate' it is what a solved example shows.
-      gold: the number of the right choice; for metrics.referent whether the target is right, 1 or 0.
-      contexts: where the choice is part of what is read first and one target follows all of them: a context for each
-        choice (partial scoring, Trinh and Le 2018, arXiv 1806.02847); else ().
-      answers: all correct texts ('generate'); () in tasks with questions that have no answer.
-      units: how many words, bytes or characters the target had in the original text ('perplexity').
+      context: the text read first, without trailing space; '' is the beginning of a text.
+      targets: possible continuations, each with its leading space or line break: all choices for 'choices', else one;
+        for 'generate', what a solved example shows.
+      gold: the index of the right choice; for metrics.referent whether the target is right, 1 or 0.
+      contexts: if the choice is part of the context and one target follows all of them: a context for each choice
+        (partial scoring, Trinh and Le 2018, arXiv 1806.02847); else ().
+      answers: all correct texts ('generate'); () for unanswerable questions in tasks that have them.
+      units: number of words, bytes or characters of the target in the original text ('perplexity').
     """
 
     context: str
@@ -100,20 +100,20 @@ class Item(NamedTuple):
 
     @property
     def pairs(self):
-        """(context, target) of each choice, a list."""
+        """List of each choice's (context, target)."""
         if self.contexts:
             return [(context, self.targets[0]) for context in self.contexts]
         return [(self.context, target) for target in self.targets]
 
 
 def solved(item):
-    """An item with its right target: the text of a solved example."""
+    """An item followed by its right target: the text of a solved example."""
     return "".join(item.pairs[item.gold if len(item.pairs) > 1 else 0])
 
 
-# Most prompts are a template, filled in with a record's fields: a dict's keys, or an example's attributes.
+# Most prompts are a template filled with a record's fields: a dict's keys, or an example's attributes.
 def choose(template, *choices):
-    """record -> Item with the same choices for all; `gold`, or else `label`, is the number of the right one."""
+    """record -> Item with the same choices for all; `gold`, or else `label`, is the index of the right one."""
 
     def item(record):
         fields = _fields(record)
@@ -123,7 +123,7 @@ def choose(template, *choices):
 
 
 def end(template):
-    """record -> Item whose choices, the record's, may end the template's text; both without stray spaces."""
+    """record -> Item whose choices, from the record, end the template's text; both without stray spaces."""
 
     def item(record):
         fields = _fields(record)
@@ -134,7 +134,7 @@ def end(template):
 
 
 def write(template, key):
-    """record -> Item answered by the record's `key`: a text, or several of which the first is shown."""
+    """record -> Item answered by the record's `key`: a text, or several, of which the first is shown."""
 
     def item(record):
         fields = _fields(record)
@@ -157,29 +157,29 @@ NORMALISATIONS = ("sum", "tokens", "characters", "unconditional")
 
 
 class Prompt(NamedTuple):
-    """How a task is asked and scored: what text is read, what is scored and how, and what is reported.
+    """How a task is prompted and scored: what text is read, what is scored and how, and what is reported.
 
     Attributes:
       kind: one of PROMPT_KINDS. 'choices': the choice with the highest score, see `normalise`; 'cloze': the target's
         log-probability, and whether each of its tokens is the likeliest; 'perplexity': the target's log-probability
-        per original unit; 'generate': a text is written and compared with `answers`.
-      item: record -> Item, by `choose`, `end` or `write` where a template is all there is to it.
+        per original unit; 'generate': a text is generated and compared with `answers`.
+      item: record -> Item, by `choose`, `end` or `write` if a template suffices.
       metrics: keys of metrics.OF_ITEMS.
       shown: Item -> the text of a solved example.
       shows: record -> whether it may be a solved example.
       separator: between the examples, and between the last one and the item.
-      description: stands once before everything.
+      description: appears once, before everything.
       normalise: for 'choices', what log P(target | context) is divided by: 'sum': nothing; 'tokens': the target's
-        tokens (GPT-3, section 2.4); 'characters': its characters without the leading space; 'unconditional': less
+        tokens (GPT-3, section 2.4); 'characters': its characters without the leading space; 'unconditional': minus
         log P(target | answer_context) (GPT-3, section 2.4).
-      answer_context: of 'unconditional'; 'Answer:' or 'A:'.
+      answer_context: for 'unconditional'; 'Answer:' or 'A:'.
       last_token: for 'cloze', score only the target's last token.
       unit: for 'perplexity', 'word', 'byte' or 'character', part of the metric's name (`fewshot.measure`).
-      max_tokens, beams, length_penalty, top_k: for 'generate', at most how many tokens, and how they are chosen: by
-        beam search with `beams` above 1, else sampled from the `top_k` likeliest; 1 is greedy.
-      stop: for 'generate', strings; the text ends before the first one.
+      max_tokens, beams, length_penalty, top_k: for 'generate', the maximum number of tokens, and the decoding: beam
+        search if `beams` is above 1, else sampling from the `top_k` likeliest; 1 is greedy.
+      stop: for 'generate', stop strings; the text ends before the first one.
       finish: for 'generate', applied to the text before it is compared.
-      stop_words: for 'generate', a text that is one of them is passed over for the next likeliest, see
+      stop_words: for 'generate', a text that is one of them is skipped for the next likeliest, see
         `fewshot.first_content_word`.
     """
 
@@ -205,13 +205,13 @@ class Prompt(NamedTuple):
 
 # ---- The row
 class Source(NamedTuple):
-    """Where a task's records are.
+    """Where a task's records come from.
 
     Attributes:
-      folder: of the set's own files; '': TensorFlow Datasets' in ROOT/tfds, or what the task generates itself.
-      root, heldout, max_documents: as in a config's `data`; the last two say which articles of the demo corpus a run
-        has not been trained on.
-      fields: what the files of task 'jsonl' call its keys, as in a config's `task`.
+      folder: the set's own files; '': TensorFlow Datasets in ROOT/tfds, or what the task generates itself.
+      root, heldout, max_documents: as in a config's `data`; the last two determine which articles of the demo corpus
+        a run was not trained on.
+      fields: names of the keys in the files of task 'jsonl', as in a config's `task`.
     """
 
     folder: str = ""
@@ -222,15 +222,15 @@ class Source(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A published set: its own files, and the same in TensorFlow Datasets.
+    """A published set: its own files, and the same data in TensorFlow Datasets.
 
-    Splits are 'train', 'heldout' (the dev set, or whatever the field reports), 'test' and a set's further ones.
+    Splits are 'train', 'heldout' (the dev set, or whatever is usually reported), 'test' and any others of the set.
 
     Attributes:
-      files: split -> its place in the folder, a path or several alternatives.
+      files: split -> its path in the folder, or several alternatives.
       read: (path, split) -> yields (where, record). Records are as in TensorFlow Datasets, except that labels are
-        names, and missing where they are unpublished. A LeftOut in the place of a record is counted and reported.
-      tfds: split -> 'NAME:SPLIT' of TensorFlow Datasets, several joined by +; {}: it is not there.
+        names, and missing if unpublished. A LeftOut in place of a record is counted and reported.
+      tfds: split -> 'NAME:SPLIT' in TensorFlow Datasets, several joined by +; {}: not available there.
       homepage: where the files come from.
     """
 
@@ -241,34 +241,34 @@ class Dataset(NamedTuple):
 
 
 class Submission(NamedTuple):
-    """The file that a benchmark's server takes for a split.
+    """The file that a benchmark's server accepts for a split.
 
     GLUE and SuperGLUE: their sites' FAQ, and where that leaves it open the writers of nyu-mll/jiant (evaluate.py),
-    whose files the servers took.
+    whose files the servers accepted.
     """
 
     file: str
-    labels: tuple | None = None  # what the classes are called there, in the set's order; None: as in the set
-    bounds: tuple | None = None  # of scores, which are clipped to them
+    labels: tuple | None = None  # the server's class names, in the set's order; None: as in the set
+    bounds: tuple | None = None  # scores are clipped to these
     format: str = ""  # a key of submissions.FORMATS; '': the file's suffix
 
 
 class Task(NamedTuple):
-    """A row of TASKS: everything about one task. It is fine-tuned on if it has a `kind`, and asked if it has `prompts`.
+    """A row of TASKS: everything about one task. With a `kind` it can be fine-tuned on, with `prompts` prompted.
 
     Attributes:
-      data: a Dataset; or, of data in no published file, f(Source) -> what reading gives: a Read, or, where there are
-        only prompts, 'train' and 'heldout' -> records.
-      kind: one of KINDS; '': only asked.
-      labels: names of the classes or choices, in the order of TensorFlow Datasets; () where there are none.
+      data: a Dataset; or, for data without published files, f(Source) -> a Read or, if there are only prompts, 'train'
+        and 'heldout' -> records.
+      kind: one of KINDS; '': only prompted.
+      labels: names of the classes or choices, in the order of TensorFlow Datasets; () if there are none.
       example: (record, where, labels) -> yields examples of the kind.
-      score: metrics whose mean is the one number that runs are compared by.
+      score: metrics whose mean is the single number runs are compared by.
       also: further metrics.
-      diagnostics: split -> its metrics, the first of which is its score, where they are not the task's.
+      diagnostics: split -> its metrics, the first of which is its score, if they differ from the task's.
       submission: split -> Submission.
       unordered: whether a pair's two texts have no order (GPT-1, section 3.3; `double_unordered` in ELECTRA's release).
-      record: (record, where) -> yields what the prompts read; None: the examples.
-      prompts: name -> Prompt; the name says whose it is.
+      record: (record, where) -> yields the prompts' records; None: the examples.
+      prompts: name -> Prompt; the name says where it comes from.
     """
 
     data: Dataset | Callable

@@ -1,12 +1,12 @@
-"""A task's split in tokens, and its rows at a length: one store per kind of example.
+"""A task's tokenised splits, and their rows at a given length: one store per kind of example.
 
-`store.rows(vocabulary, length)` is the split as a model sees it: `len(rows)` rows; `rows(numbers)` of int64 [B] is a
-dict of arrays (batches.py names them); `rows.sizes` [N] are the tokens that each example would take, `rows.limit` how
-many fit, and `rows.cut` says how many examples lost tokens.
+`store.rows(vocabulary, length)` is the split as a model sees it: `len(rows)` rows; `rows(numbers)` with int64 [B] is a
+dict of arrays (named in batches.py); `rows.sizes` [N] is the number of tokens each example would take, `rows.limit`
+how many fit, and `rows.cut` how many examples are truncated.
 
 GPT-1 (section 3.3) puts a start token before a text, a delimiter between two and an extract token at the end, whose
-vector is read. [CLS] and both [SEP] are these three, in its own tokenizer _start_, _delimiter_ and _classify_: a causal
-trunk reads the last real token.
+vector is read. [CLS] and both [SEP] play these roles, in its own tokenizer _start_, _delimiter_ and _classify_: a
+causal trunk reads the last real token.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from ssl_jax.data.rows import gather
 from ssl_jax.errors import UserError, shown
 from ssl_jax.tokenization.vocabulary import Vocabulary
 
-BLOCK = 4096  # texts at a time: encodings are many times as large as ids
+BLOCK = 4096  # texts at a time: encodings are many times larger than ids
 
 
 def _dtype(tokenizer):
@@ -29,7 +29,7 @@ def _dtype(tokenizer):
 
 
 def encode(texts, tokenizer):
-    """Tokens of all `texts` without special ones, uint16 or uint32 [tokens]; edges, int64 [N + 1], of each text."""
+    """Tokens of all `texts` without special tokens, uint16 or uint32 [tokens]; each text's edges, int64 [N + 1]."""
     made, lengths = [np.zeros(0, _dtype(tokenizer))], [np.zeros(1, np.int64)]
     for first in range(0, len(texts), BLOCK):
         ids = [e.ids for e in tokenizer.encode_batch_fast(texts[first : first + BLOCK], add_special_tokens=False)]
@@ -39,7 +39,7 @@ def encode(texts, tokenizer):
 
 
 def encode_with_offsets(texts, tokenizer):
-    """As `encode`, and int32 [tokens, 2]: which characters of its text each token is."""
+    """As `encode`, and int32 [tokens, 2]: each token's character span in its text."""
     made, offsets, lengths = [np.zeros(0, _dtype(tokenizer))], [np.zeros((0, 2), np.int32)], [np.zeros(1, np.int64)]
     for first in range(0, len(texts), BLOCK):
         encodings = tokenizer.encode_batch(texts[first : first + BLOCK], add_special_tokens=False)
@@ -50,12 +50,12 @@ def encode_with_offsets(texts, tokenizer):
 
 
 class _Hashed:
-    """A store is decided by its arrays, the attributes that `arrays` names."""
+    """A store is identified by its arrays, the attributes named in `arrays`."""
 
     arrays: tuple[str, ...]
-    chance = None  # the accuracy of always giving the most frequent label, where an example has one
+    chance = None  # accuracy of always predicting the most frequent label, if examples have one
     notes = ()  # what a run reports about the split, besides counts
-    places = ()  # where each example was read, if that was a file
+    places = ()  # where each example was read from, if from a file
 
     def place(self, number):
         return self.places[number] if self.places else f"example {number}"
@@ -71,7 +71,7 @@ class _Hashed:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Rows:
-    """A store as rows of a length: one per example, unless the kind has more."""
+    """A store as rows of a given length: one per example, unless the kind has more."""
 
     store: _Hashed
     vocabulary: Vocabulary
@@ -86,7 +86,7 @@ class _Rows:
 
     @property
     def cut(self):
-        """How many examples are longer than the limit."""
+        """Number of examples longer than the limit."""
         return int((self.sizes > self.limit).sum())
 
 
@@ -99,15 +99,15 @@ class _Labelled(_Hashed):
 
 
 class TaskStore(_Labelled):
-    """One split of single texts or pairs in tokens, with classes or scores.
+    """One tokenised split of single texts or pairs, with classes or scores.
 
     Attributes:
-      tokens: uint16 or uint32 [tokens], of all texts, no special tokens.
+      tokens: uint16 or uint32 [tokens], all texts, no special tokens.
       edges: int64 [2 N + 1]; example n is tokens[edges[2 n]:edges[2 n + 1]] and, from there to
-        edges[2 n + 2], its second text, empty where there is none.
-      labels: int32 [N], of a regression float32.
-      ids: what the set calls each example.
-      orders: 2 where a pair is shown in both orders, else 1.
+        edges[2 n + 2], its second text, empty if missing.
+      labels: int32 [N], float32 for regression.
+      ids: the set's id of each example.
+      orders: 2 if pairs are shown in both orders, else 1.
     """
 
     arrays = ("tokens", "edges", "labels")
@@ -127,10 +127,10 @@ class TaskStore(_Labelled):
 
 
 class TextRows(_Rows):
-    """[CLS] text [SEP], cut at its end; or [CLS] text [SEP] second text [SEP], where tokens are taken one by one
+    """[CLS] text [SEP], cut at its end; or [CLS] text [SEP] second text [SEP], where tokens are removed one by one
     from the end of the longer text (BERT's run_classifier.py).
 
-    With two orders a row of that and, of the same tokens, one of the second text before the first (GPT-1, section 3.3,
+    With two orders, also a row of the same tokens with the second text before the first (GPT-1, section 3.3,
     similarity): [B, 2, L].
     """
 
@@ -163,16 +163,16 @@ def _special(second_length):
 
 
 def _cut_pairs(first, first_end, second, second_end, length):
-    """Spans [N, 4] for `gather`: two texts, from and to, as run_classifier.py cuts them."""
+    """Spans [N, 4] for `gather`: start and end of two texts, truncated as in run_classifier.py."""
     sizes = first_end - first, second_end - second
     first_cut, second_cut = excess_tokens(*sizes, length - _special(sizes[1]))
     return np.stack([first, first_end - first_cut, second, second_end - second_cut], axis=1)
 
 
 def _cut_contexts(context, context_end, answer, answer_end, length):
-    """Spans [N, 4] for `gather`, in which a context loses its beginning: the question is at its end.
+    """Spans [N, 4] for `gather` that cut contexts on the left: the question is at the end.
 
-    An answer of more than half of the room loses its end, if both together are too long: in GPT-1's released code
+    If both together are too long, an answer of more than half the room is cut at its end: in GPT-1's released code
     (train.py) half is a field's share.
     """
     sizes, room = (context_end - context, answer_end - answer), length - 3
@@ -182,11 +182,11 @@ def _cut_contexts(context, context_end, answer, answer_end, length):
 
 
 class ChoiceStore(_Labelled):
-    """One split of choices in tokens.
+    """One tokenised split of choices.
 
     Attributes:
       tokens: as TaskStore's.
-      edges: int64 [N (C + 1) + 1]: each example's text and its C choices, one after the other.
+      edges: int64 [N (C + 1) + 1]: each example's text and its C choices, in sequence.
       labels: int32 [N].
       inputs: 'bert': the question is part of the choices; 'gpt1': it is the end of the text.
     """
@@ -194,7 +194,7 @@ class ChoiceStore(_Labelled):
     arrays = ("tokens", "edges", "labels")
 
     def __init__(self, examples, tokenizer, choices, inputs="bert", places=()):
-        """Tokenises a list of Choices, each with so many."""
+        """Tokenises a list of Choices, each with `choices` of them."""
         self.choices, self.inputs, self.places = choices, inputs, places
         texts = [text for example in examples for text in _context_and_choices(example, inputs)]
         self.tokens, self.edges = encode(texts, tokenizer)
@@ -216,18 +216,18 @@ def _context_and_choices(example, inputs):
 class ChoiceRows(_Rows):
     """[CLS] text [SEP] choice [SEP] for each choice: [B, C, L].
 
-    With 'bert' inputs a question is part of each answer (BERT, section 4.4), and rows are cut as pairs are. With 'gpt1'
-    it follows the text (GPT-1, section 3.3), which loses its beginning where both do not fit.
+    With 'bert' inputs a question is part of each answer (BERT, section 4.4), and rows are cut like pairs. With 'gpt1'
+    it follows the text (GPT-1, section 3.3), which is cut on the left if both do not fit.
     """
 
     @functools.cached_property
     def sizes(self):
-        """Of the longest choice with the text."""
+        """Size of the text with its longest choice."""
         first, text_end, second, end = self._edges(np.arange(len(self)))
         return (text_end - first + end - second + _special(end - second)).max(-1)
 
     def _edges(self, numbers):
-        """Where text and choice begin and end, each [B, C]."""
+        """Start and end of text and choice, each [B, C]."""
         edges, choices = self.store.edges, self.store.choices
         text = (numbers * (choices + 1))[:, None] + np.zeros(choices, np.int64)
         choice = text + 1 + np.arange(choices)
@@ -242,15 +242,15 @@ class ChoiceRows(_Rows):
 
 
 class SpanStore(_Hashed):
-    """One split of questions about contexts in tokens; a context of several questions is stored once.
+    """One tokenised split of questions about contexts; a context shared by several questions is stored once.
 
     Attributes:
       questions, question_edges: tokens of all questions; int64 [N + 1].
-      contexts, context_edges, offsets: tokens of all contexts; int64 [M + 1]; int32 [tokens, 2], the characters of
-        its context that each token is.
+      contexts, context_edges, offsets: tokens of all contexts; int64 [M + 1]; int32 [tokens, 2], each token's
+        character span in its context.
       context: int64 [N]: the context of each question.
-      answers: int64 [N, 2]: the answer's first and last token in its context; -1 where there is none.
-      ids, golds, texts: each question's id, and the texts of all its answers; each context's text.
+      answers: int64 [N, 2]: the answer's first and last token in its context; -1 if there is none.
+      ids, golds, texts: each question's id and the texts of all its answers; each context's text.
     """
 
     arrays = ("questions", "question_edges", "contexts", "context_edges", "context", "answers")
@@ -289,9 +289,9 @@ class SpanStore(_Hashed):
 class SpanRows(_Rows):
     """[CLS] question [SEP] window of the context [SEP] (BERT, section 4.2; run_squad.py).
 
-    The question is cut at `max_question` tokens. A context that does not fit is as many windows, the next one `stride`
-    tokens after the last. `span` is where the answer is, 0 (at [CLS]) both where the window lacks a part of it and
-    where there is none (section 4.3). `impossible` says that there is none, in all windows of a question alike.
+    The question is cut at `max_question` tokens. A context that does not fit becomes several windows, each `stride`
+    tokens after the previous one. `span` is the answer's position, 0 (at [CLS]) if the window lacks part of it or
+    there is no answer (section 4.3). `impossible` says that there is none, equally in all windows of a question.
     """
 
     def __post_init__(self):
@@ -304,8 +304,8 @@ class SpanRows(_Rows):
 
     @functools.cached_property
     def windows(self):
-        """int64 [W, 4]: of each window its question, that question's tokens, its first token and the one after its last
-        in the context. Those of a question are adjacent."""
+        """int64 [W, 4]: for each window its question, that question's number of tokens, its first token and the one
+        after its last in the context. Windows of a question are adjacent."""
         store = self.store
         question = np.minimum(np.diff(store.question_edges), store.max_question)
         tokens = np.diff(store.context_edges)[store.context]
@@ -326,7 +326,7 @@ class SpanRows(_Rows):
 
     @property
     def sizes(self):
-        """Of the questions: contexts are not cut, but spread over windows."""
+        """Sizes of the questions: contexts are not cut, but spread over windows."""
         return np.diff(self.store.question_edges)
 
     def __call__(self, numbers):
@@ -352,22 +352,22 @@ class SpanRows(_Rows):
 
 
 def _at(tokens, places):
-    """What an array has at these places; arbitrary where they are out of bounds."""
+    """An array's values at these places; arbitrary where out of bounds."""
     return np.take(tokens, places, mode="clip") if len(tokens) else np.zeros(places.shape, tokens.dtype)
 
 
 class WordStore(_Hashed):
-    """One split of sentences with a label for each word, in tokens.
+    """One tokenised split of sentences with a label for each word.
 
-    Words are joined by spaces, so that their tokens are those of running text.
+    Words are joined by spaces, so they are tokenised like running text.
 
     Attributes:
       tokens: as TaskStore's.
       edges: int64 [N + 1].
       labels: int32 [tokens]: a word's label at its first token, -1 at its others (BERT, section 5.3).
       words, golds: each sentence's words, and the number of each one's label.
-      first: for each sentence int64 [words], which of its tokens is a word's first one; -1 where it has none.
-      lost: how many words the tokenizer makes no token of.
+      first: for each sentence int64 [words], the index of each word's first token; -1 if it has none.
+      lost: number of words that get no token.
     """
 
     arrays = ("tokens", "edges", "labels")
@@ -383,7 +383,7 @@ class WordStore(_Hashed):
         for n, example in enumerate(examples):
             span = slice(*self.edges[n : n + 2])
             ends = np.cumsum([len(word) + 1 for word in example.words]) - 1
-            # The word that a token's last character is in; a space before it belongs to some tokens.
+            # The word that contains a token's last character; some tokens include the space before it.
             word = np.searchsorted(ends, offsets[span, 1])
             words, first = np.unique(word, return_index=True)
             self.labels[span.start + first] = np.array(example.labels, np.int32)[words]

@@ -1,18 +1,17 @@
-"""A task of your own, `jsonl`: one text or a pair of them with a label. task.folder has two files, train and heldout.
+"""A task of your own, `jsonl`: labelled texts or text pairs. task.folder has two files, train and heldout.
 
-    train.jsonl, heldout.jsonl    an object on each line: {"text": "It rains.", "text2": "It pours.", "label": "yes"}
+    train.jsonl, heldout.jsonl    one object per line: {"text": "It rains.", "text2": "It pours.", "label": "yes"}
     train.csv, heldout.csv        the first row names the columns: text,text2,label
-    train.tsv, heldout.tsv        the same between tabs, without quoting: a text has neither tabs nor line breaks
+    train.tsv, heldout.tsv        the same, tab-separated, without quoting: a text has neither tabs nor line breaks
 
-A run trains on the first and is measured on the second, which shares no example with it: every tenth line will do.
-Without `text2`, or where it is null or an empty cell, an example is a single text. A label is text, a whole number,
-true or false, and stands for the text that spells it. The classes are the labels of the training examples, in numerical
-order if all are whole numbers, otherwise sorted by name. A flag names keys and columns that are called otherwise;
-further ones are ignored:
+A run trains on the first and is evaluated on the second, which shares no example with it: every tenth line will do.
+If `text2` is missing, null or an empty cell, an example is a single text. A label is text, an integer, true or false,
+and is read as its text. The classes are the labels of the training examples, in numerical order if all are integers,
+otherwise sorted by name. A flag maps keys and columns with other names; additional ones are ignored:
 
     --config.task.fields=text=sentence,text2=other,label=gold
 
-Files are UTF-8. Malformed lines are errors that name file, line and key; empty lines between JSON lines are ignored.
+Files are UTF-8. Errors for malformed lines name file, line and key; empty lines between JSON lines are ignored.
 """
 
 import json
@@ -31,7 +30,7 @@ READERS = {".jsonl": files.json_lines, ".csv": formats.csv_file, ".tsv": formats
 
 
 def read(source):
-    """The Read of the files in `source.folder`; `source.fields` says what they call KEYS."""
+    """The Read of the files in `source.folder`; `source.fields` maps KEYS to their names there."""
     if not source.folder:
         raise UserError("task.folder is empty: it says where train.jsonl and heldout.jsonl are (or .csv, .tsv)")
     keys, folder = key_names(source.fields), pathlib.Path(source.folder)
@@ -46,22 +45,22 @@ def read(source):
 
 
 def read_examples(path, labels):
-    """The Examples of a .jsonl file with KEYS and the place of each, two lists; `labels` are the names that it may use,
-    None where it has scores.
+    """The Examples of a .jsonl file with KEYS and the place of each, two lists; `labels` are the allowed names, None
+    for scores.
 
     Raises:
-      UserError: there is no such file, or a line is malformed or has another label (naming file, line and reason).
+      UserError: the file is missing, or a line is malformed or has another label (naming file, line and reason).
     """
     return _examples(_rows(pathlib.Path(path), {key: key for key in KEYS}, scores=labels is None), labels)
 
 
 def write_examples(path, examples, labels):
-    """Writes Examples to a .jsonl file that `read_examples` reads, whole or not at all.
+    """Writes Examples atomically to a .jsonl file that `read_examples` reads.
 
     Args:
-      path: the file's.
-      examples: an iterable, used once.
-      labels: the names of the classes; () where they have scores.
+      path: the file.
+      examples: an iterable, consumed once.
+      labels: the names of the classes; () for scores.
     """
     with files.replacing(path) as file:
         for one in examples:
@@ -71,7 +70,7 @@ def write_examples(path, examples, labels):
 
 
 def key_names(given):
-    """KEYS -> what the files call them, from a config's `task.fields`, each of which is 'OURS=THEIRS'."""
+    """KEYS -> their names in the files, from a config's `task.fields`, each entry 'OURS=THEIRS'."""
     check_entries(given, str, "task.fields")
     names = {key: key for key in KEYS}
     for entry in given:
@@ -84,7 +83,7 @@ def key_names(given):
 
 
 def class_names(labels):
-    """A set of labels in order: numerical if all are whole numbers, otherwise by name."""
+    """A set of labels in order: numerical if all are integers, otherwise by name."""
     numbers = all(re.fullmatch(r"-?[0-9]{1,18}", label) for label in labels)
     return tuple(sorted(labels, key=lambda label: (int(label) if numbers else 0, label)))
 
@@ -109,7 +108,7 @@ def _path(folder, split):
 
 
 def _rows(path, keys, scores=False):
-    """Yields 'PATH, line N', text, text2 or None, and the label, str, or with `scores` a float."""
+    """Yields 'PATH, line N', text, text2 or None, and the label: a str, or with `scores` a float."""
     if not path.is_file():
         raise UserError(f'there is no file {path}; its lines are {{"text": ..., "label": ...}}, of pairs with "text2"')
     json_lines = path.suffix not in (".csv", ".tsv")
@@ -125,7 +124,7 @@ def _rows(path, keys, scores=False):
 
 
 def _present(record, ours, keys, where, json_lines):
-    """The name of one of KEYS in a record. Raises UserError: it is not there."""
+    """The name of one of KEYS in a record. Raises UserError if it is missing."""
     if keys[ours] not in record:
         raise UserError(
             f"{where}: no {'key' if json_lines else 'column'} {shown(keys[ours])}; there are: "
@@ -146,7 +145,7 @@ def _label(record, key, where):
 def _score(record, key, where):
     try:
         score = float(formats.value(record, key, float, where))
-    except OverflowError:  # a whole number of hundreds of digits
+    except OverflowError:  # an integer with hundreds of digits
         score = math.inf
     if not math.isfinite(score):
         raise UserError(f"{where}: the score is {score}, and should be a number")
