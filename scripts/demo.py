@@ -19,9 +19,11 @@ from pathlib import Path
 
 from absl import flags
 
-from configs import bert, common, finetune, tinybert
 from ssl_jax import command_line, files
 from ssl_jax.data import tokens
+
+# isort: split
+from configs import bert, common, finetune, tinybert  # command_line finds them
 
 CONFIG = command_line.define_config()
 WORKDIR = command_line.define_path("workdir", None, "the run's folder", required=True)

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,19 @@ def test_configs_are_checked_without_jax(root):
         "assert not {'jax', 'optax', 'orbax', 'grain', 'tensorflow_datasets'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+def test_scripts_find_their_configs_where_only_the_package_is_installed(root, tmp_path):
+    """As from a clone whose environment has no `configs`: nothing but the script puts the clone's folder on the path."""
+    (tmp_path / "ssl_jax").symlink_to(root / "ssl_jax")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for script in sorted((root / "scripts").glob("*.py")):
+        code = (
+            "import runpy, sys; "
+            "sys.meta_path = [finder for finder in sys.meta_path if not finder.__module__.startswith('__editable__')]; "
+            f"sys.argv = [{str(script)!r}, '--help']; runpy.run_path({str(script)!r}, run_name='__main__')"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{script.name}: {done.stderr[-300:]}"
