@@ -24,10 +24,6 @@ from ssl_jax.parallel import Parallel
 from ssl_jax.tasks.options import TaskOptions
 
 
-def _evaluations():
-    return {"heldout": evaluators.Evaluation()}
-
-
 @dataclasses.dataclass(frozen=True)
 class Config:
     """All options: those of no block, and the blocks."""
@@ -72,16 +68,16 @@ class Config:
     data: Data = block(Data)
     task: TaskOptions = block(TaskOptions)
     optimizer: Optimizer = block(Optimizer)
-    evals: dict = dataclasses.field(default_factory=_evaluations, metadata=dict(block=evaluators.Evaluation))
+    evals: dict = block(evaluators.Evaluation)  # by name
     parallel: Parallel = block(Parallel)
     run: plan.Run = block(plan.Run)
 
 
 def base():
     """A ConfigDict with all options at their defaults."""
-    config = ConfigDict(_defaults(Config))
-    config.evals = {"heldout": _defaults(evaluators.Evaluation)}
-    del config.evals.heldout.at_end  # an option that an evaluation may have
+    values = _defaults(Config)
+    del values["evals"]["at_end"]  # an option that an evaluation may have
+    config = ConfigDict(values | {"evals": {"heldout": values["evals"]}})
     # One number with two names: whoever sets one of them sets both.
     config.model.vocab_size = config.data.tokenizer.get_ref("vocab_size")
     return config
@@ -94,39 +90,28 @@ def _defaults(kind):
     }
 
 
+def _fields(kind=Config, prefix=""):
+    """Yields (key, field) of all options and blocks; those of an evaluation are 'evals.*.split'."""
+    for field in dataclasses.fields(kind):
+        key = f"{prefix}{field.name}"
+        yield key, field
+        if "block" in field.metadata:
+            yield from _fields(field.metadata["block"], f"{key}.*." if field.type is dict else f"{key}.")
+
+
 @functools.cache
 def options():
-    """The fields of all options by key, {'model.layers': dataclasses.Field}; of an evaluation 'evals.*.split'."""
-    found = {}
-
-    def walk(kind, prefix):
-        for field in dataclasses.fields(kind):
-            key = f"{prefix}{field.name}"
-            if "bound" in field.metadata:
-                found[key] = field
-            else:
-                walk(field.metadata["block"], f"{key}.*." if field.type is dict else f"{key}.")
-
-    walk(Config, "")
-    return found
+    """The fields of all options by key, {'model.layers': dataclasses.Field}."""
+    return {key: field for key, field in _fields() if "bound" in field.metadata}
 
 
 @functools.cache
 def docs():
     """What each option and block of `base()` is for: {'model.layers': str}."""
-    found = {key.replace("*", "heldout"): field.metadata["doc"] for key, field in options().items()}
-
-    def walk(kind, prefix):
-        for field in dataclasses.fields(kind):
-            if "block" in field.metadata:
-                key = f"{prefix}{field.name}"
-                found[key] = field.metadata["block"].__doc__.splitlines()[0].rstrip(".")
-                if field.type is dict:
-                    found[f"{key}.heldout"] = "the one that result.json is about"
-                else:
-                    walk(field.metadata["block"], f"{key}.")
-
-    walk(Config, "")
+    found = {"evals.heldout": "the one that result.json is about"}
+    for key, field in _fields():
+        kind = field.metadata.get("block")
+        found[key.replace("*", "heldout")] = kind.__doc__.splitlines()[0].rstrip(".") if kind else field.metadata["doc"]
     return found
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from ssl_jax.errors import check_choice
 from ssl_jax.lazy import jax, jnp  # a config is checked against the rows before JAX is loaded
+from ssl_jax.models.visibility import visible
 from ssl_jax.options import number, option
 
 AUC_BINS = 200  # thresholds between 0 and 1, as in tf.metrics.auc
@@ -130,12 +131,8 @@ def both_ends(batch):
 
 
 def pairs_of_tokens(batch, *, causal):
-    """Pairs of real tokens where the first sees the second, [B, S, S]: `transformer.visible` without a band."""
-    real = tokens(batch)
-    seen = real[:, :, None] & real[:, None, :]
-    if "documents" in batch:
-        seen &= batch["documents"][:, :, None] == batch["documents"][:, None, :]
-    return jnp.tril(seen) if causal else seen
+    """Pairs of real tokens where the first sees the second in a layer without a band, [B, S, S]."""
+    return visible(batch, causal)[0, :, 0] & tokens(batch)[:, :, None]
 
 
 # ---- The objectives

@@ -16,7 +16,7 @@ from ssl_jax.errors import UserError, shown
 from ssl_jax.evaluators import Programs, mean
 from ssl_jax.inference import generate
 from ssl_jax.inference.scoring import require_head
-from ssl_jax.models.transformer import visible
+from ssl_jax.models.visibility import visible
 from ssl_jax.step import make_corrupt, make_measure
 from ssl_jax.tasks.features import encode
 from ssl_jax.tokenization.vocabulary import identity
@@ -60,7 +60,7 @@ def _on_the_way(model, params, batch):
     """`Inspection`'s hidden, attention and out for a batch of one text."""
     out, config = model.apply({"params": params}, batch), model.config
     layers = out["layers"]
-    kinds = visible(config, batch)[:, 0]
+    kinds = visible(batch, config.causal, config.band)[:, 0]
     allowed = kinds[jnp.arange(config.layers) % len(kinds)]
     weights = jax.nn.softmax(jnp.where(allowed, layers["scores"][:, 0], -jnp.inf))
     hidden = jnp.concatenate([out["embedded"][None], layers["hidden"][:-1], out["encoded"][None]])[:, 0]

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: a run that is asked to stop saves itself first."""
+"""SIGTERM and Ctrl-C: a run saves itself, then stops."""
 
 import os
 import signal

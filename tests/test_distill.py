@@ -40,7 +40,7 @@ def random_outputs(rows=3, length=6, size=11, width=8, layers=2, seed=0):
     )
     mask = np.arange(length) < np.array([[length], [4], [0]])
     out = ours | {"fitted": ours["states"], "layers": {"scores": ours["scores"]}, "teacher": theirs}
-    return out, {"mask": mask, "label": random.integers(0, 5, rows)}
+    return out, {"tokens": mask, "mask": mask, "label": random.integers(0, 5, rows)}
 
 
 def term(name, out, batch, temperature=2.0):

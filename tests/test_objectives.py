@@ -1,7 +1,5 @@
 """Terms are sums and weights: their parts add up, and what does not count changes nothing."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,7 @@ import pytest
 
 from ssl_jax import objectives
 from ssl_jax.config import base
-from ssl_jax.models.transformer import visible
+from ssl_jax.models.visibility import visible
 from ssl_jax.optimizers import path_name
 
 CONFIG = base()
@@ -316,6 +314,6 @@ def test_pairs_of_tokens_are_those_that_the_trunk_lets_see_each_other(causal, do
     batch = {"tokens": np.zeros((3, 6), int), "mask": np.arange(6) < np.array([[6], [4], [0]])}
     if documents:
         batch["documents"] = np.array([[0, 0, 1, 1, 1, 2]] * 3)
-    allowed = visible(SimpleNamespace(causal=causal, band=2 * causal), batch)[0, :, 0]
+    allowed = visible(batch, causal, 2 * causal)[0, :, 0]
     expected = np.broadcast_to(allowed, (3, 6, 6)) & batch["mask"][:, :, None]
     np.testing.assert_array_equal(objectives.pairs_of_tokens(batch, causal=causal), expected)

@@ -70,7 +70,7 @@ SPACE = re.compile(r"(?<=\S)\s")  # the first of a run of spaces
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """The corpus, and the examples that are made of it."""
+    """The corpus and how it is cut into examples."""
 
     BLOCK = "data"
 

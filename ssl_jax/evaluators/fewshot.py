@@ -32,7 +32,7 @@ class Evaluator:
         """
         Args:
           exp: an `Experiment` or a `Run`.
-          programs: not read: what is asked is of no fixed shape.
+          programs: unused: prompts have no fixed shape.
           task, prompt: one of tasks.PROMPTED and of its `prompts`, by default the first.
           shots: solved examples before each item, FIT as many as fit.
           seed: which examples are drawn, and what is sampled.
@@ -69,8 +69,13 @@ class Evaluator:
     def run(self, params, length, folder=None):
         """Yields (name, value) of the prompt's metrics; writes nothing."""
         del length, folder
-        answered = self.answer(self.exp.devices.plain(params), self.compose(self.shots))
+        answered = self.answer(self.exp.devices.plain(params), self.asked)
         yield from measure(self.prompt, answered).items()
+
+    @functools.cached_property
+    def asked(self):
+        """The composed items, which are the same in every evaluation."""
+        return self.compose(self.shots)
 
     def compose(self, shots, seed=None, limit=None):
         """`compose` of the task's records; errors name the task."""

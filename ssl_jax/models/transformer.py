@@ -16,6 +16,7 @@ from jax.extend.random import threefry2x32_p
 
 from ssl_jax.errors import UserError
 from ssl_jax.models.spec import Trunk
+from ssl_jax.models.visibility import visible
 
 # 'gelu' is the exact erf form, 'gelu_tanh' the approximation. Google's BERT code uses the tanh form;
 # `transformers` calls the erf form "gelu" and uses it for BERT. They differ by up to 4.7e-4.
@@ -245,25 +246,6 @@ class Block(nn.Module):
         return x, {"hidden": x, **made}
 
 
-def visible(config, batch, start=0):
-    """Attention mask for each kind of layer, S positions over T columns: bool [kinds, B, 1, S or 1, T].
-
-    Kind 0 is dense attention; kind 1, present if `config.band` is set, is banded. `batch['mask']` [B, T] is
-    true for real tokens; with `batch['documents']` [B, T] attention stays within a document. The S positions
-    are the columns starting at `start`.
-    """
-    allowed = jnp.asarray(batch["mask"], bool)[:, None, None, :]
-    if "documents" in batch:
-        allowed &= batch["documents"][:, None, :, None] == batch["documents"][:, None, None, :]
-    query = start + jnp.arange(batch["tokens"].shape[1])[:, None]
-    column = jnp.arange(batch["mask"].shape[1])
-    if config.causal:
-        allowed &= column <= query
-    if config.band:
-        return jnp.stack([allowed, allowed & (column > query - config.band)])
-    return allowed[None]
-
-
 class Transformer(nn.Module):
     """A stack of blocks: one `Block` module, applied once per layer.
 
@@ -299,7 +281,7 @@ class Transformer(nn.Module):
                 kernel_init = nn.initializers.glorot_uniform()
             x = config.dense(config.hidden_size, "projection", kernel_init=kernel_init)(x)
         projected, start = x, None if cache is None else cache["start"]
-        allowed = visible(config, batch, 0 if cache is None else start)
+        allowed = visible(batch, config.causal, config.band, 0 if cache is None else start)
         block = Block(config, parent=None)
 
         def begin(key):
