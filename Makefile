@@ -30,10 +30,8 @@ few-shot: .venv/demo
 test: .venv/test
 	$(RUN) -m pytest --numprocesses 2 --dist worksteal
 
-UNITS := batches bounds corpora detokenizers docs files flops golden heads imports item_metrics metrics objectives \
-	optimizers prompted_tasks prompts source spans submissions task_files tokenizers
 test-fast: .venv/test
-	$(RUN) -m pytest --numprocesses 2 --dist loadfile --durations 0 --durations-min 5 $(UNITS:%=tests/test_%.py)
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile --durations 0 --durations-min 5 -m 'not slow' tests/unit tests/golden
 
 lint: .venv/lint
 	$(RUN) -m ruff check .

@@ -171,7 +171,7 @@ def markdown():
         "",
         "Each is a flag: `--config.KEY=VALUE`. Generated from the dataclasses beside the readers of the options;",
     ]
-    lines += ["`pytest tests/test_golden.py --update-golden` rewrites it.", ""]
+    lines += ["`pytest tests/golden/test_golden.py --update-golden` rewrites it.", ""]
     docs_of, last = docs(), None
     for key, field in options().items():
         name = key.rpartition(".")[0].replace(".*", "")

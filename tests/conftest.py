@@ -111,7 +111,7 @@ def undrawn(request, monkeypatch):
     """Curves are drawn in test_logs.py and by the runs that are processes of their own: they take as long as a tiny run's steps."""
     from ssl_jax import logs
 
-    if request.module.__name__ != "tests.test_logs":
+    if request.module.__name__ != "tests.unit.test_logs":
         monkeypatch.setattr(logs, "_draw_curves", lambda workdir, lines: None)
 
 
