@@ -66,8 +66,8 @@ def get_config(variant="base"):
             phases=dict(lengths=(512,)),
             model=dict(
                 embedding_size=128,
-                positions=512,
-                segments=2,
+                max_positions=512,
+                type_vocab_size=2,
                 share="all",
                 norm="post",
                 embedding_norm=True,
@@ -81,7 +81,7 @@ def get_config(variant="base"):
             ),
             losses=dict(mlm=1.0, sop=1.0),
             corruption=dict(rate=0.15, mask=0.8, random=0.1, unit="ngram", max_ngram=3),
-            data=dict(passes=40, tokenizer=dict(kind="unigram", vocab_size=30000, lowercase=True)),
+            data=dict(dupe_factor=40, tokenizer=dict(kind="unigram", vocab_size=30000, lowercase=True)),
             optimizer=dict(
                 name="lamb",
                 learning_rate=0.00176,
@@ -91,7 +91,7 @@ def get_config(variant="base"):
                 b2=0.999,
                 epsilon=1e-6,
                 weight_decay=0.01,
-                clip=1.0,
+                grad_clip_norm=1.0,
             ),
         )
     )

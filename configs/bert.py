@@ -52,8 +52,8 @@ def get_config(variant="base"):
             batch_size=256,
             phases=dict(lengths=(128, 512), shares=(0.9, 0.1)),  # A.2
             model=dict(
-                positions=512,
-                segments=2,
+                max_positions=512,
+                type_vocab_size=2,
                 norm="post",
                 embedding_norm=True,
                 norm_epsilon=1e-12,
@@ -76,7 +76,7 @@ def get_config(variant="base"):
                 b2=0.999,
                 epsilon=1e-6,
                 weight_decay=0.01,
-                clip=1.0,
+                grad_clip_norm=1.0,
             ),
         )
     )

@@ -47,7 +47,7 @@ def alone(config, name):
                        ("soft_span", "span")):  # fmt: skip
         if config.losses[soft] and not config.losses[hard]:
             config.losses[hard] = 1.0
-    config.update(dict(init_from="", init_layers=(), teacher=dict(runs=())))
+    config.update(dict(init=dict(run="", layers=()), teacher=dict(runs=())))
     config.losses.update({name: 0.0 for name, row in OBJECTIVES.items() if row.teacher})
 
 
@@ -60,17 +60,17 @@ def smoke(config, name):
         config.ramp.update(start=4, share=0.5)
     config.phases.lengths = tuple(32 * 2**i for i in range(len(config.phases.lengths)))
     model = config.model
-    model.update(layers=2, hidden_size=32, heads=2, head_size=0, ffn_size=0, positions=64)
+    model.update(layers=2, hidden_size=32, heads=2, head_size=0, ffn_size=0, max_positions=64)
     model.embedding_size = min(model.embedding_size, 16)
-    model.band = min(model.band, 8)
+    model.local_window = min(model.local_window, 8)
     model.neighbours = ()
-    config.init_layers = config.init_layers and (0, 1)
+    config.init.layers = config.init.layers and (0, 1)
     config.task.update(lstm_size=16, stride=16, max_question=16)
     config.data.tokenizer.vocab_size = 512
     config.data.max_documents = 300
     config.data.heldout = 0.1
-    config.data.passes = 2
+    config.data.dupe_factor = 2
     config.optimizer.learning_rate = 1e-3
-    config.log_every = 5
-    config.evaluate_every = 10
-    config.checkpoint_every = 5
+    config.run.log_every = 5
+    config.run.evaluate_every = 10
+    config.run.checkpoint_every = 5

@@ -9,7 +9,7 @@ COMMON = {
     "batch_size": 16,
     "phases.lengths": (64,),
     "phases.shares": (1.0,),
-    "model.positions": 64,
+    "model.max_positions": 64,
     "model.dropout": 0.0,
     "model.attention_dropout": 0.0,
     "model.embedding_range": 0.05,
@@ -46,7 +46,7 @@ GPT3 = COMMON | {
     "ramp.start": 4,
     "ramp.share": 0.05,
     "model.neighbours": (0, -1, -2, -3),
-    "model.band": 16,
+    "model.local_window": 16,
     "optimizer.warmup": 0.02,
 }
 # Its context has room for examples.
@@ -54,8 +54,8 @@ GPT3_FEW = GPT3 | {
     "steps": 2000,
     "batch_size": 8,
     "phases.lengths": (256,),
-    "model.positions": 256,
-    "model.band": 64,
+    "model.max_positions": 256,
+    "model.local_window": 64,
 }
 
 ALBERT = COMMON | {
@@ -89,7 +89,7 @@ ELECTRA = COMMON | {
 # Students: all that their teacher's demo has, and
 DISTILBERT = BERT | {
     "steps": 800,
-    "corruption.smoothing": 0.0,  # the loss is compared with that of students and teachers masked evenly
+    "corruption.frequency_smoothing": 0.0,  # the loss is compared with that of students and teachers masked evenly
     "teacher.runs": ("runs/demo-bert",),
     "optimizer.warmup": 100 / 800,
 }

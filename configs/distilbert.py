@@ -17,16 +17,16 @@ Ablations of the paper's Table 4 are flags:
     no L_ce              --config.losses.soft_targets=0
     no L_cos             --config.losses.cosine=0
     no L_mlm             --config.losses.mlm=0
-    random start         --config.init_from=""
-    other layers         --config.init_layers=0,1,2,3,4,5
-    uniform masking      --config.corruption.smoothing=0
+    random start         --config.init.run=""
+    other layers         --config.init.layers=0,1,2,3,4,5
+    uniform masking      --config.corruption.frequency_smoothing=0
 
 `squad` is the second distillation step of "DistilBERT (D)" in Table 2, from a BERT fine-tuned on SQuAD, whose span
 logits are soft targets in addition to the answers themselves:
 
     TRAIN=".venv/bin/python scripts/train.py"
-    $TRAIN --config configs/finetune.py:bert-base,squad --config.init_from=runs/bert-base --workdir runs/teacher
-    $TRAIN --config configs/distilbert.py:base,squad --config.init_from=runs/distilbert \
+    $TRAIN --config configs/finetune.py:bert-base,squad --config.init.run=runs/bert-base --workdir runs/teacher
+    $TRAIN --config configs/distilbert.py:base,squad --config.init.run=runs/distilbert \
         --config.teacher.runs=runs/teacher --workdir runs/distilbert-squad
 
 Its settings are the defaults of run_squad_w_distillation.py (huggingface/transformers, 1001bb00), batches of 8 for one
@@ -71,17 +71,14 @@ def squad(config, name):
     config.update(
         dict(
             batch_size=8,
-            phases=dict(lengths=(min(384, config.model.positions),)),
+            phases=dict(lengths=(min(384, config.model.max_positions),)),
             losses=dict(soft_span=0.5, span=0.5),
-            init_from="",  # the student, not its teacher
-            init_layers=(),
-            init_drop=("mlm",),
-            init_anew=("span",),
-            corruption=dict(rate=0.0, smoothing=0.0),
+            init=dict(run="", layers=(), drop=("mlm",), fresh=("span",)),  # run: the student, not its teacher
+            corruption=dict(rate=0.0, frequency_smoothing=0.0),
             data=dict(examples="task"),
             task=dict(name="squad", epochs=3.0),
             evals=dict(heldout=dict(module="task")),
-            optimizer=dict(learning_rate=5e-5, warmup=0.0, b2=0.999, epsilon=1e-8, clip=1.0),
+            optimizer=dict(learning_rate=5e-5, warmup=0.0, b2=0.999, epsilon=1e-8, grad_clip_norm=1.0),
         )
     )
 
@@ -95,8 +92,8 @@ def get_config(variant="base"):
             dict(
                 phases=dict(lengths=(512,)),
                 model=dict(
-                    positions=512,
-                    segments=0,
+                    max_positions=512,
+                    type_vocab_size=0,
                     norm="post",
                     embedding_norm=True,
                     norm_epsilon=1e-12,
@@ -107,7 +104,7 @@ def get_config(variant="base"):
                     initializer="normal",
                     initializer_range=0.02,
                 ),
-                corruption=dict(rate=0.15, mask=0.8, random=0.1, smoothing=0.7),
+                corruption=dict(rate=0.15, mask=0.8, random=0.1, frequency_smoothing=0.7),
                 data=dict(examples="single", tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True)),
             )
         )
@@ -118,20 +115,18 @@ def get_config(variant="base"):
             model=SIZES[name],
             losses={"soft_targets": 5.0, "clm" if causal else "mlm": 2.0, "cosine": 1.0},
             teacher=dict(temperature=2.0),
-            init_from="teacher",
-            init_layers=TEACHER_LAYERS[name],
-            init_drop=("embeddings/segment", "pooler", "pair"),
+            init=dict(run="teacher", layers=TEACHER_LAYERS[name], drop=("embeddings/segment", "pooler", "pair")),
             optimizer=dict(
                 name="adamw",
                 learning_rate=5e-4,
                 schedule="linear_peaked",
                 warmup=0.05,
-                floor=0.0,
+                end_lr_ratio=0.0,
                 b1=0.9,
                 b2=0.98,
                 epsilon=1e-6,
                 weight_decay=0.0,
-                clip=5.0,
+                grad_clip_norm=5.0,
             ),
         )
     )

@@ -75,8 +75,8 @@ def get_config(variant="small"):
             batch_size=batch_size,
             phases=dict(lengths=(length,)),
             model=dict(
-                positions=512,
-                segments=2,
+                max_positions=512,
+                type_vocab_size=2,
                 norm="post",
                 embedding_norm=True,
                 norm_epsilon=1e-12,
@@ -96,7 +96,9 @@ def get_config(variant="small"):
                 max_predictions=int((rate + 0.005) * length),  # configure_pretraining.py
                 with_replacement=True,
             ),
-            data=dict(short=0.05, tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True)),  # BERT's
+            data=dict(
+                short_seq_prob=0.05, tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True)
+            ),  # BERT's
             optimizer=dict(
                 name="bert_adam",
                 learning_rate=learning_rate,
@@ -106,7 +108,7 @@ def get_config(variant="small"):
                 b2=0.999,
                 epsilon=1e-6,
                 weight_decay=0.01,
-                clip=1.0,
+                grad_clip_norm=1.0,
             ),
         )
     )

@@ -2,15 +2,15 @@
 
     .venv/bin/python scripts/train.py --config configs/finetune.py:bert-base,topics --workdir runs/topics
     ... --config configs/finetune.py:bert-base,jsonl --config.task.folder=FOLDER    # or mnli, squad, race, ...
-    ... --config configs/finetune.py:electra-small,rte --config.init_from=runs/electra    # 'none': from scratch
-    ... --config configs/finetune.py:gpt1-base,mnli --config.optimizer.rates='^classifier=10'
+    ... --config configs/finetune.py:electra-small,rte --config.init.run=runs/electra    # 'none': from scratch
+    ... --config configs/finetune.py:gpt1-base,mnli --config.optimizer.lr_multipliers='^classifier=10'
     .venv/bin/python scripts/grid.py --config configs/finetune.py:bert-base,mrpc --grid bert --workdir runs/mrpc
 
 The fourth gives the new output layer (named choice for choices) ten times the rate of the pre-trained layers; the last
 trains every point of one of GRIDS.
 
 A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/tasks. Further suffixes are the
-paper's, such as `smoke`, or one of the two below. It starts from runs/PAPER-SIZE unless `init_from` says otherwise,
+paper's, such as `smoke`, or one of the two below. It starts from runs/PAPER-SIZE unless `init.run` says otherwise,
 the demo from the run of `make demo`, runs/demo-PAPER. On topics, PAPER-tiny is the demo, for every paper: on that
 corpus, the demo is the tiny size that is trained. Sizes missing from a paper are those of common.MINIATURES. Where a
 recipe has no row, BERT's applies.
@@ -195,7 +195,7 @@ def gpt(size, task, release):
         "task.inputs": "gpt1",
         "task.share_dropout": release,
         "data.tokenizer.add": ("_start_", "_delimiter_", "_classify_"),
-        "init_grow": ("vocabulary",),
+        "init.grow": ("vocabulary",),
         "model.pooler": "plain",
         "losses.clm": 0.5,
         "optimizer.name": "gpt1_adam",
@@ -215,7 +215,7 @@ def bilstm(config, name):
     config.task.lstm = 2
     if config.model.pooler != "none":
         config.model.pooler = "plain"
-        config.init_drop = (*config.init_drop, "pooler")
+        config.init.drop = (*config.init.drop, "pooler")
 
 
 def features(config, name):
@@ -235,7 +235,7 @@ TOPS = {"bilstm": bilstm, "features": features}
 def smoke(config, name):
     """The paper's `smoke` has already shrunk the model; this also fixes the steps and starts from random weights."""
     del name
-    config.init_from = ""
+    config.init.run = ""
     config.steps = 20
     config.batch_size = 8
     config.task.epochs = 0.0
@@ -250,8 +250,8 @@ def read_kind(config, kind):
     head = {"choices": "choice", "spans": span, "token_labels": "token_classes"}[kind]
     pooled = kind == "choices"
     kept = {head} | ({"pooler"} if pooled else set()) | ({"clm"} if config.losses.clm else set())
-    config.init_drop = tuple(name for name in ("classifier", "pooler", *HEADS) if name not in kept)
-    config.init_anew = (head, "features", *(name for name in config.init_anew if name == "pooler" and pooled))
+    config.init.drop = tuple(name for name in ("classifier", "pooler", *HEADS) if name not in kept)
+    config.init.fresh = (head, "features", *(name for name in config.init.fresh if name == "pooler" and pooled))
     if not pooled:
         config.model.pooler = "none"
 
@@ -272,7 +272,7 @@ def get_config(variant="bert-base,topics"):
         own = gpt if config.model.causal else RECIPES[paper]  # DistilGPT-2 as GPT-2
         # RTE is the same task in GLUE's and SuperGLUE's files.
         recipe |= own(size, task.removeprefix("superglue_"), "release" in suffixes)
-    length = min(recipe.pop("length"), config.model.positions)
+    length = min(recipe.pop("length"), config.model.max_positions)
     pooled = config.model.pooler != "none" or recipe["model.pooler"] == "plain"  # the pooler is not new
     config.losses.update({name: 0.0 for name in config.losses})
     config.update(
@@ -281,16 +281,18 @@ def get_config(variant="bert-base,topics"):
             ramp=dict(start=0),
             generator=dict(kind="none", first_stage=0.0),
             teacher=dict(runs=()),
-            init_from=f"runs/demo-{paper}" if size == "demo" else f"runs/{model}",
-            init_layers=(),
-            # Keep a language model's head if it is trained further.
-            init_drop=tuple(name for name in HEADS if name != "clm" or not recipe.get("losses.clm")),
-            init_anew=("classifier", "features") if pooled else ("classifier", "features", "pooler"),
+            init=dict(
+                run=f"runs/demo-{paper}" if size == "demo" else f"runs/{model}",
+                layers=(),
+                # Keep a language model's head if it is trained further.
+                drop=tuple(name for name in HEADS if name != "clm" or not recipe.get("losses.clm")),
+                fresh=("classifier", "features") if pooled else ("classifier", "features", "pooler"),
+            ),
             losses={loss_of(kind): 1.0},
             corruption=dict(rate=0.0),
-            data=dict(examples="task", borders=False),
+            data=dict(examples="task", document_mask=False),
             task=dict(name=task, statistic="best" if paper == "bert" else "median"),
-            optimizer=dict(clock="steps", decay_until=1.0, floor=0.0, b1=0.9, b2=0.999, clip=1.0),
+            optimizer=dict(clock="steps", decay_until=1.0, end_lr_ratio=0.0, b1=0.9, b2=0.999, grad_clip_norm=1.0),
             evals=dict(heldout=dict(module="task")),
         )
     )

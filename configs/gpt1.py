@@ -52,7 +52,7 @@ def get_config(variant="base"):
             batch_size=64,
             phases=dict(lengths=(512,)),
             model=dict(
-                positions=512,
+                max_positions=512,
                 causal=True,
                 norm="post",
                 norm_epsilon=1e-5,
@@ -76,7 +76,7 @@ def get_config(variant="base"):
                 b2=0.999,
                 epsilon=1e-8,
                 weight_decay=0.01,  # on all but biases and gains
-                clip=1.0,
+                grad_clip_norm=1.0,
             ),
         )
     )

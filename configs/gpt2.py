@@ -53,7 +53,7 @@ def get_config(variant="small"):
             batch_size=512,
             phases=dict(lengths=(1024,)),
             model=dict(
-                positions=1024,
+                max_positions=1024,
                 causal=True,
                 norm="pre",
                 final_norm=True,
@@ -74,12 +74,12 @@ def get_config(variant="small"):
                 learning_rate=LEARNING_RATES[name],
                 schedule="cosine",
                 warmup=0.01,
-                floor=0.1,
+                end_lr_ratio=0.1,
                 b1=0.9,
                 b2=0.95,
                 epsilon=1e-8,
                 weight_decay=0.1,
-                clip=1.0,
+                grad_clip_norm=1.0,
             ),
         )
     )

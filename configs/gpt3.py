@@ -86,9 +86,9 @@ def get_config(variant="small"):
             phases=dict(lengths=(CONTEXT,)),
             ramp=dict(start=START, share=ramp / TOKENS),
             model=dict(
-                positions=CONTEXT,
+                max_positions=CONTEXT,
                 causal=True,
-                band=256,
+                local_window=256,
                 norm="pre",
                 final_norm=True,
                 norm_epsilon=1e-5,
@@ -112,12 +112,12 @@ def get_config(variant="small"):
                 clock="tokens",
                 warmup=375e6 / TOKENS,
                 decay_until=260e9 / TOKENS,
-                floor=0.1,
+                end_lr_ratio=0.1,
                 b1=0.9,
                 b2=0.95,
                 epsilon=1e-8,
                 weight_decay=0.1,
-                clip=1.0,
+                grad_clip_norm=1.0,
             ),
         )
     )

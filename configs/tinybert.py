@@ -4,13 +4,13 @@ Each stage is a run:
 
     TRAIN=".venv/bin/python scripts/train.py"
     $TRAIN --config configs/tinybert.py:4-312 --config.teacher.runs=runs/bert-base --workdir runs/general
-    $TRAIN --config configs/finetune.py:bert-base,topics --config.init_from=runs/bert-base --workdir runs/teacher
+    $TRAIN --config configs/finetune.py:bert-base,topics --config.init.run=runs/bert-base --workdir runs/teacher
     .venv/bin/python scripts/augment.py --config configs/finetune.py:bert-base,topics --masked_lm runs/bert-base \
         --vectors glove.6B.300d.txt --output runs/augmented.jsonl
     $TRAIN --config configs/tinybert.py:4-312,intermediate --config.teacher.runs=runs/teacher \
-        --config.init_from=runs/general --config.task.augmented=runs/augmented.jsonl --workdir runs/intermediate
+        --config.init.run=runs/general --config.task.augmented=runs/augmented.jsonl --workdir runs/intermediate
     $TRAIN --config configs/tinybert.py:4-312,prediction --config.teacher.runs=runs/teacher \
-        --config.init_from=runs/intermediate --config.task.augmented=runs/augmented.jsonl --workdir runs/tinybert
+        --config.init.run=runs/intermediate --config.task.augmented=runs/augmented.jsonl --workdir runs/tinybert
 
 A stage on one of the paper's tasks takes the task's name as a suffix, which sets its length, epochs and targets:
 `4-312,intermediate,mnli`, `4-312,prediction,squad`. The prediction stage takes a teacher's classes
@@ -20,7 +20,7 @@ copies have the score of their original.
 
 The ablations of Tables 2 to 4 leave a stage out or are flags of each stage:
 
-    w/o GD               --config.init_from=""       (of the intermediate stage)
+    w/o GD               --config.init.run=""       (of the intermediate stage)
     w/o TD               runs/general fine-tuned: configs/finetune.py
     w/o DA               --config.task.augmented=""
     w/o Embd, Attn, Hidn --config.losses.embedding=0, attention, hidden
@@ -96,7 +96,7 @@ def prediction(config, name):
     """Task distillation, second step: the prediction layer; rate and batch (16 or 32) were chosen on the dev set."""
     intermediate(config, name)
     config.losses.update(attention=0.0, hidden=0.0, embedding=0.0, soft_labels=1.0)
-    config.update(dict(init_drop=("fit",), init_anew=("classifier",)))
+    config.update(dict(init=dict(drop=("fit",), fresh=("classifier",))))
     config.update(dict(task=dict(epochs=3.0), optimizer=dict(learning_rate=3e-5, schedule="linear_peaked", warmup=0.1)))
     if name == "demo":
         config.optimizer.learning_rate = 5e-4
@@ -110,7 +110,7 @@ def on_task(config, name, *, task):
     epochs, length = TASKS[task]
     kind = tasks.TASKS[task].kind
     config.task.name = task
-    config.phases.lengths = (min(length, config.model.positions),)
+    config.phases.lengths = (min(length, config.model.max_positions),)
     if not config.losses.soft_labels:
         config.task.epochs = epochs
         return
@@ -119,7 +119,7 @@ def on_task(config, name, *, task):
         config.losses.update(soft_labels=0.0, soft_span=1.0)
         config.model.pooler = "none"
         config.task.dropout = 0.0  # as BERT's
-        config.update(dict(init_drop=("fit", "pooler"), init_anew=("span",)))
+        config.update(dict(init=dict(drop=("fit", "pooler"), fresh=("span",))))
         return
     if kind == "regression":
         config.losses.update(soft_labels=0.0, regress=1.0)
@@ -128,7 +128,7 @@ def on_task(config, name, *, task):
 
 def mlm(config, name):
     config.losses.update(attention=0.0, hidden=0.0, embedding=0.0, soft_predictions=1.0)
-    config.update(dict(init_drop=("fit",), init_anew=("mlm",)))
+    config.update(dict(init=dict(drop=("fit",), fresh=("mlm",))))
     config.corruption.rate = 0.15
     if name == "demo":
         config.update(dict(steps=1500, corruption=dict(rate=demos.BERT["corruption.rate"])))
@@ -138,7 +138,7 @@ def release(config, name):
     del name
     config.teacher.projection = "one"
     config.task.activation = "relu"
-    config.optimizer.clip_by = "tensor"
+    config.optimizer.grad_clip_by = "tensor"
     if config.data.examples != "task":
         config.optimizer.update(learning_rate=5e-5, schedule="linear_peaked", warmup=0.1)
 
@@ -161,8 +161,8 @@ def get_config(variant="4-312"):
             batch_size=256,
             phases=dict(lengths=(128,)),
             model=dict(
-                positions=512,
-                segments=2,
+                max_positions=512,
+                type_vocab_size=2,
                 norm="post",
                 embedding_norm=True,
                 norm_epsilon=1e-12,
@@ -187,7 +187,7 @@ def get_config(variant="4-312"):
                 b2=0.999,
                 epsilon=1e-6,
                 weight_decay=0.01,
-                clip=1.0,
+                grad_clip_norm=1.0,
             ),
         )
     )

@@ -5,7 +5,7 @@
     scripts/train.py $STUDENT --config.teacher.cache=runs/cache --workdir runs/distilbert
 
 The run must have the same data, masking, seed and sequence length, and no more steps; see ssl_jax/distill/cache.py. A
-batch is computed in `accumulate` pieces. What was interrupted goes on with the same command.
+batch is computed in `run.accumulate` pieces. What was interrupted goes on with the same command.
 """
 
 from pathlib import Path
@@ -46,7 +46,7 @@ def cache(config, folder, top_k, dtype):
     corrupt = make_corrupt(config, exp.vocabulary, exp.counts)
     rows = teacher_cache.make_rows(config, corrupt, exp.teach, top_k, dtype)
     parts = teacher_cache.parts(config, exp.kind, exp.phases, exp.examples, exp.stores, exp.vocabulary)
-    return teacher_cache.write_cache(folder, identity, parts, rows, exp.devices, exp.teachers, config.accumulate)
+    return teacher_cache.write_cache(folder, identity, parts, rows, exp.devices, exp.teachers, config.run.accumulate)
 
 
 def main():

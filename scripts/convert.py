@@ -1,11 +1,11 @@
 """Converts weights: Hugging Face folders, Google's checkpoints, and our runs.
 
-    python scripts/convert.py from_hf DIR W          a transformers model as a run: generate, init_from, teacher.runs
+    python scripts/convert.py from_hf DIR W          a transformers model as a run: generate, init.run, teacher.runs
     python scripts/convert.py from_google DIR W      the same for Google's TensorFlow checkpoints (extra `google`)
     python scripts/convert.py to_hf W DIR            a run as a transformers model
     python scripts/convert.py check [DIR]            compares with transformers itself, both ways (extra `test`)
 
-BERT, ALBERT, ELECTRA, DistilBERT, TinyBERT, GPT-1, GPT-2, with the heads that either side has. `init_from` and
+BERT, ALBERT, ELECTRA, DistilBERT, TinyBERT, GPT-1, GPT-2, with the heads that either side has. `init.run` and
 `teacher.runs` also take a transformers folder directly. ELECTRA's halves are `discriminator` and `generator` in DIR, or
 DIR and `--generator`. Weights with no counterpart on the other side are an error that names them; `--drop` omits them.
 

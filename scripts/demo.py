@@ -211,7 +211,7 @@ def students(config, workdir):
     """name -> (folder, config) of each stage, for the student and for the same student without a teacher."""
     stages = [(workdir, config)]
     if not config.corruption.rate:  # layer matching comes first, then filling blanks
-        last = with_changes(config, {"init_from": str(workdir / "general")})
+        last = with_changes(config, {"init.run": str(workdir / "general")})
         tinybert.mlm(last, "demo")
         stages = [(workdir / "general", config), (workdir, last)]
     alone = with_changes(stages[-1][1], {"steps": sum(stage.steps for _, stage in stages)})
@@ -250,13 +250,13 @@ def topics(config, workdir, stages):
     changes = {"data.root": config.data.root}
     general, teacher, intermediate = workdir / "general", workdir / "topics-teacher", workdir / "topics-intermediate"
     taught = changes | {"teacher.runs": (str(teacher),)}
-    student = (taught | {"init_from": str(general)}, taught | {"init_from": str(intermediate)})
+    student = (taught | {"init.run": str(general)}, taught | {"init.run": str(intermediate)})
     recipes = [
-        ("teacher", teacher, finetune.get_config("bert-demo,topics"), changes | {"init_from": config.teacher.runs[0]}),
+        ("teacher", teacher, finetune.get_config("bert-demo,topics"), changes | {"init.run": config.teacher.runs[0]}),
         ("intermediate", intermediate, tinybert.get_config("demo,intermediate"), student[0]),
         ("student", workdir / "topics-student", tinybert.get_config("demo,prediction"), student[1]),
         ("alone", workdir / "topics-alone", finetune.get_config("tinybert-demo,topics"),
-         changes | {"init_from": str(stages["alone"][-1][0]), "task.epochs": 6.0}),
+         changes | {"init.run": str(stages["alone"][-1][0]), "task.epochs": 6.0}),
     ]  # fmt: skip
     measured = {}
     for name, folder, recipe, changes in recipes:

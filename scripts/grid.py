@@ -1,6 +1,6 @@
 """Trains a task at every point of a hyperparameter grid, as papers do, and reports the best one.
 
-    python scripts/grid.py --config configs/finetune.py:bert-base,mrpc --config.init_from=runs/bert-base --grid bert \
+    python scripts/grid.py --config configs/finetune.py:bert-base,mrpc --config.init.run=runs/bert-base --grid bert \
         --workdir runs/mrpc
 
 The grids are in GRIDS of configs/finetune.py. Each point is a run of scripts/train.py in WORKDIR/POINT, with the

@@ -24,14 +24,11 @@ import orbax.checkpoint as ocp  # noqa: E402
 from ssl_jax import files
 from ssl_jax.errors import UserError, cut, listed
 from ssl_jax.old_configs import complete
-from ssl_jax.source import CONVERTED, LISTS, is_within
+from ssl_jax.source import CONVERTED, is_within
 
 # A checkpoint may be resumed with different values of these: they do not affect which examples are seen, how they are
 # masked or what is optimized.
-FREE_KEYS = (
-    "accumulate", "parallel", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "seeds_together",
-    "run", "variant",
-)  # fmt: skip
+FREE_KEYS = ("run", "parallel", "variant")
 # What run.extend may change: the length of a run, and the keys that assign examples to steps.
 EXTENDED = ("steps", "task.epochs", "phases", "ramp")
 
@@ -341,10 +338,10 @@ def decisive_values(values):
     Leaves out FREE_KEYS, data locations and keys that are not read.
     """
     dropped = {*FREE_KEYS, "data.root", "task.folder", "task.augmented"}
-    if not values.get("init_from"):
-        dropped |= {"init_layers", *LISTS, "init_optimizer"}
-    teacher = values.get("teacher")
-    if values.get("init_from") or isinstance(teacher, dict) and teacher.get("runs"):
+    source, teacher = (isinstance(block, dict) and block for block in (values.get("init"), values.get("teacher")))
+    if not (source and source.get("run")):
+        dropped.add("init")
+    if source and source.get("run") or teacher and teacher.get("runs"):
         dropped.add("data.tokenizer.path")  # may be theirs (source.resolve); only its hash matters
     return _without(dropped, values)
 

@@ -98,11 +98,11 @@ def check(config, phases, parallel=None):
     """
     if config.corruption.mask + config.corruption.random > 1:
         raise UserError("corruption.mask and corruption.random are shares of the same tokens: at most 1 together")
-    pieces = config.accumulate * (1 if parallel is None else parallel.batch_shards)
+    pieces = config.run.accumulate * (1 if parallel is None else parallel.batch_shards)
     for phase in phases:
         if phase.batch_size % pieces:
             name = "batch_size" if phase.batch_size == config.batch_size else "a batch of ramp.start's"
-            cut = f"accumulate={config.accumulate}"
+            cut = f"run.accumulate={config.run.accumulate}"
             cut = cut if parallel is None else f"{parallel.batch_shards} devices x {cut} = {pieces}"
             raise UserError(f"{name}={phase.batch_size} is not divisible by {cut}")
     if config.seed + config.seeds > 1 << 32:
@@ -154,8 +154,8 @@ def _check_corruption(config):
     options = config.corruption
     if masks(config) and options.with_replacement and options.unit != "token":
         raise UserError(f"corruption.with_replacement needs corruption.unit='token', not {options.unit!r}")
-    if masks(config) and options.smoothing and (options.unit != "token" or options.with_replacement):
-        raise UserError("corruption.smoothing needs corruption.unit='token' and with_replacement=False")
+    if masks(config) and options.frequency_smoothing and (options.unit != "token" or options.with_replacement):
+        raise UserError("corruption.frequency_smoothing needs corruption.unit='token' and with_replacement=False")
 
 
 def _check_evaluation(config, name, options):

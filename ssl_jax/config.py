@@ -19,7 +19,7 @@ from ssl_jax.errors import UserError, listed
 from ssl_jax.models.spec import GeneratorOptions, Trunk
 from ssl_jax.objectives import Losses
 from ssl_jax.optimizers import Optimizer
-from ssl_jax.options import BOOL, DEEPEST, TEXT, block, check_bound, flat, one_of, option, several, whole
+from ssl_jax.options import TEXT, block, check_bound, flat, one_of, option, several, whole
 from ssl_jax.parallel import Parallel
 from ssl_jax.tasks.options import TaskOptions
 
@@ -33,31 +33,12 @@ class Config:
         0, whole(0, (1 << 32) - 1), "of the initial values, the order of the examples, the masks and dropout"
     )
     seeds: int = option(1, whole(1), "so many, from `seed` on, are trained together (seeds.py); of tasks alone")
-    seeds_together: bool = option(True, BOOL, "False: one after the other, as where they do not fit in memory together")
     steps: int = option(100_000, whole(1), "how many updates; phases, warm-up and decay are shares of them")
     batch_size: int = option(256, whole(1), "sequences, or a task's examples, that an update sees, over all devices")
-    accumulate: int = option(1, whole(1), "micro-batches per step: less memory, the same numbers")
     heads: tuple = option((), several(str), "of models/heads.py, besides those that the losses read")
-    init_from: str = option(
-        "", TEXT, "a finished run to start from; 'teacher': the first of teacher.runs; 'none' as '': none"
-    )
-    init_layers: tuple = option((), several(int, 0, DEEPEST), "which of its layers, from 0; (): all of them")
-    init_drop: tuple = option(
-        (), several(str), "its parameters that are left out, by name or part: 'pair', 'embeddings/segment'"
-    )
-    init_anew: tuple = option((), several(str), "parameters that start from initial values, whatever the source has")
-    init_rename: tuple = option(
-        (), several(str), "its parameters that have another name here: 'generator_encoder=encoder'"
-    )
-    init_optimizer: bool = option(False, BOOL, "True: its optimizer's state and step, too: this run continues that one")
-    init_grow: tuple = option((), several(str), "what may have more rows here than there: 'positions', 'vocabulary'")
     loss_average: str = option("global", one_of("global", "device"), "'device': the originals' mean of per-core means")
-    log_every: int = option(0, whole(0), "steps between lines of metrics; 0: 20 in all, but at least every 100 steps")
-    evaluate_every: int = option(0, whole(0), "steps between evaluations; 0: 4 in all, but at least every 10,000 steps")
-    checkpoint_every: int = option(
-        0, whole(0), "steps between checkpoints; 0: 4 in all, but at least every 1,000 steps"
-    )
-    keep_checkpoints: int = option(3, whole(1), "how many are kept, the newest")
+    run: plan.Run = block(plan.Run)
+    init: plan.Init = block(plan.Init)
     phases: plan.Phases = block(plan.Phases)
     ramp: plan.Ramp = block(plan.Ramp)
     model: Trunk = block(Trunk)
@@ -70,7 +51,6 @@ class Config:
     optimizer: Optimizer = block(Optimizer)
     evals: dict = block(evaluators.Evaluation)  # by name
     parallel: Parallel = block(Parallel)
-    run: plan.Run = block(plan.Run)
 
 
 def base():

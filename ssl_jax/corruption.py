@@ -28,7 +28,9 @@ class Corruption:
     unit: str = option("token", UNITS, "what is chosen: 'token', 'word' or 'ngram'")
     max_ngram: int = option(3, whole(1, WIDEST), "words of the longest n-gram")
     with_replacement: bool = option(False, BOOL, "a token may be drawn more than once (ELECTRA)")
-    smoothing: float = option(0.0, number(0), "tokens are chosen in proportion to 1 / count ** smoothing")
+    frequency_smoothing: float = option(
+        0.0, number(0), "tokens are chosen in proportion to 1 / count ** frequency_smoothing"
+    )
 
 
 def predictions(tokens, rate, most):
@@ -64,7 +66,7 @@ def mask_tokens(
     unit,
     max_ngram,
     with_replacement,
-    smoothing=0.0,
+    frequency_smoothing=0.0,
 ):
     """Masks tokens as BERT, ALBERT or ELECTRA does.
 
@@ -77,12 +79,12 @@ def mask_tokens(
       batch: `tokens`, `mask` [B, S]; `index` [B], the examples' global indices.
       vocabulary: the tokenizer's `Vocabulary`.
       key: the run's key for corruption; the same on every step.
-      counts: [V], token counts in the training text; read only with `smoothing`.
+      counts: [V], token counts in the training text; read only with `frequency_smoothing`.
       rate: share of the real tokens to predict, see `prediction_counts`.
       unit: what is chosen: 'token' (BERT, ELECTRA), 'word' (BERT's whole words) or 'ngram' (ALBERT).
       max_ngram: words in the longest n-gram; read only by 'ngram'.
       with_replacement: draw tokens with replacement (ELECTRA).
-      smoothing: draw tokens in sequence with probabilities proportional to 1 / count ** smoothing, so that
+      frequency_smoothing: draw tokens in sequence with probabilities proportional to 1 / count ** frequency_smoothing, so that
         rare ones are predicted more often, and the unknown token never (DistilBERT, 0.7: distiller.py and
         train.py, after XLM). The original draws from all tokens of a batch together; here each row has its own
         number of predictions, independent of its batch. 0: uniform.
@@ -94,15 +96,15 @@ def mask_tokens(
       [B] are keys for further draws about a row (`sample`), independent of all draws made here.
 
     Raises:
-      UserError: an unknown `unit`, `max_ngram` below 1, or `with_replacement` or `smoothing` with words or n-grams.
+      UserError: an unknown `unit`, `max_ngram` below 1, or `with_replacement` or `frequency_smoothing` with words or n-grams.
     """
     check_bound("corruption.unit", unit, UNITS)
     if with_replacement and unit != "token":
         raise UserError(f"corruption.with_replacement needs corruption.unit='token', not {unit!r}")
     if unit == "ngram" and max_ngram < 1:
         raise UserError(f"corruption.max_ngram={max_ngram}: at least 1")
-    if smoothing and (unit != "token" or with_replacement):
-        raise UserError("corruption.smoothing needs corruption.unit='token' and with_replacement=False")
+    if frequency_smoothing and (unit != "token" or with_replacement):
+        raise UserError("corruption.frequency_smoothing needs corruption.unit='token' and with_replacement=False")
     length = batch["tokens"].shape[1]
     predicted = prediction_counts(length, rate, max_predictions)
     predictions = max(predicted)
@@ -113,7 +115,7 @@ def mask_tokens(
         order_key, kind_key, token_key, ngram_key, row_key = keys
         real = real.astype(bool)
         candidate = real & ~special[tokens]
-        if smoothing and vocabulary.unknown is not None:
+        if frequency_smoothing and vocabulary.unknown is not None:
             candidate &= tokens != vocabulary.unknown
         count = jnp.asarray(predicted)[real.sum()]
         if with_replacement:
@@ -122,10 +124,10 @@ def mask_tokens(
             chosen = kind < 1
         else:
             score = jax.random.uniform(order_key, (length,))
-            if smoothing:
+            if frequency_smoothing:
                 # Exponential waiting times with rates w: the first n arrivals are n draws without replacement
                 # proportional to w (Efraimidis and Spirakis 2006).
-                weight = jnp.maximum(jnp.asarray(counts, jnp.float32), 1) ** -smoothing
+                weight = jnp.maximum(jnp.asarray(counts, jnp.float32), 1) ** -frequency_smoothing
                 score = -jnp.log1p(-score) / weight[tokens]
             score = jnp.where(candidate, score, jnp.inf)
             if unit == "token":

@@ -150,7 +150,7 @@ def open(config, workdir=None):  # noqa: A001
 
 def token_counts(config, prepared, vocabulary):
     """How often each token occurs in the training text, [V]; None where nothing reads it."""
-    if config.generator.kind != "unigram" and not config.corruption.smoothing:
+    if config.generator.kind != "unigram" and not config.corruption.frequency_smoothing:
         return None
     return tokens.Store(prepared, "train").counts(vocabulary.size)
 
@@ -173,8 +173,8 @@ def make_fingerprint(config, prepared, stores, teacher_hashes=()):
     """What decides a run's numbers, as a JSON-able dict: the config's `decisive_values`, hashes of data and teachers."""
     values = json.loads(config.to_json())
     values["teacher"] |= {"runs": list(teacher_hashes), "cache": ""}
-    if config.init_from in config.teacher.runs:
-        values["init_from"] = "teacher"
+    if config.init.run in config.teacher.runs:
+        values["init"]["run"] = "teacher"
     passport = tokens.read_passport(prepared)
     hashes = {name: passport[name] for name in ("content_hash", "tokenizer_hash")}
     if config.data.examples == "task":

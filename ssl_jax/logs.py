@@ -114,7 +114,7 @@ class Log:
         results = [_result(folder, lines, chance) for folder, lines in zip(self.folders, self.lines, strict=True)]
         if len(results) == 1 and (reason := results[0].get("learned_nothing")):
             say(
-                f"the run learned nothing: {reason}; try a pre-trained start (init_from), another optimizer.learning_rate, "
+                f"the run learned nothing: {reason}; try a pre-trained start (init.run), another optimizer.learning_rate, "
                 "more steps or another seed"
             )
         return results

@@ -7,12 +7,12 @@ import copy
 
 from ssl_jax.config import options
 
-# The keys of the first configs that were saved. Later ones are added at their defaults.
+# The keys of the first configs that were saved, by today's names. Later ones are added at their defaults.
 FIRST = set(
     """
-seed steps batch_size accumulate phases.lengths phases.shares ramp.start ramp.share
+seed steps batch_size run.accumulate phases.lengths phases.shares ramp.start ramp.share
 model.vocab_size model.layers model.hidden_size model.heads model.head_size model.ffn_size model.embedding_size
-model.positions model.segments model.causal model.band model.share model.share_groups model.norm
+model.max_positions model.type_vocab_size model.causal model.local_window model.share model.share_groups model.norm
 model.embedding_norm model.final_norm model.norm_epsilon model.activation model.pooler model.dropout
 model.attention_dropout model.dropped_embeddings model.predict_positions model.initializer model.initializer_range
 model.embedding_range model.position_range model.residual_scale model.projection_initializer model.neighbours
@@ -25,12 +25,13 @@ loss_average
 corruption.rate corruption.mask corruption.random corruption.max_predictions corruption.unit corruption.max_ngram
 corruption.with_replacement
 data.corpus data.root data.tokenizer.path data.tokenizer.kind data.tokenizer.vocab_size data.tokenizer.lowercase
-data.max_documents data.heldout data.examples data.short data.passes data.borders
+data.max_documents data.heldout data.examples data.short_seq_prob data.dupe_factor data.document_mask
 optimizer.name optimizer.learning_rate optimizer.schedule optimizer.clock optimizer.warmup optimizer.decay_until
-optimizer.floor optimizer.b1 optimizer.b2 optimizer.epsilon optimizer.weight_decay optimizer.no_decay optimizer.clip
+optimizer.end_lr_ratio optimizer.b1 optimizer.b2 optimizer.epsilon optimizer.weight_decay optimizer.no_decay
+optimizer.grad_clip_norm
 evals.heldout.module evals.heldout.split evals.heldout.max_batches
 parallel.mode parallel.devices parallel.fsdp parallel.tensor
-log_every evaluate_every checkpoint_every keep_checkpoints
+run.log_every run.evaluate_every run.checkpoint_every run.keep_checkpoints
 """.split()
 )
 # key -> what runs did before there was one, as JSON has it: the default, unless a line here says otherwise.
@@ -40,22 +41,54 @@ ADDED = {
     if key not in FIRST and "*" not in key
 } | {"run.checkpoint_minutes": 0.0}
 # (key, an old value, what it is called today)
-RENAMED = (("model.pooler", False, "none"), ("model.pooler", True, "tanh"))
+REWORDED = (("model.pooler", False, "none"), ("model.pooler", True, "tanh"))
+# A key's old name -> its name today.
+RENAMED = {
+    "accumulate": "run.accumulate",
+    "seeds_together": "run.seeds_together",
+    "log_every": "run.log_every",
+    "evaluate_every": "run.evaluate_every",
+    "checkpoint_every": "run.checkpoint_every",
+    "keep_checkpoints": "run.keep_checkpoints",
+    "init_from": "init.run",
+    "init_layers": "init.layers",
+    "init_drop": "init.drop",
+    "init_anew": "init.fresh",
+    "init_rename": "init.rename",
+    "init_grow": "init.grow",
+    "init_optimizer": "init.optimizer",
+    "model.positions": "model.max_positions",
+    "model.segments": "model.type_vocab_size",
+    "model.band": "model.local_window",
+    "corruption.smoothing": "corruption.frequency_smoothing",
+    "data.short": "data.short_seq_prob",
+    "data.passes": "data.dupe_factor",
+    "data.borders": "data.document_mask",
+    "optimizer.floor": "optimizer.end_lr_ratio",
+    "optimizer.clip": "optimizer.grad_clip_norm",
+    "optimizer.clip_by": "optimizer.grad_clip_by",
+    "optimizer.rates": "optimizer.lr_multipliers",
+}
 
 
 def complete(saved, like=None):
-    """An old config with the keys of ADDED that it lacks, and today's words for its values.
+    """An old config with the keys of ADDED that it lacks, and today's names for its keys and values.
 
     Args:
       saved: nested dict, as JSON has it; it is left as it is.
       like: nested dict of today's keys, of which there may be fewer: only these are added. None: all are.
     """
     completed = copy.deepcopy(saved)
+    for old, new in RENAMED.items():
+        (*blocks, key), (*new_blocks, new_key) = old.split("."), new.split(".")
+        block = _block(completed, blocks)
+        if key in block:
+            _block(completed, new_blocks, create=True)[new_key] = block.pop(key)
     for name, value in ADDED.items():
         *blocks, key = name.split(".")
         if like is None or key in _block(like, blocks):
             _block(completed, blocks, create=True).setdefault(key, copy.copy(value))
-    for name, old, new in RENAMED:
+    for name, old, new in REWORDED:
         *blocks, key = name.split(".")
         block = _block(completed, blocks)
         if block.get(key) is old:

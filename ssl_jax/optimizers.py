@@ -38,7 +38,7 @@ class Optimizer:
     clock: str = option("steps", one_of("steps", "tokens"), "what the schedule counts: 'steps' or 'tokens'")
     warmup: float = option(0.01, SHARE, "share of the clock's total")
     decay_until: float = option(1.0, number(0, 1, above=True), "share at which the decay ends")
-    floor: float = option(0.0, SHARE, "share of the learning rate that is left when the decay ends")
+    end_lr_ratio: float = option(0.0, SHARE, "share of the learning rate that is left when the decay ends")
     b1: float = option(0.9, number(0, 1, below=True), "how much of the first moment is kept from one step to the next")
     b2: float = option(
         0.999, number(0, 1, below=True), "how much of the second moment is kept from one step to the next"
@@ -46,15 +46,19 @@ class Optimizer:
     epsilon: float = option(1e-6, ABOVE_0, "added to the second moment's root")
     weight_decay: float = option(0.01, number(0), "times the rate, of every parameter but those of no_decay")
     no_decay: str = option(r"norm|bias", REGEX, "regex of the names of parameters without decay")
-    clip: float = option(1.0, number(0, above=True, infinite=True), "the largest norm of the gradients")
-    clip_by: str = option("global", one_of("global", "tensor"), "the norm of all gradients; 'tensor': each one's own")
+    grad_clip_norm: float = option(1.0, number(0, above=True, infinite=True), "the largest norm of the gradients")
+    grad_clip_by: str = option(
+        "global", one_of("global", "tensor"), "the norm of all gradients; 'tensor': each one's own"
+    )
     layer_decay: float = option(
         1.0, SHARE, "a level's rate as a share of that of the level above it; the head has the whole"
     )
     layer_decay_gap: int = option(
         0, whole(0, DEEPEST), "levels counted between head and top layer though nothing is there"
     )
-    rates: tuple = option((), several(str), "'REGEX=MULTIPLIER' of the rate, the first that matches: '^classifier=10'")
+    lr_multipliers: tuple = option(
+        (), several(str), "'REGEX=MULTIPLIER' of the rate, the first that matches: '^classifier=10'"
+    )
     frozen: str = option("", REGEX, "regex of what does not move at all")
     unfreeze: float = option(
         0.0, SHARE, "share of the run after which the next level down starts to move; 0: all move at once"
@@ -93,21 +97,21 @@ def schedule(config, clock):
         linear_peaked  t / w up to w, then linear from 1 to 0 at x = 1: (1 - x) / (1 - x at w). DistilBERT
                        (transformers' get_linear_schedule_with_warmup), TinyBERT's code (optimization.py).
         cosine         t / w up to w, then (1 + cos(pi x)) / 2. GPT-1 (opt.py, warmup_cosine), GPT-3.
-        constant       t / w up to w, then 1; has neither floor nor end (opt.py, warmup_constant).
+        constant       t / w up to w, then 1; neither ends nor falls (opt.py, warmup_constant).
 
-    x = t / (decay_until * T), at most 1, and decays end at `floor`: floor + (1 - floor) * decay.
-    The originals have decay_until 1 and floor 0; GPT-3 (appendix B) decays to a tenth over 260 of 300
+    x = t / (decay_until * T), at most 1, and decays end at e = `end_lr_ratio`: e + (1 - e) * decay.
+    The originals have decay_until 1 and end_lr_ratio 0; GPT-3 (appendix B) decays to a tenth over 260 of 300
     billion tokens. With warm-up the first step has a rate of 0, as in all the originals.
 
     Args:
-      config: `schedule`, `learning_rate` (the peak), `warmup` (share of the total), `floor` (share of the
+      config: `schedule`, `learning_rate` (the peak), `warmup` (share of the total), `end_lr_ratio` (share of the
         peak), `decay_until` (share of the total).
       clock: a `Clock`.
 
     Raises:
-      UserError: an unknown schedule, a `floor` that is not a share, a `decay_until` that is not above 0.
+      UserError: an unknown schedule, an `end_lr_ratio` that is not a share, a `decay_until` that is not above 0.
     """
-    check(Optimizer, config, "schedule", "floor", "decay_until")
+    check(Optimizer, config, "schedule", "end_lr_ratio", "decay_until")
     # Python floats, because token counts overflow int32.
     end, warmup = float(config.decay_until * clock.total), float(config.warmup * clock.total)
     if isinstance(clock.total, int):
@@ -119,7 +123,7 @@ def schedule(config, clock):
         left = (1 + jnp.cos(jnp.pi * done)) / 2 if config.schedule == "cosine" else 1 - done
         if config.schedule == "linear_peaked":
             left = left / max(1 - warmup / end, 1e-9)
-        share = config.floor + (1 - config.floor) * left
+        share = config.end_lr_ratio + (1 - config.end_lr_ratio) * left
         if config.schedule == "constant":
             share = jnp.ones_like(done)
         warming = jnp.minimum(now / warmup, 1) if warmup else 1.0
@@ -287,13 +291,15 @@ def factors(config, params):
         below = level + config.layer_decay_gap * (level > 0)
         made[name] = np.array([given(names) for names in called[name]]).reshape(level.shape) * config.layer_decay**below
     if rules and not any(factor.any() for factor in made.values()):
-        raise UserError("optimizer.frozen and optimizer.rates freeze every parameter: nothing would be trained")
+        raise UserError(
+            "optimizer.frozen and optimizer.lr_multipliers freeze every parameter: nothing would be trained"
+        )
     return made
 
 
 def drop_frozen(config, gradients):
     """Zeroes the gradients of frozen parameters: they count in no norm, and XLA prunes the unused computation."""
-    if not config.frozen and not config.rates:
+    if not config.frozen and not config.lr_multipliers:
         return gradients
     moving = factors(config, gradients)
     return jax.tree_util.tree_map_with_path(
@@ -346,7 +352,7 @@ def rate_rules(optimizer):
       UserError: an entry of `rates` is malformed, or a regex is invalid.
     """
     rules = [("optimizer.frozen", optimizer.frozen, 0.0)] if optimizer.frozen else []
-    for entry in optimizer.rates:
+    for entry in optimizer.lr_multipliers:
         pattern, _, multiplier = entry.rpartition("=")
         try:
             multiplier = float(multiplier)
@@ -354,9 +360,9 @@ def rate_rules(optimizer):
             multiplier = -1.0
         if not pattern or not 0 <= multiplier < math.inf:
             raise UserError(
-                f"optimizer.rates: {shown(entry)} is not REGEX=MULTIPLIER with a number of 0 or more, as ^classifier=10"
+                f"optimizer.lr_multipliers: {shown(entry)} is not REGEX=MULTIPLIER with a number of 0 or more, as ^classifier=10"
             )
-        rules.append(("optimizer.rates", pattern, multiplier))
+        rules.append(("optimizer.lr_multipliers", pattern, multiplier))
     for key, pattern, _ in rules:
         check_regex(key, pattern)
     return rules
@@ -388,7 +394,7 @@ def build_optimizer(config, clock):
     Raises:
       UserError: an unknown `name`; from `schedule`; at `init`, which sees the parameters, from `scale_by_part`.
     """
-    check(Optimizer, config, "name", "clip_by")
+    check(Optimizer, config, "name", "grad_clip_by")
     make_adam = optax.scale_by_adam if config.name == "adamw" else scale_by_bert_adam
     rate = planned = schedule(config, clock)
     if config.name == "gpt1_adam":
@@ -397,11 +403,11 @@ def build_optimizer(config, clock):
             t = jnp.asarray(step + 1, jnp.float32)
             return planned(step) * jnp.sqrt(1 - config.b2**t) / (1 - config.b1**t)
 
-    clip = optax.clip_by_global_norm if config.clip_by == "global" else clip_by_tensor_norm
-    by_part = config.layer_decay != 1 or config.rates or config.frozen or config.unfreeze
+    clip = optax.clip_by_global_norm if config.grad_clip_by == "global" else clip_by_tensor_norm
+    by_part = config.layer_decay != 1 or config.lr_multipliers or config.frozen or config.unfreeze
     return optax.chain(
         *([optax.stateless(lambda gradients, _: drop_frozen(config, gradients))] if by_part else []),
-        clip(config.clip),
+        clip(config.grad_clip_norm),
         make_adam(config.b1, config.b2, config.epsilon),
         optax.add_decayed_weights(config.weight_decay, lambda params: decayed(params, config.no_decay)),
         *([scale_by_trust_ratio(config.no_decay)] if config.name == "lamb" else []),

@@ -15,7 +15,7 @@ from ssl_jax.errors import UserError, check_choice
 from ssl_jax.lazy import jnp
 from ssl_jax.objectives import loss_of, trained
 from ssl_jax.optimizers import Clock, step_clock
-from ssl_jax.options import BOOL, SHARE, WIDEST, number, option, several, whole
+from ssl_jax.options import BOOL, DEEPEST, SHARE, TEXT, WIDEST, number, option, several, whole
 
 MOST_SIZES = 1_000  # of a growing batch; each is a phase
 
@@ -41,14 +41,41 @@ class Ramp:
 
 
 @dataclasses.dataclass(frozen=True)
+class Init:
+    """Where the initial parameters come from; source.py and start.py read it."""
+
+    BLOCK = "init"
+
+    run: str = option(
+        "", TEXT, "a finished run to start from; 'teacher': the first of teacher.runs; 'none' as '': none"
+    )
+    layers: tuple = option((), several(int, 0, DEEPEST), "which of its layers, from 0; (): all of them")
+    drop: tuple = option(
+        (), several(str), "its parameters that are left out, by name or part: 'pair', 'embeddings/segment'"
+    )
+    fresh: tuple = option((), several(str), "parameters that start from initial values, whatever the source has")
+    rename: tuple = option((), several(str), "its parameters with another name here: 'generator_encoder=encoder'")
+    grow: tuple = option((), several(str), "what may have more rows here than there: 'positions', 'vocabulary'")
+    optimizer: bool = option(False, BOOL, "True: its optimizer's state and step, too: this run continues that one")
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """What may change from one start of a run to the next."""
 
     BLOCK = "run"
 
+    accumulate: int = option(1, whole(1), "micro-batches per step: less memory, the same numbers")
+    seeds_together: bool = option(True, BOOL, "False: one after the other, as where they do not fit in memory together")
+    log_every: int = option(0, whole(0), "steps between lines of metrics; 0: 20 in all, but at least every 100 steps")
+    evaluate_every: int = option(0, whole(0), "steps between evaluations; 0: 4 in all, but at least every 10,000 steps")
+    checkpoint_every: int = option(
+        0, whole(0), "steps between checkpoints; 0: 4 in all, but at least every 1,000 steps"
+    )
     checkpoint_minutes: float = option(
         10.0, number(0), "at least this often there is a checkpoint, whatever checkpoint_every; 0: not so"
     )
+    keep_checkpoints: int = option(3, whole(1), "how many are kept, the newest")
     extend: bool = option(
         False, BOOL, "True: a run of other `steps` continues to these, with its optimizer and order of examples"
     )
@@ -78,8 +105,8 @@ def plan_phases(config):
         raise UserError(f"phases.lengths={lengths} needs as many phases.shares, summing to 1; got {shares}")
     if min(lengths) < 5:
         raise UserError(f"phases.lengths={lengths}: a pair of sentences needs 5 tokens, three of them special")
-    if max(lengths) > config.model.positions:
-        raise UserError(f"phases.lengths={lengths}: longer than model.positions={config.model.positions}")
+    if max(lengths) > config.model.max_positions:
+        raise UserError(f"phases.lengths={lengths}: longer than model.max_positions={config.model.max_positions}")
     if ramp.start:
         if len(lengths) > 1 or not 0 < ramp.start < config.batch_size:
             raise UserError(
@@ -119,9 +146,9 @@ CADENCES = {"log_every": (100, 20), "evaluate_every": (10_000, 4), "checkpoint_e
 
 
 def cadence(config, name):
-    """The interval in steps that `name`, 'log_every', sets: the config's, or derived from the run's length if 0."""
+    """The interval in steps that `run.NAME`, 'log_every', sets: the config's, or derived from the run's length if 0."""
     most, parts = CADENCES[name]
-    return config[name] or min(most, -(-config.steps // parts))
+    return config.run[name] or min(most, -(-config.steps // parts))
 
 
 def make_clock(config, phases):
@@ -162,8 +189,8 @@ def example_kind(config):
         raise UserError(f"losses.{asked[0]} needs sentence pairs: set data.examples=pairs")
     if config.data.examples == "windows":
         return "windows"
-    if config.data.borders:
-        raise UserError("data.borders is about windows, which hold several documents: set data.examples=windows")
+    if config.data.document_mask:
+        raise UserError("data.document_mask is about windows, which hold several documents: set data.examples=windows")
     if config.data.examples in ("single", "task"):
         return config.data.examples
     return asked[0] if asked else "segments"
@@ -227,7 +254,7 @@ def overview(config, workdir, parameters, devices, counts):
         "training data": source,
         "tokenizer": f"{made}, {config.model.vocab_size:,} pieces",
         "length": f"{config.steps:,} steps of {shape}: {tokens:,} tokens, {epochs:,.3g} epochs",
-        "starts from": config.init_from or f"random values, seed {config.seed}{seeds}",
+        "starts from": config.init.run or f"random values, seed {config.seed}{seeds}",
         "folder": str(workdir),
     }
     return [f"{name:<13}  {text}" for name, text in lines.items()]

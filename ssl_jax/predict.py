@@ -32,8 +32,8 @@ def require_frame(run):
 
 def require_positions(run, length):
     """Raises UserError unless `length`, a text's number of tokens, is above 0 and at most the model's positions."""
-    if not 0 < length <= run.model.config.positions:
-        raise UserError(f"the text has {length} tokens, and the model {run.model.config.positions} positions")
+    if not 0 < length <= run.model.config.max_positions:
+        raise UserError(f"the text has {length} tokens, and the model {run.model.config.max_positions} positions")
 
 
 def trunk(run):
@@ -60,7 +60,7 @@ def _on_the_way(model, params, batch):
     """`Inspection`'s hidden, attention and out for a batch of one text."""
     out, config = model.apply({"params": params}, batch), model.config
     layers = out["layers"]
-    kinds = visible(batch, config.causal, config.band)[:, 0]
+    kinds = visible(batch, config.causal, config.local_window)[:, 0]
     allowed = kinds[jnp.arange(config.layers) % len(kinds)]
     weights = jax.nn.softmax(jnp.where(allowed, layers["scores"][:, 0], -jnp.inf))
     hidden = jnp.concatenate([out["embedded"][None], layers["hidden"][:-1], out["encoded"][None]])[:, 0]
@@ -145,7 +145,7 @@ def sentence_embeddings(run, texts, batch_size=32):
         raise UserError(f"texts={shown(texts)}, batch_size={batch_size}: a list of texts, and at least 1")
     require_frame(run)
     model = trunk(run)
-    most = run.model.config.positions - 2
+    most = run.model.config.max_positions - 2
     rows = [run.tokenizer.encode(text, add_special_tokens=False).ids[:most] for text in texts]
     rows = [[run.vocabulary.start, *ids, run.vocabulary.extract] for ids in rows]
     length = max(map(len, rows), default=2)
@@ -278,7 +278,7 @@ def read_heldout(run, config):
     config = ConfigDict(config)
     config.losses = {name: float(name == "mlm") for name in config.losses}
     config.update(
-        dict(init_from="", generator=dict(kind="none"), teacher=dict(runs=(), cache=""), parallel=dict(devices=1))
+        dict(init=dict(run=""), generator=dict(kind="none"), teacher=dict(runs=(), cache=""), parallel=dict(devices=1))
     )
     exp, length = experiment.open(config), config.phases.lengths[-1]
     if identity(exp.tokenizer) != run.tokenizer_hash:

@@ -83,7 +83,7 @@ def read_config(workdir):
 
 
 # Keys of a checkpoint's config whose values are not in config.json.
-_FILLED_IN = ("prepared", "init_from", "teacher.runs", "teacher.cache")
+_FILLED_IN = ("prepared", "init.run", "teacher.runs", "teacher.cache")
 
 
 def _newest_config(workdir):
@@ -214,7 +214,7 @@ def write_seeds(exp, workdir, states, log):
         config.update(single)
         folder = logs.seed_folder(workdir, seed)
         write_description(config, folder, exp.prepared)
-        checkpoints = Checkpoints(folder, exp.fingerprint | single, config.keep_checkpoints)
+        checkpoints = Checkpoints(folder, exp.fingerprint | single, config.run.keep_checkpoints)
         checkpoints.save(config.steps, state, {name: texts[number : number + 1] for name, texts in log.items()})
         checkpoints.wait()
         checkpoints.close()

@@ -20,9 +20,7 @@ from ssl_jax.tokenization.vocabulary import identity
 # Key in the config.json and checkpoint of a converted run, see `runs.save_run`.
 CONVERTED = "converted_from"
 WRITTEN_AGAIN = "the command that made the run writes it again"
-# Config keys that list names; without `init_from` they have no effect.
-LISTS = ("init_drop", "init_anew", "init_rename", "init_grow")
-# Parameters that each entry of `init_grow` allows to have more rows than the source's.
+# Parameters that each entry of `init.grow` allows to have more rows than the source's.
 GROWING = {
     "positions": ("embeddings/position", "generator_embeddings/position"),
     "vocabulary": (
@@ -30,13 +28,13 @@ GROWING = {
         "mlm/bias", "generator_mlm/bias", "restored/bias", "copied/tokens/bias",
     ),
 }  # fmt: skip
-GROWN = {"positions": "positions", "vocabulary": "vocab_size"}  # the trunk fields that count their rows
-# Entry of `init_drop` and `init_anew`: every part outside TRUNK in which the two models differ.
+GROWN = {"positions": "max_positions", "vocabulary": "vocab_size"}  # the trunk fields that count their rows
+# Entry of `init.drop` and `init.fresh`: every part outside TRUNK in which the two models differ.
 HEADS = "heads"
 TRUNK = ("embeddings", "encoder")
 # Trunk fields that the parameters determine.
 SHOWN = (
-    "layers", "hidden_size", "heads", "head_size", "ffn_size", "embedding_size", "vocab_size", "positions", "segments",
+    "layers", "hidden_size", "heads", "head_size", "ffn_size", "embedding_size", "vocab_size", "max_positions", "type_vocab_size",
     "embedding_norm", "final_norm",
 )  # fmt: skip
 # What a config takes from its source besides the trunk: the generator's shape and how the tokenizer is trained.
@@ -48,42 +46,44 @@ TAKEN = (
     *(f"generator.{name}" for name in GENERATOR),
     *(f"data.tokenizer.{name}" for name in TOKENIZER),
     "phases.lengths",
-    "init_drop",
-    "init_anew",
+    "init.drop",
+    "init.fresh",
 )
 
 
 def adopt(config, given, workdir=None):
     """The config with the values its source determines, and log lines listing them.
 
-    If `init_from` itself was given, by a flag or by the caller, and `init_layers` selects no layers, the source
+    If `init.run` itself was given, by a flag or by the caller, and `init.layers` selects no layers, the source
     determines everything that affects what the trunk computes: `model` except spec.TRAINED, the tokenizer, and for
     ELECTRA the generator's shape. Sequences are capped at its positions. Heads that only one of the two has start from
     initial values or are left out; the pooler is the source's if this model has one. Explicitly given values take
-    precedence. Otherwise the config is unchanged: a recipe's own `init_from`, a student's teacher, `init_layers`.
+    precedence. Otherwise the config is unchanged: a recipe's own `init.run`, a student's teacher, `init.layers`.
 
     A resumed run keeps what it took at its start.
 
     Args:
       config: a run's, not yet resolved.
-      given: explicitly set keys, such as 'init_from' and 'model.layers', or whole blocks of keys.
+      given: explicitly set keys, such as 'init.run' and 'model.layers', or whole blocks of keys.
       workdir: the run's folder.
 
     Raises:
       UserError: the source holds no run, or does not fit what was given.
     """
-    if not is_within("init_from", given) or config.init_from in ("", "none", "teacher") or config.init_layers:
+    if not is_within("init.run", given) or config.init.run in ("", "none", "teacher") or config.init.layers:
         return config, []
     _check_there(config, workdir)
     before = _begun(config, workdir)
-    taken = _of_run(before) if before else _of_source(config, read_config(config.init_from), given)
+    taken = _of_run(before) if before else _of_source(config, read_config(config.init.run), given)
     made = config.copy_and_resolve_references()
     made.update_from_flattened_dict({key: value for key, value in taken.items() if not is_within(key, given)})
     made = resolve(made, workdir)
     was, now = dict(flat(config)), dict(flat(made))
-    changed = [key for key in now if now[key] != was[key] and key not in ("init_drop", "init_anew", "model.neighbours")]
+    changed = [
+        key for key in now if now[key] != was[key] and key not in ("init.drop", "init.fresh", "model.neighbours")
+    ]
     told = ", ".join(f"{key}={_told(now[key])}" for key in changed)
-    return made, [f"taken from {config.init_from}: {told}; flags for these come first"] if told else []
+    return made, [f"taken from {config.init.run}: {told}; flags for these come first"] if told else []
 
 
 def is_within(key, names):
@@ -103,7 +103,7 @@ def _begun(config, workdir):
     if workdir is None or not steps_in(workdir) or not is_there(workdir):
         return None
     before = read_config(workdir)
-    return before if before.get("init_from") == config.init_from else None
+    return before if before.get("init.run") == config.init.run else None
 
 
 def _of_run(before):
@@ -118,23 +118,23 @@ def _of_source(config, source, given):
     if model.causal != config.model.causal and not is_within("model.causal", given):
         reads = "one token after the other (causal)" if model.causal else "all of a text at once"
         raise UserError(
-            f"init_from: {config.init_from} reads {reads}, and this config does not: choose the config of a paper that "
+            f"init.run: {config.init.run} reads {reads}, and this config does not: choose the config of a paper that "
             f"does, or say so with --config.model.causal={model.causal}"
         )
     values = {key: model[key[6:]] for key in TAKEN if key.startswith("model.") and key[6:] in model}
     # The pooler is taken only if this model has one too.
-    if "none" in (config.model.pooler, model.pooler) or "pooler" in config.init_drop:
+    if "none" in (config.model.pooler, model.pooler) or "pooler" in config.init.drop:
         values["model.pooler"] = config.model.pooler
     values["model.neighbours"] = ()  # these start from initial values
     if config.generator.kind == source.generator.kind == "transformer":
         values |= {f"generator.{name}": source.generator[name] for name in GENERATOR}
-    if not is_converted(config.init_from):
+    if not is_converted(config.init.run):
         values |= {f"data.tokenizer.{name}": source.data.tokenizer[name] for name in TOKENIZER}
-    values["phases.lengths"] = tuple(min(length, model.positions) for length in config.phases.lengths)
-    if config.init_optimizer:  # optimizer state covers all parameters or none
+    values["phases.lengths"] = tuple(min(length, model.max_positions) for length in config.phases.lengths)
+    if config.init.optimizer:  # optimizer state covers all parameters or none
         return values
-    values["init_drop"] = (*config.init_drop, HEADS)
-    values["init_anew"] = (*(name for name in config.init_anew if name != "pooler"), HEADS)
+    values["init.drop"] = (*config.init.drop, HEADS)
+    values["init.fresh"] = (*(name for name in config.init.fresh if name != "pooler"), HEADS)
     return values
 
 
@@ -144,10 +144,10 @@ def _told(value):
 
 def _check_there(config, workdir):
     """Raises UserError unless the source, or `workdir`, holds a run."""
-    if not any(is_there(folder) for folder in (config.init_from, workdir) if folder):
+    if not any(is_there(folder) for folder in (config.init.run, workdir) if folder):
         raise UserError(
-            f"init_from: {config.init_from} holds no run; train it first, name another one with --config.init_from=RUN, "
-            "or start from scratch with --config.init_from=none"
+            f"init.run: {config.init.run} holds no run; train it first, name another one with --config.init.run=RUN, "
+            "or start from scratch with --config.init.run=none"
         )
 
 
@@ -206,28 +206,28 @@ def tokenizer_path(folder):
 
 
 def resolve_teacher(config):
-    """The config with `teacher.hidden_size` taken from its runs, and 'teacher' in `init_from` replaced by the folder.
+    """The config with `teacher.hidden_size` taken from its runs, and 'teacher' in `init.run` replaced by the folder.
 
     Raises:
-      UserError: `init_from` needs a teacher; a folder holds no run.
+      UserError: `init.run` needs a teacher; a folder holds no run.
     """
     folders = config.teacher.runs
-    if config.init_from == "teacher" and not folders:
-        raise UserError("init_from='teacher' needs a teacher: set teacher.runs, or init_from='' for a random start")
+    if config.init.run == "teacher" and not folders:
+        raise UserError("init.run='teacher' needs a teacher: set teacher.runs, or init.run='' for a random start")
     config = config.copy_and_resolve_references()
     if folders:
         config.teacher.hidden_size = read_config(folders[0]).model.hidden_size
-    if config.init_from == "teacher":
-        config.init_from = folders[0]
+    if config.init.run == "teacher":
+        config.init.run = folders[0]
     return config
 
 
 def resolve(config, workdir=None):
-    """The config with `init_from` 'none' replaced by '', and the source's tokenizer if it names none.
+    """The config with `init.run` 'none' replaced by '', and the source's tokenizer if it names none.
 
-    The source is `init_from`, or else the first teacher. If it was trained on the same documents with the same kind of
+    The source is `init.run`, or else the first teacher. If it was trained on the same documents with the same kind of
     tokenizer, this run would train that same tokenizer: the config stays unchanged, and both share a prepared corpus.
-    `data.tokenizer.add` extends the source's tokenizer; if nothing is added and `init_grow` has 'vocabulary', the run
+    `data.tokenizer.add` extends the source's tokenizer; if nothing is added and `init.grow` has 'vocabulary', the run
     trains its own, larger one.
 
     Args:
@@ -238,19 +238,19 @@ def resolve(config, workdir=None):
       UserError: an entry is invalid; the source holds no run.
     """
     config = config.copy_and_resolve_references()
-    if config.init_from == "none":
-        config.init_from = ""
-    if config.init_from:
+    if config.init.run == "none":
+        config.init.run = ""
+    if config.init.run:
         _check_there(config, workdir)
-    for name in config.init_grow:
-        check_choice(name, GROWING, "table in init_grow")
-    for entry in config.init_rename:
+    for name in config.init.grow:
+        check_choice(name, GROWING, "table in init.grow")
+    for entry in config.init.rename:
         if entry.count("=") != 1 or not all(entry.split("=")):
             raise UserError(
-                f"init_rename: {shown(entry)} is not of the form theirs=ours, as in generator_encoder=encoder"
+                f"init.rename: {shown(entry)} is not of the form theirs=ours, as in generator_encoder=encoder"
             )
-    source = config.init_from or next(iter(config.teacher.runs), "")
-    larger = "vocabulary" in config.init_grow and not config.data.tokenizer.add
+    source = config.init.run or next(iter(config.teacher.runs), "")
+    larger = "vocabulary" in config.init.grow and not config.data.tokenizer.add
     if not source or config.data.tokenizer.path or larger:
         return config
     folder = next((folder for folder in (source, workdir) if folder and is_there(folder)), source)
@@ -276,37 +276,37 @@ def check_fit(config, workdir=None):
       config: the output of `resolve` and `checks.settle`.
       workdir: the run's folder; if it holds a checkpoint, no source is needed.
     """
-    if not config.init_from or workdir is not None and steps_in(workdir):
+    if not config.init.run or workdir is not None and steps_in(workdir):
         return
-    grows, path = "vocabulary" in config.init_grow, config.data.tokenizer.path
-    where, source = config.init_from, read_config(config.init_from)
+    grows, path = "vocabulary" in config.init.grow, config.data.tokenizer.path
+    where, source = config.init.run, read_config(config.init.run)
     same = path == str(tokenizer_path(where)) and not config.data.tokenizer.add
     if path and not grows and not same:
         theirs = tokenizer_files.load(tokenizer_path(where))
         if identity(tokenizer_files.load(path)) != identity(theirs):
             raise UserError(
-                f"init_from: {where} has another vocabulary; set data.tokenizer.path={tokenizer_path(where)}"
+                f"init.run: {where} has another vocabulary; set data.tokenizer.path={tokenizer_path(where)}"
             )
-    parts = {name.split("/")[0] for name in (*config.init_drop, *config.init_anew)}
-    if config.init_rename or parts & set(TRUNK):
+    parts = {name.split("/")[0] for name in (*config.init.drop, *config.init.fresh)}
+    if config.init.rename or parts & set(TRUNK):
         return  # `start.start_from` reports any leftovers
     fields = [field.name for field in dataclasses.fields(Trunk)]
     ours, theirs = (Trunk(**{name: model[name] for name in fields}) for model in (config.model, source.model))
-    grown = {GROWN[name] for name in config.init_grow}
+    grown = {GROWN[name] for name in config.init.grow}
     unlike = [
         name
         for name in differing(ours, theirs)
         if not (name == "vocab_size" and same)
         and not (name in grown and getattr(ours, name) > getattr(theirs, name))
-        and not (name == "layers" and config.init_layers)
+        and not (name == "layers" and config.init.layers)
     ]
     if unlike:
         told = listed((f"model.{name}={getattr(theirs, name)}" for name in unlike), 4)
         here = listed((f"{getattr(ours, name)}" for name in unlike), 4)
-        layers = "; or say which of its layers with init_layers" if "layers" in unlike else ""
-        grow = "; or let the table grow with init_grow=positions" if ours.positions > theirs.positions else ""
+        layers = "; or say which of its layers with init.layers" if "layers" in unlike else ""
+        grow = "; or let the table grow with init.grow=positions" if ours.max_positions > theirs.max_positions else ""
         raise UserError(
-            f"init_from: {where} has {told}, and this config {here}: leave that to it, with --config.init_from as a flag "
+            f"init.run: {where} has {told}, and this config {here}: leave that to it, with --config.init.run as a flag "
             f"and none for what differs{layers}{grow}"
         )
 

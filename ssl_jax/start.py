@@ -26,7 +26,7 @@ from ssl_jax.tokenization.vocabulary import identity
 def begin(exp, create):
     """The state at the start of a run, on the devices, and log lines describing what it starts from.
 
-    This is step 0 with the parameters of `init_from`, if set, in place of the initial ones; with `init_optimizer` also
+    This is step 0 with the parameters of `init.run`, if set, in place of the initial ones; with `init.optimizer` also
     its step and optimizer state.
 
     Args:
@@ -38,14 +38,14 @@ def begin(exp, create):
     """
     config, devices, seeds = exp.config, exp.devices, exp.seeds
     state = devices.create(create)
-    if not config.init_from:
+    if not config.init.run:
         return state, []
-    run = load_run(config.init_from, devices)
-    if "vocabulary" in config.init_grow:
+    run = load_run(config.init.run, devices)
+    if "vocabulary" in config.init.grow:
         check_pieces(run, exp.tokenizer)
     elif run.tokenizer_hash != identity(exp.tokenizer):
         raise UserError(
-            f"init_from: {run.workdir} has another vocabulary; set data.tokenizer.path={tokenizer_path(run.workdir)}"
+            f"init.run: {run.workdir} has another vocabulary; set data.tokenizer.path={tokenizer_path(run.workdir)}"
         )
     lines = []
 
@@ -55,7 +55,7 @@ def begin(exp, create):
 
     plain = seeds.change(devices.plain(state), start)
     rates = learning_rates(schedule(config.optimizer, make_clock(config, exp.phases)), config.steps)
-    if not config.init_optimizer:
+    if not config.init.optimizer:
         return devices.adopt(plain), [*lines, *how_read(run), step_origin(run, config.steps), rates]
     taken, line = take_optimizer(config, seeds.states(plain)[0]["optimizer"], run, devices)
     taken = jax.tree.map(
@@ -71,7 +71,7 @@ def check_pieces(run, tokenizer):
         if ours.get(piece) != theirs[piece]:
             here = f"id {ours[piece]}" if piece in ours else "not there"
             raise UserError(
-                f"init_grow: {piece!r} is id {theirs[piece]} in {run.workdir} and {here} in this run's tokenizer; "
+                f"init.grow: {piece!r} is id {theirs[piece]} in {run.workdir} and {here} in this run's tokenizer; "
                 "data.tokenizer.path needs one that has all of its pieces at their ids, and new ones after them"
             )
 
@@ -87,10 +87,10 @@ def start_from(params, model, run, config):
       params: the initial parameters.
       model: the `Model` they belong to.
       run: a `runs.Run`.
-      config: resolved; uses `init_layers`, which of the run's layers to take, from 0, (): all; `init_drop`, names of
-        its parameters to leave out; `init_rename`, 'theirs=ours' for the rest; `init_anew`, names of ours that keep
-        their initial values regardless; `init_grow`, tables that may have more rows than its, whose rows come first;
-        and `task`. In `init_drop` and `init_anew`, 'heads' means every part outside the trunk where the models differ.
+      config: resolved; uses `init.layers`, which of the run's layers to take, from 0, (): all; `init.drop`, names of
+        its parameters to leave out; `init.rename`, 'theirs=ours' for the rest; `init.fresh`, names of ours that keep
+        their initial values regardless; `init.grow`, tables that may have more rows than its, whose rows come first;
+        and `task`. In `init.drop` and `init.fresh`, 'heads' means every part outside the trunk where the models differ.
 
     Returns:
       The parameters, and log lines listing what was taken, renamed, grown, initialized from scratch and left out, and
@@ -102,21 +102,21 @@ def start_from(params, model, run, config):
     """
     ours, theirs = _named(params, model), _named(run.params, run.model)
     origin = _renamed(run.workdir, theirs, config)
-    given = {name: theirs[old] for name, old in origin.items() if not _within(name, config.init_anew)}
+    given = {name: theirs[old] for name, old in origin.items() if not _within(name, config.init.fresh)}
     trunk = run.model.config
     if any(_within(origin[name], ("generator_encoder",)) for name in given if _within(name, ("encoder",))):
         trunk = run.model.generator.trunk
-    given |= choose_layers(model.config, run.workdir, trunk, given, config.init_layers)
+    given |= choose_layers(model.config, run.workdir, trunk, given, config.init.layers)
     parts = {_part(name) for name in ours} | set(TRUNK)
-    if HEADS in config.init_drop:
+    if HEADS in config.init.drop:
         given = {name: y for name, y in given.items() if _part(name) in parts}
-    anew = tuple(config.init_anew)
-    if HEADS in config.init_anew:
+    anew = tuple(config.init.fresh)
+    if HEADS in config.init.fresh:
         fits = lambda name: (
             name in given
             and (  # noqa: E731
                 given[name].shape == ours[name].shape
-                or _growing(name, given[name], ours[name], trunk) in config.init_grow
+                or _growing(name, given[name], ours[name], trunk) in config.init.grow
             )
         )
         anew += tuple({_part(name) for name in ours if not fits(name)} - set(TRUNK))
@@ -131,7 +131,7 @@ def start_from(params, model, run, config):
         growing = _growing(name, y, x, trunk)
         if x.shape == y.shape:
             taken[name] = y
-        elif growing in config.init_grow:
+        elif growing in config.init.grow:
             taken[name] = jnp.asarray(x).at[: len(y)].set(y)
             grown.append(f"{name} {len(y):,} -> {len(x):,} rows")
         else:
@@ -150,11 +150,13 @@ def start_from(params, model, run, config):
         # The trunk gets no exceptions: the two models must agree on it.
         unlike = [*missing, *(name for name, growing in misshapen.items() if not growing)]
         lists = {
-            "init_anew": _whole([name for name in unlike if _part(name) not in TRUNK], ours),
-            "init_grow": sorted({growing for growing in misshapen.values() if growing}),
-            "init_drop": _whole([name for name in extra if _part(name) not in TRUNK], theirs),
+            "fresh": _whole([name for name in unlike if _part(name) not in TRUNK], ours),
+            "grow": sorted({growing for growing in misshapen.values() if growing}),
+            "drop": _whole([name for name in extra if _part(name) not in TRUNK], theirs),
         }
-        flags = " ".join(f"--config.{key}={','.join([*config[key], *names])}" for key, names in lists.items() if names)
+        flags = " ".join(
+            f"--config.init.{key}={','.join([*config.init[key], *names])}" for key, names in lists.items() if names
+        )
         hint = f"let the models agree, or allow it with {flags}"
         if any(_part(name) in TRUNK for name in (*unlike, *extra)):
             fields = differing(model.config, trunk)
@@ -162,14 +164,14 @@ def start_from(params, model, run, config):
             hint = f"let the models agree{' with ' * bool(agree)}{agree}" + f", and allow the rest with {flags}" * bool(
                 flags
             )
-        raise UserError(f"init_from: {'; '.join(problems)}; {hint}")
+        raise UserError(f"init.run: {'; '.join(problems)}; {hint}")
 
     taken, classes = _classes_by_name(taken, run, config)
     chosen = _whole(taken, ours)
-    if config.init_layers:
-        layers = f" (layers {', '.join(map(str, config.init_layers))})"
+    if config.init.layers:
+        layers = f" (layers {', '.join(map(str, config.init.layers))})"
         chosen = [name + layers * (name in ("encoder", "encoder/layers")) for name in chosen]
-    renames = (entry.split("=") for entry in config.init_rename)
+    renames = (entry.split("=") for entry in config.init.rename)
     told = {
         "renamed": [f"{old} -> {new}" for old, new in renames if any(_within(origin[name], (old,)) for name in taken)],
         "grown": grown,
@@ -194,21 +196,21 @@ def _classes_by_name(taken, run, config):
     if not config.task.labels:  # a head no task reads
         return taken, []
     fresh = [name for name in labels.CLASSIFIERS if any(_within(row, (name,)) for row in rows)]
-    hint = f"rename them, or start them anew with --config.init_anew={','.join([*config.init_anew, *fresh])}"
-    order, line = labels.match(labels.of_run(run.config), config.task.labels, f"init_from: {run.workdir}", hint)
+    hint = f"rename them, or start them anew with --config.init.fresh={','.join([*config.init.fresh, *fresh])}"
+    order, line = labels.match(labels.of_run(run.config), config.task.labels, f"init.run: {run.workdir}", hint)
     return labels.reorder(taken, order), [line] if line else []
 
 
 def _renamed(where, names, config):
     """Our name for each source parameter that is kept: {ours: theirs}."""
-    renames, origin = [entry.split("=") for entry in config.init_rename], {}
+    renames, origin = [entry.split("=") for entry in config.init.rename], {}
     for name in names:
-        if _within(name, config.init_drop):
+        if _within(name, config.init.drop):
             continue
         new = next((ours + name[len(theirs) :] for theirs, ours in renames if _within(name, (theirs,))), name)
         if new in origin:
             raise UserError(
-                f"init_rename: {origin[new]} and {name} of {where} would both be {new}; add one of them to init_drop"
+                f"init.rename: {origin[new]} and {name} of {where} would both be {new}; add one of them to init.drop"
             )
         origin[new] = name
     return origin
@@ -243,15 +245,15 @@ def choose_layers(config, where, source, given, layers):
     if not layers:
         if source.layers != config.layers:
             raise UserError(
-                f"init_from: {where} has {source.layers} layers and model.layers={config.layers}; "
-                "say which of them with init_layers"
+                f"init.run: {where} has {source.layers} layers and model.layers={config.layers}; "
+                "say which of them with init.layers"
             )
         layers = range(source.layers)
     elif config.share != "none":
-        raise UserError(f"init_layers={tuple(layers)} choose a set for each layer, which needs model.share=none")
+        raise UserError(f"init.layers={tuple(layers)} choose a set for each layer, which needs model.share=none")
     if len(layers) != config.layers or not all(0 <= layer < source.layers for layer in layers):
         raise UserError(
-            f"init_layers={tuple(layers)}: model.layers={config.layers} needs as many, from 0 to {source.layers - 1}"
+            f"init.layers={tuple(layers)}: model.layers={config.layers} needs as many, from 0 to {source.layers - 1}"
         )
     made = {}
     for name, x in stacked.items():
@@ -266,7 +268,7 @@ def choose_layers(config, where, source, given, layers):
 
 
 def how_read(run):
-    """Log lines on how the parameters of `init_from` were read, see `runs.Run`."""
+    """Log lines on how the parameters of `init.run` were read, see `runs.Run`."""
     if not run.renamed:
         return list(run.notes)
     return [
@@ -341,12 +343,12 @@ def _examples(phase):
 
 
 def take_optimizer(config, ours, run, parallel):
-    """The optimizer state and step of `init_from`, replacing those at step 0.
+    """The optimizer state and step of `init.run`, replacing those at step 0.
 
     Args:
-      config: of the run that starts; `init_optimizer` is set.
+      config: of the run that starts; `init.optimizer` is set.
       ours: plain optimizer state for this run's optimizer and parameters.
-      run: the `runs.Run` of `init_from`.
+      run: the `runs.Run` of `init.run`.
       parallel: the devices to read it to.
 
     Returns:
@@ -356,12 +358,12 @@ def take_optimizer(config, ours, run, parallel):
       UserError: the run has no optimizer state, or that of another optimizer or other parameters; it is already at
         this run's last step.
     """
-    where = f"init_optimizer: {run.workdir}"
-    changed = [name for name in ("init_layers", "init_drop", "init_anew", "init_rename", "init_grow") if config[name]]
+    where = f"init.optimizer: {run.workdir}"
+    changed = [f"init.{name}" for name in ("layers", "drop", "fresh", "rename", "grow") if config.init[name]]
     if changed:
-        raise UserError(f"{where} is continued with all that it has: set {changed[0]}=() or init_optimizer=False")
+        raise UserError(f"{where} is continued with all that it has: set {changed[0]}=() or init.optimizer=False")
     if run.step is None:
-        raise UserError(f"{where} has no optimizer's state, but converted weights: set init_optimizer=False")
+        raise UserError(f"{where} has no optimizer's state, but converted weights: set init.optimizer=False")
     if run.config.optimizer.name != config.optimizer.name:
         raise UserError(
             f"{where} was trained with optimizer.name={run.config.optimizer.name}, not {config.optimizer.name}"
@@ -402,7 +404,7 @@ def _within(name, prefixes):
 
 
 def _growing(name, theirs, ours, trunk):
-    """The entry of `init_grow` that lets a tensor have more rows, or None."""
+    """The entry of `init.grow` that lets a tensor have more rows, or None."""
     if len(theirs) >= len(ours) or theirs.shape[1:] != ours.shape[1:]:
         return None
     # A head's bias that includes positions (`predict_positions`) has them after the vocabulary, so it cannot grow.

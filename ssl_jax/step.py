@@ -126,7 +126,7 @@ def make_train_step(config, model, vocabulary, counts=None, teach=None):
             value = 0.0
             for name, term in batch_terms.items():
                 if config.loss_average == "device":  # the originals' mean of per-core means
-                    weight = jnp.maximum(term.weight, 1.0) * devices * config.accumulate
+                    weight = jnp.maximum(term.weight, 1.0) * devices * config.run.accumulate
                 else:
                     weight = weights[name]
                 value += stage.weight(name) * term.sum / weight
@@ -136,14 +136,14 @@ def make_train_step(config, model, vocabulary, counts=None, teach=None):
             (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params, batch)
             return drop_frozen(config.optimizer, gradients), sums
 
-        if config.accumulate == 1:
+        if config.run.accumulate == 1:
             gradients, sums = gradients_of(batch)
         else:
             shapes = jax.eval_shape(gradients_of, batch)
             (gradients, sums), _ = lax.scan(
                 lambda carry, part: (jax.tree.map(jnp.add, carry, gradients_of(part)), None),
                 jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes),
-                split(batch, config.accumulate),
+                split(batch, config.run.accumulate),
             )
         gradients, sums = total((gradients, sums))
 
@@ -221,7 +221,7 @@ def initial_state(config, model, vocabulary, seed=None):
     seed = config.seed if seed is None else seed
     params = initial_params(config, model, seed)
     # Names and shapes of the sums do not depend on the teacher.
-    counts = jnp.ones(vocabulary.size) if config.corruption.smoothing else None
+    counts = jnp.ones(vocabulary.size) if config.corruption.frequency_smoothing else None
     measure = make_measure(config, model, vocabulary, counts, distill.own_outputs)
     # The shapes of label counts do depend on the number of choices.
     batch = dummy_batch(config.task.classes if config.losses.choose else model.orders)
@@ -238,7 +238,7 @@ def initial_state(config, model, vocabulary, seed=None):
 
 
 def restart_sums(state, step, config):
-    """A restored plain state, and lines: if `log_every` has changed, the sums of metrics restart from 0.
+    """A restored plain state, and lines: if `run.log_every` has changed, the sums of metrics restart from 0.
 
     Some of the summed steps may be in an earlier line already. A line of metrics then covers the steps since the line
     before it, or since the run was resumed.

@@ -39,7 +39,7 @@ def train(config, workdir):
     require_same(_without_places(json.loads(config.to_json())))
     if runs.is_converted(workdir):
         raise UserError(
-            f"{workdir} holds converted weights: start from them with --config.init_from={workdir} and another --workdir"
+            f"{workdir} holds converted weights: start from them with --config.init.run={workdir} and another --workdir"
         )
     if jax.process_index() == 0:
         files.require_creatable(workdir)  # before the corpus is prepared, which may take hours
@@ -81,7 +81,7 @@ def _without_places(values):
 
 def train_seeds(config, workdir, claim):
     """Trains all seeds together; one by one where the config says so, or where they do not fit in the devices' memory."""
-    if config.seeds <= 1 or config.seeds_together:
+    if config.seeds <= 1 or config.run.seeds_together:
         try:
             return run(experiment.open(config, workdir), workdir, claim)
         except jax.errors.JaxRuntimeError as error:
@@ -89,7 +89,7 @@ def train_seeds(config, workdir, claim):
                 raise
             if config.seeds <= 1:
                 raise UserError(
-                    "the devices' memory is full: set accumulate=2 or more, model.remat=True, or a smaller batch_size"
+                    "the devices' memory is full: set run.accumulate=2 or more, model.remat=True, or a smaller batch_size"
                 ) from error
         logs.say(f"{config.seeds} seeds do not fit in the devices' memory together: one by one")
     seeds = range(config.seed, config.seed + config.seeds)
@@ -121,14 +121,14 @@ def run(exp, workdir, claim):
     measure, predict = (with_teachers(devices.compile(make(*exp.pure))) for make in (make_measure, make_predict))
     evals = evaluators.from_config(exp, evaluators.Programs(measure, predict))
 
-    # ---- State: resumed, or started from init_from, or initial
+    # ---- State: resumed, or started from init.run, or initial
     # Jitted, so that it is traced once, for its shapes and for the state.
     create = jax.jit(seeds.begin(lambda seed: initial_state(config, exp.model, exp.vocabulary, seed)))
     # What does not fit is refused before there is a folder.
     state, origin = (None, []) if source.steps_in(workdir) else start.begin(exp, create)
     claim()
     checkpoints = Checkpoints(
-        workdir, exp.fingerprint, config.keep_checkpoints, free=EXTENDED if config.run.extend else ()
+        workdir, exp.fingerprint, config.run.keep_checkpoints, free=EXTENDED if config.run.extend else ()
     )
     shapes = jax.eval_shape(create)
     restored = checkpoints.restore(devices.like(shapes))

@@ -79,7 +79,7 @@ def shared_programs(request):
             if teach is not None:
                 return make(config, model, vocabulary, counts, teach)
             values = json.loads(config.to_json())
-            for when in ("checkpoint_every", "keep_checkpoints", "run"):
+            for when in ("run.checkpoint_every", "run.keep_checkpoints", "run"):
                 values.pop(when)
             # One test has an older `sums_of`.
             key = name, json.dumps(values), model, pickle.dumps((vocabulary, counts)), step.sums_of
@@ -147,7 +147,7 @@ def command(root, data_root, workdir, *arguments):
         str(root / "scripts/train.py"),
         f"--config={root}/configs/bert.py:tiny,smoke",
         f"--config.data.root={data_root}",
-        "--config.checkpoint_every=3",
+        "--config.run.checkpoint_every=3",
         f"--workdir={workdir}",
         *arguments,
     ]

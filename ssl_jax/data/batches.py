@@ -49,11 +49,13 @@ def training_batches(data, kind, store, vocabulary, length, batch_size, seed, fi
     _check(kind, vocabulary)
     where = dict(seed=seed, first_step=first_step, first_example=first_example)
     if kind == "windows":
-        return WindowBatches(store, vocabulary, length, batch_size, borders=data.borders, **where)
+        return WindowBatches(store, vocabulary, length, batch_size, borders=data.document_mask, **where)
     if kind == "task":
         return TaskBatches(store, vocabulary, length, batch_size, **where)
-    passes = 1 if kind == "single" else data.passes  # another pass would cut the same pieces
-    return PairBatches(store, vocabulary, length, batch_size, passes=passes, short=data.short, pairs=kind, **where)
+    passes = 1 if kind == "single" else data.dupe_factor  # another pass would cut the same pieces
+    return PairBatches(
+        store, vocabulary, length, batch_size, passes=passes, short=data.short_seq_prob, pairs=kind, **where
+    )
 
 
 def evaluation_batches(data, kind, store, vocabulary, length, batch_size, seed):
@@ -63,10 +65,10 @@ def evaluation_batches(data, kind, store, vocabulary, length, batch_size, seed):
     """
     _check(kind, vocabulary)
     if kind == "windows":
-        return WindowEvaluation(store, vocabulary, length, batch_size, borders=data.borders)
+        return WindowEvaluation(store, vocabulary, length, batch_size, borders=data.document_mask)
     if kind == "task":
         return TaskEvaluation(store, vocabulary, length, batch_size)
-    return PairEvaluation(store, vocabulary, length, batch_size, seed=seed, short=data.short, pairs=kind)
+    return PairEvaluation(store, vocabulary, length, batch_size, seed=seed, short=data.short_seq_prob, pairs=kind)
 
 
 def _check(kind, vocabulary):

@@ -86,9 +86,9 @@ class Data:
         one_of("pairs", "single", "windows", "task"),
         "'single' texts, 'windows' of the running text, or a 'task'; what pairs are labelled with, the losses say",
     )
-    short: float = option(0.1, SHARE, "share of documents cut to shorter pairs")
-    passes: int = option(10, whole(1), "walks over the corpus, each with new pairs (the originals' dupe_factor)")
-    borders: bool = option(False, BOOL, "attention in windows stops at the borders of documents")
+    short_seq_prob: float = option(0.1, SHARE, "share of documents cut to shorter pairs")
+    dupe_factor: int = option(10, whole(1), "walks over the corpus, each with new pairs (the originals' dupe_factor)")
+    document_mask: bool = option(False, BOOL, "attention in windows stops at the borders of documents")
     tokenizer: TokenizerOptions = block(TokenizerOptions)
 
 

@@ -104,7 +104,7 @@ def passport(config, fingerprint, kind, models):
       kind: of examples, see `plan.example_kind`.
       models: the teachers'.
     """
-    keys = ("examples", "short", "passes", "borders", "max_documents", "heldout")
+    keys = ("examples", "short_seq_prob", "dupe_factor", "document_mask", "max_documents", "heldout")
     return {
         "format": FORMAT,
         "teachers": fingerprint["teacher"]["runs"],

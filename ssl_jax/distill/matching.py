@@ -42,7 +42,7 @@ def check_teachers(config):
         )
     if config.teacher.cache and not asking:
         raise UserError("teacher.cache is read by no loss: give losses.soft_targets or another of them a weight")
-    if folders and not asking and config.init_from not in ("teacher", *folders):
+    if folders and not asking and config.init.run not in ("teacher", *folders):
         raise UserError("teacher.runs is read by no loss: give losses.soft_targets or another of them a weight")
 
 

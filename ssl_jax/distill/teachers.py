@@ -67,19 +67,21 @@ def check_teacher(config, names, run, tokenizer_hash):
         raise UserError(f"{where} has another vocabulary: set data.tokenizer.path={tokenizer_path(run.workdir)}")
     if ours.causal != theirs.causal:
         raise UserError(f"{where} has model.causal={theirs.causal} and the student {ours.causal}")
-    if theirs.positions < max(config.phases.lengths):
-        raise UserError(f"{where} has {theirs.positions} positions, phases.lengths={config.phases.lengths} needs more")
+    if theirs.max_positions < max(config.phases.lengths):
+        raise UserError(
+            f"{where} has {theirs.max_positions} positions, phases.lengths={config.phases.lengths} needs more"
+        )
     if {"token_logits", "predicted_logits"} & set(names) and _decoder_rows(ours) != _decoder_rows(theirs):
         raise UserError(
             f"{where} predicts among {_decoder_rows(theirs)} tokens and positions, the student among {_decoder_rows(ours)}: "
-            "model.predict_positions and model.positions must agree"
+            "model.predict_positions and model.max_positions must agree"
         )
     if {"states", "scores"} & set(names):
         map_layers(config.teacher.layer_map, ours.layers, theirs.layers)
-    if "scores" in names and (ours.heads, ours.band) != (theirs.heads, theirs.band):
+    if "scores" in names and (ours.heads, ours.local_window) != (theirs.heads, theirs.local_window):
         raise UserError(
-            f"losses.attention compares head by head: {where} has {theirs.heads} heads and a band of {theirs.band}, "
-            f"the student {ours.heads} and {ours.band}"
+            f"losses.attention compares head by head: {where} has {theirs.heads} heads and a band of {theirs.local_window}, "
+            f"the student {ours.heads} and {ours.local_window}"
         )
     same_width = ours.hidden_size == theirs.hidden_size
     if "states" in names and config.teacher.projection == "none" and not same_width:
@@ -110,7 +112,7 @@ def check_teacher(config, names, run, tokenizer_hash):
 
 
 def _decoder_rows(model):
-    return model.vocab_size + model.predict_positions * model.positions
+    return model.vocab_size + model.predict_positions * model.max_positions
 
 
 def make_teach(config, models):

@@ -63,7 +63,7 @@ class Evaluator:
         self.records = tasks.records(task, tasks.source_of(exp.config, folder)) if records is None else records
         require(exp, self.prompt)
         if not self.compose(0):
-            raise UserError(f"no item of {task} fits the model's {exp.model.config.positions} positions")
+            raise UserError(f"no item of {task} fits the model's {exp.model.config.max_positions} positions")
         self.compose(shots, limit=1)  # the first item tells whether there are so many examples
 
     def run(self, params, length, folder=None):
@@ -176,7 +176,7 @@ def room(run, prompt):
     Raises:
       UserError: the text to write leaves no room for a prompt.
     """
-    positions = run.model.config.positions
+    positions = run.model.config.max_positions
     if prompt.kind == "generate":
         if positions <= prompt.max_tokens:
             raise UserError(

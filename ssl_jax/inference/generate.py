@@ -278,14 +278,14 @@ def lay_out(run, prompts, max_tokens):
         strange = [token for token in prompt if not 0 <= token < config.vocab_size]
         if strange:
             raise UserError(f"prompt {number} holds {strange[0]}; the model's tokens are 0 to {config.vocab_size - 1}")
-        if len(prompt) + max_tokens > config.positions:
+        if len(prompt) + max_tokens > config.max_positions:
             raise UserError(
                 f"prompt {number} has {len(prompt)} tokens, and with max_tokens={max_tokens} it does not fit "
-                f"model.positions={config.positions}: shorten it or lower max_tokens"
+                f"model.max_positions={config.max_positions}: shorten it or lower max_tokens"
             )
     # Rounded up to a power of two: prompts of similar length reuse a compiled program.
     longest = max(len(prompt) for prompt in prompts)
-    width = min(1 << (longest - 1).bit_length(), config.positions - max_tokens)
+    width = min(1 << (longest - 1).bit_length(), config.max_positions - max_tokens)
     tokens = np.zeros((len(prompts), width + max_tokens), np.int32)
     for row, prompt in zip(tokens, prompts):
         row[width - len(prompt) : width] = prompt
@@ -329,7 +329,7 @@ def read(model, params, tokens, first, last, cache, count):
         "position_ids": jnp.maximum(columns - first[:, None], 0),
         "positions": jnp.full((len(tokens), 1), last - start),
     }
-    if config.segments:
+    if config.type_vocab_size:
         batch["segments"] = jnp.zeros_like(batch["tokens"])
     out = model.clone(heads=("clm",)).apply({"params": params}, batch, cache | {"start": start} if cache else None)
     # With `predict_positions` the rows of the position table follow: they compete only in training.

@@ -104,11 +104,11 @@ class HarnessModel(LM):
         texts = [None] * len(requests)
         for numbers in together.values():
             options = self.options(requests[numbers[0]].args[1])
-            room = self.run.model.config.positions - options["max_tokens"]
+            room = self.run.model.config.max_positions - options["max_tokens"]
             if room < 1:
                 raise UserError(
                     f"max_gen_toks={options['max_tokens']} leaves no room for a context in the model's "
-                    f"{self.run.model.config.positions} positions: set --gen_kwargs max_gen_toks=... or "
+                    f"{self.run.model.config.max_positions} positions: set --gen_kwargs max_gen_toks=... or "
                     "--model_args ...,max_gen_toks=..."
                 )
             prompts = [scoring.encode(self.run, requests[number].args[0])[-room:] for number in numbers]

@@ -82,7 +82,7 @@ def token_log_likelihoods(run, requests, batch_size=16):
       UserError: the model is not causal; no token of a continuation can be scored; it is longer than the positions.
     """
     require_causal(run)
-    positions, rows = run.model.config.positions, []
+    positions, rows = run.model.config.max_positions, []
     for number, (context, continuation) in enumerate(requests):
         context, continuation = list(context), list(continuation)
         if not context:
@@ -117,7 +117,7 @@ def rolling(run, texts, window=None, stride=None, batch_size=8):
       UserError: the model is not causal; window or stride is out of range.
     """
     require_causal(run)
-    positions = run.model.config.positions
+    positions = run.model.config.max_positions
     window = window or positions
     stride = stride or window
     require("window", window, 1 <= window <= positions, f"from 1 to the model's positions, {positions}")
@@ -229,11 +229,11 @@ def _until(run, prompts, stop, max_tokens, batch_size, write):
     require("stop", stop, not isinstance(stop, str) and all(stop), "a list of strings that are not empty")
     require_causal(run)
     for number, prompt in enumerate(prompts):
-        excess = max(len(prompt), 1) + max_tokens - run.model.config.positions
+        excess = max(len(prompt), 1) + max_tokens - run.model.config.max_positions
         if excess > 0:
             raise UserError(
                 f"context {number} has {len(prompt)} tokens, with max_tokens={max_tokens} {excess} more than "
-                f"model.positions={run.model.config.positions}: shorten it or lower max_tokens"
+                f"model.max_positions={run.model.config.max_positions}: shorten it or lower max_tokens"
             )
     results = []
     for start in range(0, len(prompts), batch_size):
@@ -340,7 +340,7 @@ def scorer(run, of_words=False):
 
 def framed(run, requests):
     """Yields [CLS] context continuation [SEP] and the continuation's positions in it, per request to an encoder."""
-    vocabulary, room = run.vocabulary, run.model.config.positions - 2
+    vocabulary, room = run.vocabulary, run.model.config.max_positions - 2
     for number, request in enumerate(requests):
         context, continuation = encode_pair(run, *request)
         require_scored(number, continuation, room, "shorten it")
@@ -406,7 +406,7 @@ def ask(run, head, rows, batch_size):
     for start in range(0, len(order), batch_size):
         texts = order[start : start + batch_size]
         count = min(batch_size, padded(len(order)))
-        batch = lay_out(texts, [asked[text] for text in texts], count, run.model.config.positions)
+        batch = lay_out(texts, [asked[text] for text in texts], count, run.model.config.max_positions)
         log_p, first = (np.asarray(x).tolist() for x in read(run.model, run.params, head=head, **batch))
         answers |= {text: list(zip(*pair)) for text, *pair in zip(texts, log_p, first)}
     results = []

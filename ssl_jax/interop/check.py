@@ -188,12 +188,12 @@ def _pad(run, models):
 def _text(run, pad, rows, length):
     """A batch of random tokens, none of them `pad`, in rows of unequal length."""
     config, random = run.model.config, np.random.default_rng(0)
-    length = min(length, config.positions)
+    length = min(length, config.max_positions)
     mask = np.arange(length) < random.integers(length // 2, length, (rows, 1))
     mask[0] = True
     mask[1] = mask[1, ::-1]
     tokens = random.choice(np.delete(np.arange(config.vocab_size), pad), mask.shape)
-    segments = np.sort(random.integers(0, max(config.segments, 1), mask.shape))
+    segments = np.sort(random.integers(0, max(config.type_vocab_size, 1), mask.shape))
     return dict(tokens=np.where(mask, tokens, pad), mask=mask, segments=segments)
 
 
@@ -211,7 +211,7 @@ def _differences(model, batch, ours):
     family = FAMILIES[model.config.model_type]
     heads = next(heads for heads, name in family.classes.items() if name == kind)
     inputs = dict(input_ids=batch["tokens"], attention_mask=batch["mask"].astype(int))
-    if family.trunk.get("segments", 1):
+    if family.trunk.get("type_vocab_size", 1):
         inputs["token_type_ids"] = batch["segments"]
     inputs = {name: torch.tensor(value) for name, value in inputs.items()}
     if "choice" in heads:
@@ -254,7 +254,7 @@ def _same_tensors(one, other):
 
 
 # Sizes of the random folders: unusual, and no two equal.
-SIZES = dict(vocab_size=61, layers=3, hidden_size=36, heads=3, ffn_size=52, embedding_size=20, positions=24)
+SIZES = dict(vocab_size=61, layers=3, hidden_size=36, heads=3, ffn_size=52, embedding_size=20, max_positions=24)
 LABELS = 5
 
 

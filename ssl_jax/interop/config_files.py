@@ -17,7 +17,16 @@ HALVES = ("discriminator", "generator")
 MULTIPLES = (8, 16, 32, 64, 128)
 # No model has sizes beyond these; the number of elements of a tensor with two such sizes is still representable.
 LARGEST = {"layers": 1 << 12} | dict.fromkeys(
-    ("vocab_size", "hidden_size", "heads", "ffn_size", "embedding_size", "positions", "segments", "share_groups"),
+    (
+        "vocab_size",
+        "hidden_size",
+        "heads",
+        "ffn_size",
+        "embedding_size",
+        "max_positions",
+        "type_vocab_size",
+        "share_groups",
+    ),
     1 << 24,
 )
 # The loss that trains a head, if any.
@@ -135,7 +144,7 @@ def run_config(trunk, heads):
     losses = LOSSES | {"pair": "nsp" if config.model.share == "none" else "sop"}
     config.losses.update({losses[head]: 1.0 for head in heads if head in losses})
     config.heads = tuple(head for head in heads if head not in losses)
-    config.phases.lengths = (config.model.positions,)
+    config.phases.lengths = (config.model.max_positions,)
     config.task.name = ""
     config.data.tokenizer.vocab_size = config.model.vocab_size
     return config

@@ -51,21 +51,21 @@ def _classes(name):
 
 _BERT = dict(
     vocab_size="vocab_size", layers="num_hidden_layers", hidden_size="hidden_size", heads="num_attention_heads",
-    ffn_size="intermediate_size", positions="max_position_embeddings", segments="type_vocab_size",
+    ffn_size="intermediate_size", max_positions="max_position_embeddings", type_vocab_size="type_vocab_size",
     norm_epsilon="layer_norm_eps", activation="hidden_act", dropout="hidden_dropout_prob",
     attention_dropout="attention_probs_dropout_prob", initializer_range="initializer_range",
 )  # fmt: skip
 _BERT_DEFAULTS = dict(
-    vocab_size=30522, layers=12, hidden_size=768, heads=12, ffn_size=3072, positions=512, segments=2,
+    vocab_size=30522, layers=12, hidden_size=768, heads=12, ffn_size=3072, max_positions=512, type_vocab_size=2,
     norm_epsilon=1e-12, activation="gelu", dropout=0.1, attention_dropout=0.1, initializer_range=0.02,
 )  # fmt: skip
 _GPT = dict(
-    vocab_size="vocab_size", layers="n_layer", hidden_size="n_embd", heads="n_head", positions="n_positions",
+    vocab_size="vocab_size", layers="n_layer", hidden_size="n_embd", heads="n_head", max_positions="n_positions",
     norm_epsilon="layer_norm_epsilon", dropout="resid_pdrop", attention_dropout="attn_pdrop",
     initializer_range="initializer_range",
 )  # fmt: skip
 _GPT_DEFAULTS = dict(
-    vocab_size=50257, layers=12, hidden_size=768, heads=12, positions=1024, norm_epsilon=1e-5, dropout=0.1,
+    vocab_size=50257, layers=12, hidden_size=768, heads=12, max_positions=1024, norm_epsilon=1e-5, dropout=0.1,
     attention_dropout=0.1, initializer_range=0.02,
 )  # fmt: skip
 _ENCODER = dict(norm="post", embedding_norm=True)
@@ -106,11 +106,11 @@ FAMILIES = {
         pooler="gelu",
     ),
     "distilbert": Family(
-        trunk=_ENCODER | dict(segments=0, norm_epsilon=1e-12),
+        trunk=_ENCODER | dict(type_vocab_size=0, norm_epsilon=1e-12),
         fields=_fields(
             dict(
                 vocab_size="vocab_size", layers="n_layers", hidden_size="dim", heads="n_heads", ffn_size="hidden_dim",
-                positions="max_position_embeddings", activation="activation", dropout="dropout",
+                max_positions="max_position_embeddings", activation="activation", dropout="dropout",
                 attention_dropout="attention_dropout", initializer_range="initializer_range",
             ),
             _BERT_DEFAULTS | dict(layers=6),
@@ -122,9 +122,9 @@ FAMILIES = {
     ),
     "openai-gpt": Family(
         # Its feed-forward size is not configurable: four times the width.
-        trunk=dict(causal=True, norm="post", segments=0, ffn_size=0),
+        trunk=dict(causal=True, norm="post", type_vocab_size=0, ffn_size=0),
         fields=_fields(
-            _GPT | dict(activation="afn"), _GPT_DEFAULTS | dict(vocab_size=40478, positions=512, activation="gelu")
+            _GPT | dict(activation="afn"), _GPT_DEFAULTS | dict(vocab_size=40478, max_positions=512, activation="gelu")
         ),
         needs=_SUMMARY,
         dropouts=("embd_pdrop", "summary_first_dropout"),
@@ -136,7 +136,7 @@ FAMILIES = {
         pooler="plain",
     ),
     "gpt2": Family(
-        trunk=dict(causal=True, norm="pre", final_norm=True, segments=0),
+        trunk=dict(causal=True, norm="pre", final_norm=True, type_vocab_size=0),
         fields=_fields(
             _GPT | dict(activation="activation_function", ffn_size="n_inner"),
             _GPT_DEFAULTS | dict(activation="gelu_new"),

@@ -1,6 +1,6 @@
 """Imports and exports `transformers` folders: config.json, weights, tokenizer. Needs neither `transformers` nor torch.
 
-A folder is loaded as a `runs.Run`, so anything that takes a run takes it: init_from, teacher.runs, generation. Its
+A folder is loaded as a `runs.Run`, so anything that takes a run takes it: init.run, teacher.runs, generation. Its
 heads follow from its tensors and, where several share names, from config.json's `architectures`. Nothing is skipped
 silently: a tensor without a place, or a place without a tensor, is an error that names it.
 
@@ -429,7 +429,7 @@ def _family(trunk, params):
         return "albert"
     if trunk.embedding_size != trunk.hidden_size:
         return "electra"
-    return "bert" if trunk.segments else "distilbert"
+    return "bert" if trunk.type_vocab_size else "distilbert"
 
 
 def _save(run, trunk, params, heads, family, folder):
@@ -488,7 +488,7 @@ def _save(run, trunk, params, heads, family, folder):
     weights.write(tensors, folder / "model.safetensors")
     if fit:
         _save_fit(fit, trunk.layers, folder)
-    folders.write(run.tokenizer, folder, trunk.positions, bool(trunk.segments))
+    folders.write(run.tokenizer, folder, trunk.max_positions, bool(trunk.type_vocab_size))
     return name, len(tensors) + len(fit)
 
 

@@ -39,8 +39,8 @@ def attend_to_neighbours(params, config, trunk="encoder", embeddings="embeddings
     # Periods from 3 to 60 positions.
     frequencies = 2.0 / 20.0 ** (jnp.arange(hidden // 2) / (hidden // 2))
     frequencies = frequencies.reshape(-1, heads).T  # [heads, pairs]: each head spans the whole range
-    angles = jnp.arange(config.positions)[:, None, None] * frequencies
-    table = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(config.positions, hidden)
+    angles = jnp.arange(config.max_positions)[:, None, None] * frequencies
+    table = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(config.max_positions, hidden)
     table *= LOUDNESS * config.embedding_range * jnp.sqrt(2.0)  # a sinusoid's mean square is a half
 
     turn = frequencies * jnp.asarray(config.neighbours)[:, None]

@@ -52,10 +52,10 @@ class Trunk:
     embedding_size: int = option(
         0, whole(0, WIDEST), "0: the hidden size; otherwise the sum of embeddings is projected to it"
     )
-    positions: int = option(512, whole(1, WIDEST), "the longest sequence")
-    segments: int = option(0, whole(0, WIDEST), "rows of the segment table; 0: none")
+    max_positions: int = option(512, whole(1, WIDEST), "the longest sequence")
+    type_vocab_size: int = option(0, whole(0, WIDEST), "rows of the segment table; 0: none")
     causal: bool = option(False, BOOL, "each position sees itself and what is before it")
-    band: int = option(
+    local_window: int = option(
         0, whole(0), "every second layer, from the second on, sees the last so many positions alone; 0: all see all"
     )
     share: str = option(
@@ -118,8 +118,8 @@ class Trunk:
         check(Trunk, self, *words)
         if self.heads < 1 or not self.head_size and self.hidden_size % self.heads:
             raise UserError(f"model.hidden_size={self.hidden_size} is not divisible by model.heads={self.heads}")
-        if self.band and not self.causal:
-            raise UserError("model.band is a band of the past: it needs model.causal=True")
+        if self.local_window and not self.causal:
+            raise UserError("model.local_window is a band of the past: it needs model.causal=True")
         if not 1 <= self.share_groups <= self.layers:
             raise UserError(f"model.share_groups={self.share_groups} of {self.layers} layers: from 1 to all of them")
         defaults = dict(

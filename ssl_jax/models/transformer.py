@@ -143,9 +143,9 @@ class Embeddings(nn.Module):
         width = config.embedding_size
         start = config.initial(config.embedding_range)
         self.token = self.param("token", start, (config.vocab_size, width))
-        self.position = self.param("position", config.initial(config.position_range), (config.positions, width))
-        if config.segments:
-            self.segment = self.param("segment", start, (config.segments, width))
+        self.position = self.param("position", config.initial(config.position_range), (config.max_positions, width))
+        if config.type_vocab_size:
+            self.segment = self.param("segment", start, (config.type_vocab_size, width))
         if config.embedding_norm:
             self.norm = config.layer_norm()
         self.drop = Dropout(config.dropout)
@@ -158,8 +158,10 @@ class Embeddings(nn.Module):
           followed by the rows of the position table).
         """
         config, tokens, index = self.config, batch["tokens"], batch.get("index")
-        if tokens.shape[1] > config.positions:
-            raise UserError(f"sequences of {tokens.shape[1]} tokens do not fit model.positions={config.positions}")
+        if tokens.shape[1] > config.max_positions:
+            raise UserError(
+                f"sequences of {tokens.shape[1]} tokens do not fit model.max_positions={config.max_positions}"
+            )
         token, position = self.token, self.position
         if config.dropped_embeddings == "tables":
             # Not per example: one mask for the whole step, as on each device of the release (GPT-1, train.py).
@@ -171,8 +173,8 @@ class Embeddings(nn.Module):
             x += jnp.take(position, batch["position_ids"], axis=0)
         else:
             x += position[: tokens.shape[1]]
-        if config.segments:
-            x += jax.nn.one_hot(batch["segments"], config.segments, dtype=x.dtype) @ self.segment
+        if config.type_vocab_size:
+            x += jax.nn.one_hot(batch["segments"], config.type_vocab_size, dtype=x.dtype) @ self.segment
         if config.embedding_norm:
             x = self.norm(x)
         x = x.astype(config.dtype)
@@ -281,7 +283,7 @@ class Transformer(nn.Module):
                 kernel_init = nn.initializers.glorot_uniform()
             x = config.dense(config.hidden_size, "projection", kernel_init=kernel_init)(x)
         projected, start = x, None if cache is None else cache["start"]
-        allowed = visible(batch, config.causal, config.band, 0 if cache is None else start)
+        allowed = visible(batch, config.causal, config.local_window, 0 if cache is None else start)
         block = Block(config, parent=None)
 
         def begin(key):

@@ -255,7 +255,7 @@ class MaskedModel:
         self.params = jax.device_put(run.params, NamedSharding(mesh, PartitionSpec()))
         self.longest = max(run.config.phases.lengths)
         self.pairs = variant == "release"
-        self.second_segment = min(1, max(0, run.model.config.segments - 1))
+        self.second_segment = min(1, max(0, run.model.config.type_vocab_size - 1))
         # Special tokens start words, but are not words.
         self.words = [tokenizer.id_to_token(token).removeprefix(SPACE) for token in range(vocabulary.size)]
         whole = vocabulary.starts_word & ~vocabulary.special & np.array([word != "" for word in self.words])

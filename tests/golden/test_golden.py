@@ -113,7 +113,7 @@ def digest(batch):
 def test_batches_of_every_smoke(paper, check, smoke_config, monkeypatch):
     """The first batch, one in the middle and the last one, before and after what the paper hides in them."""
     config = smoke_config(paper=paper, variant=f"{next(iter(ALL[paper].SIZES))},smoke")
-    config.update(dict(init_from="", init_layers=()))
+    config.update(dict(init=dict(run="", layers=())))
     monkeypatch.setattr(distill, "load_teachers", lambda *arguments: [])  # batches do not depend on them
     exp = experiment.open(config)
     corrupt = jax.jit(make_corrupt(exp.config, exp.vocabulary, exp.counts))

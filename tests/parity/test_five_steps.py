@@ -261,7 +261,7 @@ def test_five_steps_are_those_of_a_plain_statement_of_the_paper(name):
 
 CUTS = {
     "pmap": {"parallel.mode": "pmap"},
-    "mesh, 4 micro-batches": {"parallel.mode": "mesh", "parallel.fsdp": 2, "parallel.tensor": 2, "accumulate": 4},
+    "mesh, 4 micro-batches": {"parallel.mode": "mesh", "parallel.fsdp": 2, "parallel.tensor": 2, "run.accumulate": 4},
 }
 
 
@@ -322,7 +322,7 @@ def test_electras_generator_and_discriminator_are_trained_by_their_own_losses_al
 def test_two_stages_train_one_trunk_at_a_time():
     """Section 3.2: the generator alone; then, from its weights, the discriminator alone, to the last bit."""
     changes = {"generator.first_stage": 3 / RUN, "generator.tying": "none", "generator.size": 1.0,
-               "model.embedding_size": 0, "model.heads": 1, "model.layers": 1, "log_every": 1}  # fmt: skip
+               "model.embedding_size": 0, "model.heads": 1, "model.layers": 1, "run.log_every": 1}  # fmt: skip
     config = make_config(electra, "small,smoke", changes)
     model = build_model(config)
     step = make_train_step(config, model, make_vocabulary())

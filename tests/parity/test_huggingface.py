@@ -794,8 +794,8 @@ def test_halves_that_do_not_belong_together_are_refused(copy):
 
 # What no class of theirs has: (paper, variant, changes), and what is said.
 NONE_HAS = {
-    "bands": ("gpt3", "small", {"model.band": 4}, "band 4 and 0"),
-    "printed-heads": ("gpt3", "small", {"model.band": 0, "model.head_size": 20}, "head_size 20 and 12"),
+    "bands": ("gpt3", "small", {"model.local_window": 4}, "band 4 and 0"),
+    "printed-heads": ("gpt3", "small", {"model.local_window": 0, "model.head_size": 20}, "head_size 20 and 12"),
     "shared-attention": ("albert", "base", {"model.share": "attention"}, "share attention and all"),
     "pre-norm": ("bert", "base", {"model.norm": "pre"}, "norm pre and post"),
     "no-activation": ("bert", "base", {"model.activation": "none"}, "has no activation none"),
@@ -809,7 +809,7 @@ NONE_HAS = {
         "gpt2", "small", {"losses.clm": 0.0, "losses.classify": 1.0, "model.pooler": "plain", "task.classes": 4},
         "no place for classifier/dense/bias",
     ),
-    "no-segments": ("albert", "base", {"model.segments": 0}, "needs embeddings/segment"),
+    "no-segments": ("albert", "base", {"model.type_vocab_size": 0}, "needs embeddings/segment"),
     "unread-pooler": ("bert", "base", {"losses.nsp": 0.0}, "no place for pooler/dense/bias and 1 more"),
 }  # fmt: skip
 

@@ -43,11 +43,11 @@ def test_going_on_with_masked_lm_gets_better_and_passes_what_token_frequencies_g
     # hundreds of steps to what the frequencies of tokens give.
     config = bert.get_config("base")
     changes = {
-        "init_from": str(MINILM), "init_anew": ("mlm",), "init_drop": ("pooler",), "init_layers": (0, 3),
+        "init.run": str(MINILM), "init.fresh": ("mlm",), "init.drop": ("pooler",), "init.layers": (0, 3),
         "model.layers": 2, "model.hidden_size": 384, "model.activation": "gelu", "model.pooler": "none",
         "losses.nsp": 0.0, "data.examples": "single", "data.root": data_root, "data.max_documents": 300,
         "data.heldout": 0.1, "phases.lengths": (32,), "phases.shares": (1.0,), "batch_size": 16, "steps": 20,
-        "optimizer.warmup": 0.1, "evaluate_every": 10, "checkpoint_every": 20, "evals.heldout.max_batches": 2, "parallel.devices": 1,
+        "optimizer.warmup": 0.1, "run.evaluate_every": 10, "run.checkpoint_every": 20, "evals.heldout.max_batches": 2, "parallel.devices": 1,
     }  # fmt: skip
     config.update_from_flattened_dict(changes)
     train(config, tmp_path)

@@ -96,7 +96,7 @@ def at(batch, logits):
 
 def shrink(config, **model):
     """A paper's config with the smallest sizes; heads of 12 or 15 do not divide 64."""
-    sizes = dict(layers=3, hidden_size=36, heads=3, ffn_size=52, vocab_size=VOCAB, positions=POSITIONS)
+    sizes = dict(layers=3, hidden_size=36, heads=3, ffn_size=52, vocab_size=VOCAB, max_positions=POSITIONS)
     config.model.update(sizes | model)
     return build_model(config)
 
@@ -171,7 +171,7 @@ def gpt2_family(scan):
 
 def gpt3_family(scan):
     """GPT-Neo's windows are ours: `window` positions, itself the last, so all that is > q - window."""
-    model = shrink(gpt3.get_config(), band=5, scan=scan)
+    model = shrink(gpt3.get_config(), local_window=5, scan=scan)
     config = transformers.GPTNeoConfig(
         vocab_size=VOCAB, max_position_embeddings=POSITIONS, hidden_size=36, num_layers=3, num_heads=3,
         intermediate_size=52, window_size=5, attention_types=[[["global", "local"], 1], [["global"], 1]],

@@ -8,7 +8,7 @@ def model_config(**changes):
     """Fields of a small BERT, head size not a divisor of 64, as `config.model` states them."""
     fields = base().model.to_dict()
     fields |= dict(
-        vocab_size=61, layers=3, hidden_size=36, heads=3, ffn_size=52, positions=24, segments=2, norm="post",
+        vocab_size=61, layers=3, hidden_size=36, heads=3, ffn_size=52, max_positions=24, type_vocab_size=2, norm="post",
         embedding_norm=True, norm_epsilon=1e-12, activation="gelu", pooler="tanh", dropout=0.0, attention_dropout=0.0,
     )  # fmt: skip
     return fields | changes

@@ -35,14 +35,14 @@ def assert_one_line(done, message, code=1):
     "changes, message",
     [
         ([("steps", 0)], "steps=0: at least 1"),
-        ([("log_every", -1)], "log_every=-1: at least 0"),
+        ([("run.log_every", -1)], "run.log_every=-1: at least 0"),
         ([("run.checkpoint_minutes", -1.0)], "run.checkpoint_minutes=-1.0: at least 0"),
         ([("seed", 2**32)], "seed=4294967296: at most 4,294,967,295"),
         ([("evals.heldout.max_batches", -1)], "evals.heldout.max_batches=-1: at least 0"),
         ([("seed", -1)], "seed=-1: at least 0"),
         ([("model.dropout", 1.0)], "model.dropout=1.0: a share lies between 0 and 1"),
         ([("corruption.random", 0.3)], "at most 1 together"),
-        ([("optimizer.clip", 0.0)], "optimizer.clip=0.0"),
+        ([("optimizer.grad_clip_norm", 0.0)], "optimizer.grad_clip_norm=0.0"),
         ([("losses.mlm", 0.0), ("losses.nsp", 0.0)], "all losses have weight 0"),
         ([("model.pooler", "none")], "set model.pooler=tanh"),
         ([("model.dtype", "bf16")], "unknown model.dtype 'bf16'"),
@@ -52,7 +52,7 @@ def assert_one_line(done, message, code=1):
         ([("evals.heldout.split", "test")], "unknown split of an evaluation 'test'"),
         ([("data.heldout", 0.0)], "heldout has 0 documents"),
         ([("data.tokenizer.kind", "byte_bpe")], "the tokenizer has no token for"),
-        ([("phases.lengths", (32, 65))], "longer than model.positions=64"),
+        ([("phases.lengths", (32, 65))], "longer than model.max_positions=64"),
         ([("data.corpus", "text:/nowhere")], "/nowhere"),
         ([("data.corpus", "/tmp")], "texts in files and folders are text:PATH, as text:/tmp"),
         ([("data.tokenizer.path", "/nowhere/tokenizer.json")], "/nowhere/tokenizer.json"),
@@ -88,7 +88,7 @@ def test_an_empty_corpus_is_one_line(root, data_root, tmp_path):
     [
         (f"--config.optimizer.epsilon={'x' * 3000}", "optimizer.epsilon"),
         (f"--config.model.vocab_size={'9' * 5000}", "model.vocab_size"),
-        (f"--config.init_from={'x' * 3000}", "xxx"),
+        (f"--config.init.run={'x' * 3000}", "xxx"),
     ],
 )
 def test_a_value_of_thousands_of_letters_is_cut_in_the_message(root, data_root, tmp_path, argument, place):
@@ -125,7 +125,7 @@ def test_a_full_disk_is_one_line_and_the_next_try_succeeds(root, data_root, tmp_
     tokens.prepare(smoke_config().data)  # larger than that
     # No file may grow beyond 97 KiB: the system refuses the write as it does on a full disk.
     small_disk = ("sh", "-c", 'ulimit -f $((97 * 2)) && exec "$@"', "-")  # in blocks of 512 bytes
-    arguments = ("--config.checkpoint_every=3",)  # the programs of test_train.py
+    arguments = ("--config.run.checkpoint_every=3",)  # the programs of test_train.py
     done = run(root, data_root, tmp_path, *arguments, before=small_disk)
     assert_one_line(done, "cannot save a checkpoint in")
     assert not (tmp_path / "result.json").exists() and not list(tmp_path.rglob("*.part*"))

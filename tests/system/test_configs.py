@@ -129,7 +129,7 @@ def test_tinyberts_stages_take_a_task(task):
         assert example_kind(config) == "task"
         hard = tinybert.get_config(f"4-312,{stage},{task},alone")
         assert distill.taught(hard) == []
-    assert ("pooler" in config.init_drop) == (config.model.pooler == "none") == (loss == "soft_span")
+    assert ("pooler" in config.init.drop) == (config.model.pooler == "none") == (loss == "soft_span")
     with pytest.raises(UserError, match=f"a task follows its stage: 4-312,intermediate,{task}"):
         tinybert.get_config(f"4-312,{task}")
 
@@ -137,12 +137,12 @@ def test_tinyberts_stages_take_a_task(task):
 def test_distilberts_second_step_is_on_squad():
     config = distilbert.get_config("base,squad")
     assert {name: weight for name, weight in config.losses.items() if weight} == {"soft_span": 0.5, "span": 0.5}
-    assert (config.teacher.temperature, config.init_from, config.init_layers) == (2.0, "", ())
+    assert (config.teacher.temperature, config.init.run, config.init.layers) == (2.0, "", ())
     assert example_kind(config) == "task" and not masks(config)
     assert token_counts(config, None, None) is None
     made = config.optimizer
     assert (config.batch_size, config.phases.lengths, config.task.epochs) == (8, (384,), 3)
-    assert (made.learning_rate, made.warmup, made.b2, made.epsilon, made.clip) == (5e-5, 0, 0.999, 1e-8, 1)
+    assert (made.learning_rate, made.warmup, made.b2, made.epsilon, made.grad_clip_norm) == (5e-5, 0, 0.999, 1e-8, 1)
     config.task.name, config.losses.span = "mnli", 0.0
     with pytest.raises(
         UserError, match="losses.soft_span needs a task of spans, and task.name=mnli is one of classification"
@@ -153,7 +153,7 @@ def test_distilberts_second_step_is_on_squad():
 @pytest.mark.parametrize("paper", STUDENTS)
 def test_a_student_alone_needs_no_teacher(paper):
     config = STUDENTS[paper].get_config("demo,alone")
-    assert distill.taught(config) == [] and (config.init_from, config.teacher.runs) == ("", ())
+    assert distill.taught(config) == [] and (config.init.run, config.teacher.runs) == ("", ())
 
 
 @pytest.mark.parametrize(
@@ -309,12 +309,12 @@ def test_flags_may_come_before_the_config_and_a_home_folder_is_expanded(monkeypa
     monkeypatch.setenv("HOME", str(tmp_path))
     config = parsed(
         monkeypatch, "--config.steps=1e3", "--config.teacher.runs=~/a,/b", "--config.data.corpus=text:~/books",
-        "--config.task.folder=~/task", "--config", f"{root}/configs/bert.py:tiny", "--config.init_from=~/run",
+        "--config.task.folder=~/task", "--config", f"{root}/configs/bert.py:tiny", "--config.init.run=~/run",
     )  # fmt: skip
     home = str(tmp_path)
     assert (config.steps, config.teacher.runs) == (1000, (f"{home}/a", "/b"))
     assert (config.data.corpus, config.task.folder) == (f"text:{home}/books", f"{home}/task")
-    assert (config.init_from, config.variant) == (f"{home}/run", "bert:tiny")
+    assert (config.init.run, config.variant) == (f"{home}/run", "bert:tiny")
 
 
 OWN = {
@@ -379,7 +379,7 @@ def test_what_a_run_will_do_in_a_few_lines():
     ]
     assert len({len(line) - len(line[13:].lstrip()) for line in lines}) == 1  # aligned
     task = finetune.get_config("bert-base,rte")
-    task.update(dict(steps=234, seeds=3, init_from="runs/bert"))
+    task.update(dict(steps=234, seeds=3, init=dict(run="runs/bert")))
     lines = plan.overview(task, "w", 1, ["gpu"], {"examples": 2490})
     assert lines[3] == "training data  task rte: 2,490 examples" and lines[5].endswith(", 3.01 epochs")
     assert lines[6] == "starts from    runs/bert"
@@ -387,16 +387,16 @@ def test_what_a_run_will_do_in_a_few_lines():
 
 def test_several_values_are_pythons_or_plain_words(monkeypatch):
     monkeypatch.setattr(sys, "argv", [
-        "train.py", "--config.teacher.runs=/tmp/a,runs/b", "--config.init_drop=pair,pooler", "--config.init_anew=",
-        "--config.optimizer.rates=^classifier=10,(?=emb)=0.5", "--config.phases.lengths=128,512",
-        "--config.init_rename='a=b','c=d'", "--config.task.labels=yes", "--config.phases.shares=(0.5, 0.5)",
+        "train.py", "--config.teacher.runs=/tmp/a,runs/b", "--config.init.drop=pair,pooler", "--config.init.fresh=",
+        "--config.optimizer.lr_multipliers=^classifier=10,(?=emb)=0.5", "--config.phases.lengths=128,512",
+        "--config.init.rename='a=b','c=d'", "--config.task.labels=yes", "--config.phases.shares=(0.5, 0.5)",
     ])  # fmt: skip
     values = flags.FlagValues()
     config_flags.DEFINE_config_dict("config", bert.get_config("base"), flag_values=values)
     config = values(sys.argv) and values.config
-    assert config.teacher.runs == ("/tmp/a", "runs/b") and config.init_drop == ("pair", "pooler")
-    assert config.init_anew == () and config.optimizer.rates == ("^classifier=10", "(?=emb)=0.5")
-    assert config.phases.lengths == (128, 512) and config.init_rename == ("a=b", "c=d")
+    assert config.teacher.runs == ("/tmp/a", "runs/b") and config.init.drop == ("pair", "pooler")
+    assert config.init.fresh == () and config.optimizer.lr_multipliers == ("^classifier=10", "(?=emb)=0.5")
+    assert config.phases.lengths == (128, 512) and config.init.rename == ("a=b", "c=d")
     assert config.task.labels == ("yes",) and config.phases.shares == (0.5, 0.5)
 
 

@@ -316,7 +316,7 @@ def test_solved_examples_are_those_that_a_prompt_may_show():
 def test_a_run_in_training_is_asked_what_it_is_asked_afterwards(tmp_path, smoke_config):
     options = dict(shots=1, limit=6, too_long="leave_out", seed=3)
     config = smoke_config(
-        ("steps", 4), ("evaluate_every", 2), ("model.positions", 256), ("phases.lengths", (256,)), ("parallel.devices", 2),
+        ("steps", 4), ("run.evaluate_every", 2), ("model.max_positions", 256), ("phases.lengths", (256,)), ("parallel.devices", 2),
         ("evals.heldout.max_batches", 1), paper="gpt3", variant="few,smoke",
     )  # fmt: skip
     with config.unlocked():

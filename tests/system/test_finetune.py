@@ -104,15 +104,17 @@ def test_the_other_papers_recipes(variant):
     assert (made, made_shape) == (numbers, (*shape[:-1], None) if loss == "span" else shape)
     assert (config.optimizer.layer_decay, config.optimizer.layer_decay_gap) == (layer_decay, gap)
     assert (config.model.dropout, config.model.attention_dropout) == (0.1, 0.1)
-    assert build_model(config).options.dropout == (0 if loss == "span" else 0.1) and config.optimizer.clip == 1
+    assert (
+        build_model(config).options.dropout == (0 if loss == "span" else 0.1) and config.optimizer.grad_clip_norm == 1
+    )
     paper, task = variant.split(",")[0].split("-")[0], variant.split(",")[1]
     losses = {loss: 1} | ({"clm": 0.5} if config.model.causal else {})
     if paper == "electra" and task in ELECTRA_LOSSES:
         losses = ELECTRA_LOSSES[task]
         assert (build_model(config).options.beam, build_model(config).options.answerable) == (20, task == "squad2")
     assert {name: weight for name, weight in config.losses.items() if weight} == losses
-    assert ("clm" in config.init_drop) != bool(config.losses.clm)
-    assert ("pooler" in config.init_anew) == variant.startswith("distilbert")
+    assert ("clm" in config.init.drop) != bool(config.losses.clm)
+    assert ("pooler" in config.init.fresh) == variant.startswith("distilbert")
 
 
 def test_dropout_before_spans_is_the_papers():
@@ -187,7 +189,7 @@ def test_every_recipe_takes_a_step(model, jsonl):
 def test_parts_wait_and_stay_through_the_real_entry_point(jsonl, tmp_path):
     """ELECTRA's recipe over a mesh, from scratch: of 6 steps the layer moves in the last 3, the tables in the last."""
     config = finetune.get_config("electra-small,jsonl,smoke")
-    changes = {"steps": 6, "log_every": 6, "evaluate_every": 6, "checkpoint_every": 3, "init_from": "none"}
+    changes = {"steps": 6, "run.log_every": 6, "run.evaluate_every": 6, "run.checkpoint_every": 3, "init.run": "none"}
     changes |= {"optimizer.unfreeze": 0.45, "optimizer.frozen": "embeddings/position|ffn"}
     changes |= {"optimizer.schedule": "constant", "optimizer.warmup": 0.0}
     changes |= {"parallel.mode": "mesh", "parallel.fsdp": 2, "parallel.tensor": 2}
@@ -195,7 +197,7 @@ def test_parts_wait_and_stay_through_the_real_entry_point(jsonl, tmp_path):
     loop.train(config, tmp_path / "run")
     for step, moving in ((6, "^(?!.*(position|ffn))"), (3, "^classifier")):
         run = load_run(tmp_path / "run")
-        assert run.step == step and run.config.init_from == ""
+        assert run.step == step and run.config.init.run == ""
         start = jax.jit(lambda: initial_params(config, run.model))()  # noqa: B023
         moved = jax.tree.map(lambda a, b: (a != b).any(), start, run.params)
         for path, flag in jax.tree_util.tree_leaves_with_path(moved):
@@ -212,8 +214,8 @@ def test_the_feature_based_approach_has_a_frozen_trunk_and_two_bilstms(variant):
     assert (task.features, task.lstm, task.lstm_size) == ("concat_last_four", 2, 768)
     assert (model.dropout, model.attention_dropout) == (0, 0) and config.losses.clm == 0
     assert build_model(config).options.dropout == build_model(plain).options.dropout  # before the classes it stays
-    assert model.pooler == ("none" if plain.model.pooler == "none" else "plain") and "pooler" in config.init_drop
-    assert config.optimizer.frozen == "^(embeddings|encoder)/" and "features" in config.init_anew
+    assert model.pooler == ("none" if plain.model.pooler == "none" else "plain") and "pooler" in config.init.drop
+    assert config.optimizer.frozen == "^(embeddings|encoder)/" and "features" in config.init.fresh
     on_top = finetune.get_config(f"{variant},bilstm")
     assert (on_top.task.features, on_top.task.lstm, on_top.optimizer.frozen) == ("", 2, "")
     assert on_top.model.dropout == plain.model.dropout and on_top.losses == plain.losses
@@ -229,11 +231,11 @@ def test_features_of_another_run_stay_bit_for_bit_while_a_tagger_learns(data_roo
     for name in ("eng.train", "eng.testa"):
         (tmp_path / name).write_text(TREE)
     config = finetune.get_config("bert-tiny,conll2003,features,smoke")
-    small = {"task.folder": str(tmp_path), "batch_size": 4, "phases.lengths": (16,), "steps": 2, "log_every": 2,
-             "evaluate_every": 2, "optimizer.warmup": 0.0, "parallel.devices": 1, "data.root": data_root,
+    small = {"task.folder": str(tmp_path), "batch_size": 4, "phases.lengths": (16,), "steps": 2, "run.log_every": 2,
+             "run.evaluate_every": 2, "optimizer.warmup": 0.0, "parallel.devices": 1, "data.root": data_root,
              "model.layers": 1, "task.epochs": 0.0}  # fmt: skip
     config.update_from_flattened_dict(small)
-    config.init_from = leave_run(config, tmp_path / "first")
+    config.init.run = leave_run(config, tmp_path / "first")
     result = loop.train(config, tmp_path / "second")
     assert result["loss"] == result["classify_tokens_loss"] < 2 * np.log(9)
     first, second = (load_run(tmp_path / name) for name in ("first", "second"))
@@ -261,13 +263,13 @@ def test_rte_starts_from_a_run_on_mnli(data_root, tmp_path):
     for name in ("train", "dev"):
         (tmp_path / "RTE").mkdir(exist_ok=True)
         (tmp_path / f"RTE/{name}.tsv").write_text(rte)
-    small = {"data.root": data_root, "batch_size": 4, "phases.lengths": (16,), "steps": 1, "log_every": 1,
+    small = {"data.root": data_root, "batch_size": 4, "phases.lengths": (16,), "steps": 1, "run.log_every": 1,
              "model.layers": 1, "parallel.devices": 1, "optimizer.warmup": 1.0}  # fmt: skip
     begun = finetune.get_config("albert-base,mnli,smoke")
     begun.update_from_flattened_dict(small | {"task.folder": str(tmp_path / "MNLI")})
     config = finetune.get_config("albert-base,rte,smoke")
     # The first step of a warm-up has a rate of 0: what was taken can be seen.
-    start = {"task.folder": str(tmp_path / "RTE"), "init_from": leave_run(begun, tmp_path / "mnli")}
+    start = {"task.folder": str(tmp_path / "RTE"), "init.run": leave_run(begun, tmp_path / "mnli")}
     config.update_from_flattened_dict(small | start)
     result = loop.train(config, tmp_path / "rte")
     assert {"accuracy", "score"} <= set(result)

@@ -53,7 +53,7 @@ main()
 for values in (
     {"optimizer.schedule": ("linear", "cosine"), "model.scan": (True, False)},
     {"phases.lengths": ((16,), (8, 16)), "optimizer.learning_rate": (0.12345678, 0.12345679)},
-    {"init_from": ("runs/a", "runs-a", "x" * 300)},
+    {"init.run": ("runs/a", "runs-a", "x" * 300)},
     {"optimizer.schedule": "linear"},
     {"optimizer.learning_rate": 1e-4},
     {"optimizer.learning_rate": ("fast",)},
@@ -61,7 +61,7 @@ for values in (
     {"batch_size": (True,)},
     {"batch_size": (1.5,)},
     {"model.scan": (1,)},
-    {"init_from": (None,)},
+    {"init.run": (None,)},
     {"batch_size": (4, 4)},
     {"optimizer.learning_rate": (1e-4, 10**400)},
     {"optimizer.learning_rate": (1e-4, float("nan"))},
@@ -94,7 +94,7 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
     for split in ("train", "heldout"):
         write_lines(tmp_path / f"{split}.jsonl", lines)
     config = {"task.folder": tmp_path, "data.root": data_root, "steps": 30, "model.layers": 1, "phases.lengths": "16,",
-              "parallel.devices": 1, "log_every": 30, "evaluate_every": 30, "checkpoint_every": 30,
+              "parallel.devices": 1, "run.log_every": 30, "run.evaluate_every": 30, "run.checkpoint_every": 30,
               "model.dropout": 0.0, "model.attention_dropout": 0.0}  # fmt: skip
     command = ["--config=configs/finetune.py:bert-tiny,jsonl,smoke", "--grid=two", f"--workdir={tmp_path}/grid"]
     command += [f"--config.{name}={value}" for name, value in config.items()]
@@ -115,7 +115,7 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
         for folder in folders
     ]
     assert reasons == ["accuracy is 0.5, and with the most frequent label for every example 0.5", None]
-    assert first.count(f"the run learned nothing: {reasons[0]}; try a pre-trained start (init_from), another") == 1
+    assert first.count(f"the run learned nothing: {reasons[0]}; try a pre-trained start (init.run), another") == 1
     table = [line.split() for line in first.splitlines()[-3:]]
     assert table == [["score"], [folders[0], "0.5"], [f"{folders[1]}*", "1"]]
 
@@ -146,7 +146,7 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
         "lengths=8,16_learning_rate=0.12345678 lengths=8,16_learning_rate=0.12345679",
     ]
     slashes, plain, long = checked[2].split(" ")  # folders of their own, whose names any file system takes
-    assert re.fullmatch("init_from=runs-a-[0-9a-f]{8}", slashes) and plain == "init_from=runs-a" and len(long) < 120
+    assert re.fullmatch("init.run=runs-a-[0-9a-f]{8}", slashes) and plain == "init.run=runs-a" and len(long) < 120
     wanted = [
         "grid g: optimizer.schedule has 'linear', and should have several values in a tuple",
         "grid g: optimizer.learning_rate has 0.0001, and should have several values in a tuple",
@@ -155,7 +155,7 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
         "grid g: batch_size cannot be True: its values are of type int",
         "grid g: batch_size cannot be 1.5: its values are of type int",
         "grid g: model.scan cannot be 1: its values are of type bool",
-        "grid g: init_from cannot be None: its values are of type str",
+        "grid g: init.run cannot be None: its values are of type str",
         "grid g has the point batch_size=4 twice",
         "grid g: optimizer.learning_rate cannot be 1000",
         "optimizer.learning_rate=nan: ",

@@ -100,7 +100,7 @@ TASK = {"classifier": "bert-tiny,jsonl,smoke", "token_classes": "bert-tiny,conll
 
 @functools.cache
 def model_of(head, classes):
-    config = make_config(finetune, TASK[head], {"model.layers": 1, "task.classes": classes, "init_anew": ()})
+    config = make_config(finetune, TASK[head], {"model.layers": 1, "task.classes": classes, "init.fresh": ()})
     if classes == 1:
         config.losses.update(classify=0.0, regress=1.0)
     model = build_model(config)
@@ -125,7 +125,7 @@ def test_a_start_has_the_classes_in_the_tasks_order(head):
     source, ours = run_of(head, GOOGLE, factor=-1), run_of(head, MNLI)
     params, lines = start.start_from(ours.params, ours.model, source, ours.config)
     assert lines[1:] == [
-        "init_from: W: rows of its classes are taken by name: "
+        "init.run: W: rows of its classes are taken by name: "
         "entailment is row 1, neutral is row 2, contradiction is row 0"
     ]
     np.testing.assert_array_equal(logits(ours.model, params), logits(source.model, source.params)[..., [1, 2, 0]])
@@ -135,11 +135,11 @@ def test_a_start_has_the_classes_in_the_tasks_order(head):
 
 def test_a_start_with_other_classes_is_refused_unless_they_are_new():
     source, ours = run_of("classifier", ("a", "b", "c")), run_of("classifier", MNLI)
-    ours.config.init_anew = ("features",)
-    message = "init_from: W has the classes a, b, c, and this task entailment, .*config.init_anew=features,classifier$"
+    ours.config.init.fresh = ("features",)
+    message = "init.run: W has the classes a, b, c, and this task entailment, .*config.init.fresh=features,classifier$"
     with pytest.raises(UserError, match=message):
         start.start_from(ours.params, ours.model, source, ours.config)
-    ours.config.init_anew = ("classifier",)
+    ours.config.init.fresh = ("classifier",)
     params, lines = start.start_from(ours.params, ours.model, source, ours.config)
     assert params["classifier"]["dense"]["bias"] is ours.params["classifier"]["dense"]["bias"] and len(lines) == 1
 
@@ -167,7 +167,7 @@ def student(names, **changes):
         "task.classes": 3,
         "task.labels": names,
         "teacher.runs": ("W",),
-        "init_from": "",
+        "init.run": "",
         "task.name": "jsonl",
     } | changes
     return make_config(tinybert, "4-312,prediction,smoke", changes)
@@ -250,9 +250,9 @@ def test_a_classifier_of_transformers_is_right_and_teaches_right(theirs, tmp_pat
         "parallel.devices": 1,
         "optimizer.learning_rate": 0.0,
         "evals.heldout.module": "task",
-        "init_from": str(theirs / "model"),
-        "init_anew": (),
-        "init_drop": (),
+        "init.run": str(theirs / "model"),
+        "init.fresh": (),
+        "init.drop": (),
         "teacher.runs": (str(theirs / "model"),),
     }
     config = tinybert.get_config("4-312,prediction,smoke")
@@ -264,5 +264,5 @@ def test_a_classifier_of_transformers_is_right_and_teaches_right(theirs, tmp_pat
     # The teacher agrees with itself, and with the labels.
     assert result["soft_labels_agreement"] == 1 and result["soft_labels_accuracy"] == pytest.approx(22 / 24)
     said = capfd.readouterr().out
-    for whose in ("init_from: ", "teacher "):
+    for whose in ("init.run: ", "teacher "):
         assert f"{whose}{theirs}/model: rows of its classes are taken by name: real is row 1, untrue is row 0" in said

@@ -34,8 +34,11 @@ def nested(values):
 
 
 def as_first(config):
-    """Without the keys that were added since."""
-    return nested({name: value for name, value in flat(config).items() if name not in old_configs.ADDED})
+    """Without the keys that were added since, by their first names."""
+    first = {new: old for old, new in old_configs.RENAMED.items()}
+    return nested(
+        {first.get(name, name): value for name, value in flat(config).items() if name not in old_configs.ADDED}
+    )
 
 
 def test_every_key_was_there_from_the_first_or_was_added():
@@ -63,7 +66,7 @@ def test_only_missing_keys_are_added():
 def old_run(smoke_config, tmp_path):
     """The folder of a run of four steps as it was when no key had been added, and its config as it is today."""
     unread = [("task.lstm_size", 768), ("task.stride", 128), ("task.max_question", 64)]  # which `smoke` shrinks
-    config = smoke_config(("steps", 4), ("checkpoint_every", 2), ("parallel.devices", 1), *unread)
+    config = smoke_config(("steps", 4), ("run.checkpoint_every", 2), ("parallel.devices", 1), *unread)
     train(config, tmp_path)
     paths = [tmp_path / "config.json", *tmp_path.glob("checkpoints/*/config/metadata")]
     assert len(paths) == 3
@@ -91,7 +94,7 @@ def test_a_run_that_did_not_sum_all_of_todays_metrics_is_resumed(smoke_config, t
     Not bit for bit: another metric is another program, whose rounding Adam makes as large as its rate where the gradient
     is zero, as a key's bias has it.
     """
-    config = smoke_config(("steps", 4), ("log_every", 4), ("checkpoint_every", 2), ("parallel.devices", 1))
+    config = smoke_config(("steps", 4), ("run.log_every", 4), ("run.checkpoint_every", 2), ("parallel.devices", 1))
     sums_of = step.sums_of
 
     def fewer(terms):

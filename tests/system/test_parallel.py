@@ -19,18 +19,18 @@ SHORT = [
     ("steps", STEPS),
     ("phases.lengths", (32,)),
     ("phases.shares", (1.0,)),
-    ("log_every", 1),
+    ("run.log_every", 1),
     ("optimizer.warmup", 0.0),
-    ("checkpoint_every", 2),
+    ("run.checkpoint_every", 2),
 ]
 ONE = [("parallel.devices", 1)]
 MESH = ("parallel.mode", "mesh")
 CUTS = {
     "pmap 4": [("parallel.devices", 4)],
-    "pmap 2, accumulate 4": [("parallel.devices", 2), ("accumulate", 4)],
+    "pmap 2, accumulate 4": [("parallel.devices", 2), ("run.accumulate", 4)],
     "mesh 1": [MESH, ("parallel.devices", 1)],
     "mesh 4": [MESH, ("parallel.devices", 4)],
-    "mesh 2, accumulate 4": [MESH, ("parallel.devices", 2), ("accumulate", 4)],
+    "mesh 2, accumulate 4": [MESH, ("parallel.devices", 2), ("run.accumulate", 4)],
     "mesh fsdp 2 x tensor 2": [MESH, ("parallel.fsdp", 2), ("parallel.tensor", 2)],
 }
 
@@ -136,8 +136,8 @@ def test_parameters_are_sharded_by_name(smoke_config):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ([("batch_size", 6)], "batch_size=6 is not divisible by 4 devices x accumulate=1 = 4"),
-        ([("accumulate", 3)], "batch_size=8 is not divisible by accumulate=3$"),
+        ([("batch_size", 6)], "batch_size=6 is not divisible by 4 devices x run.accumulate=1 = 4"),
+        ([("run.accumulate", 3)], "batch_size=8 is not divisible by accumulate=3$"),
         ([("parallel.devices", -1)], "parallel.devices=-1: at least 0"),
         ([MESH, ("parallel.fsdp", 0)], "parallel.fsdp=0: at least 1"),
         ([("parallel.devices", 5)], "parallel.devices=5, but this run has 4"),

@@ -74,7 +74,7 @@ def test_a_model_of_running_text_has_no_pairs(tmp_path):
 
 def test_a_head_looks_where_its_layer_may(folder):
     config = gpt3.get_config("small")
-    config.model.update({name: check.SIZES[name] for name in check.SIZES if name != "embedding_size"}, band=2)
+    config.model.update({name: check.SIZES[name] for name in check.SIZES if name != "embedding_size"}, local_window=2)
     run = check.random_run(config, folders.read(folder))
     _, weights = predict.attention(run, "a b c d")
     dense, banded = np.tri(4, dtype=bool), np.tri(4, dtype=bool) & ~np.tri(4, k=-2, dtype=bool)
@@ -102,7 +102,7 @@ def small(variant, tokenizer, paper="finetune", **changes):
 def trained(folder):
     """Runs by what they were trained for, all with the folder's tokenizer but for 'next tokens'."""
     tokenizer = folders.read(folder)
-    doubled = {"task.classes": 2, "task.orders": 2, "init_grow": ()}
+    doubled = {"task.classes": 2, "task.orders": 2, "init.grow": ()}
     return {
         "masked tokens": small("tiny", tokenizer, "bert"),
         "replaced tokens": small("small", tokenizer, "electra"),

@@ -25,7 +25,7 @@ from ssl_jax.step import restart_sums, stream
 from ssl_jax.train import train
 from tests.conftest import assert_same_run, final_params
 
-UNCHANGED = ("checkpoint_every", 3)
+UNCHANGED = ("run.checkpoint_every", 3)
 
 
 def remove_checkpoints(workdir, *steps):
@@ -168,7 +168,7 @@ def test_sums_of_another_cadence_start_again(smoke_config, step, log_every, told
         "params": 1,
         "sums": {"loss": (np.float32([7.0]), np.float32([counted])), "other": (np.ones(2), np.ones(2))},
     }
-    begun, lines = restart_sums(state, step, smoke_config(("steps", 20), ("log_every", log_every)))
+    begun, lines = restart_sums(state, step, smoke_config(("steps", 20), ("run.log_every", log_every)))
     assert (told is None) == (not lines) and begun["params"] == 1
     if told:
         assert told in lines[0] and not any(np.any(x) for x in jax.tree.leaves(begun["sums"]))
@@ -185,8 +185,8 @@ def test_a_run_is_extended_and_its_lines_are_not_mixed(finished, smoke_config, c
         ("steps", 22),
         ("phases.lengths", (32,)),
         ("phases.shares", (1.0,)),
-        ("log_every", 2),
-        ("keep_checkpoints", 4),
+        ("run.log_every", 2),
+        ("run.keep_checkpoints", 4),
     ]
     with pytest.raises(UserError, match="steps: 22 was 20; continue to these with --config.run.extend=True, or"):
         train(smoke_config(*longer), finished)
@@ -226,7 +226,7 @@ def test_a_run_that_takes_the_optimizer_too_is_the_one_that_went_on(finished, qu
     remove_checkpoints(finished, 18, 20)
     workdir = finished / "other"
     source = os.path.relpath(finished)  # Orbax reads absolute paths alone
-    changes = [UNCHANGED, ("init_from", source), ("init_optimizer", True)]
+    changes = [UNCHANGED, ("init.run", source), ("init.optimizer", True)]
     train(smoke_config(*changes), workdir)
     output = capfd.readouterr().out
     assert (
@@ -239,19 +239,19 @@ def test_a_run_that_takes_the_optimizer_too_is_the_one_that_went_on(finished, qu
 
     for change, message in [
         (("optimizer.name", "gpt1_adam"), "was trained with optimizer.name=bert_adam, not gpt1_adam"),
-        (("optimizer.rates", ("embeddings=2",)), "is of other parameters or another optimizer"),
+        (("optimizer.lr_multipliers", ("embeddings=2",)), "is of other parameters or another optimizer"),
         (("steps", 15), "is at step 15 already: set steps above that"),
-        (("init_drop", ("pair",)), r"set init_drop=\(\) or init_optimizer=False"),
+        (("init.drop", ("pair",)), r"set init.drop=\(\) or init.optimizer=False"),
     ]:
-        if change[0] == "init_drop":
-            changes = [*changes, ("init_anew", ("pair",))]
+        if change[0] == "init.drop":
+            changes = [*changes, ("init.fresh", ("pair",))]
         with pytest.raises(UserError, match=message):
             train(smoke_config(*changes, change), finished / "refused")
         assert not (finished / "refused").exists()
 
 
 def test_how_often_follows_the_length_of_a_run(smoke_config):
-    names = ("log_every", "evaluate_every", "checkpoint_every")
+    names = ("run.log_every", "run.evaluate_every", "run.checkpoint_every")
     cadences = lambda config: [plan.cadence(config, name) for name in names]  # noqa: E731
     config = smoke_config(*((name, 0) for name in names))
     for steps, expected in [
@@ -264,7 +264,7 @@ def test_how_often_follows_the_length_of_a_run(smoke_config):
 
 def test_a_run_is_saved_at_least_every_so_many_minutes(finished, quiet, smoke_config):
     remove_checkpoints(finished, 18, 20)
-    train(smoke_config(("checkpoint_every", 1000), ("run.checkpoint_minutes", 1e-9)), finished)
+    train(smoke_config(("run.checkpoint_every", 1000), ("run.checkpoint_minutes", 1e-9)), finished)
     assert {path.name for path in (finished / "checkpoints").iterdir()} == {"18", "19", "20"}
     assert_same_run(finished, quiet)
     checkpoints = Checkpoints(finished / "other", {}, 1)
@@ -285,14 +285,14 @@ def test_ctrl_c_saves_and_says_what_is_kept(finished, quiet, smoke_config, monke
 
     monkeypatch.setattr(loop, "require_finite", press)
     with pytest.raises(KeyboardInterrupt, match="step 18 of 20 is saved in .*/checkpoints; the same command resumes"):
-        train(smoke_config(("checkpoint_every", 1000)), finished)
+        train(smoke_config(("run.checkpoint_every", 1000)), finished)
     monkeypatch.undo()
     assert (
         "Ctrl-C: saving after this step, or after a running evaluation; once more stops at once"
         in capfd.readouterr().err
     )
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    train(smoke_config(("checkpoint_every", 1000)), finished)
+    train(smoke_config(("run.checkpoint_every", 1000)), finished)
     assert "resumed at step 18 of 20" in capfd.readouterr().out
     assert_same_run(finished, quiet)
 

@@ -21,7 +21,7 @@ def config(data_root):
     config = finetune.get_config("bert-tiny,topics,smoke")
     config.data.root = data_root
     config.update_from_flattened_dict(
-        {"steps": 6, "evaluate_every": 3, "log_every": 3, "checkpoint_every": 3, "model.dropout": 0.1,
+        {"steps": 6, "run.evaluate_every": 3, "run.log_every": 3, "run.checkpoint_every": 3, "model.dropout": 0.1,
          "evals.heldout.max_batches": 2, "parallel.devices": 2}
     )  # fmt: skip
     return config
@@ -67,9 +67,9 @@ def test_seeds_that_do_not_fit_in_memory_run_alone_and_each_is_the_same(
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5), mine.params, alone.params)
         assert mine.config.to_dict() == alone.config.to_dict() and mine.step == alone.step
     # Asked for one by one, the same command finds the runs finished; so does one seed's in its folder.
-    config.seeds_together = False
+    config.run.seeds_together = False
     assert train(config, tmp_path) == made
-    config.update(dict(seed=5, seeds=1, seeds_together=True))
+    config.update(dict(seed=5, seeds=1, run=dict(seeds_together=True)))
     workdir = together[0] / "seed-5"
     assert train(config, workdir) == json.loads((workdir / "result.json").read_text())
 
@@ -79,7 +79,7 @@ def test_one_run_that_does_not_fit_in_memory_is_told_what_to_do(config, tmp_path
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
 
     monkeypatch.setattr(seeds.Seeds, "compile", full)
-    with pytest.raises(UserError, match="memory is full: set accumulate=2"):
+    with pytest.raises(UserError, match="memory is full: set run.accumulate=2"):
         train(config, tmp_path)
 
 
@@ -103,7 +103,7 @@ def test_several_seeds_go_on_where_they_stopped(config, together, tmp_path):
 def test_all_seeds_start_from_the_same_run_with_heads_of_their_own(config, together, tmp_path):
     source = together[0] / "seed-4"
     config = config.copy_and_resolve_references()
-    config.update(dict(init_from=str(source), seeds=2, steps=1))
+    config.update(dict(init=dict(run=str(source)), seeds=2, steps=1))
     config.optimizer.update(warmup=1.0)  # the first step's learning rate is 0
     train(config, tmp_path)
     source, *own = (load_run(folder).params for folder in (source, tmp_path / "seed-0", tmp_path / "seed-1"))

@@ -40,10 +40,10 @@ def begin(source, module, variant, **changes):
 
 
 def test_distilbert_starts_from_half_of_its_teachers_layers():
-    layers = distilbert.get_config("base").init_layers
+    layers = distilbert.get_config("base").init.layers
     assert layers == (0, 2, 4, 7, 9, 11)
     teacher = run_of(bert, "tiny,smoke", **{"model.layers": 12})
-    _, made, lines = begin(teacher, distilbert, "base,smoke", **{"model.layers": 6, "init_layers": layers})
+    _, made, lines = begin(teacher, distilbert, "base,smoke", **{"model.layers": 6, "init.layers": layers})
     chosen = jax.tree.map(lambda x: x[list(layers)], teacher.params["encoder"]["layers"])
     assert_equal(made["encoder"]["layers"], chosen)
     for part in ("token", "position", "norm"):
@@ -59,7 +59,7 @@ def test_distilbert_starts_from_half_of_its_teachers_layers():
 def test_shared_layers_become_each_layers_own():
     teacher = run_of(albert, "base,smoke", **{"model.layers": 4, "model.share_groups": 2})
     changes = {"model.layers": 3, "model.embedding_size": 16, "losses.nsp": 0.0, "model.norm": "pre"}
-    changes |= {"init_layers": (3, 0, 1), "init_drop": ("pair",)}
+    changes |= {"init.layers": (3, 0, 1), "init.drop": ("pair",)}
     _, made, lines = begin(teacher, bert, "tiny,smoke", **changes)
     groups = [1, 0, 0]  # of layers 3, 0 and 1 of four in two groups
     assert_equal(made["encoder"]["layers"], jax.tree.map(lambda x: x[groups], teacher.params["encoder"]["layers"]))
@@ -96,11 +96,11 @@ def test_of_electra_the_discriminator_is_taken():
     with pytest.raises(UserError) as error:
         begin(source, bert, "tiny,smoke", **BERT_OF_ELECTRA)
     assert str(error.value) == (
-        "init_from: a has no part mlm; a has part generator_encoder (and 9 more), and this model has not; "
-        "let the models agree, or allow it with --config.init_anew=mlm "
-        "--config.init_drop=generator_encoder,generator_mlm,replaced"
+        "init.run: a has no part mlm; a has part generator_encoder (and 9 more), and this model has not; "
+        "let the models agree, or allow it with --config.init.fresh=mlm "
+        "--config.init.drop=generator_encoder,generator_mlm,replaced"
     )
-    lists = {"init_anew": ("mlm",), "init_drop": ("generator_encoder", "generator_mlm", "replaced")}
+    lists = {"init.fresh": ("mlm",), "init.drop": ("generator_encoder", "generator_mlm", "replaced")}
     params, made, lines = begin(source, bert, "tiny,smoke", **BERT_OF_ELECTRA | lists)
     assert_equal([made["encoder"], made["embeddings"]], [source.params["encoder"], source.params["embeddings"]])
     assert_equal(made["mlm"], params["mlm"])
@@ -113,8 +113,8 @@ def test_a_renamed_generator_is_a_trunk_of_its_own_depth():
     trunks = {"model.layers": 2, "model.heads": 1, "generator.size": 1.0, "generator.layers": 1.5}
     source = run_of(electra, "small,smoke", **trunks)
     changes = BERT_OF_ELECTRA | {
-        "model.heads": 1, "model.layers": 2, "init_layers": (2, 0), "init_drop": ("encoder", "replaced"),
-        "init_rename": ("generator_encoder=encoder", "generator_mlm=mlm"),
+        "model.heads": 1, "model.layers": 2, "init.layers": (2, 0), "init.drop": ("encoder", "replaced"),
+        "init.rename": ("generator_encoder=encoder", "generator_mlm=mlm"),
     }  # fmt: skip
     _, made, lines = begin(source, bert, "tiny,smoke", **changes)
     generator = source.params["generator_encoder"]
@@ -137,12 +137,12 @@ def test_a_start_anew_leaves_out_what_is_there():
     )
 
 
-LARGER = {"model.positions": 80, "model.vocab_size": 56}
+LARGER = {"model.max_positions": 80, "model.vocab_size": 56}
 
 
 def test_tables_grow_behind_the_sources_rows():
     source = run_of(electra, "small,smoke", **{"generator.tying": "none", "losses.replaced_mlm": 1.0})
-    changes = LARGER | {"generator.tying": "none", "losses.replaced_mlm": 1.0, "init_grow": ("positions", "vocabulary")}
+    changes = LARGER | {"generator.tying": "none", "losses.replaced_mlm": 1.0, "init.grow": ("positions", "vocabulary")}
     params, made, (line,) = begin(source, electra, "small,smoke", **changes)
     seen = []
 
@@ -158,52 +158,52 @@ def test_tables_grow_behind_the_sources_rows():
 
 
 REFUSED = {
-    "width": ({"model.hidden_size": 40}, r"init_from: embeddings/norm/bias is \(32,\) in a, and \(40,\) here \(and "),
+    "width": ({"model.hidden_size": 40}, r"init.run: embeddings/norm/bias is \(32,\) in a, and \(40,\) here \(and "),
     "norm": (
         {"model.final_norm": True},
-        r"init_from: a has no encoder/final_norm/bias \(and 1 more\); let the models agree with --config.model.final_norm=False$",
+        r"init.run: a has no encoder/final_norm/bias \(and 1 more\); let the models agree with --config.model.final_norm=False$",
     ),
     "heads left over": (
         {"model.pooler": "none", "losses.nsp": 0.0},
-        r"init_from: a has part pair \(and 2 more\), and this model has not; .* --config.init_drop=pair,pooler$",
+        r"init.run: a has part pair \(and 2 more\), and this model has not; .* --config.init.drop=pair,pooler$",
     ),
     "a table left over": (
-        {"model.segments": 0, "init_drop": ("fit",)},
-        "a has embeddings/segment, and .* agree with --config.model.segments=2$",
+        {"model.type_vocab_size": 0, "init.drop": ("fit",)},
+        "a has embeddings/segment, and .* agree with --config.model.type_vocab_size=2$",
     ),
     "head missing, the beginning of its name listed": (
-        {"losses.all_tokens": 1.0, "init_anew": ("cop",)}, "a has no part copied; .* --config.init_anew=cop,copied$",
+        {"losses.all_tokens": 1.0, "init.fresh": ("cop",)}, "a has no part copied; .* --config.init.fresh=cop,copied$",
     ),
-    "dropped": ({"init_drop": ("mlm/bias", "pai")}, "init_from: a has no mlm/bias; .* --config.init_anew=mlm/bias$"),
+    "dropped": ({"init.drop": ("mlm/bias", "pai")}, "init.run: a has no mlm/bias; .* --config.init.fresh=mlm/bias$"),
     "positions": (
-        {"model.positions": 80},
-        r"embeddings/position is \(64, 32\) in a, and \(80, 32\) here; .* --config.init_grow=positions$",
+        {"model.max_positions": 80},
+        r"embeddings/position is \(64, 32\) in a, and \(80, 32\) here; .* --config.init.grow=positions$",
     ),
     "fewer positions": (
-        {"model.positions": 60, "init_grow": ("positions",)},
-        r"position is \(64, 32\) .* agree with --config.model.positions=64$",
+        {"model.max_positions": 60, "init.grow": ("positions",)},
+        r"position is \(64, 32\) .* agree with --config.model.max_positions=64$",
     ),
     "vocabulary": (
-        LARGER | {"init_grow": ("positions",)},
-        r"token is \(48, 32\) .*\(and 1 more\); .* --config.init_grow=positions,vocabulary$",
+        LARGER | {"init.grow": ("positions",)},
+        r"token is \(48, 32\) .*\(and 1 more\); .* --config.init.grow=positions,vocabulary$",
     ),
     "segments": (
-        {"model.segments": 4, "init_grow": ("positions",)},
-        r"segment is \(2, 32\) .* agree with --config.model.segments=2$",
+        {"model.type_vocab_size": 4, "init.grow": ("positions",)},
+        r"segment is \(2, 32\) .* agree with --config.model.type_vocab_size=2$",
     ),
     "two renamed to one": (
-        {"init_rename": ("pair/dense=pooler/dense",)},
-        "init_rename: pair/dense/bias and pooler/dense/bias of a would both be pooler/dense/bias; add one",
+        {"init.rename": ("pair/dense=pooler/dense",)},
+        "init.rename: pair/dense/bias and pooler/dense/bias of a would both be pooler/dense/bias; add one",
     ),
     "renamed to none": (
-        {"init_rename": ("pair=pai",)},
-        "a has no part pair; a has part pair, and this .* --config.init_anew=pair --config.init_drop=pair$",
+        {"init.rename": ("pair=pai",)},
+        "a has no part pair; a has part pair, and this .* --config.init.fresh=pair --config.init.drop=pair$",
     ),
-    "depth": ({"model.layers": 3}, "a has 2 layers and model.layers=3; say which of them with init_layers"),
-    "too few layers": ({"init_layers": (0,)}, r"init_layers=\(0,\): model.layers=2 needs as many, from 0 to 1"),
-    "no such layer": ({"init_layers": (0, 2)}, r"init_layers=\(0, 2\): model.layers=2 needs as many, from 0 to 1"),
+    "depth": ({"model.layers": 3}, "a has 2 layers and model.layers=3; say which of them with init.layers"),
+    "too few layers": ({"init.layers": (0,)}, r"init.layers=\(0,\): model.layers=2 needs as many, from 0 to 1"),
+    "no such layer": ({"init.layers": (0, 2)}, r"init.layers=\(0, 2\): model.layers=2 needs as many, from 0 to 1"),
     "shared layers": (
-        {"init_layers": (0, 1), "model.share": "all"}, "choose a set for each layer, which needs model.share=none",
+        {"init.layers": (0, 1), "model.share": "all"}, "choose a set for each layer, which needs model.share=none",
     ),
 }  # fmt: skip
 
@@ -218,8 +218,8 @@ def test_what_a_run_cannot_start_from_is_refused_with_one_line(misfit):
 
 def test_a_bias_over_tokens_and_positions_does_not_grow():
     both = {"model.predict_positions": True}
-    source, changes = run_of(bert, "tiny,smoke", **both), both | {"model.vocab_size": 56, "init_grow": ("vocabulary",)}
-    with pytest.raises(UserError, match=r"mlm/bias is \(112,\) in a, and \(120,\) here; .*.init_anew=mlm/bias$"):
+    source, changes = run_of(bert, "tiny,smoke", **both), both | {"model.vocab_size": 56, "init.grow": ("vocabulary",)}
+    with pytest.raises(UserError, match=r"mlm/bias is \(112,\) in a, and \(120,\) here; .*.init.fresh=mlm/bias$"):
         begin(source, bert, "tiny,smoke", **changes)
 
 
@@ -264,7 +264,7 @@ def test_the_recipes_list_what_they_need(flow):
     (module, variant, theirs), (*ours, changes) = FLOWS[flow]
     small = {"model.hidden_size": 64, "model.ffn_size": 64, "model.layers": 1, "model.neighbours": ()}
     source = run_of(module, variant, **small | theirs)
-    params, made, _ = begin(source, *ours, **small | {"init_layers": (), "task.classes": 2} | changes)
+    params, made, _ = begin(source, *ours, **small | {"init.layers": (), "task.classes": 2} | changes)
     for part in made:
         if part == "embeddings":
             assert_equal(made[part], {table: source.params[part][table] for table in made[part]})
@@ -288,9 +288,9 @@ def pieces(*words):
 def test_a_grown_vocabulary_keeps_all_ids():
     run = SimpleNamespace(tokenizer=pieces("[UNK]", "a", "b"), workdir=Path("a"))
     start.check_pieces(run, pieces("[UNK]", "a", "b", "c"))
-    with pytest.raises(UserError, match="init_grow: 'a' is id 1 in a and id 2 in this run's tokenizer; "):
+    with pytest.raises(UserError, match="init.grow: 'a' is id 1 in a and id 2 in this run's tokenizer; "):
         start.check_pieces(run, pieces("[UNK]", "b", "a", "c"))
-    with pytest.raises(UserError, match="init_grow: 'b' is id 2 in a and not there in"):
+    with pytest.raises(UserError, match="init.grow: 'b' is id 2 in a and not there in"):
         start.check_pieces(run, pieces("[UNK]", "a", "c"))
 
 
@@ -306,11 +306,11 @@ def test_the_learning_rates_are_those_of_the_run():
 
 def test_entries_of_lists_that_do_not_fit_are_refused():
     config = bert.get_config("tiny,smoke")
-    config.init_grow = ("position",)
-    with pytest.raises(UserError, match="unknown table in init_grow 'position'; did you mean 'positions'"):
+    config.init.grow = ("position",)
+    with pytest.raises(UserError, match="unknown table in init.grow 'position'; did you mean 'positions'"):
         origin.resolve(config)
-    config.update(init_grow=(), init_rename=("a",))
-    with pytest.raises(UserError, match="init_rename: 'a' is not of the form theirs=ours"):
+    config.init.update(grow=(), rename=("a",))
+    with pytest.raises(UserError, match="init.rename: 'a' is not of the form theirs=ours"):
         origin.resolve(config)
 
 
@@ -325,28 +325,28 @@ def test_the_tokenizer_is_the_sources_unless_it_is_the_same(source, smoke_config
     path = f"{source}/tokenizer.json"
 
     def resolved(*changes):
-        return origin.resolve(smoke_config(("init_from", source), *changes), tmp_path).data.tokenizer.path
+        return origin.resolve(smoke_config(("init.run", source), *changes), tmp_path).data.tokenizer.path
 
-    assert resolved() == resolved(("init_from", ""), ("teacher.runs", (source,))) == path
-    assert resolved(("data.max_documents", 200)) == resolved(("init_from", "")) == ""
+    assert resolved() == resolved(("init.run", ""), ("teacher.runs", (source,))) == path
+    assert resolved(("data.max_documents", 200)) == resolved(("init.run", "")) == ""
     assert resolved(("data.max_documents", 200), ("data.corpus", "lm1b")) == path
     assert resolved(("data.tokenizer.path", "mine")) == "mine"
-    assert resolved(("init_grow", ("vocabulary",))) == ""
+    assert resolved(("init.grow", ("vocabulary",))) == ""
     # Converted weights were not trained on what their config says, nor are folders of transformers.
     described = json.loads(Path(source, "config.json").read_text())
     (tmp_path / "converted").mkdir()
     files.write_json(tmp_path / "converted/config.json", described | {"converted_from": "elsewhere"})
-    made = resolved(("data.max_documents", 200), ("init_from", str(tmp_path / "converted")))
+    made = resolved(("data.max_documents", 200), ("init.run", str(tmp_path / "converted")))
     assert made == f"{tmp_path}/converted/tokenizer.json"
     files.write_json(tmp_path / "converted/config.json", {"model_type": "bert"})
-    assert resolved(("init_from", str(tmp_path / "converted"))) == f"{tmp_path}/converted"
+    assert resolved(("init.run", str(tmp_path / "converted"))) == f"{tmp_path}/converted"
     with pytest.raises(UserError, match="nowhere holds no run"):
-        resolved(("init_from", "nowhere"))
+        resolved(("init.run", "nowhere"))
 
 
 def test_a_start_is_told_once_and_goes_on_without_its_source(source, data_root, tmp_path, capfd):
     away = shutil.copytree(source, tmp_path / "source")
-    changes = {"init_from": str(away), "init_drop": ("pair",), "losses.nsp": 0.0, "model.norm": "pre"}
+    changes = {"init.run": str(away), "init.drop": ("pair",), "losses.nsp": 0.0, "model.norm": "pre"}
     config = shrink(bert.get_config("tiny,smoke"), data_root, checkpoint_every=1, **changes)
     result = train.train(config, tmp_path / "run")
     told = capfd.readouterr().out.splitlines()
@@ -373,14 +373,14 @@ def test_a_start_is_told_once_and_goes_on_without_its_source(source, data_root, 
 def test_lists_decide_a_run_that_starts_from_another(smoke_config):
     prepared = Path(tokens.prepare(smoke_config().data))
     decided = lambda *changes: make_fingerprint(smoke_config(*changes), prepared, {})  # noqa: E731
-    begun = ("init_from", "a")
-    assert decided(("init_drop", ("pair",))) == decided() and not set(origin.LISTS) & set(decided())
-    assert decided(begun, ("init_drop", ("pair",))) != decided(begun)
+    begun = ("init.run", "a")
+    assert decided(("init.drop", ("pair",))) == decided() and not set(origin.LISTS) & set(decided())
+    assert decided(begun, ("init.drop", ("pair",))) != decided(begun)
     assert decided(begun, ("data.tokenizer.path", "a/tokenizer.json")) == decided(begun)
 
 
 def test_a_folder_of_converted_weights_is_not_trained_in(smoke_config, tmp_path):
     files.write_json(tmp_path / "config.json", {"config": {}, "converted_from": "elsewhere"})
-    with pytest.raises(UserError, match="converted weights: start from them with --config.init_from=.* another --"):
+    with pytest.raises(UserError, match="converted weights: start from them with --config.init.run=.* another --"):
         train.train(smoke_config(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

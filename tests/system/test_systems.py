@@ -47,7 +47,7 @@ MODES += [next((paper, size, "mesh") for other, size, _ in MODES if other == pap
 def test_every_papers_smoke_trains_in_both_modes(paper, size, mode, smoke_config, tmp_path):
     sizes = dict(fsdp=2, tensor=2) if mode == "mesh" else {}
     changes = [("parallel.mode", mode), *((f"parallel.{name}", n) for name, n in sizes.items())]
-    changes += [("steps", 4), ("evaluate_every", 4), ("log_every", 2)]
+    changes += [("steps", 4), ("run.evaluate_every", 4), ("run.log_every", 2)]
     config = smoke_config(*changes, paper=paper, variant=f"{size},smoke")
     result = train(config, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -166,14 +166,14 @@ MISFITS = [
     ({"losses.clm": 1.0, "model.causal": True}, "losses.clm reads the text as it is, mlm a corrupted one"),
     ({"losses.sop": 1.0}, "losses.nsp and losses.sop label the same pairs"),
     ({"data.examples": "windows"}, "losses.nsp needs sentence pairs"),
-    ({"data.borders": True}, "data.borders is about windows"),
+    ({"data.document_mask": True}, "data.document_mask is about windows"),
     ({"data.examples": "task"}, "losses.nsp needs sentence pairs"),
-    ({"data.examples": "task", "losses.nsp": 0.0, "data.borders": True}, "data.borders is about windows"),
+    ({"data.examples": "task", "losses.nsp": 0.0, "data.document_mask": True}, "data.document_mask is about windows"),
     ({"losses.classify": 1.0}, "losses.classify needs a task of classification"),
     ({"corruption.rate": 0.0}, "losses.mlm asks for hidden tokens: set corruption.rate above 0"),
     ({"task.epochs": -1.0}, "task.epochs=-1.0: at least 0"),
     ({"model.pooler": "none"}, "set model.pooler=tanh"),
-    ({"model.band": 4}, "it needs model.causal=True"),
+    ({"model.local_window": 4}, "it needs model.causal=True"),
     ({"model.share_groups": 3}, "model.share_groups=3 of 2 layers"),
     ({"model.share": "al"}, "unknown model.share 'al'; did you mean 'all'"),
     ({"generator.kind": "transfromer"}, "unknown generator.kind 'transfromer'; did you mean 'transformer'"),

@@ -71,8 +71,10 @@ class World:
 
     def student(self, *changes):
         config = distilbert.get_config("base,smoke")
-        config.update(dict(steps=4, evaluate_every=4, checkpoint_every=2, log_every=4, init_from="", init_layers=()))
-        config.update(dict(batch_size=8, accumulate=2, losses={name: 1.0 for name in LOSSES}))
+        config.update(
+            dict(steps=4, run=dict(evaluate_every=4, checkpoint_every=2, log_every=4), init=dict(run="", layers=()))
+        )
+        config.update(dict(batch_size=8, run=dict(accumulate=2), losses={name: 1.0 for name in LOSSES}))
         config.update(dict(phases=dict(lengths=(16,)), model=dict(layers=1), parallel=dict(devices=2)))
         config.teacher.update(runs=(self.teacher,), hidden_size=32)
         config.evals.heldout.max_batches = 2
@@ -206,7 +208,7 @@ STALE = {
     "seed": ((("seed", 1),), "seed: 1 was 0"),
     "mask rate": ((("corruption.rate", 0.4),), "corruption.rate: 0.4 was 0.15"),
     "length": ((("phases.lengths", (32,)),), "length: 32 was 16"),
-    "short texts": ((("data.short", 0.5),), "data.short: 0.5 was 0.1"),
+    "short texts": ((("data.short_seq_prob", 0.5),), "data.short_seq_prob: 0.5 was 0.1"),
     "held-out share": ((("data.heldout", 0.2),), "data.heldout: 0.2 was 0.1"),
     "documents": ((("data.max_documents", 250),), "data.max_documents: 250 was 300, .*prepared.content_hash: "),
     "kind of examples": ((("data.examples", "pairs"),), "data.examples: pairs was single, kind: segments was single"),
@@ -249,7 +251,7 @@ def test_another_teacher_and_another_corpus_make_a_cache_stale(world, tmp_path):
 def test_what_decides_no_output_leaves_a_cache_good(world, tmp_path):
     # Fewer steps of another batch, another student with fewer losses, other temperature: the numbers mean the same.
     config = world.cached(
-        ("steps", 2), ("batch_size", 16), ("accumulate", 1), ("model.layers", 2), ("losses.attention", 0.0),
+        ("steps", 2), ("batch_size", 16), ("run.accumulate", 1), ("model.layers", 2), ("losses.attention", 0.0),
         ("losses.hidden", 0.0), ("losses.embedding", 0.0), ("teacher.temperature", 1.0),
         ("evals.heldout.max_batches", 1), ("teacher.layer_map", "bottom"),
     )  # fmt: skip

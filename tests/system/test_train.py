@@ -128,14 +128,14 @@ def remove_metadata(checkpoint):
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, remove_metadata])
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(damage, finished, quiet, smoke_config, capfd):
     damage(finished / "checkpoints/20")
-    train(smoke_config(("checkpoint_every", 3)), finished)
+    train(smoke_config(("run.checkpoint_every", 3)), finished)
     output = capfd.readouterr()
     assert f"damaged checkpoint {finished}/checkpoints/20 skipped" in output.err
     assert "resumed at step 18 of 20" in output.out
     assert_same_run(finished, quiet)
     assert (finished / "checkpoints/20.damaged").exists()
     damage(finished / "checkpoints/20")  # a second time, with the first one's remains beside it
-    train(smoke_config(("checkpoint_every", 3)), finished)
+    train(smoke_config(("run.checkpoint_every", 3)), finished)
     assert_same_run(finished, quiet)
 
 
@@ -143,7 +143,7 @@ def test_no_readable_checkpoint_is_an_error(finished, smoke_config):
     for step in (15, 18, 20):
         truncate(finished / f"checkpoints/{step}")
     with pytest.raises(UserError, match="no checkpoint in .* can be read"):
-        train(smoke_config(("checkpoint_every", 3)), finished)
+        train(smoke_config(("run.checkpoint_every", 3)), finished)
     # Perhaps it was the program or the disk that was at fault: they are still there.
     assert {path.name for path in (finished / "checkpoints").iterdir()} == {"15", "18", "20"}
 
@@ -191,7 +191,7 @@ def test_two_runs_in_one_folder_are_refused(finished, smoke_config):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_checkpoint(smoke_config, tmp_path):
-    config = smoke_config(("optimizer.learning_rate", 1e30), ("checkpoint_every", 1))
+    config = smoke_config(("optimizer.learning_rate", 1e30), ("run.checkpoint_every", 1))
     with pytest.raises(UserError) as told:
         train(config, tmp_path)
     step, newest = re.search(r"not finite at step (\d+); last good checkpoint: (\S+);", str(told.value)).groups()

@@ -77,7 +77,7 @@ class Stub:
     """A masked language model whose predictions depend on every token, segment and the position."""
 
     heads = ("mlm",)
-    config = SimpleNamespace(segments=2)
+    config = SimpleNamespace(type_vocab_size=2)
 
     def __init__(self, size):
         self.size = size

@@ -232,7 +232,7 @@ def test_single_texts_are_the_pieces_of_a_plain_loop(tmp_path, length):
                 expected.append(sequence)
     index = pairs.pair_index(store, "single", length, 0.5, 0, 1)
     assert len(index) == len(expected) > 30
-    data = ConfigDict(dict(short=0.5, passes=3, borders=False))
+    data = ConfigDict(dict(short_seq_prob=0.5, dupe_factor=3, document_mask=False))
     evaluation = batches.evaluation_batches(data, "single", store, VOCABULARY, length, len(index), 0)
     batch = evaluation(0)
     made = [tokens[real].tolist() for tokens, real in zip(batch["tokens"], batch["mask"], strict=True)]
@@ -418,7 +418,7 @@ def test_windows_go_on_through_phases_and_are_cut_by_rows(store):
 
 
 def test_kinds_of_examples_come_from_the_data_block(store):
-    data = ConfigDict(dict(short=0.2, passes=3, borders=True))
+    data = ConfigDict(dict(short_seq_prob=0.2, dupe_factor=3, document_mask=True))
     for kind in pairs.PAIRS:
         training = batches.training_batches(data, kind, store, VOCABULARY, 32, 16, 5, 2, 40)
         passes = 1 if kind == "single" else 3  # all of its passes would be the same
@@ -445,7 +445,7 @@ def test_kinds_of_examples_come_from_the_data_block(store):
 @pytest.mark.parametrize("split", ["training", "evaluation"])
 def test_impossible_examples_are_refused(store, split, kind, vocabulary, length, message):
     make = getattr(batches, f"{split}_batches")
-    data = ConfigDict(dict(short=0.2, passes=3, borders=False))
+    data = ConfigDict(dict(short_seq_prob=0.2, dupe_factor=3, document_mask=False))
     with pytest.raises(UserError, match=message) as error:
         make(data, kind, store, vocabulary, length, 4, 0)
     assert "\n" not in str(error.value)

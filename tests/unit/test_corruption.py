@@ -160,7 +160,7 @@ def test_rare_tokens_are_drawn_more_often_as_one_draw_after_the_other_draws_them
     counts[10:16] = 1, 2, 5, 20, 100, 3000
     counts[UNKNOWN] = 1
     batch = dict(tokens=np.tile(tokens, (rows, 1)), mask=np.tile(np.arange(12) < 10, (rows, 1)), index=np.arange(rows))
-    out = corrupt(batch, counts=counts, rate=0.3, smoothing=0.7)
+    out = corrupt(batch, counts=counts, rate=0.3, frequency_smoothing=0.7)
     assert (out["weights"].sum(1) == 3).all() and out["positions"].shape[0] == rows
     weight = {place: max(counts[tokens[place]], 1) ** -0.7 for place in (1, 2, 3, 5, 6, 7, 8)}
     expected = collections.Counter()
@@ -179,9 +179,9 @@ def test_rare_tokens_are_drawn_more_often_as_one_draw_after_the_other_draws_them
 
 def test_smoothing_of_equal_counts_is_none_and_changes_no_number_of_predictions(large):
     batch, out = large
-    same = corrupt(batch, counts=np.full(SIZE, 7), smoothing=0.7)
+    same = corrupt(batch, counts=np.full(SIZE, 7), frequency_smoothing=0.7)
     jax.tree.map(np.testing.assert_array_equal, same, out)
-    other = corrupt(batch, counts=np.arange(SIZE), smoothing=0.7)
+    other = corrupt(batch, counts=np.arange(SIZE), frequency_smoothing=0.7)
     np.testing.assert_array_equal(other["weights"], out["weights"])
     assert other["targets"][other["weights"] > 0].mean() < out["targets"][out["weights"] > 0].mean() - 50
 
@@ -355,8 +355,11 @@ def test_every_row_has_its_own_key_which_made_none_of_the_masking():
         ({"unit": "wrod"}, "unknown corruption.unit 'wrod'; did you mean 'word'?"),
         ({"unit": "word", "with_replacement": True}, "needs corruption.unit='token', not 'word'"),
         ({"unit": "ngram", "max_ngram": 0}, "corruption.max_ngram=0: at least 1"),
-        ({"unit": "word", "smoothing": 0.7}, "corruption.smoothing needs corruption.unit='token'"),
-        ({"with_replacement": True, "smoothing": 0.7}, "corruption.smoothing needs .* with_replacement=False"),
+        ({"unit": "word", "frequency_smoothing": 0.7}, "corruption.frequency_smoothing needs corruption.unit='token'"),
+        (
+            {"with_replacement": True, "frequency_smoothing": 0.7},
+            "corruption.frequency_smoothing needs .* with_replacement=False",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, line):

@@ -307,7 +307,7 @@ MISFITS = {
     "vocabulary": (DISTIL, {}, TEACHER, {"hash": "another"}, "a has another vocabulary: set .*json"),
     "temperature": (DISTIL, {"teacher.temperature": 0.0}, TEACHER, {}, "teacher.temperature=0.0: above 0"),
     "causal": (DISTIL, {}, (gpt2, "small,smoke"), {}, "has model.causal=True and the student False"),
-    "positions": (DISTIL, {"phases.lengths": (64,)}, TEACHER, {"model.positions": 63}, "63 positions, phases"),
+    "positions": (DISTIL, {"phases.lengths": (64,)}, TEACHER, {"model.max_positions": 63}, "63 positions, phases"),
     "depth": (TINY, {}, TEACHER, {"model.layers": 3}, "2 layers learn from 3, which does not divide"),
     "heads": (TINY, {}, TEACHER, {"model.heads": 4}, "head by head: .* 4 heads and a band of 0, the student 2 and 0"),
     "width": (TINY, {"teacher.projection": "none"}, TEACHER, {"model.hidden_size": 40}, "'none' needs equal"),
@@ -335,7 +335,7 @@ def test_teachers_that_do_not_fit_are_refused_with_one_line(misfit, monkeypatch)
     other = make_config(*teacher, theirs)
     run = as_run(build_model(other), workdir=Path("a"), config=other, tokenizer_hash=digest)
     monkeypatch.setattr(distill, "load_run", lambda folder, parallel: run)
-    config = make_config(*student, {"teacher.runs": ("a",), "init_from": "", "init_layers": ()} | changes)
+    config = make_config(*student, {"teacher.runs": ("a",), "init.run": "", "init.layers": ()} | changes)
     with pytest.raises(UserError, match=message) as error:
         distill.load_teachers(config, "the same", None)
     assert "\n" not in str(error.value)
@@ -359,7 +359,7 @@ def assert_equal(made, expected):
 
 def test_a_start_from_a_teacher_needs_one():
     config = distilbert.get_config("base,smoke")
-    with pytest.raises(UserError, match="init_from='teacher' needs a teacher: set teacher.runs"):
+    with pytest.raises(UserError, match="init.run='teacher' needs a teacher: set teacher.runs"):
         source.resolve_teacher(config)
     config.teacher.runs = ("nowhere",)
     with pytest.raises(UserError, match="nowhere holds no run: there is no config.json"):
@@ -367,7 +367,7 @@ def test_a_start_from_a_teacher_needs_one():
 
 
 def shrink(config, data_root, **changes):
-    small = {"data.root": data_root, "steps": 2, "log_every": 1, "evals.heldout.max_batches": 1, "model.layers": 1,
+    small = {"data.root": data_root, "steps": 2, "run.log_every": 1, "evals.heldout.max_batches": 1, "model.layers": 1,
              "model.dropout": 0.0, "model.attention_dropout": 0.0, "optimizer.warmup": 0.5}  # fmt: skip
     config.update_from_flattened_dict(small | changes)
     return config
@@ -414,7 +414,7 @@ def params_of(workdir):
 
 
 def test_distilbert_starts_from_its_teacher_and_resumes_bit_for_bit(teachers, data_root, tmp_path):
-    changes = {"teacher.runs": (teachers["bert"],), "steps": 3, "checkpoint_every": 1, "init_layers": (1,),
+    changes = {"teacher.runs": (teachers["bert"],), "steps": 3, "run.checkpoint_every": 1, "init.layers": (1,),
                "evals.heldout.max_batches": 0}  # fmt: skip
     config = shrink(distilbert.get_config("base,smoke"), data_root, **changes)
     result = train.train(config, tmp_path)
@@ -443,7 +443,7 @@ def test_tinybert_learns_from_two_teachers_over_a_mesh_and_then_the_prediction_l
     teachers, task, data_root, tmp_path
 ):
     mesh = {"parallel.mode": "mesh", "parallel.fsdp": 2, "parallel.tensor": 2}
-    later = task | {"init_from": str(tmp_path / "general")}
+    later = task | {"init.run": str(tmp_path / "general")}
     stages = {
         "general": ("4-312,smoke", ("bert", "electra"), {"attention", "hidden", "embedding"}, mesh),
         "prediction": ("4-312,prediction,smoke", ("classes",), {"soft_labels"}, later),
@@ -458,7 +458,7 @@ def test_tinybert_learns_from_two_teachers_over_a_mesh_and_then_the_prediction_l
 
 
 def test_distilgpt2_learns_from_gpt2(teachers, data_root, tmp_path):
-    changes = {"teacher.runs": (teachers["gpt2"],), "steps": 1, "init_layers": (0,), "optimizer.warmup": 1.0}
+    changes = {"teacher.runs": (teachers["gpt2"],), "steps": 1, "init.layers": (0,), "optimizer.warmup": 1.0}
     result = train.train(shrink(distilbert.get_config("gpt2,smoke"), data_root, **changes), tmp_path)
     parts = 5 * result["soft_targets_loss"], 2 * result["clm_loss"], result["cosine_loss"]
     assert result["loss"] == pytest.approx(sum(parts))
@@ -501,11 +501,11 @@ def test_students_learn_tasks_of_other_kinds(case, data_root, tmp_path):
     task = case.split(",")[0]
     write_task(task, tmp_path / task)
     small = {"task.folder": str(tmp_path / task), "task.epochs": 0.0, "phases.lengths": (32,), "parallel.devices": 1,
-             "log_every": 2, "batch_size": 4}  # fmt: skip
+             "run.log_every": 2, "batch_size": 4}  # fmt: skip
     general = shrink(paper.get_config(variant.split(",")[0] + ",smoke"), data_root)
     if paper is tinybert:
         general.teacher.hidden_size = 32
-    changes = {"init_from": leave_run(general, tmp_path / "before")}
+    changes = {"init.run": leave_run(general, tmp_path / "before")}
     if "soft_span" in losses:
         teacher = shrink(finetune.get_config("bert-tiny,squad,smoke"), data_root, **small | {"model.layers": 2})
         changes["teacher.runs"] = (leave_run(teacher, tmp_path / "teacher"),)

@@ -33,12 +33,14 @@ POSITIONS = 24
 PROMPTS = [[7], [3, 1, 4, 1, 5, 9, 2], [2, 7, 1, 8]]
 NEW = 6
 MODELS = {
-    "gpt2": dict(norm="pre", final_norm=True, embedding_norm=False, segments=0),
-    "gpt1": dict(norm="post", embedding_norm=False, segments=0, predict_positions=True),
+    "gpt2": dict(norm="pre", final_norm=True, embedding_norm=False, type_vocab_size=0),
+    "gpt1": dict(norm="post", embedding_norm=False, type_vocab_size=0, predict_positions=True),
     # A band that is narrower than the longest prompt.
-    "gpt3": dict(norm="pre", final_norm=True, embedding_norm=False, segments=0, layers=3, band=3, scan=True),
-    "narrow": dict(norm="pre", embedding_size=20, segments=2, scan=True),
-    "shared": dict(norm="post", share="all", segments=0, scan=True, pooler="tanh"),
+    "gpt3": dict(
+        norm="pre", final_norm=True, embedding_norm=False, type_vocab_size=0, layers=3, local_window=3, scan=True
+    ),
+    "narrow": dict(norm="pre", embedding_size=20, type_vocab_size=2, scan=True),
+    "shared": dict(norm="post", share="all", type_vocab_size=0, scan=True, pooler="tanh"),
 }
 
 
@@ -52,7 +54,7 @@ def named_ends(*ends):
 @functools.cache
 def run(name="gpt2", vocab_size=13, end=None, **changes):
     """A run of random parameters, large enough that contexts matter; its `end` is the end-of-text token."""
-    fields = dict(vocab_size=vocab_size, layers=2, causal=True, positions=POSITIONS, pooler="none")
+    fields = dict(vocab_size=vocab_size, layers=2, causal=True, max_positions=POSITIONS, pooler="none")
     model = Model(TransformerConfig(**model_config(**fields | MODELS[name] | changes)), ("clm",))
     random = np.random.default_rng(0)
     tokens = np.zeros((1, 1), int)
@@ -335,7 +337,7 @@ def test_one_beam_is_greedy():
 @pytest.mark.parametrize(
     "prompts, changes, message",
     [
-        ([[1] * 19], {}, "prompt 0 has 19 tokens, and with max_tokens=6 it does not fit model.positions=24"),
+        ([[1] * 19], {}, "prompt 0 has 19 tokens, and with max_tokens=6 it does not fit model.max_positions=24"),
         ([[1], []], {}, "prompt 1 is empty, and the tokenizer has no end-of-text token"),
         ([[1, 13]], {}, "prompt 0 holds 13; the model's tokens are 0 to 12"),
         ([[1, -1]], {}, "prompt 0 holds -1"),

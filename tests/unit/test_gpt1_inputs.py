@@ -357,7 +357,7 @@ def test_the_recipe_grows_the_vocabulary_by_three():
         config = finetune.get_config(",".join([model, "mrpc", *rest]))
         assert config.model.vocab_size == config.data.tokenizer.vocab_size == size
         assert (config.task.inputs, config.data.tokenizer.add) == ("gpt1", ADDED)
-        assert config.init_grow == ("vocabulary",)
+        assert config.init.grow == ("vocabulary",)
     bert = finetune.get_config("bert-base,mrpc")
     assert (bert.task.inputs, bert.data.tokenizer.add, bert.model.vocab_size) == ("bert", (), 30522)
 
@@ -366,8 +366,8 @@ def test_gpt1_goes_from_its_texts_to_a_task_and_on_to_another(data_root, tmp_pat
     for name in ("mrpc", "pre"):
         (tmp_path / name).mkdir()
     write_mrpc(tmp_path / "mrpc")
-    brief = {"data.root": data_root, "model.layers": 1, "steps": 2, "log_every": 2, "evaluate_every": 2,
-             "checkpoint_every": 2, "batch_size": 4, "phases.lengths": (32,), "evals.heldout.max_batches": 1,
+    brief = {"data.root": data_root, "model.layers": 1, "steps": 2, "run.log_every": 2, "run.evaluate_every": 2,
+             "run.checkpoint_every": 2, "batch_size": 4, "phases.lengths": (32,), "evals.heldout.max_batches": 1,
              "model.hidden_size": 16, "parallel.devices": 1}  # fmt: skip
     config = gpt1.get_config("base,smoke")
     config.update_from_flattened_dict(brief)
@@ -375,7 +375,12 @@ def test_gpt1_goes_from_its_texts_to_a_task_and_on_to_another(data_root, tmp_pat
     source = load_run(tmp_path / "pre")
 
     config = finetune.get_config("gpt1-base,mrpc,smoke")
-    changes = {"init_from": str(tmp_path / "pre"), "task.folder": str(tmp_path / "mrpc"), "seeds": 2, "accumulate": 2}
+    changes = {
+        "init.run": str(tmp_path / "pre"),
+        "task.folder": str(tmp_path / "mrpc"),
+        "seeds": 2,
+        "run.accumulate": 2,
+    }
     config.update_from_flattened_dict(brief | changes | {"optimizer.warmup": 1.0, "steps": 1})
     capfd.readouterr()
     assert "f1" in loop.train(config, tmp_path / "one")
@@ -392,7 +397,7 @@ def test_gpt1_goes_from_its_texts_to_a_task_and_on_to_another(data_root, tmp_pat
     assert len((tmp_path / "one/seed-0/predictions-heldout.tsv").read_text().splitlines()) == 4
 
     config = finetune.get_config("gpt1-base,topics,smoke")
-    config.update_from_flattened_dict(brief | {"init_from": str(tmp_path / "one/seed-1")})
+    config.update_from_flattened_dict(brief | {"init.run": str(tmp_path / "one/seed-1")})
     assert np.isfinite(loop.train(config, tmp_path / "two")["loss"])
     after = load_run(tmp_path / "two")
     assert after.tokenizer_hash == run.tokenizer_hash and after.model.orders == 1
@@ -415,7 +420,7 @@ def test_the_tokenizer_that_grows_is_the_sources(added, larger, data_root, tmp_p
     shutil.copy(Path(tokens.prepare(config.data)) / "tokenizer.json", tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"config": json.loads(config.to_json())}))
     tuned = finetune.get_config("gpt1-base,topics,smoke")
-    tuned.update_from_flattened_dict({"init_from": str(tmp_path), "data.root": data_root, "data.tokenizer.add": added})
+    tuned.update_from_flattened_dict({"init.run": str(tmp_path), "data.root": data_root, "data.tokenizer.add": added})
     made = origin.resolve(tuned).data
     assert made.tokenizer.path == (str(tmp_path / "tokenizer.json") if larger else "")
     if larger:

@@ -35,9 +35,9 @@ CLOCK = step_clock(STEPS)
 def options(**changes):
     return ConfigDict(
         dict(
-            name="bert_adam", learning_rate=0.3, schedule="linear", warmup=0.2, floor=0.0, decay_until=1.0,
-            b1=0.9, b2=0.999, epsilon=1e-6, weight_decay=0.01, no_decay="norm|bias", clip=1.0, clip_by="global",
-            layer_decay=1.0, layer_decay_gap=0, rates=(), frozen="", unfreeze=0.0,
+            name="bert_adam", learning_rate=0.3, schedule="linear", warmup=0.2, end_lr_ratio=0.0, decay_until=1.0,
+            b1=0.9, b2=0.999, epsilon=1e-6, weight_decay=0.01, no_decay="norm|bias", grad_clip_norm=1.0, grad_clip_by="global",
+            layer_decay=1.0, layer_decay_gap=0, lr_multipliers=(), frozen="", unfreeze=0.0,
         )
         | changes
     )  # fmt: skip
@@ -173,8 +173,8 @@ def test_clipping_tensor_by_tensor_is_torchs():
         length = torch.nn.utils.clip_grad_norm_(tensor, 1.0)
         assert name.endswith(("layer_1/ffn/kernel", "head/bias")) == (length < 1)
         np.testing.assert_allclose(unstacked(made)[name], tensor.grad, rtol=1e-6, err_msg=name)
-    with pytest.raises(UserError, match="unknown optimizer.clip_by 'tensors'; did you mean 'tensor'"):
-        build_optimizer(options(clip_by="tensors"), CLOCK)
+    with pytest.raises(UserError, match="unknown optimizer.grad_clip_by 'tensors'; did you mean 'tensor'"):
+        build_optimizer(options(grad_clip_by="tensors"), CLOCK)
 
 
 def test_five_steps_equal_alberts_lamb_with_a_ratio_per_layer():
@@ -205,7 +205,7 @@ def test_lambs_ratio_is_1_where_a_norm_is_0():
 def test_optax_lamb_is_another_one():
     # The ratio takes any factor out of r again, so a missing bias correction only shows against decay: a
     # share of 3.16 at the first step. What optax.lamb has besides is a ratio for biases and one for a stack.
-    config = options(name="lamb", schedule="constant", warmup=0.0, weight_decay=0.5, clip=1e9)
+    config = options(name="lamb", schedule="constant", warmup=0.0, weight_decay=0.5, grad_clip_norm=1e9)
     start, gradients, made = five_steps(config, CLOCK)
     mask = {name: name in DECAYED for name in SHAPES}
     lamb = optax.lamb(0.3, 0.9, 0.999, 1e-6, weight_decay=0.5, mask=mask)
@@ -293,7 +293,7 @@ def test_schedules_at_the_ends_of_their_parts(name, expected):
 )
 def test_decays_end_early_and_above_zero_where_they_are_told_to(name, expected):
     # Down to a tenth at step 16, then level. Tenths of the peak at steps 0, w - 1, w, 8, 16, 20.
-    rate = schedule(options(schedule=name, floor=0.1, decay_until=0.8), CLOCK)
+    rate = schedule(options(schedule=name, end_lr_ratio=0.1, decay_until=0.8), CLOCK)
     np.testing.assert_allclose([rate(s) for s in (0, 3, 4, 8, 16, 20)], 0.03 * np.array(expected), atol=1e-7)
 
 
@@ -301,7 +301,9 @@ def test_gpt3s_schedule_counts_tokens():
     # Appendix B: 375 million tokens of warm-up, a cosine to 10 % at 260 billion, 300 billion in all.
     step_tokens = 524_288.0
     clock = Clock(300e9, lambda step: step * step_tokens)
-    config = options(schedule="cosine", learning_rate=6e-4, warmup=375e6 / 300e9, floor=0.1, decay_until=260 / 300)
+    config = options(
+        schedule="cosine", learning_rate=6e-4, warmup=375e6 / 300e9, end_lr_ratio=0.1, decay_until=260 / 300
+    )
     rate = jax.jit(schedule(config, clock))
 
     def expected(step):
@@ -337,7 +339,7 @@ def test_without_warm_up_the_first_step_has_the_peak(name):
 @pytest.mark.parametrize(
     "changes, line",
     [
-        ({"floor": 1.5}, "optimizer.floor=1.5: a share lies between 0 and 1"),
+        ({"end_lr_ratio": 1.5}, "optimizer.end_lr_ratio=1.5: a share lies between 0 and 1"),
         ({"decay_until": 0.0}, "optimizer.decay_until=0.0: a share lies between 0 and 1 and is above 0"),
     ],
 )
@@ -472,16 +474,16 @@ FACTORS = {
     "layer-decay": (dict(layer_decay=0.5), [1 / 16, [1 / 8, 1 / 4, 1 / 2], [1 / 8, 1 / 4, 1 / 2], 1 / 2, 1, 1]),
     "gap": (dict(layer_decay=0.5, layer_decay_gap=1),
             [1 / 32, [1 / 16, 1 / 8, 1 / 4], [1 / 16, 1 / 8, 1 / 4], 1 / 4, 1, 1]),
-    "head": (dict(rates=("^classifier=10",)), [1, [1, 1, 1], [1, 1, 1], 1, 10, 10]),
-    "first-match": (dict(rates=("bias=3", "^classifier|layers=2")), [1, [2, 2, 2], [3, 3, 3], 1, 2, 3]),
-    "several": (dict(rates=("token=0.5", "ffn/kern{1,2}el=2")), [0.5, [2, 2, 2], [1, 1, 1], 1, 1, 1]),
-    "equals-sign": (dict(rates=("(?=emb)=0.5",)), [0.5, [1, 1, 1], [1, 1, 1], 1, 1, 1]),
-    "one-layer": (dict(rates=("layers/1/ffn/kernel=4",)), [1, [1, 4, 1], [1, 1, 1], 1, 1, 1]),
-    "both": (dict(rates=("layers=4",), layer_decay=0.5), [1 / 16, [1 / 2, 1, 2], [1 / 2, 1, 2], 1 / 2, 1, 1]),
-    "rate-0": (dict(rates=("^emb=0",)), [0, [1, 1, 1], [1, 1, 1], 1, 1, 1]),
+    "head": (dict(lr_multipliers=("^classifier=10",)), [1, [1, 1, 1], [1, 1, 1], 1, 10, 10]),
+    "first-match": (dict(lr_multipliers=("bias=3", "^classifier|layers=2")), [1, [2, 2, 2], [3, 3, 3], 1, 2, 3]),
+    "several": (dict(lr_multipliers=("token=0.5", "ffn/kern{1,2}el=2")), [0.5, [2, 2, 2], [1, 1, 1], 1, 1, 1]),
+    "equals-sign": (dict(lr_multipliers=("(?=emb)=0.5",)), [0.5, [1, 1, 1], [1, 1, 1], 1, 1, 1]),
+    "one-layer": (dict(lr_multipliers=("layers/1/ffn/kernel=4",)), [1, [1, 4, 1], [1, 1, 1], 1, 1, 1]),
+    "both": (dict(lr_multipliers=("layers=4",), layer_decay=0.5), [1 / 16, [1 / 2, 1, 2], [1 / 2, 1, 2], 1 / 2, 1, 1]),
+    "rate-0": (dict(lr_multipliers=("^emb=0",)), [0, [1, 1, 1], [1, 1, 1], 1, 1, 1]),
     "frozen": (dict(frozen="^emb"), [0, [1, 1, 1], [1, 1, 1], 1, 1, 1]),
     "frozen-layers": (dict(frozen="^emb|layers/[01]/"), [0, [0, 0, 1], [0, 0, 1], 1, 1, 1]),
-    "frozen-first": (dict(frozen="token", rates=("^emb=9",)), [0, [1, 1, 1], [1, 1, 1], 1, 1, 1]),
+    "frozen-first": (dict(frozen="token", lr_multipliers=("^emb=9",)), [0, [1, 1, 1], [1, 1, 1], 1, 1, 1]),
 }  # fmt: skip
 PLAIN = dict(schedule="constant", warmup=0.0)
 
@@ -489,7 +491,7 @@ PLAIN = dict(schedule="constant", warmup=0.0)
 @pytest.mark.parametrize("name", ["bert_adam", "gpt1_adam", "adamw", "lamb"])
 def test_a_step_is_the_named_multiple_of_what_it_was(name):
     # Without a clip, in whose norm frozen gradients do not count; decay is a good part of a step.
-    usual = PLAIN | dict(name=name, clip=1e9, weight_decay=5.0)
+    usual = PLAIN | dict(name=name, grad_clip_norm=1e9, weight_decay=5.0)
     (plain,) = walk(options(**usual))
     for what, (changes, expected) in FACTORS.items():
         (made,) = walk(options(**usual, **changes), transform=lambda function: function)
@@ -545,12 +547,12 @@ NO_RATE = "is not REGEX=MULTIPLIER with a number of 0 or more"
 REFUSED = {
     "misspelt frozen": (dict(frozen="^embedings"), r"optimizer.frozen: '\^embedings' matches no parameter; their "
                         "names begin with classifier, embeddings, encoder, pooler"),
-    "misspelt rate": (dict(rates=("^classifier=2", "layers/3/=2")), "rates: 'layers/3/' matches no parameter"),
-    "no number": (dict(rates=("^classifier",)), rf"optimizer.rates: '\^classifier' {NO_RATE}"),
-    "a word": (dict(rates=("^classifier=ten",)), NO_RATE),
-    "no regex": (dict(rates=("=2",)), NO_RATE),
-    "below 0": (dict(rates=("^classifier=-1",)), NO_RATE),
-    "not a number": (dict(rates=("^classifier=nan",)), NO_RATE),
+    "misspelt rate": (dict(lr_multipliers=("^classifier=2", "layers/3/=2")), "lr_multipliers: 'layers/3/' matches no parameter"),
+    "no number": (dict(lr_multipliers=("^classifier",)), rf"optimizer.lr_multipliers: '\^classifier' {NO_RATE}"),
+    "a word": (dict(lr_multipliers=("^classifier=ten",)), NO_RATE),
+    "no regex": (dict(lr_multipliers=("=2",)), NO_RATE),
+    "below 0": (dict(lr_multipliers=("^classifier=-1",)), NO_RATE),
+    "not a number": (dict(lr_multipliers=("^classifier=nan",)), NO_RATE),
     "no regular expression": (dict(frozen="("), r"optimizer.frozen: '\(' is no regular expression: missing \)"),
     "everything": (dict(frozen="."), "freeze every parameter: nothing would be trained"),
     "too slow": (dict(unfreeze=0.25), "optimizer.unfreeze=0.25: 4 levels lie below the head, .* set it below 0.25"),

@@ -193,8 +193,8 @@ def configured(task, folder, data_root, files, model="bert-tiny", **changes):
         (folder / name).write_text(text, encoding="utf-8")
     config = finetune.get_config(f"{model},{task},smoke")
     config.update_from_flattened_dict(
-        {"task.folder": str(folder), "data.root": data_root, "steps": 12, "evaluate_every": 6, "log_every": 6,
-         "checkpoint_every": 12, "batch_size": 4, "model.layers": 1, "phases.lengths": (16,), "parallel.devices": 2,
+        {"task.folder": str(folder), "data.root": data_root, "steps": 12, "run.evaluate_every": 6, "run.log_every": 6,
+         "run.checkpoint_every": 12, "batch_size": 4, "model.layers": 1, "phases.lengths": (16,), "parallel.devices": 2,
          "optimizer.learning_rate": 1e-2} | changes
     )  # fmt: skip
     return config
@@ -232,7 +232,7 @@ ANSWERING = {
 @pytest.mark.parametrize("model", ANSWERING)
 def test_a_run_answers_questions_on_windows_over_a_mesh(model, tmp_path, data_root):
     changes = {"task.max_question": 4, "task.stride": 3, "task.max_answer": 5, "optimizer.learning_rate": 1e-3,
-               "parallel.devices": 4, "parallel.mode": "mesh", "parallel.fsdp": 2, "evaluate_every": 12}  # fmt: skip
+               "parallel.devices": 4, "parallel.mode": "mesh", "parallel.fsdp": 2, "run.evaluate_every": 12}  # fmt: skip
     changes["data.tokenizer.kind"] = "wordpiece"
     config = configured("squad2", tmp_path / "files", data_root, squad_files(), model, **changes)
     result = train.train(config, tmp_path / "run")

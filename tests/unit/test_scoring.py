@@ -21,7 +21,7 @@ TEXT = "the quick brown fox jumps over the lazy dog while the five boxing wizard
 PAPERS = {
     "gpt1": ("gpt1", "base", "gpt1_bpe", 60, {"model.predict_positions": True}),
     "gpt2": ("gpt2", "small", "byte_bpe", 300, {}),
-    "gpt3": ("gpt3", "small", "byte_bpe", 300, {"model.band": 3, "model.layers": 3}),
+    "gpt3": ("gpt3", "small", "byte_bpe", 300, {"model.local_window": 3, "model.layers": 3}),
 }
 REQUESTS = [
     ("the quick brown", " fox"),
@@ -40,7 +40,7 @@ def run_of(paper, positions=POSITIONS):
     """A run of random parameters."""
     file, variant, kind, size, changes = PAPERS[paper]
     config = importlib.import_module(f"configs.{file}").get_config(variant)
-    sizes = dict(vocab_size=size, layers=2, hidden_size=32, heads=2, head_size=0, ffn_size=0, positions=positions)
+    sizes = dict(vocab_size=size, layers=2, hidden_size=32, heads=2, head_size=0, ffn_size=0, max_positions=positions)
     config.model.update(sizes, scan=True)
     config.update_from_flattened_dict(changes)
     return check.random_run(config, train_tokenizer(kind, [TEXT] * 3, size, lowercase=kind == "gpt1_bpe"))
@@ -301,7 +301,7 @@ REFUSED = {
     "stride": (lambda: scoring.rolling(run_of("gpt2"), ["a"], window=8, stride=9), "stride=9: from 1 to"),
     "budget": (
         lambda: scoring.continue_until(run_of("gpt2"), [[1], [1] * 20], max_tokens=7),
-        "context 1 has 20 tokens, with max_tokens=7 3 more than model.positions=24",
+        "context 1 has 20 tokens, with max_tokens=7 3 more than model.max_positions=24",
     ),
     "stop": (lambda: scoring.generate_until(run_of("gpt2"), ["a"], max_tokens=2, stop="."), "a list of strings"),
     "beams": (lambda: scoring.generate_until(run_of("gpt2"), ["a"], max_tokens=2, beams=2, temperature=1.0), "search"),

@@ -37,22 +37,22 @@ def leave(config, folder):
 
 
 def take(config, where, *given, workdir=None, **changes):
-    config.update_from_flattened_dict({"init_from": where} | changes)
-    return source.adopt(config, {"init_from", *given, *changes}, workdir)
+    config.update_from_flattened_dict({"init.run": where} | changes)
+    return source.adopt(config, {"init.run", *given, *changes}, workdir)
 
 
 def test_a_released_model_decides_what_the_trunk_computes(released):
     config, lines = take(finetune.get_config("bert-base,rte"), released)
     model = config.model
-    shape = model.layers, model.hidden_size, model.heads, model.ffn_size, model.positions, model.segments
+    shape = model.layers, model.hidden_size, model.heads, model.ffn_size, model.max_positions, model.type_vocab_size
     assert shape == (3, 24, 4, 40, 48, 2)
     assert (model.activation, model.pooler, model.norm, model.norm_epsilon) == ("gelu", "tanh", "post", 1e-12)
     assert (model.dropout, config.optimizer.learning_rate, config.task.epochs) == (0.1, 2e-5, 3.0)  # the recipe's
     assert config.data.tokenizer.path == released and config.phases.lengths == (48,)
-    assert {"heads"} < {*config.init_drop} and config.init_anew == ("classifier", "features", "heads")
+    assert {"heads"} < {*config.init.drop} and config.init.fresh == ("classifier", "features", "heads")
     assert lines == [
         f"taken from {released}: data.tokenizer.path={released}, model.activation=gelu, model.ffn_size=40, model.heads=4, "
-        "model.hidden_size=24, model.layers=3, model.positions=48, model.vocab_size=15, phases.lengths=48; "
+        "model.hidden_size=24, model.layers=3, model.max_positions=48, model.vocab_size=15, phases.lengths=48; "
         "flags for these come first"
     ]
     config = checks.settle(config)
@@ -73,17 +73,17 @@ def test_pre_training_goes_on_from_a_released_model(released):
 
 
 def test_a_flag_decides_otherwise_and_what_then_does_not_fit_is_refused(released):
-    changes = {"model.activation": "relu", "phases.lengths": (16,), "init_anew": ("pooler",)}
+    changes = {"model.activation": "relu", "phases.lengths": (16,), "init.fresh": ("pooler",)}
     config, (line,) = take(finetune.get_config("bert-base,rte"), released, **changes)
-    assert (config.model.activation, config.phases.lengths, config.init_anew) == ("relu", (16,), ("pooler",))
+    assert (config.model.activation, config.phases.lengths, config.init.fresh) == ("relu", (16,), ("pooler",))
     assert "activation" not in line and config.model.layers == 3
     config, _ = take(finetune.get_config("bert-base,rte"), released, **{"model.hidden_size": 768, "model.layers": 12})
     with pytest.raises(UserError, match=r"has model.layers=3, model.hidden_size=24, and this config 12, 768: leave .*"):
         source.check_fit(checks.settle(config))
-    config, _ = take(finetune.get_config("bert-base,rte"), released, **{"model.positions": 512})
-    with pytest.raises(UserError, match=r"model.positions=48, and this config 512: .* init_grow=positions$"):
+    config, _ = take(finetune.get_config("bert-base,rte"), released, **{"model.max_positions": 512})
+    with pytest.raises(UserError, match=r"model.max_positions=48, and this config 512: .* init.grow=positions$"):
         source.check_fit(checks.settle(config))
-    config.init_grow = ("positions",)
+    config.init.grow = ("positions",)
     source.check_fit(checks.settle(config))
     config, _ = take(finetune.get_config("bert-base,rte"), released)
     with pytest.raises(UserError, match="data.tokenizer.vocab_size=9, but .* has 15 pieces, and decides: leave it out"):
@@ -97,13 +97,13 @@ def test_a_flag_decides_otherwise_and_what_then_does_not_fit_is_refused(released
 
 def test_only_a_flag_makes_a_source_decide(released):
     plain = bert.get_config("base")
-    plain.init_from = released
+    plain.init.run = released
     assert source.adopt(plain, set()) == (plain, []) == source.adopt(plain, {"model.layers"})
-    for variant, changes in (("base", {"init_layers": (0, 1)}), ("base", {"init_from": "teacher"})):
+    for variant, changes in (("base", {"init.layers": (0, 1)}), ("base", {"init.run": "teacher"})):
         student = distilbert.get_config(variant)
         student.update(changes)
-        assert source.adopt(student, {"init_from"}) == (student, [])
-    with pytest.raises(UserError, match="model.layers=3, model.hidden_size=24, model.heads=4, .* init_layers"):
+        assert source.adopt(student, {"init.run"}) == (student, [])
+    with pytest.raises(UserError, match="model.layers=3, model.hidden_size=24, model.heads=4, .* init.layers"):
         source.check_fit(checks.settle(source.resolve(plain)))
 
 
@@ -118,13 +118,13 @@ def test_a_run_of_ours_decides_too_and_a_run_that_goes_on_keeps_what_it_took(tmp
     assert (taken, config.data.tokenizer.path) == ((3, 256, 0.5, 500), "")
     # With its optimizer a run continues the source with all that it has.
     continued, _ = take(electra.get_config("base"), where, init_optimizer=True)
-    assert (continued.init_drop, continued.init_anew, continued.model.layers) == ((), (), 3)
+    assert (continued.init.drop, continued.init.fresh, continued.model.layers) == ((), (), 3)
     (tmp_path / "run/checkpoints/5").mkdir(parents=True)
     leave(config, tmp_path / "run")
     (tmp_path / "source/config.json").unlink()
     again, _ = take(electra.get_config("base"), where, workdir=tmp_path / "run")
     assert again.model == config.model and again.generator == config.generator
-    assert (again.init_drop, again.init_anew) == (config.init_drop, config.init_anew)
+    assert (again.init.drop, again.init.fresh) == (config.init.drop, config.init.fresh)
 
 
 def test_what_two_configs_say_is_told_before_jax_is_loaded(released, root, tmp_path):
@@ -132,7 +132,7 @@ def test_what_two_configs_say_is_told_before_jax_is_loaded(released, root, tmp_p
         "import sys; from ssl_jax import command_line; command_line.define_config();"
         "command_line.run(lambda: (command_line.settled(sys.argv[0]), print('jax' in sys.modules)))"
     )
-    flags = [f"--config={root}/configs/finetune.py:bert-base,rte", f"--config.init_from={released}"]
+    flags = [f"--config={root}/configs/finetune.py:bert-base,rte", f"--config.init.run={released}"]
 
     def run(*more):
         return subprocess.run([sys.executable, "-c", code, *flags, *more], capture_output=True, text=True, check=False)

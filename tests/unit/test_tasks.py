@@ -531,7 +531,7 @@ def test_every_kind_has_its_head(task):
     own = {"embeddings", "encoder", {"classes": "classifier"}.get(head, head)}
     assert set(params) == own | ({"pooler"} if task in ("mnli", "stsb", "copa") else set())
     # 'features' are there where heads read several layers.
-    assert set(config.init_anew) - {"features"} <= set(params) and not set(config.init_drop) & set(params)
+    assert set(config.init.fresh) - {"features"} <= set(params) and not set(config.init.drop) & set(params)
 
 
 def test_a_tokenizer_without_separators_is_refused():
@@ -566,7 +566,7 @@ def test_every_papers_model_can_be_tuned(paper, data_root):
         language, 0.5
     )
     assert example_kind(config) == "task" and not masks(config)
-    assert (config.teacher.runs, config.init_from, config.init_layers) == ((), "", ())
+    assert (config.teacher.runs, config.init.run, config.init.layers) == ((), "", ())
     phases = plan_phases(config)
     assert [(phase.first, phase.last, phase.length, phase.batch_size) for phase in phases] == [(0, 20, 64, 8)]
     model = build_model(tasks.resolve(config))
@@ -600,7 +600,7 @@ def test_a_task_is_learned_through_the_real_entry_point(data_root, tmp_path):
     write_lines(tmp_path / "heldout.jsonl", lines[::2])  # three lines of a batch of four
     config = finetune.get_config("bert-tiny,jsonl,smoke")
     changes = {"task.folder": str(tmp_path), "data.root": data_root, "task.epochs": 20.0, "batch_size": 4}
-    changes |= {"optimizer.learning_rate": 1e-2, "evaluate_every": 100, "log_every": 15}
+    changes |= {"optimizer.learning_rate": 1e-2, "run.evaluate_every": 100, "run.log_every": 15}
     changes |= {"model.layers": 1, "model.dropout": 0.0, "model.attention_dropout": 0.0}
     config.update_from_flattened_dict(changes)
     result = loop.train(config, tmp_path / "run")
@@ -638,8 +638,8 @@ def test_choices_are_learned_through_the_real_entry_point(data_root, tmp_path):
     for name in ("train", "val"):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
     config = finetune.get_config("bert-tiny,copa,smoke")
-    changes = {"task.folder": str(tmp_path), "data.root": data_root, "batch_size": 4, "steps": 40, "accumulate": 2}
-    changes |= {"optimizer.learning_rate": 1e-2, "evaluate_every": 100, "log_every": 15, "parallel.devices": 2}
+    changes = {"task.folder": str(tmp_path), "data.root": data_root, "batch_size": 4, "steps": 40, "run.accumulate": 2}
+    changes |= {"optimizer.learning_rate": 1e-2, "run.evaluate_every": 100, "run.log_every": 15, "parallel.devices": 2}
     changes |= {"model.layers": 1, "model.dropout": 0.0, "model.attention_dropout": 0.0, "phases.lengths": (32,)}
     config.update_from_flattened_dict(changes)
     result = loop.train(config, tmp_path / "run")

@@ -166,7 +166,7 @@ def test_other_choices_make_other_folders(corpus, tmp_path):
     assert len(set(folders)) == 5
     assert tokens.Store(folders[2], "train").passport["documents_read"] == 250
     # What only batches read does not prepare anew.
-    assert tokens.prepare(config(tmp_path, corpus, passes=3, short=0.5)) == folders[0]
+    assert tokens.prepare(config(tmp_path, corpus, dupe_factor=3, short_seq_prob=0.5)) == folders[0]
 
 
 def test_a_model_s_folder_gives_its_tokenizer(corpus, tmp_path):

@@ -135,7 +135,7 @@ def test_with_dropout_the_terms_of_examples_add_up_however_they_are_put_together
 def test_sums_start_anew_after_each_line_of_metrics(parts, compiled_step):
     config, _, _, state, batch = parts
     losses = []
-    for _ in range(config.log_every + 2):
+    for _ in range(config.run.log_every + 2):
         state, loss = compiled_step(state, batch)
         losses.append(float(loss))
     total, count = state["sums"]["loss"]

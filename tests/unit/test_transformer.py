@@ -65,7 +65,7 @@ def test_a_bidirectional_trunk_sees_everything():
 
 
 def test_every_second_layer_sees_its_band_alone_and_the_others_the_whole_past():
-    model, params, batch = make(causal=True, norm="pre", layers=4, band=3)
+    model, params, batch = make(causal=True, norm="pre", layers=4, local_window=3)
     query, column = np.indices((LENGTH, LENGTH))
     for layer in range(4):
         # With the other layers' attention at zero, what reaches a position came through this one.
@@ -81,7 +81,7 @@ def test_every_second_layer_sees_its_band_alone_and_the_others_the_whole_past():
 def test_a_band_as_long_as_the_text_is_full_attention():
     model, params, batch = make(causal=True)
     full, whole, narrower = (
-        apply(Model(TransformerConfig(**model_config(causal=True, band=band)), ()), params, batch)["encoded"]
+        apply(Model(TransformerConfig(**model_config(causal=True, local_window=band)), ()), params, batch)["encoded"]
         for band in (0, LENGTH, LENGTH - 1)
     )
     # Equal to rounding: the compiler need not sum alike in two programs.
@@ -350,7 +350,7 @@ def test_initial_values_are_the_originals():
 
 def test_initial_values_of_the_gpts():
     fields = model_config(
-        vocab_size=4000, positions=2000, embedding_size=40, hidden_size=64, heads=4, ffn_size=0, layers=8,
+        vocab_size=4000, max_positions=2000, embedding_size=40, hidden_size=64, heads=4, ffn_size=0, layers=8,
         initializer="normal", residual_scale=True, position_range=0.01, projection_initializer="glorot_uniform",
     )  # fmt: skip
     params = jax.jit(Model(TransformerConfig(**fields), ()).init)(jax.random.key(0), make()[2])["params"]
@@ -369,7 +369,9 @@ def test_initial_values_of_the_gpts():
 
 def plain_gpt(**changes):
     """`make` with embeddings that are a token's row and a position's, and with tokens that come back."""
-    model, params, batch = make(reads=("clm",), causal=True, segments=0, embedding_norm=False, pooler="none", **changes)
+    model, params, batch = make(
+        reads=("clm",), causal=True, type_vocab_size=0, embedding_norm=False, pooler="none", **changes
+    )
     batch["tokens"] %= 6
     return model, params, batch
 
@@ -421,8 +423,8 @@ def test_heads_that_start_at_neighbours_attend_to_them():
         (dict(heads=5), "model.hidden_size=36 is not divisible by model.heads=5"),
         (dict(activation="geluu"), "unknown model.activation 'geluu'; did you mean 'gelu'"),
         (dict(norm="mid"), "unknown model.norm 'mid'"),
-        (dict(positions=4), "sequences of 11 tokens do not fit model.positions=4"),
-        (dict(band=3), "model.band is a band of the past: it needs model.causal=True"),
+        (dict(max_positions=4), "sequences of 11 tokens do not fit model.max_positions=4"),
+        (dict(local_window=3), "model.local_window is a band of the past: it needs model.causal=True"),
         (dict(share_groups=4), "model.share_groups=4 of 3 layers: from 1 to all of them"),
     ],
 )
