@@ -268,7 +268,9 @@ def _check_keys(argv):
 
 
 def near(name, keys):
-    """The keys a name may mean: a synonym, those with the same last part, or those with similar spelling."""
+    """The keys a name may mean: a former name, a synonym, those with the same last part, or those with similar spelling."""
+    if synonyms.RENAMED.get(name) in keys:
+        return [synonyms.RENAMED[name]]
     plain = re.sub("[-_]", "", name.rpartition(".")[2].lower())
     other = synonyms.KEYS.get(plain)
     if other in keys or other and other.startswith("--"):

@@ -6,6 +6,7 @@ A new option needs a line in ADDED only if its default is not what runs did befo
 import copy
 
 from ssl_jax.config import options
+from ssl_jax.synonyms import RENAMED
 
 # The keys of the first configs that were saved, by today's names. Later ones are added at their defaults.
 FIRST = set(
@@ -42,33 +43,6 @@ ADDED = {
 } | {"run.checkpoint_minutes": 0.0}
 # (key, an old value, what it is called today)
 REWORDED = (("model.pooler", False, "none"), ("model.pooler", True, "tanh"))
-# A key's old name -> its name today.
-RENAMED = {
-    "accumulate": "run.accumulate",
-    "seeds_together": "run.seeds_together",
-    "log_every": "run.log_every",
-    "evaluate_every": "run.evaluate_every",
-    "checkpoint_every": "run.checkpoint_every",
-    "keep_checkpoints": "run.keep_checkpoints",
-    "init_from": "init.run",
-    "init_layers": "init.layers",
-    "init_drop": "init.drop",
-    "init_anew": "init.fresh",
-    "init_rename": "init.rename",
-    "init_grow": "init.grow",
-    "init_optimizer": "init.optimizer",
-    "model.positions": "model.max_positions",
-    "model.segments": "model.type_vocab_size",
-    "model.band": "model.local_window",
-    "corruption.smoothing": "corruption.frequency_smoothing",
-    "data.short": "data.short_seq_prob",
-    "data.passes": "data.dupe_factor",
-    "data.borders": "data.document_mask",
-    "optimizer.floor": "optimizer.end_lr_ratio",
-    "optimizer.clip": "optimizer.grad_clip_norm",
-    "optimizer.clip_by": "optimizer.grad_clip_by",
-    "optimizer.rates": "optimizer.lr_multipliers",
-}
 
 
 def complete(saved, like=None):

@@ -1,4 +1,4 @@
-"""What other frameworks and papers' code call the keys of a config: for hints alone, a key has one name here."""
+"""Other names of the config's keys: in other frameworks and papers' code (for hints), and in old runs (old_configs.py)."""
 
 # our key, or another flag -> what it is called elsewhere, in lower case and without - and _.
 ELSEWHERE = {
@@ -57,3 +57,31 @@ ELSEWHERE = {
     "parallel.devices": "numgpus ngpu ngpus gpus numdevices",
 }
 KEYS = {name: key for key, names in ELSEWHERE.items() for name in names.split()}
+
+# What a key was called here before -> its name today.
+RENAMED = {
+    "accumulate": "run.accumulate",
+    "seeds_together": "run.seeds_together",
+    "log_every": "run.log_every",
+    "evaluate_every": "run.evaluate_every",
+    "checkpoint_every": "run.checkpoint_every",
+    "keep_checkpoints": "run.keep_checkpoints",
+    "init_from": "init.run",
+    "init_layers": "init.layers",
+    "init_drop": "init.drop",
+    "init_anew": "init.fresh",
+    "init_rename": "init.rename",
+    "init_grow": "init.grow",
+    "init_optimizer": "init.optimizer",
+    "model.positions": "model.max_positions",
+    "model.segments": "model.type_vocab_size",
+    "model.band": "model.local_window",
+    "corruption.smoothing": "corruption.frequency_smoothing",
+    "data.short": "data.short_seq_prob",
+    "data.passes": "data.dupe_factor",
+    "data.borders": "data.document_mask",
+    "optimizer.floor": "optimizer.end_lr_ratio",
+    "optimizer.clip": "optimizer.grad_clip_norm",
+    "optimizer.clip_by": "optimizer.grad_clip_by",
+    "optimizer.rates": "optimizer.lr_multipliers",
+}

@@ -87,7 +87,7 @@ class Data:
         "'single' texts, 'windows' of the running text, or a 'task'; what pairs are labelled with, the losses say",
     )
     short_seq_prob: float = option(0.1, SHARE, "share of documents cut to shorter pairs")
-    dupe_factor: int = option(10, whole(1), "walks over the corpus, each with new pairs (the originals' dupe_factor)")
+    dupe_factor: int = option(10, whole(1), "walks over the corpus, each with new pairs")
     document_mask: bool = option(False, BOOL, "attention in windows stops at the borders of documents")
     tokenizer: TokenizerOptions = block(TokenizerOptions)
 

@@ -47,6 +47,7 @@ def test_every_key_was_there_from_the_first_or_was_added():
     assert not old_configs.FIRST & old_configs.ADDED.keys()
     differing = {name for name, value in old_configs.ADDED.items() if today[name] != value}
     assert differing == {"run.checkpoint_minutes"}
+    assert not old_configs.RENAMED.keys() & today.keys() and set(old_configs.RENAMED.values()) <= today.keys()
 
 
 def test_only_missing_keys_are_added():
