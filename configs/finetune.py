@@ -161,7 +161,7 @@ def albert(size, task, release):
         "model.dropout": dropout,
         "model.attention_dropout": dropout,
         "optimizer.learning_rate": learning_rate,
-        "optimizer.warmup": warmup / steps,
+        "optimizer.warmup": warmup,
     }
 
 
