@@ -17,7 +17,7 @@ last runs, section 4.8).
 
 `release` is what the released code does and the paper does not: at most 20 predictions a sequence, the default and
 the README's command, which at length 512 masks 3.9 % (run_pretraining.py); 16 heads for xlarge where the paper's rule,
-H / 64, gives 32; the mean of per-core means as the loss.
+H / 64, gives 32; the mean of per-core means as the loss; gradients clipped on each core (optimization.py).
 
 Text: BookCorpus is no longer distributed: the default corpus is the demo's.
 

@@ -1,11 +1,14 @@
 """Peaks of devices, and what a run reports where there is one and where there is none."""
 
+import importlib
 import time
 
 import numpy as np
 import pytest
 
+from configs import bert, gpt3
 from ssl_jax import flops, logs
+from ssl_jax.describe import describe
 from ssl_jax.meter import Meter
 from ssl_jax.models.model import build_model
 from ssl_jax.plan import plan_phases, predictions_per_sequence
@@ -55,3 +58,47 @@ def test_what_stands_in_the_line_is_the_mfu_or_the_flops(tmp_path, capfd):
     first, second = capfd.readouterr().out.splitlines()
     assert first.endswith("(2,500 tokens/s, 31.4 GFLOP/s, data wait 0.1%)")
     assert second.endswith("(2,500 tokens/s, MFU 42.4%, data wait 0.1%)")
+
+
+@pytest.mark.parametrize(
+    "paper, variant, published, inference",
+    [
+        # ELECTRA, Tables 1 and 2; flops_computation.py prints the same to more digits.
+        ("electra", "small", "1.4e+18", "3.7e+09"),
+        ("electra", "base", "6.4e+19", None),
+        ("electra", "large", "7.1e+20", None),
+        ("bert", "base", "6.4e+19", None),
+        ("bert", "large", "1.9e+20", None),
+    ],
+)
+def test_electras_count_gives_its_published_columns(paper, variant, published, inference):
+    config = importlib.import_module(f"configs.{paper}").get_config(variant)
+    config.phases.update(lengths=(config.phases.lengths[-1],), shares=(1.0,))  # BERT's count is at 512 throughout
+    made = describe(config)["flops"]
+    assert f"{made['training']['electra']:.1e}" == published
+    assert inference is None or f"{made['inference']['electra']:.1e}" == inference
+
+
+def test_electras_base_reads_a_short_sequence_at_its_published_price():
+    assert (
+        f"{flops.electra_forward(build_model(bert.get_config('base')).config, 128, 'class'):.1e}" == "2.9e+10"
+    )  # Table 1
+
+
+@pytest.mark.parametrize(
+    "variant, published",
+    [("small", 2.25e20), ("medium", 6.41e20), ("large", 1.37e21), ("xl", 2.38e21), ("2.7b", 4.77e21), ("6.7b", 1.20e22),
+     ("13b", 2.31e22), ("175b", 3.14e23)],
+)  # fmt: skip
+def test_6nd_gives_gpt3s_table_d1(variant, published):
+    # The table's own rounding: 125M parameters, not 125.2M, and 300 billion tokens.
+    assert describe(gpt3.get_config(variant))["flops"]["training"]["6nd"] == pytest.approx(published, rel=6e-3)
+
+
+def test_a_local_window_is_counted_as_one():
+    config = gpt3.get_config("small")
+    model = build_model(config)
+    config.model.local_window = 0
+    dense = build_model(config)
+    saved = flops.flops_per_token(dense, 2048, 2047) - flops.flops_per_token(model, 2048, 2047)
+    assert saved == 12 * 768 * 6 * (2048 - 256)  # six of twelve layers see 256 positions
