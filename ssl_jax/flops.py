@@ -129,9 +129,8 @@ def electra_forward(config, length, top):
     h, e, s, v, inner = config.hidden_size, config.embedding_size, length, config.vocab_size, config.ffn_size
     width = config.heads * config.head_size
     block = 3 * (2 * h + 1) * width + 2 * width * s + (softmax + dropout + 1) * s * config.heads + 2 * h * s
-    block += (
-        (2 * h + 1 + dropout + 1 + norm) * h + (2 * h + gelu + 1) * inner + (2 * inner + 1 + dropout + 1 + norm) * h
-    )
+    block += (2 * h + 1 + dropout + 1) * h + norm  # the code counts this norm once, not by element
+    block += (2 * h + gelu + 1) * inner + (2 * inner + 1 + dropout + 1 + norm) * h
     inputs = 2 * e * v + 2 * e * (s + 2) + (2 + norm + dropout) * e + ((2 * e + 1) * h if e != h else 0)
     if top == "class":
         out = (2 * h + 1 + gelu) * h + 2 * h
