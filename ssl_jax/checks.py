@@ -3,12 +3,15 @@
 Importing this module does not load JAX, so a config is checked before that.
 """
 
+import dataclasses
+
 from ssl_jax import evaluators, tasks
 from ssl_jax.config import check_values
 from ssl_jax.errors import UserError, check_choice, listed
 from ssl_jax.models.spec import model_fields
 from ssl_jax.objectives import OBJECTIVES, task_logits, trained
 from ssl_jax.optimizers import rate_rules
+from ssl_jax.options import check_bound
 from ssl_jax.plan import check_stages, example_kind, masks, plan_phases
 from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.tokenization.train import untrained
@@ -162,15 +165,19 @@ def _check_corruption(config):
 
 def _check_evaluation(config, name, options):
     check_choice(options.get("module", ""), evaluators.EVALUATORS, f"module of evals.{name}")
-    needs, more = evaluators.EVALUATORS[options.module]
-    takes = {"module", *needs, *more}
-    for keys, what in (({*needs} - {*options}, "has no"), ({*options} - takes, "has an unknown key")):
-        if keys:
-            raise UserError(f"evals.{name} {what} {listed(sorted(keys))}; it takes {listed(sorted(takes))}")
+    bounds = {
+        field.name: field.metadata["bound"] for field in dataclasses.fields(evaluators.EVALUATORS[options.module])
+    }
+    unknown = options.keys() - bounds.keys()
+    if unknown:
+        raise UserError(f"evals.{name} has an unknown key {listed(sorted(unknown))}; it takes {listed(sorted(bounds))}")
+    for key, value in options.items():
+        check_bound(f"evals.{name}.{key}", value, bounds[key])
     if options.module == "fewshot":
-        check_choice(options.task, tasks.PROMPTED, f"task of evals.{name}")
-        if options.get("prompt"):
-            check_choice(options.prompt, tasks.PROMPTED[options.task].prompts, f"prompt of evals.{name}")
+        task, prompt = options.get("task", ""), options.get("prompt", "")
+        check_choice(task, tasks.PROMPTED, f"task of evals.{name}")
+        if prompt:
+            check_choice(prompt, tasks.PROMPTED[task].prompts, f"prompt of evals.{name}")
     if options.module == "task" and task_logits(config) is None:
         known = ", ".join(name for name, row in OBJECTIVES.items() if row.answers)
         raise UserError(f"evals.{name}.module=task needs a loss on a task's labels ({known}): set module=mean")

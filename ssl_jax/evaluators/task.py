@@ -13,9 +13,9 @@ class Evaluator(mean.Evaluator):
     Args and errors are those of mean.Evaluator; `programs` has `predict`.
     """
 
-    def __init__(self, exp, programs, *, split, **options):
-        super().__init__(exp, programs, split=split, **options)
-        self.task, self.split = exp.config.task, split
+    def __init__(self, exp, programs, options):
+        super().__init__(exp, programs, options)
+        self.task, self.split = exp.config.task, options.split
         self.logits = task_logits(exp.config)
 
     def run(self, params, length, folder):

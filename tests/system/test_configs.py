@@ -305,6 +305,23 @@ def parsed(monkeypatch, *arguments):
     return made[0]
 
 
+def test_an_evaluation_is_added_by_flags(monkeypatch, root, capsys):
+    command = (
+        f"--config={root}/configs/bert.py:tiny",
+        "--config.evals.speed.batch_size=8",
+        "--config.evals.heldout.at_end=true",
+    )
+    config = parsed(monkeypatch, *command, "--config.evals.speed.module=timing", "--config.evals.heldout.max_batches=3")
+    assert config.evals.to_dict() == {
+        "heldout": dict(module="mean", split="heldout", max_batches=3, at_end=True),
+        "speed": dict(module="timing", batch_size=8),
+    }
+    for flag, message in (("batch_size=x", "evals.speed.batch_size='x': a whole number"), ("module=tming", "'timing'")):
+        config = parsed(monkeypatch, *command[:1], "--config.evals.speed.module=timing", f"--config.evals.speed.{flag}")
+        with pytest.raises(UserError, match=message):
+            checks.settle(config)
+
+
 def test_flags_may_come_before_the_config_and_a_home_folder_is_expanded(monkeypatch, root, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     config = parsed(
@@ -423,5 +440,5 @@ def test_half_of_the_flags_of_several_processes_is_one_line(flags, root, tmp_pat
 def test_help_names_the_flags(root):
     told = run(root, "train.py", "--config.steps=7", f"--config={root}/configs/bert.py:base", "--help").stdout
     assert "--workdir" in told and "Trains a config" in told
-    assert re.search(r"^  optimizer.warmup=0.01 +share of the clock's total$", told, re.MULTILINE)
+    assert re.search(r"^  optimizer.warmup=10000 +up to 1 a share of the clock's total", told, re.MULTILINE)
     assert re.search(r"^  model.layers=12 +how many blocks$", told, re.MULTILINE)
