@@ -16,6 +16,7 @@ import numpy as np
 from ssl_jax.errors import UserError, shown
 from ssl_jax.lazy import jax, jnp, optax
 from ssl_jax.options import ABOVE_0, DEEPEST, REGEX, SHARE, check, check_regex, number, one_of, option, several, whole
+from ssl_jax.varying import each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,20 +110,21 @@ def schedule(config, clock):
     """
     check(Optimizer, config, "schedule", "floor", "decay_until")
     # Python floats, because token counts overflow int32.
-    end, warmup = float(config.decay_until * clock.total), float(config.warmup * clock.total)
+    end, warmup = each(float, config.decay_until * clock.total), each(float, config.warmup * clock.total)
     if isinstance(clock.total, int):
-        warmup = float(round(warmup))  # .07 of 5,000 steps is 350, in float64 350.00000000000006
+        warmup = each(lambda x: float(round(x)), warmup)  # .07 of 5,000 steps is 350, in float64 350.00000000000006
+    warms = bool(warmup)
 
     def rate(step):
         now = clock.now(step)
         done = jnp.minimum(now / end, 1)
         left = (1 + jnp.cos(jnp.pi * done)) / 2 if config.schedule == "cosine" else 1 - done
         if config.schedule == "linear_peaked":
-            left = left / max(1 - warmup / end, 1e-9)
+            left = left / each(lambda x: max(x, 1e-9), 1 - warmup / end)
         share = config.floor + (1 - config.floor) * left
         if config.schedule == "constant":
             share = jnp.ones_like(done)
-        warming = jnp.minimum(now / warmup, 1) if warmup else 1.0
+        warming = jnp.minimum(now / warmup, 1) if warms else 1.0
         if config.schedule == "linear_warmed":
             return config.learning_rate * warming * share
         # At w itself BERT has left the warm-up; GPT-1 has not, and peaks there.

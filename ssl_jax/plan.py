@@ -218,6 +218,7 @@ def overview(config, workdir, parameters, devices, counts):
         source = f"{config.data.corpus}: {told}"
         epochs = tokens / max(counts["tokens"], 1)
     seeds = "" if config.seeds == 1 else f" to {config.seed + config.seeds - 1}"
+    together = {"members": "; ".join(config.members)} if config.members else {}
     tokenizer = config.data.tokenizer
     made = tokenizer.path or f"{tokenizer.kind} of the corpus"
     lines = {
@@ -228,6 +229,7 @@ def overview(config, workdir, parameters, devices, counts):
         "tokenizer": f"{made}, {config.model.vocab_size:,} pieces",
         "length": f"{config.steps:,} steps of {shape}: {tokens:,} tokens, {epochs:,.3g} epochs",
         "starts from": config.init_from or f"random values, seed {config.seed}{seeds}",
+        **together,
         "folder": str(workdir),
     }
     return [f"{name:<13}  {text}" for name, text in lines.items()]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import finetune
-from ssl_jax import checks, metrics, seeds, tasks
+from ssl_jax import checks, metrics, population, statistics, tasks
 from ssl_jax.errors import UserError
 from ssl_jax.load import load_run
 from ssl_jax.train import train
@@ -43,14 +43,14 @@ def lines(folder):
 def test_seeds_that_do_not_fit_in_memory_run_alone_and_each_is_the_same(
     config, together, tmp_path, monkeypatch, capsys
 ):
-    compile_step = seeds.Seeds.compile
+    compile_step = population.Population.compile
 
     def full(self, step):
         if self.several:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
         return compile_step(self, step)
 
-    monkeypatch.setattr(seeds.Seeds, "compile", full)
+    monkeypatch.setattr(population.Population, "compile", full)
     config = config.copy_and_resolve_references()
     config.update(dict(seed=4, seeds=2))
     made = train(config, tmp_path)
@@ -78,7 +78,7 @@ def test_one_run_that_does_not_fit_in_memory_is_told_what_to_do(config, tmp_path
     def full(self, step):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
 
-    monkeypatch.setattr(seeds.Seeds, "compile", full)
+    monkeypatch.setattr(population.Population, "compile", full)
     with pytest.raises(UserError, match="memory is full: set accumulate=2"):
         train(config, tmp_path)
 
@@ -116,7 +116,7 @@ def test_all_seeds_start_from_the_same_run_with_heads_of_their_own(config, toget
 def test_a_summary_is_arithmetic():
     results = [dict(step=7, loss=loss, accuracy=accuracy, chance=0.25, span_chance=0.5) for loss, accuracy in
                ((1.0, 0.5), (3.0, 0.25), (2.0, 0.75), (np.nan, 0.125))]  # fmt: skip
-    made = seeds.summary(results, range(4), "median")
+    made = statistics.summary(results, range(4), "median")
     assert (
         made["step"] == 7
         and (made["chance"], made["span_chance"]) == (0.25, 0.5)
@@ -129,7 +129,7 @@ def test_a_summary_is_arithmetic():
     assert (loss["best"], loss["values"]) == (1.0, [1.0, 3.0, 2.0, None])
     low, high = accuracy["interval"]
     assert 0.125 < low < accuracy["mean"] < high < 0.75
-    lines = seeds.table(made)
+    lines = statistics.table(made)
     assert "median*" in lines[0] and "failed: 1, 3" in lines[-1]
     assert [line.split()[0] for line in lines if line.endswith("(chance 0.25)")] == ["accuracy"]
 
@@ -151,22 +151,22 @@ def test_who_says_always_the_same_has_failed(task):
         task, functools.partial(metrics.evaluate, tasks.TASKS[task])
     )
     results = [dict(step=1, loss=0.5, **measure(answer, gold)) for answer in answers]
-    assert seeds.summary(results, range(2), "median")["failed"] == [0]
-    assert "one answer to every example" in seeds.learned_nothing(results[0]) and not seeds.learned_nothing(results[1])
+    assert statistics.summary(results, range(2), "median")["failed"] == [0]
+    assert "one answer to every example" in statistics.learned_nothing(results[0]) and not statistics.learned_nothing(results[1])
 
 
 def test_who_is_right_no_more_often_than_the_most_frequent_label_has_learned_nothing():
     values = dict(step=1, loss=0.5, accuracy=0.5, chance=0.5)
     reason = "accuracy is 0.5, and with the most frequent label for every example 0.5"
-    assert seeds.learned_nothing(values) == reason
-    assert not seeds.learned_nothing(values | dict(accuracy=0.51)) and not seeds.learned_nothing(dict(accuracy=0.5))
+    assert statistics.learned_nothing(values) == reason
+    assert not statistics.learned_nothing(values | dict(accuracy=0.51)) and not statistics.learned_nothing(dict(accuracy=0.5))
     # F1 of the one class that is always given is above 0.
-    assert seeds.learned_nothing(values | dict(f1=0.67)) == reason
-    assert seeds.summary([values | {"learned_nothing": reason}] * 2, range(2), "mean")["failed"] == [0, 1]
+    assert statistics.learned_nothing(values | dict(f1=0.67)) == reason
+    assert statistics.summary([values | {"learned_nothing": reason}] * 2, range(2), "mean")["failed"] == [0, 1]
 
 
 def test_the_same_numbers_have_no_spread():
-    made = seeds.summary([dict(step=1, accuracy=0.5)] * 3, range(3), "mean")
+    made = statistics.summary([dict(step=1, accuracy=0.5)] * 3, range(3), "mean")
     assert made["accuracy"] == dict(mean=0.5, sd=0.0, median=0.5, best=0.5, interval=[0.5, 0.5], values=[0.5] * 3)
     assert made["failed"] == []
 
@@ -174,8 +174,6 @@ def test_the_same_numbers_have_no_spread():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"data.examples": "pairs", "losses.mlm": 1.0, "losses.classify": 0.0, "corruption.rate": 0.15},
-         "seeds=3 of a task train together"),
         ({"parallel.mode": "mesh"}, "seeds=3 train together by parallel.mode=pmap"),
         ({"seeds": 0}, "seeds=0: at least 1"),
     ],
