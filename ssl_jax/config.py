@@ -34,7 +34,9 @@ class Config:
     )
     seeds: int = option(1, whole(1), "so many, from `seed` on, are trained together (population.py)")
     members: tuple = option(
-        (), several(str), "runs trained together, by what each sets: 'seed=1 optimizer.learning_rate=3e-4'; (): by `seeds`"
+        (),
+        several(str),
+        "runs trained together, by what each sets: 'seed=1 optimizer.learning_rate=3e-4'; (): by `seeds`",
     )
     seeds_together: bool = option(True, BOOL, "False: one after the other, as where they do not fit in memory together")
     steps: int = option(100_000, whole(1), "how many updates; phases, warm-up and decay are shares of them")

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ssl_jax import files
 from ssl_jax.errors import UserError, cut
 from ssl_jax.objectives import chance_of
-from ssl_jax.statistics import learned_nothing, summary, table
+from ssl_jax.statistics import completed, learned_nothing, summary, table
 
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint ml_collections tensorflow-datasets grain tokenizers numpy".split()
 
@@ -212,7 +212,7 @@ def conclude(workdir, members, results, config):
     Args:
       workdir: the run's folder.
       members: its `population.Member`s.
-      results: of each, by `Log.results`.
+      results: of each, by `Log.results`; {} of one that ended because it was not finite.
       config: the run's.
     """
     if jax.process_index() != 0:
@@ -220,6 +220,7 @@ def conclude(workdir, members, results, config):
     if len(members) == 1:
         say(f"finished at step {config.steps}: {shown(results[0])}")
         return results[0]
+    results = completed(results)
     if all(member.changes.keys() == {"seed"} for member in members):
         whole = summary(results, [member.config.seed for member in members], config.task.statistic)
         lines = table(whole)

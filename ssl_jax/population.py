@@ -6,6 +6,7 @@ each member gives the same run as it would on its own. One member has neither ax
 its config.
 """
 
+import fnmatch
 import functools
 from typing import Any, NamedTuple
 
@@ -14,14 +15,13 @@ import numpy as np
 from ssl_jax.config import options
 from ssl_jax.errors import UserError, listed, shown
 from ssl_jax.lazy import jax, jnp
-from ssl_jax.objectives import OBJECTIVES
 from ssl_jax.parallel import Replicated
 from ssl_jax.varying import Varying
 
 # What members may differ in. All others decide shapes, which data there are, or the program.
 VARYING = (
     "seed",
-    *(f"losses.{name}" for name in OBJECTIVES),
+    "losses.*",
     "model.dropout",
     "model.attention_dropout",
     "corruption.rate",
@@ -70,7 +70,9 @@ def members(config):
         raise UserError("members: one member is a run of its own: set its values in the config")
     for text, own in zip(config.members, changes, strict=True):
         if own.keys() != changes[0].keys():
-            raise UserError(f"members: {shown(text)} does not set what {shown(config.members[0])} sets: {listed(changes[0])}")
+            raise UserError(
+                f"members: {shown(text)} does not set what {shown(config.members[0])} sets: {listed(changes[0])}"
+            )
         if changes.count(own) > 1:
             raise UserError(f"members: {shown(text)} is there twice")
     return [_member(config, own) for own in changes]
@@ -81,7 +83,7 @@ def _parsed(text):
     changes = {}
     for entry in text.split():
         key, _, value = entry.partition("=")
-        if key in options() and key not in VARYING:
+        if key in options() and not any(fnmatch.fnmatch(key, pattern) for pattern in VARYING):
             raise UserError(
                 f"members: {key} cannot differ between runs that train together, only {listed(VARYING, len(VARYING))}; "
                 "run them apart"

@@ -8,6 +8,14 @@ from ssl_jax.objectives import chance_of
 RESAMPLES = 10_000  # of the bootstrap
 
 
+def completed(results):
+    """Results, name -> value, with those that are {} as the others are: NaN for all that was measured."""
+    like = next(filter(None, results))
+    lost = {name: x if name == "step" or name.endswith("chance") else np.nan for name, x in like.items()}
+    lost.pop("learned_nothing", None)
+    return [values or lost for values in results]
+
+
 def summary(results, seeds, statistic):
     """Summarises several runs that differ only in the seed.
 

@@ -101,12 +101,19 @@ def train_members(config, workdir, claim):
         if jax.process_index() == 0:
             files.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
 
-    results = []
+    results, failed = [], []
     for member in members:
         folder = workdir / member.name
-        results.append(run(experiment.open(member.config, folder), folder, claim_all))
+        try:
+            results.append(run(experiment.open(member.config, folder), folder, claim_all))
+        except NotFiniteError as error:  # it does not end the others
+            logs.say(f"{member.name}: {error}")
+            results.append({})
+            failed.append(error)
         if results[-1] is None:
             return None
+    if len(failed) == len(members):
+        raise failed[-1]
     return logs.conclude(workdir, members, results, config)
 
 

@@ -15,6 +15,8 @@ class Varying:
     that of the member whose step is traced. Where Python decides something by it, all members must agree.
     """
 
+    __array_ufunc__ = None  # NumPy's arrays leave an operator to this class
+
     def __init__(self, key, values, member=None):
         """
         Args:
