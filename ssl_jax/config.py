@@ -32,7 +32,12 @@ class Config:
     seed: int = option(
         0, whole(0, (1 << 32) - 1), "of the initial values, the order of the examples, the masks and dropout"
     )
-    seeds: int = option(1, whole(1), "so many, from `seed` on, are trained together (seeds.py); of tasks alone")
+    seeds: int = option(1, whole(1), "so many, from `seed` on, are trained together (population.py)")
+    members: tuple = option(
+        (),
+        several(str),
+        "runs trained together, by what each sets: 'seed=1 optimizer.learning_rate=3e-4'; (): by `seeds`",
+    )
     steps: int = option(100_000, whole(1), "how many updates; phases and decay are shares of them")
     batch_size: int = option(256, whole(1), "sequences, or a task's examples, that an update sees, over all devices")
     heads: tuple = option((), several(str), "of models/heads.py, besides those that the losses read")

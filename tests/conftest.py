@@ -76,7 +76,7 @@ def shared_programs(request):
         make = getattr(step, name)
 
         def shared(config, model, vocabulary, counts=None, teach=None):
-            if teach is not None:
+            if teach is not None or config.seeds > 1 or config.members:  # traced for one member
                 return make(config, model, vocabulary, counts, teach)
             values = json.loads(config.to_json())
             values["run"] = {name: values["run"][name] for name in ("accumulate", "log_every")}

@@ -280,7 +280,7 @@ NEAR = {
     "warmup_steps": ["optimizer.warmup"], "max_seq_length": ["phases.lengths"], "optimizer.lr": ["optimizer.learning_rate"],
     "vocab_size": ["data.tokenizer.vocab_size"], "model.num-hidden-layers": ["model.layers"], "output_dir": ["--workdir"],
     "model.dropuot": ["model.dropout"], "optimizer.hidden_size": ["model.hidden_size", "teacher.hidden_size"],
-    "init_from": ["init.run"], "data.short": ["data.short_seq_prob"], "log_every": ["run.log_every"], "xyzzy": [],
+    "init.run": ["init.run"], "data.short": ["data.short_seq_prob"], "run.log_every": ["run.log_every"], "xyzzy": [],
 }  # fmt: skip
 
 
@@ -440,5 +440,5 @@ def test_half_of_the_flags_of_several_processes_is_one_line(flags, root, tmp_pat
 def test_help_names_the_flags(root):
     told = run(root, "train.py", "--config.steps=7", f"--config={root}/configs/bert.py:base", "--help").stdout
     assert "--workdir" in told and "Trains a config" in told
-    assert re.search(r"^  optimizer.warmup=10000 +up to 1 a share of the clock's total", told, re.MULTILINE)
+    assert re.search(r"^  optimizer.warmup=10000.0 +up to 1 a share of the clock's total", told, re.MULTILINE)
     assert re.search(r"^  model.layers=12 +how many blocks$", told, re.MULTILINE)
