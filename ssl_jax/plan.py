@@ -142,7 +142,7 @@ def taken_until(phases, step):
 
 
 # Default intervals for logging, evaluation and checkpoints: at most this many steps, at least this many per run.
-CADENCES = {"run.log_every": (100, 20), "run.evaluate_every": (10_000, 4), "run.checkpoint_every": (1_000, 4)}
+CADENCES = {"log_every": (100, 20), "evaluate_every": (10_000, 4), "checkpoint_every": (1_000, 4)}
 
 
 def cadence(config, name):

@@ -280,7 +280,7 @@ NEAR = {
     "warmup_steps": ["optimizer.warmup"], "max_seq_length": ["phases.lengths"], "optimizer.lr": ["optimizer.learning_rate"],
     "vocab_size": ["data.tokenizer.vocab_size"], "model.num-hidden-layers": ["model.layers"], "output_dir": ["--workdir"],
     "model.dropuot": ["model.dropout"], "optimizer.hidden_size": ["model.hidden_size", "teacher.hidden_size"],
-    "init.run": ["init.run"], "data.short": ["data.short_seq_prob"], "run.log_every": ["run.log_every"], "xyzzy": [],
+    "init_from": ["init.run"], "data.short": ["data.short_seq_prob"], "log_every": ["run.log_every"], "xyzzy": [],
 }  # fmt: skip
 
 
