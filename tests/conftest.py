@@ -80,8 +80,9 @@ def shared_programs(request):
 
     def key_of(name, config, model, *more):
         values = json.loads(config.to_json())
-        for when in ("checkpoint_every", "keep_checkpoints", "run"):
-            values.pop(when)
+        # What step.py does not read: when a run saves and evaluates, and on which devices.
+        for unread in ("checkpoint_every", "evaluate_every", "evals", "keep_checkpoints", "parallel", "run"):
+            values.pop(unread)
         # One test has an older `sums_of`.
         return name, json.dumps(values), model, pickle.dumps(more), step.sums_of
 
@@ -91,7 +92,8 @@ def shared_programs(request):
         def shared(config, model, vocabulary, counts=None, teach=None):
             if teach is not None:
                 return make(config, model, vocabulary, counts, teach)
-            return once(key_of(name, config, model, vocabulary, counts), lambda: make(config, model, vocabulary, counts))
+            key = key_of(name, config, model, vocabulary, counts)
+            return once(key, lambda: make(config, model, vocabulary, counts))
 
         replace(name, shared)
 
