@@ -18,19 +18,24 @@ class Evaluator(mean.Evaluator):
         self.task, self.split = exp.config.task, options.split
         self.logits = task_logits(exp.config)
 
-    def run(self, params, length, folder):
-        """Yields (name, value): what `mean` does, the task's own metrics, and `score`, see postprocess.py.
-
-        Of a split with examples without a label, such as a test set, it yields nothing. Writes the predictions; those
-        of the evaluation before are replaced.
-        """
+    def read(self, params, length):
+        """What `measure` returned for each batch, and the logits of the split's rows, [N, ...]."""
         measured, logits = [], []
         for batch in self.batches(length):
             sums, batch_logits = self.programs.predict(params, batch)
             measured.append(sums)
             logits.append(self.devices.read(batch_logits))
         rows = self.examples[length].examples
-        logits = np.concatenate(logits)[: len(rows)]  # without what fills up the last batch
+        return measured, np.concatenate(logits)[: len(rows)]  # without what fills up the last batch
+
+    def run(self, params, length, folder):
+        """Yields (name, value): what `mean` does, the task's own metrics, and `score`, see postprocess.py.
+
+        Of a split with examples without a label, such as a test set, it yields nothing. Writes the predictions; those
+        of the evaluation before are replaced.
+        """
+        measured, logits = self.read(params, length)
+        rows = self.examples[length].examples
         values, files = postprocess.decide(self.task, self.split, rows, logits, self.logits)
         if jax.process_index() == 0:
             submissions.save(folder, files)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from configs import bert, finetune
-from ssl_jax import checks, population
+from ssl_jax import checks, ensemble, experiment, population
+from ssl_jax.data.batches import evaluation_batches
 from ssl_jax.errors import UserError
 from ssl_jax.load import load_run
 from ssl_jax.train import train
@@ -71,6 +72,34 @@ def test_seeds_that_do_not_fit_in_memory_run_alone_and_each_is_the_same(
     config.update(dict(seed=5, seeds=1, run=dict(together=True)))
     workdir = together[0] / "seed-5"
     assert train(config, workdir) == json.loads((workdir / "result.json").read_text())
+
+
+def test_seeds_decide_together(config, together, tmp_path):
+    """What the mean of their probabilities says; alone, each says what its own do."""
+    folders = [str(together[0] / f"seed-{seed}") for seed in (3, 4, 5)]
+    made = ensemble.decide(folders, "heldout", tmp_path)
+    exp = experiment.open(config)
+    batches = evaluation_batches(
+        exp.config.data, "task", exp.stores["heldout"], exp.vocabulary, exp.phases[0].length, 64, 0
+    )
+    labels, runs = exp.stores["heldout"].labels, [load_run(folder) for folder in folders]
+
+    @jax.jit
+    def probabilities(params, batch):
+        return jax.nn.softmax(runs[0].model.apply({"params": params}, batch)["class_logits"])
+
+    said = [
+        np.concatenate([probabilities(run.params, batches(n)) for n in range(batches.steps)])[: len(labels)]
+        for run in runs
+    ]
+    for folder, own in zip(folders, said, strict=True):
+        assert made[folder]["accuracy"] == (own.argmax(1) == labels).mean()
+    best = np.mean(said, axis=0).argmax(1)
+    assert made["ensemble"]["accuracy"] == (best == labels).mean()
+    names = [line.split("\t")[1] for line in (tmp_path / "predictions-heldout.tsv").read_text().splitlines()[1:]]
+    assert names == [exp.config.task.labels[number] for number in best]
+    with pytest.raises(UserError, match="at least two runs"):
+        ensemble.decide(folders[:1], "heldout", tmp_path)
 
 
 def test_one_run_that_does_not_fit_in_memory_is_told_what_to_do(config, tmp_path, monkeypatch):
