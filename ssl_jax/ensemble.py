@@ -1,7 +1,7 @@
 """Several fine-tuned runs decide a task together: their predictions are averaged.
 
 BERT's Table 2 has an ensemble of seven, ALBERT's leaderboards have more: it averages the models' predictions, and on
-SQuAD the scores of a span that several models propose, and those of "no answer" (appendix A.4). BERT does not say how.
+SQuAD the scores of a span that several models propose, and those of "no answer" (section 4.9). BERT does not say how.
 """
 
 from typing import NamedTuple
