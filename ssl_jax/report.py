@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from ssl_jax.files import replacing
+from ssl_jax.statistics import interval
 
 NAMES = ("shots.png", "parameters.png")
 SETTINGS = ("zero", "one", "few")
-RESAMPLES = 10_000
 
 
 def setting(shots):
@@ -27,8 +27,8 @@ def summarise(rows):
         rows that differ only in the seed are different draws of examples.
 
     Returns:
-      Dicts with the same keys except `seed`; `value` the mean, `low` and `high` its 95 % bootstrap interval over the
-      draws, `seeds` their number. With one draw both are the mean.
+      Dicts with the same keys except `seed`; `value` the mean, `low` and `high` its 95 % interval over the draws
+      (`statistics.interval`), `seeds` their number. With one draw both are the mean.
     """
     keys, groups = ("run", "parameters", "task", "prompt", "shots", "metric"), {}
     for row in rows:
@@ -36,8 +36,7 @@ def summarise(rows):
     entries = []
     for key, group in groups.items():
         values = np.array([row["value"] for row in group])
-        draws = np.random.default_rng(0).choice(values, (RESAMPLES, len(values))).mean(axis=1)
-        low, high = np.percentile(draws, [2.5, 97.5])
+        low, high = interval(values) or (values[0], values[0])
         entries.append(
             dict(zip(keys, key, strict=True))
             | {"shown": float(np.mean([row["shown"] for row in group])), "chance": group[0]["chance"]}

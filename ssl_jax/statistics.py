@@ -1,11 +1,157 @@
-"""What several runs that differ only in the seed say together, and whether a run has learned anything."""
+"""What several runs that differ only in the seed say together, and whether a run has learned anything.
+
+Two rows of a table are compared seed by seed: the same seeds, so that what a seed does to both cancels. Intervals and
+tests are Student's t: at three seeds a percentile bootstrap, drawn from three values, covers 75 % where it says 95 %.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
+from scipy import optimize, stats
 
 from ssl_jax.metrics import ABOVE_ZERO
 from ssl_jax.objectives import chance_of
 
-RESAMPLES = 10_000  # of the bootstrap
+LEVEL = 0.95  # of intervals; a test's alpha is what is left
+
+
+def interval(values, level=LEVEL):
+    """Student's t interval for the mean of `values`, [n], as (low, high); None for fewer than two."""
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return None
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+class Comparison(NamedTuple):
+    """Two rows of a table with the same seeds.
+
+    Attributes:
+      difference: the mean over the seeds of `row - reference`.
+      low, high: its 95 % interval; None with one seed.
+      p: of a two-sided paired t-test; None with one seed.
+      detectable: the least difference that would be found with a probability of 80 %, at this spread and so many seeds.
+      verdict: 'holds', 'contradicted' or 'not resolved', of the direction that the paper claims.
+    """
+
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    detectable: float | None
+    verdict: str
+
+
+def compare(row, reference, direction, p=None):
+    """The `Comparison` of two rows, whose values at one place are of one seed.
+
+    Args:
+      row, reference: [n] values, finite.
+      direction: 1, the paper claims that `row` is larger; -1, smaller; 0, no claim: the verdict is ''.
+      p: instead of the test's own, one that was adjusted for a table, see `holm`; the verdict follows it.
+    """
+    differences = np.asarray(row, float) - np.asarray(reference, float)
+    mean = float(differences.mean())
+    if len(differences) < 2:
+        return Comparison(mean, None, None, None, None, "not resolved" if direction else "")
+    spread = differences.std(ddof=1)
+    if spread == 0:
+        own = float(mean == 0)
+    else:
+        own = float(stats.ttest_1samp(differences, 0).pvalue)
+    p = own if p is None else p
+    verdict = "not resolved" if p >= 1 - LEVEL else "holds" if mean * direction > 0 else "contradicted"
+    least = detectable(spread, len(differences))
+    return Comparison(mean, *interval(differences), p, least, verdict if direction else "")
+
+
+def power(effect, spread, seeds, alpha=1 - LEVEL):
+    """The probability that a two-sided paired t-test over `seeds` finds a mean difference of `effect`.
+
+    `spread` is the sd of the differences.
+    """
+    if spread == 0:
+        return float(effect != 0)
+    least = stats.t.ppf(1 - alpha / 2, seeds - 1)
+    # t squared is a noncentral F. Where the shift is so large that SciPy has no number, the power is 1.
+    found = stats.ncf.sf(least**2, 1, seeds - 1, seeds * (effect / spread) ** 2)
+    return float(np.nan_to_num(found, nan=1.0))
+
+
+def detectable(spread, seeds, share=0.8, alpha=1 - LEVEL):
+    """The minimum detectable effect: the least difference that `seeds` seeds find with a probability of `share`."""
+    if spread == 0:
+        return 0.0
+    low, high = 1e-6, 1.0  # in units of the spread
+    while power(high, 1.0, seeds, alpha) < share:
+        high *= 2
+    return float(spread * optimize.brentq(lambda effect: power(effect, 1.0, seeds, alpha) - share, low, high))
+
+
+def seeds_needed(effect, spread, share=0.8, alpha=1 - LEVEL, most=10_000):
+    """How many seeds find a difference of `effect` with a probability of `share`; `most` if so many do not."""
+    low, high = 2, 2
+    while power(effect, spread, high, alpha) < share:
+        if high >= most:
+            return most
+        low, high = high + 1, min(2 * high, most)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(effect, spread, middle, alpha) >= share else (middle + 1, high)
+    return low
+
+
+def equivalence(row, reference, band):
+    """The p-value of two one-sided paired t-tests: small if the difference lies within -`band` to `band`.
+
+    The band is set before the runs. Below 0.05 the 90 % interval of the difference lies inside it.
+    """
+    differences = np.asarray(row, float) - np.asarray(reference, float)
+    if differences.std(ddof=1) == 0:
+        return float(abs(differences.mean()) >= band)
+    above = stats.ttest_1samp(differences, -band, alternative="greater").pvalue
+    below = stats.ttest_1samp(differences, band, alternative="less").pvalue
+    return float(max(above, below))
+
+
+def holm(ps):
+    """p-values of one table, adjusted so that all its verdicts together are wrong with a probability of at most alpha.
+
+    Holm (1979): the k-th smallest of m times m - k + 1, at least what the smaller ones became, at most 1.
+    """
+    ps = np.asarray(ps, float)
+    order = np.argsort(ps)
+    adjusted = np.maximum.accumulate(ps[order] * np.arange(len(ps), 0, -1)).clip(max=1)
+    made = np.empty(len(ps))
+    made[order] = adjusted
+    return made.tolist()
+
+
+def multibootstrap(row, reference, resamples=1000, seed=0):
+    """The difference of two rows whose scores vary with the seed of pre-training and with the examples.
+
+    MultiBERTs (Sellam et al. 2022, section 4): seeds and examples are drawn anew, both with replacement, the same for
+    both rows. With fewer than eight seeds its intervals are too narrow.
+
+    Args:
+      row, reference: [seeds, examples], each example's score, such as 1 for a right answer.
+      resamples: draws.
+      seed: of the draws.
+
+    Returns:
+      The mean difference, its 95 % interval (low, high), and the p-value, twice the share of the draws beyond 0.
+    """
+    differences = np.asarray(row, float) - np.asarray(reference, float)
+    random = np.random.default_rng(seed)
+    seeds, examples = differences.shape
+    drawn = np.empty(resamples)
+    for n in range(resamples):
+        # An example that is drawn twice counts twice: weights are as good as copies.
+        weights = np.bincount(random.integers(examples, size=examples), minlength=examples)
+        drawn[n] = differences[random.integers(seeds, size=seeds)].mean(axis=0) @ weights / examples
+    beyond = min((drawn <= 0).mean(), (drawn >= 0).mean())
+    return float(differences.mean()), tuple(np.percentile(drawn, [2.5, 97.5]).tolist()), float(min(1, 2 * beyond))
 
 
 def completed(results):
@@ -27,7 +173,7 @@ def summary(results, seeds, statistic):
 
     Returns:
       By name, `mean`, `sd` (sample sd, n - 1), `median`, `best` (the largest; for losses the smallest), `interval` for
-      the mean (95 %, percentiles of a bootstrap over the seeds), `values` in seed order; for `step`, `chance` and any
+      the mean (95 %, see `interval`; None with one finite value), `values` in seed order; for `step`, `chance` and any
       other name ending in `chance`, the number itself: all seeds are evaluated on the same examples.
       `seeds`; `failed`, the seeds with a non-finite value or which `learned_nothing`; `statistic`. Failed seeds count
       everywhere except where a value is not finite.
@@ -41,13 +187,12 @@ def summary(results, seeds, statistic):
         finite = values[np.isfinite(values)]
         if not len(finite):
             continue
-        draws = np.random.default_rng(0).choice(finite, (RESAMPLES, len(finite))).mean(axis=1)
         made[name] = {
             "mean": float(finite.mean()),
             "sd": float(finite.std(ddof=1)) if len(finite) > 1 else 0.0,
             "median": float(np.median(finite)),
             "best": float(finite.min() if name.endswith("loss") else finite.max()),
-            "interval": [float(x) for x in np.percentile(draws, [2.5, 97.5])],
+            "interval": interval(finite),
             "values": [float(x) if np.isfinite(x) else None for x in values],
         }
     return made
@@ -81,11 +226,11 @@ def table(made):
     lines = [f"{'':{width}}" + "".join(f"{head:>10}" for head in heads) + "   95 % of the mean"]
     for name, values in made.items():
         if isinstance(values, dict):
-            low, high = values["interval"]
             row = "".join(f"{values[head.rstrip('*')]:>10.4g}" for head in heads)
             chance = made.get(chance_of(name))
             note = "" if chance is None else f"   (chance {chance:.4g})"
-            lines.append(f"{name:{width}}{row}   {low:.4g} to {high:.4g}{note}")
+            told = "{:.4g} to {:.4g}".format(*values["interval"]) if values["interval"] else "one value"
+            lines.append(f"{name:{width}}{row}   {told}{note}")
     failed = ", ".join(map(str, made["failed"])) or "none"
     why = " (not finite, or no better than one answer to every example)" if made["failed"] else ""
     return [

@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ssl_jax import metrics, statistics, tasks
 
@@ -22,8 +23,9 @@ def test_a_summary_is_arithmetic():
     assert (accuracy["mean"], accuracy["median"], accuracy["best"]) == (0.40625, 0.375, 0.75)
     assert accuracy["sd"] == pytest.approx(np.sqrt(np.var([0.5, 0.25, 0.75, 0.125]) * 4 / 3))
     assert (loss["best"], loss["values"]) == (1.0, [1.0, 3.0, 2.0, None])
-    low, high = accuracy["interval"]
-    assert 0.125 < low < accuracy["mean"] < high < 0.75
+    # t at three degrees of freedom, 3.182, times sd / 2.
+    half = 3.182446 * accuracy["sd"] / 2
+    assert accuracy["interval"] == pytest.approx((0.40625 - half, 0.40625 + half), rel=1e-5)
     lines = statistics.table(made)
     assert "median*" in lines[0] and "failed: 1, 3" in lines[-1]
     assert [line.split()[0] for line in lines if line.endswith("(chance 0.25)")] == ["accuracy"]
@@ -66,7 +68,7 @@ def test_who_is_right_no_more_often_than_the_most_frequent_label_has_learned_not
 
 def test_the_same_numbers_have_no_spread():
     made = statistics.summary([dict(step=1, accuracy=0.5)] * 3, range(3), "mean")
-    assert made["accuracy"] == dict(mean=0.5, sd=0.0, median=0.5, best=0.5, interval=[0.5, 0.5], values=[0.5] * 3)
+    assert made["accuracy"] == dict(mean=0.5, sd=0.0, median=0.5, best=0.5, interval=(0.5, 0.5), values=[0.5] * 3)
     assert made["failed"] == []
 
 
@@ -76,3 +78,68 @@ def test_a_run_that_was_not_finite_counts_as_failed():
     assert kept == good and lost.pop("loss") != lost and lost.keys() == {"step", "accuracy", "chance"}
     made = statistics.summary(statistics.completed([{}, good | dict(accuracy=0.75)]), (3, 4), "mean")
     assert made["failed"] == [3] and made["accuracy"]["values"] == [None, 0.75] and made["chance"] == 0.25
+
+
+A, B = [0.61, 0.64, 0.60, 0.66, 0.63], [0.60, 0.61, 0.60, 0.62, 0.60]
+
+
+def test_rows_are_compared_seed_by_seed():
+    made, other = statistics.compare(A, B, 1), stats.ttest_rel(A, B)
+    assert made.difference == pytest.approx(0.022) and made.p == pytest.approx(other.pvalue)
+    assert (made.low, made.high) == pytest.approx(other.confidence_interval(0.95), rel=1e-9)
+    assert made.verdict == "holds" and statistics.compare(A, B, -1).verdict == "contradicted"
+    assert statistics.compare(A, B, 0).verdict == ""
+    # Unpaired it would not be found: seeds differ more than rows.
+    assert made.p < 0.05 < statistics.compare(A, sorted(B, reverse=True), 1).p
+    assert statistics.compare(A, B, 1, p=0.06).verdict == "not resolved"  # adjusted for its table
+    assert statistics.compare([0.6], [0.5], 1) == (pytest.approx(0.1), None, None, None, None, "not resolved")
+    assert statistics.compare([1, 2], [0, 1], 1)[:4] == (1, 1, 1, 0) and statistics.compare([1, 2], [1, 2], 1).p == 1
+
+
+def test_an_interval_covers_what_it_says_where_a_bootstrap_does_not():
+    random, covered, percentile = np.random.default_rng(0), 0, 0
+    for sample in random.normal(size=(2000, 3)):
+        low, high = statistics.interval(sample)
+        covered += low <= 0 <= high
+        drawn = random.choice(sample, (200, 3)).mean(axis=1)
+        percentile += np.percentile(drawn, 2.5) <= 0 <= np.percentile(drawn, 97.5)
+    # Four standard errors of a share of .95 in 2,000 are .0195.
+    assert abs(covered / 2000 - 0.95) < 0.0195 and 0.7 < percentile / 2000 < 0.8
+    assert statistics.interval([1.0]) is None
+
+
+@pytest.mark.parametrize("seeds, expected", [(3, 3.26), (5, 1.68), (10, 1.00), (20, 0.66)])
+def test_the_detectable_effect_is_that_of_tables_of_power(seeds, expected):
+    """In sds: Cohen's d of a paired t-test at .05, two-sided, with a power of .8 (G*Power 3.1)."""
+    assert statistics.detectable(1.0, seeds) == pytest.approx(expected, abs=0.01)
+    assert statistics.detectable(2.5, seeds) == pytest.approx(2.5 * statistics.detectable(1.0, seeds))
+    assert statistics.seeds_needed(statistics.detectable(1.0, seeds) + 1e-9, 1.0) == seeds
+    random = np.random.default_rng(0)
+    found = random.normal(statistics.detectable(1.0, seeds), size=(4000, seeds))
+    assert (stats.ttest_1samp(found, 0, axis=1).pvalue < 0.05).mean() == pytest.approx(0.8, abs=0.026)  # 4 se
+
+
+def test_equivalence_is_the_90_percent_interval_within_the_band():
+    low, high = stats.ttest_rel(A, B).confidence_interval(0.9)
+    edge = max(abs(low), abs(high))
+    assert statistics.equivalence(A, B, edge * 1.001) < 0.05 < statistics.equivalence(A, B, edge * 0.999)
+    assert statistics.equivalence([1, 2], [1, 2], 0.1) == 0 and statistics.equivalence([2, 3], [1, 2], 0.1) == 1
+
+
+def test_holm_by_hand():
+    # .01 * 4, .02 * 3, .03 * 2 and .04 * 1, none below the one before.
+    assert statistics.holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert statistics.holm([0.5, 0.6]) == [1, 1] and statistics.holm([]) == []
+
+
+def test_the_multi_bootstrap_covers_seeds_and_examples():
+    """Ten seeds and 100 examples, both random: intervals of either alone would miss the truth far more often."""
+    random, covered = np.random.default_rng(0), 0
+    for n in range(200):
+        by_seed, by_example = random.normal(0, 0.3, (10, 1)), random.normal(0, 2, (1, 100))
+        differences = by_seed + by_example + random.normal(0, 1, (10, 100))
+        mean, (low, high), p = statistics.multibootstrap(differences, np.zeros((10, 100)), 200, n)
+        assert mean == pytest.approx(differences.mean()) and low < mean < high
+        covered += low <= 0 <= high
+    assert 0.86 <= covered / 200 <= 0.98
+    assert statistics.multibootstrap(np.ones((8, 5)), np.zeros((8, 5)))[1:] == ((1, 1), 0)
