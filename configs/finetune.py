@@ -28,7 +28,8 @@ last one; the grid `bert` has all of them, `bert-ranges` the ranges of A.3); SQu
 rows of BERT. A.3: everything else, dropout included, as in pre-training. From run_classifier.py and run_squad.py
 (google-research/bert, eedf5716), which settle the rest: warm-up over the first 10 %, decay to 0, lengths of
 128 and 384, nothing masked. Dropout is the paper's own, 0.1 in BERT; there is none before spans (run_squad.py),
-except DistilBERT's (DistilBertForQuestionAnswering in huggingface/transformers). Of several seeds, BERT reports the
+except DistilBERT's (DistilBertForQuestionAnswering in huggingface/transformers). DistilBERT's `release` reads classes
+as DistilBertForSequenceClassification does: dense, ReLU, dropout of 0.2, dense. Of several seeds, BERT reports the
 best on the development set (section 4.1), ALBERT (section 4.2.2), ELECTRA (section 3.1) and DistilBERT (section 3)
 the median.
 
@@ -143,8 +144,11 @@ def bert(size, task, release):
 
 
 def distilbert(size, task, release):
-    del size, task, release
-    return {"task.dropout": -1.0}
+    del size
+    made = {"task.dropout": -1.0}
+    if release and tasks.TASKS[task].kind in ("classification", "regression", "choices"):
+        made |= {"model.pooler": "relu", "task.dropout": 0.2}
+    return made
 
 
 def albert(size, task, release):
