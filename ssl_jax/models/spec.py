@@ -146,8 +146,8 @@ class Trunk:
 
 # Fields that only training reads; all others determine what a trunk computes.
 TRAINED = {
-    "dropout", "attention_dropout", "dropped_sublayers", "dropped_embeddings", "dtype", "scan", "remat", "initializer", "initializer_range",
-    "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours",
+    "dropout", "attention_dropout", "dropped_sublayers", "dropped_embeddings", "dtype", "scan", "remat", "initializer",
+    "initializer_range", "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours",
 }  # fmt: skip
 
 # The generator's parameters within a model's; these heads have the generator's width.

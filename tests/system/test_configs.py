@@ -82,9 +82,7 @@ def test_every_variant_takes_the_suffix_smoke(paper, size):
 @pytest.mark.parametrize("suffix", ["release", "v2", "printed"])
 def test_suffixes_change_the_config_and_it_still_builds(paper, size, suffix):
     module = ALL[paper]
-    known = {"release": paper != "gpt3", "v2": paper == "albert", "printed": paper == "gpt3"}[
-        suffix
-    ]
+    known = {"release": paper != "gpt3", "v2": paper == "albert", "printed": paper == "gpt3"}[suffix]
     if not known:
         with pytest.raises(UserError, match=f"unknown suffix '{suffix}'"):
             module.get_config(f"{size},{suffix}")
