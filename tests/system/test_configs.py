@@ -132,6 +132,37 @@ def test_tinyberts_stages_take_a_task(task):
         tinybert.get_config(f"4-312,{task}")
 
 
+def test_tinyberts_general_distillation_reads_berts_pairs_and_warms_up_as_long_as_bert():
+    """Section 4.2, "the same settings as BERT": 10,000 steps; pregenerate_training_data.py: next-sentence pairs."""
+    config = tinybert.get_config("4-312")
+    assert example_kind(config) == "nsp" and not masks(config) and not config.losses.nsp
+    rate = schedule(config.optimizer, make_clock(config, plan_phases(config)))
+    assert float(rate(9_999)) == pytest.approx(1e-4 * 0.9999) and float(rate(10_000)) < 1e-4
+    # Some token is masked even where none should be (create_masked_lm_predictions), and only there.
+    release = tinybert.get_config("4-312,release")
+    assert masks(release) and predictions_per_sequence(release, 128) == 1
+    assert not masks(tinybert.get_config("4-312,intermediate,release"))
+    switches = ("dropout", "count_padding", "mean_over_classes")
+    for variant in ("4-312", "4-312,intermediate,mnli", "4-312,prediction,mnli"):
+        for teacher, on in (
+            (tinybert.get_config(variant).teacher, False),
+            (tinybert.get_config(f"{variant},release").teacher, True),
+        ):
+            assert [teacher[name] for name in switches] == [on] * 3
+            assert teacher.projection == ("one" if on else "two")
+
+
+def test_distilbert_sees_its_corpus_three_times():
+    """train.py: n_epoch 3, warmup_prop 0.05; by default 5 x 50 accumulated sequences."""
+    tokens = 3_300e6 * 1.29  # BERT, A.2, and wordpieces of a word
+    for variant, batch_size in (("base", 4096), ("base,release", 250)):
+        config = distilbert.get_config(variant)
+        assert config.batch_size == batch_size and config.phases.lengths == (512,)
+        assert config.steps * batch_size * 512 == pytest.approx(3 * tokens, rel=0.02)
+        assert config.optimizer.warmup == 0.05
+    assert distilbert.get_config("base,squad,release").batch_size == 8
+
+
 def test_distilberts_second_step_is_on_squad():
     config = distilbert.get_config("base,squad")
     assert {name: weight for name, weight in config.losses.items() if weight} == {"soft_span": 0.5, "span": 0.5}

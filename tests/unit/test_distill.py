@@ -121,7 +121,7 @@ def test_patience_is_the_originals_in_torch():
     """KD_loss.py of PKD: F.mse_loss of normalised [CLS] states, of all layers but the last."""
     out, batch = random_outputs(layers=4)
     ours, theirs = (torch.tensor(made["states"][1:-1, :2, 0]) for made in (out, out["teacher"]))
-    ours.requires_grad_()
+    ours.requires_grad = True
     normal = lambda x: torch.nn.functional.normalize(x.transpose(0, 1), p=2, dim=2)  # noqa: E731
     loss = torch.nn.functional.mse_loss(normal(theirs), normal(ours))
     loss.backward()
@@ -265,7 +265,8 @@ def test_no_gradient_reaches_a_teacher_and_dropout_only_where_asked(dropout):
     assert all(np.any(g) for g in jax.tree.leaves(ours))
     assert (first["ours"] != second["ours"]).mean() > 0.5
     if not dropout:
-        return jax.tree.map(np.testing.assert_array_equal, first["theirs"], second["theirs"])
+        jax.tree.map(np.testing.assert_array_equal, first["theirs"], second["theirs"])
+        return
     assert all((a != b).any() for a, b in zip(*(jax.tree.leaves(made["theirs"]) for made in (first, second))))
     # With the student's parameters it still has masks of its own, and none where the student has none.
     _, same = learn(params, params, jax.random.key(0))
@@ -515,6 +516,22 @@ def test_distilgpt2_learns_from_gpt2(teachers, data_root, tmp_path):
     assert result["loss"] == pytest.approx(sum(parts))
     made, teacher = params_of(tmp_path), params_of(teachers["gpt2"])
     assert_equal(made["encoder"]["final_norm"], teacher["encoder"]["final_norm"])
+
+
+def test_pkd_learns_a_task_from_the_first_layers_of_bert(teachers, task, data_root, tmp_path):
+    """From a pre-trained BERT, its pooler included, with a fine-tuned one as the teacher."""
+    start = {"init.run": teachers["bert"], "init.layers": (0, 1), "model.layers": 2, "optimizer.warmup": 1.0}
+    start |= {"teacher.runs": (teachers["classes"],), "steps": 1}
+    config = shrink(finetune.get_config("bert-tiny,jsonl,pkd3,smoke"), data_root, **task | start)
+    result = train.train(config, tmp_path)
+    weights = {"classify": 0.3, "soft_labels": 0.7, "patience": 500.0}
+    assert result["loss"] == pytest.approx(sum(weight * result[f"{name}_loss"] for name, weight in weights.items()))
+    assert 0 < result["patience_loss"] < 4 / 32 and {"classify_accuracy", "accuracy"} <= set(result)
+    # The first step of a warm-up has a rate of 0, and nothing decays.
+    begun, source = params_of(tmp_path), params_of(teachers["bert"])
+    assert set(begun) == {"embeddings", "encoder", "pooler", "classifier"}
+    for part in ("embeddings", "encoder", "pooler"):
+        assert_equal(begun[part], source[part])
 
 
 def write_task(name, folder):
