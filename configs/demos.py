@@ -97,6 +97,7 @@ DISTILBERT = BERT | {
 TINYBERT = BERT | {
     "steps": 500,
     "corruption.rate": 0.0,
+    "data.examples": "pairs",  # as docs/demos.md was measured: adjacent segments
     "teacher.runs": ("runs/demo-bert",),
     "teacher.hidden_size": 128,
     "optimizer.warmup": 0.1,

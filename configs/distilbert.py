@@ -10,7 +10,19 @@ settles the rest: the weights 5, 2 and 1 of the README's command (4aa4342b; its 
 has .33 each), the temperature, frequency-smoothed masking, Adam, clipping and schedule (train.py, distiller.py,
 16074447), the layers 0, 2, 4, 7, 9 and 11 (extract_distilbert.py), sequences of one segment (lm_seqs_dataset.py). The
 original draws masked positions over a whole batch, ours row by row (corruption.py). The original's config requests
-sinusoidal positions, but the teacher's learned table is loaded over them.
+sinusoidal positions, but the teacher's learned table is loaded over them. Dropout is on the embeddings, on the
+attention probabilities and after the feed-forward network, but not after attention (modeling_distilbert.py).
+
+Length: 3 epochs (train.py, n_epoch) of BERT's corpus, 3,300M words or, at 1.29 pieces a word, 4.26 G tokens:
+3 x 4.26 G / (4096 x 512) = 6,093, here 6,000 steps. With BERT's uncased vocabulary, Wikipedia's lead sections have
+1.30 pieces a word and 19th-century books 1.28. Another corpus of N tokens takes --config.steps = 3 N / (4096 x 512);
+scripts/train.py prints N, and how many epochs the run is, before its first step. The first 5 % are warm-up
+(warmup_prop), 300 steps. `gpt2` has the same length, as nothing else is known.
+
+`release` is where that code's README differs: a batch of 5 x 50 accumulated (train.py's defaults; the README's example
+on one device sets neither), and so 3 x 4.26 G / (250 x 512), 100,000 steps. In fine-tuning (configs/finetune.py), where
+the paper has no recipe, its classes are those of DistilBertForSequenceClassification: dense, ReLU, a dropout of 0.2
+(seq_classif_dropout), dense.
 
 Ablations of the paper's Table 4 are flags:
 
@@ -83,8 +95,15 @@ def squad(config, name):
     )
 
 
+def release(config, name):
+    del name
+    if config.data.examples != "task":
+        config.update(dict(batch_size=250, steps=100_000))
+
+
 def get_config(variant="base"):
-    name, changes = common.parse(variant, SIZES, dict(squad=squad, alone=common.alone, smoke=common.smoke))
+    suffixes = dict(squad=squad, release=release, alone=common.alone, smoke=common.smoke)
+    name, changes = common.parse(variant, SIZES, suffixes)
     causal = name == "gpt2"
     config = gpt2.get_config("small") if causal else base()
     if not causal:
@@ -101,6 +120,7 @@ def get_config(variant="base"):
                     pooler="none",
                     dropout=0.1,
                     attention_dropout=0.1,
+                    dropped_sublayers="ffn",
                     initializer="normal",
                     initializer_range=0.02,
                 ),
@@ -110,7 +130,7 @@ def get_config(variant="base"):
         )
     config.update(
         dict(
-            steps=100_000,
+            steps=6_000,  # 3 epochs
             batch_size=4096,  # section 3: up to 4K examples, by accumulation
             model=SIZES[name],
             losses={"soft_targets": 5.0, "clm" if causal else "mlm": 2.0, "cosine": 1.0},

@@ -28,7 +28,8 @@ last one; the grid `bert` has all of them, `bert-ranges` the ranges of A.3); SQu
 rows of BERT. A.3: everything else, dropout included, as in pre-training. From run_classifier.py and run_squad.py
 (google-research/bert, eedf5716), which settle the rest: warm-up over the first 10 %, decay to 0, lengths of
 128 and 384, nothing masked. Dropout is the paper's own, 0.1 in BERT; there is none before spans (run_squad.py),
-except DistilBERT's (DistilBertForQuestionAnswering in huggingface/transformers). Of several seeds, BERT reports the
+except DistilBERT's (DistilBertForQuestionAnswering in huggingface/transformers). DistilBERT's `release` reads classes
+as DistilBertForSequenceClassification does: dense, ReLU, dropout of 0.2, dense. Of several seeds, BERT reports the
 best on the development set (section 4.1), ALBERT (section 4.2.2), ELECTRA (section 3.1) and DistilBERT (section 3)
 the median, of 5, 10 and 5 (`seeds`). `scripts/ensemble.py` averages the predictions of finished runs.
 
@@ -62,11 +63,31 @@ if too long (the paper does not say; the released code cuts the end of every fie
 new rows of the table, appended to the vocabulary of the run to start from, unless it has them already from an earlier
 fine-tuning. There is no [PAD]: padding is id 0, masked, as in the released code.
 
+PKD (Patient Knowledge Distillation; Sun et al. 2019, arXiv 1908.09355): `pkd3`, `pkd4` and `pkd6` train the first
+layers of a pre-trained BERT on a task, with a fine-tuned BERT as the teacher. `pkd4` and `pkd6` are BERT4-PKD and
+BERT6-PKD of TinyBERT's Tables 1 and 6:
+
+    .venv/bin/python scripts/train.py --config configs/finetune.py:bert-base,mnli --config.init.run=runs/bert-base \
+        --config.task.folder=MNLI --workdir runs/mnli
+    .venv/bin/python scripts/train.py --config configs/finetune.py:bert-base,mnli,pkd6 --config.init.run=runs/bert-base \
+        --config.teacher.runs=runs/mnli --config.task.folder=MNLI --workdir runs/pkd
+
+The loss is (1 - a) times that of the answers, a times the cross-entropy with the teacher's classes at a temperature T,
+and b times `patience` (section 3). The layers are PKD-Skip's, for 6 of 12 layers 2, 4, 6, 8 and 10;
+--config.teacher.layer_map=top is PKD-Last, 7 to 11. Section 4.2: batch 32, 4 epochs; T of 5, 10 and 20 and a of 0.2,
+0.5 and 0.7 were searched first, then rates and b, the grid `pkd`. It does not say which won: a = 0.7, T = 10, b = 500
+and a rate of 1e-5 are the repository's example (intersun/PKD-for-BERT-Model-Compression, 9e9e8609,
+src/argument_parser.py). Another a is --config.losses.classify and soft_labels. `release` multiplies the soft labels by
+T^2 and divides them by the number of classes (src/KD_loss.py, KLDivLoss with a mean over all elements). PKD has no
+SQuAD and no scores: spans have `soft_span`, a KL divergence times T^2, and scores (STS-B) only the answers and
+`patience`.
+
 The demos keep their batch of 16 and their rate (docs/demos.md).
 
 An encoder reads its first token, a causal model its last; the tokenizer needs [CLS] and [SEP], or those in `add`.
 """
 
+import functools
 import importlib
 import pkgutil
 
@@ -108,7 +129,7 @@ ELECTRA = {"small": (3e-4, 0.8), "base": (1e-4, 0.8), "large": (5e-5, 0.9), "dem
 ELECTRA_TASKS = {"rte": (10.0, 128), "stsb": (10.0, 128), "squad": (2.0, 512), "squad2": (2.0, 512)}
 
 # The papers' search spaces (development set), for scripts/grid.py: key -> its values. BERT, section 4.1 and appendix
-# A.3; ELECTRA, appendix B.
+# A.3; ELECTRA, appendix B; TinyBERT, section 4.2, its prediction stage; PKD, section 4.2.
 GRIDS = {
     "bert": {
         "optimizer.learning_rate": (5e-5, 4e-5, 3e-5, 2e-5), "batch_size": (32,), "task.epochs": (3.0,),
@@ -120,6 +141,8 @@ GRIDS = {
     "electra-base": {
         "optimizer.learning_rate": (3e-5, 5e-5, 1e-4, 1.5e-4), "optimizer.layer_decay": (0.9, 0.8, 0.7),
     },
+    "tinybert": {"optimizer.learning_rate": (1e-5, 2e-5, 3e-5), "batch_size": (16, 32)},
+    "pkd": {"optimizer.learning_rate": (5e-5, 2e-5, 1e-5), "losses.patience": (10.0, 100.0, 500.0, 1000.0)},
 }  # fmt: skip
 
 
@@ -143,8 +166,11 @@ def bert(size, task, release):
 
 
 def distilbert(size, task, release):
-    del size, task, release
-    return {"task.dropout": -1.0}
+    del size
+    made = {"task.dropout": -1.0}
+    if release and tasks.TASKS[task].kind in ("classification", "regression", "choices"):
+        made |= {"model.pooler": "relu", "task.dropout": 0.2}
+    return made
 
 
 def albert(size, task, release):
@@ -233,10 +259,38 @@ SEEDS = {"albert": 5, "distilbert": 5, "electra": 10}  # of which the papers rep
 TOPS = {"bilstm": bilstm, "features": features}
 
 
+def pkd(config, name, *, layers, release):
+    """PKD: a student of the first layers, whose losses on the answers, `classify` and so on, have a rest of 1 - a."""
+    del name
+    kind = tasks.TASKS[config.task.name].kind
+    soft = {"classification": "soft_labels", "spans": "soft_span", "regression": ""}
+    check_choice(kind, soft, "kind of tasks for pkd")
+    share, temperature = 0.7, 10.0
+    if soft[kind]:
+        scale = temperature**2 if release and kind == "classification" else 1.0
+        config.losses.update({loss_of(kind): round(1 - share, 2), soft[kind]: share * scale})
+    config.losses.patience = 500.0
+    config.update(
+        dict(
+            model=dict(layers=layers),
+            init=dict(layers=tuple(range(layers))),
+            teacher=dict(projection="none", temperature=temperature, mean_over_classes=release),
+            batch_size=32,
+            task=dict(epochs=4.0),
+            optimizer=dict(learning_rate=1e-5),
+        )
+    )
+
+
+PKD = {f"pkd{layers}": functools.partial(pkd, layers=layers) for layers in (3, 4, 6)}
+
+
 def smoke(config, name):
     """The paper's `smoke` has already shrunk the model; this also fixes the steps and starts from random weights."""
     del name
     config.init.run = ""
+    if config.init.layers:
+        config.init.layers, config.model.layers = (), 2
     config.steps = 20
     config.batch_size = 8
     config.task.epochs = 0.0
@@ -266,7 +320,7 @@ def get_config(variant="bert-base,topics"):
     kind = tasks.TASKS[task].kind
     if (size, task) == ("tiny", "topics"):
         size = "demo"
-    papers = [suffix for suffix in suffixes if suffix not in (*TOPS, "seeds")]
+    papers = [suffix for suffix in suffixes if suffix not in (*TOPS, *PKD, "seeds")]
     config = importlib.import_module(f"configs.{paper}").get_config(",".join([size, *papers]))
     recipe = bert(size, task, False)
     if paper in RECIPES:
@@ -303,5 +357,7 @@ def get_config(variant="bert-base,topics"):
         check_choice(paper, SEEDS, "paper that says how many seeds it has")
         config.seeds = SEEDS[paper]
     read_kind(config, kind)
-    changes = [TOPS[suffix] for suffix in suffixes if suffix in TOPS] + [smoke] * ("smoke" in suffixes)
+    changes = [TOPS[suffix] for suffix in suffixes if suffix in TOPS]
+    changes += [functools.partial(PKD[suffix], release="release" in suffixes) for suffix in suffixes if suffix in PKD]
+    changes += [smoke] * ("smoke" in suffixes)
     return common.finish(config, f"finetune:{variant}", size, demos.FINETUNE, changes)

@@ -27,15 +27,25 @@ The ablations of Tables 2 to 4 leave a stage out or are flags of each stage:
     w/o Pred             --config.losses.soft_labels=0 --config.losses.classify=1
     top, bottom, a list  --config.teacher.layer_map=top, bottom, 3,6,9,12
 
-From the paper: section 3 for the losses and the two stages, section 4.2 for the settings. From
-huawei-noah/Pretrained-Language-Model, TinyBERT (0598f02d), which settles the rest: general distillation sees the
-text unmasked (pregenerate_training_data.py, masked_lm_prob 0), the intermediate stage has a constant rate,
-the prediction stage 10 % of warm-up (task_distill.py).
+From the paper: section 3 for the losses and the two stages, section 4.2 for the settings, which for general
+distillation are BERT's, so that its warm-up is 10,000 steps. From huawei-noah/Pretrained-Language-Model, TinyBERT
+(0598f02d), which settles the rest: general distillation reads BERT's next-sentence pairs, half of them with a random
+second text (pregenerate_training_data.py), unmasked; the intermediate stage has a constant rate, the prediction stage
+10 % of warm-up (task_distill.py).
 
-`release` is where that code differs from the paper: one projection with a bias for embeddings and layers; a rate of
-5e-5 with 10 % of warm-up and the gradient clipped tensor by tensor in general distillation; class logits from
-ReLU(pooled). Not followed: its teacher keeps its dropout (nobody calls eval()), its means count padding, and its
-prediction loss is divided by the number of classes (losses.soft_labels=0.5 for two).
+The prediction stage has a batch and a rate chosen on the development set, the grid `tinybert` of configs/finetune.py:
+
+    .venv/bin/python scripts/grid.py --config configs/tinybert.py:4-312,prediction,mnli --grid tinybert \
+        --config.teacher.runs=runs/teacher --config.init.run=runs/intermediate --workdir runs/tinybert
+
+`release` is where that code differs from the paper. In general distillation: a rate of 5e-5 with 10 % of warm-up; one
+token of every text masked (masked_lm_prob is 0, but create_masked_lm_predictions chooses at least one). In all stages:
+one projection with a bias for embeddings and layers; the gradient clipped tensor by tensor; a teacher that keeps its
+dropout, since nobody calls eval() (teacher.dropout); means that count padding (teacher.count_padding); class logits
+from ReLU(pooled); a prediction loss divided by the number of classes (teacher.mean_over_classes). Not followed: it
+draws a random second text from documents in proportion to their sentences, ours from all alike, as BERT.
+
+BERT4-PKD and BERT6-PKD of Tables 1 and 6 are configs/finetune.py:bert-base,mnli,pkd4 and pkd6.
 
 `mlm` is our own stage, for students meant to fill blanks: after the general stage, equation 10's loss on the
 predictions of the masked-LM head. `alone` removes the teacher from any stage: hard targets replace soft ones.
@@ -129,18 +139,20 @@ def on_task(config, name, *, task):
 def mlm(config, name):
     config.losses.update(attention=0.0, hidden=0.0, embedding=0.0, soft_predictions=1.0)
     config.update(dict(init=dict(drop=("fit",), fresh=("mlm",))))
-    config.corruption.rate = 0.15
+    config.corruption.update(rate=0.15, max_predictions=0)
     if name == "demo":
         config.update(dict(steps=1500, corruption=dict(rate=demos.BERT["corruption.rate"])))
 
 
 def release(config, name):
     del name
-    config.teacher.projection = "one"
+    config.teacher.update(projection="one", dropout=True, count_padding=True, mean_over_classes=True)
     config.task.activation = "relu"
     config.optimizer.grad_clip_by = "tensor"
     if config.data.examples != "task":
         config.optimizer.update(learning_rate=5e-5, schedule="linear_peaked", warmup=0.1)
+        if not config.corruption.rate:
+            config.corruption.update(rate=0.15, max_predictions=1)  # one token at any rate
 
 
 def get_config(variant="4-312"):
@@ -177,12 +189,12 @@ def get_config(variant="4-312"):
             losses=dict(attention=1.0, hidden=1.0, embedding=1.0),
             teacher=dict(layer_map="uniform", projection="two", hidden_size=768, temperature=1.0),
             corruption=dict(rate=0.0),
-            data=dict(tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True)),
+            data=dict(examples="nsp", tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True)),
             optimizer=dict(  # section 4.2: as BERT's
                 name="bert_adam",
                 learning_rate=1e-4,
                 schedule="linear",
-                warmup=0.01,
+                warmup=10_000,
                 b1=0.9,
                 b2=0.999,
                 epsilon=1e-6,

@@ -151,6 +151,10 @@ def _check_losses(config):
         masked.append("soft_predictions")
     if masked and not config.corruption.rate:
         raise UserError(f"losses.{masked[0]} asks for hidden tokens: set corruption.rate above 0, or its weight to 0")
+    if config.losses.patience and (config.model.causal or config.model.layers < 2):
+        raise UserError(
+            "losses.patience reads [CLS] in every layer but the last: it needs model.causal=False and model.layers=2 or more"
+        )
     if config.losses.answerable and not config.losses.joint_span:
         raise UserError(
             "losses.answerable goes with losses.joint_span, whose answers it withholds: set both or neither"

@@ -135,6 +135,19 @@ def pairs_of_tokens(batch, *, causal):
     return visible(batch, causal)[0, :, 0] & tokens(batch)[:, :, None]
 
 
+def matched_tokens(batch, *, count_padding=False):
+    """All tokens, [B, S]; with `count_padding` all positions of every row with a real token."""
+    return rows(batch)[:, None] | tokens(batch) if count_padding else tokens(batch)
+
+
+def matched_pairs(batch, *, causal, count_padding=False):
+    """`pairs_of_tokens`; with `count_padding` all pairs of positions of every row with a real token, [B, S, S]."""
+    if not count_padding:
+        return pairs_of_tokens(batch, causal=causal)
+    length = batch["mask"].shape[1]
+    return jnp.broadcast_to(rows(batch)[:, None, None], (len(batch["mask"]), length, length))
+
+
 # ---- The objectives
 
 
@@ -442,47 +455,70 @@ def _squared_error(ours, theirs, weights):
     return Term((error * weights).sum(), weights.sum(), {})
 
 
-def embedding(out, batch):
+def embedding(out, batch, *, count_padding=False):
     """Squared error of the projected embeddings (TinyBERT, equation 9).
 
     Reads the first of `out['fitted']` and `out['teacher']['states']`, both [M + 1, B, S, T]. Padding does not
-    count, here and in `hidden`; the released code averages over it too.
+    count, here and in `hidden`, unless `count_padding`, as in the released code.
     """
-    return _squared_error(out["fitted"][:1], out["teacher"]["states"][:1], tokens(batch))
+    return _squared_error(
+        out["fitted"][:1], out["teacher"]["states"][:1], matched_tokens(batch, count_padding=count_padding)
+    )
 
 
-def hidden(out, batch):
+def hidden(out, batch, *, count_padding=False):
     """Squared errors of the projected layer states, summed over layers (TinyBERT, equations 8 and 11).
 
     Reads all but the first of `out['fitted']` and `out['teacher']['states']`, both [M + 1, B, S, T].
     """
-    return _squared_error(out["fitted"][1:], out["teacher"]["states"][1:], tokens(batch))
+    return _squared_error(
+        out["fitted"][1:], out["teacher"]["states"][1:], matched_tokens(batch, count_padding=count_padding)
+    )
 
 
-def attention(out, batch, *, causal):
+def patience(out, batch):
+    """Squared error between the directions of [CLS] in every layer but the last (PKD, section 3.2).
+
+    Sun et al. 2019, arXiv 1908.09355: states are divided by their norm; the last layer is left to the soft labels. The
+    mean is over layers and width: "the mean-square loss" of the text and F.mse_loss in KD_loss.py
+    (intersun/PKD-for-BERT-Model-Compression, 9e9e8609), to which the published weights belong; the paper's equation has
+    a sum. Reads `out['fitted']` and `out['teacher']['states']`, both [M + 1, B, S, T], and `batch['mask']` [B, S]. Rows
+    without a real token do not count.
+    """
+    ours, theirs = (x[1:-1, :, 0].astype(jnp.float32) for x in (out["fitted"], out["teacher"]["states"]))
+    # As torch's F.normalize; the bound is inside the root, whose gradient at 0 is infinite.
+    ours, theirs = (x / jnp.sqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-24)) for x in (ours, theirs))
+    error = jnp.square(ours - theirs).mean((0, -1))
+    weights = rows(batch).astype(jnp.float32)
+    return Term((error * weights).sum(), weights.sum(), {})
+
+
+def attention(out, batch, *, causal, count_padding=False):
     """Squared errors of pre-softmax attention scores, summed over layers (TinyBERT, equations 7 and 11).
 
-    The mean is over heads and over pairs of tokens that see each other. The released code (general_distill.py)
-    sets scores of padding to 0 on both sides and counts them in its mean, so that shorter texts weigh less;
-    without padding the two agree. Reads `out['layers']['scores']` and `out['teacher']['scores']`, both
-    [M, B, A, S, S].
+    The mean is over heads and over pairs of tokens that see each other. With `count_padding`, as in the released code
+    (general_distill.py), it is over all pairs: a score that nobody sees is 0 on both sides, padding's own scores of
+    real tokens are compared, and shorter texts weigh less; without padding the two agree. Reads
+    `out['layers']['scores']` and `out['teacher']['scores']`, both [M, B, A, S, S].
     """
-    seen = pairs_of_tokens(batch, causal=causal).astype(jnp.float32)
+    counted = matched_pairs(batch, causal=causal, count_padding=count_padding)
+    compared = (counted & visible(batch, causal)[0, :, 0]).astype(jnp.float32)
     ours, theirs = (x.astype(jnp.float32) for x in (out["layers"]["scores"], out["teacher"]["scores"]))
     error = jnp.square(ours - theirs).mean(2).sum(0)
-    return Term((error * seen).sum(), seen.sum(), {})
+    return Term((error * compared).sum(), counted.sum().astype(jnp.float32), {})
 
 
-def soft_labels(out, batch, *, temperature):
+def soft_labels(out, batch, *, temperature, mean_over_classes=False):
     """The teacher's distribution over a task's classes (TinyBERT, equation 10): soft cross-entropy.
 
-    The released code (task_distill.py) also divides by the number of classes: its mean is over all logits.
-    Reads `out['class_logits']` and `out['teacher']['class_logits']` [B, C]; `batch['label']` [B] only for the
-    accuracy. Examples without a real token do not count.
+    With `mean_over_classes` it is divided by the number of classes, as in the released code (task_distill.py), whose
+    mean is over all logits. Reads `out['class_logits']` and `out['teacher']['class_logits']` [B, C]; `batch['label']`
+    [B] only for the accuracy. Examples without a real token do not count.
     """
     ours, theirs = (x["class_logits"].astype(jnp.float32) / temperature for x in (out, out["teacher"]))
     weights = examples(batch).astype(jnp.float32)
     entropy = -(jax.nn.softmax(theirs) * jax.nn.log_softmax(ours)).sum(-1)
+    entropy /= ours.shape[-1] if mean_over_classes else 1
     guess = ours.argmax(-1)
     right = {"agreement": guess == theirs.argmax(-1), "accuracy": guess == batch["label"]}
     metrics = {name: ((hit * weights).sum(), weights.sum()) for name, hit in right.items()}
@@ -554,7 +590,7 @@ def _named(function, options):
     return {name: value for name, value in options.items() if name in inspect.signature(function).parameters}
 
 
-SOFT = ("teacher.temperature",)
+SOFT, MATCHED = ("teacher.temperature",), ("teacher.count_padding",)
 OBJECTIVES = {
     # Tokens
     "mlm": Objective("masked tokens (BERT)", mlm, predicted, heads=("mlm",), masks=True),
@@ -653,10 +689,26 @@ OBJECTIVES = {
         options=SOFT,
     ),
     "cosine": Objective("the direction of a teacher's last states (DistilBERT)", cosine, tokens, teacher="encoded"),
-    "embedding": Objective("a teacher's embeddings (TinyBERT)", embedding, tokens, heads=("fit",), teacher="states"),
-    "hidden": Objective("a teacher's layers (TinyBERT)", hidden, tokens, heads=("fit",), teacher="states"),
+    "embedding": Objective(
+        "a teacher's embeddings (TinyBERT)",
+        embedding,
+        matched_tokens,
+        heads=("fit",),
+        teacher="states",
+        options=MATCHED,
+    ),
+    "hidden": Objective(
+        "a teacher's layers (TinyBERT)", hidden, matched_tokens, heads=("fit",), teacher="states", options=MATCHED
+    ),
+    "patience": Objective(
+        "the direction of a teacher's [CLS], layer by layer (PKD)", patience, rows, heads=("fit",), teacher="states"
+    ),
     "attention": Objective(
-        "a teacher's attention (TinyBERT)", attention, pairs_of_tokens, teacher="scores", options=("model.causal",)
+        "a teacher's attention (TinyBERT)",
+        attention,
+        matched_pairs,
+        teacher="scores",
+        options=("model.causal", *MATCHED),
     ),
     "soft_labels": Objective(
         "a teacher's classes (TinyBERT)",
@@ -666,7 +718,7 @@ OBJECTIVES = {
         task="classification",
         answers="class_logits",
         teacher="class_logits",
-        options=SOFT,
+        options=(*SOFT, "teacher.mean_over_classes"),
     ),
     "soft_span": Objective(
         "a teacher's distributions over where an answer begins and ends",

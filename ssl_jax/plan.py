@@ -162,7 +162,7 @@ def make_clock(config, phases):
 
 
 def example_kind(config):
-    """The kind of example: 'windows' of text, 'single' texts, a 'task' example, or pairs of the kind the losses need.
+    """The kind of example: 'windows' of text, 'single' texts, a 'task' example, 'nsp', or pairs as the losses need them.
 
     Without a loss on pairs these are 'segments', two adjacent ones without a label, as ELECTRA packs them.
 
@@ -185,13 +185,13 @@ def example_kind(config):
                 f"losses.{name} needs a task of {row.task}, and task.name={config.task.name} is one of {kind}: set "
                 f"losses.{loss_of(kind)} instead"
             )
-    if config.data.examples != "pairs" and asked:
+    if asked and config.data.examples not in ("pairs", asked[0]):
         raise UserError(f"losses.{asked[0]} needs sentence pairs: set data.examples=pairs")
     if config.data.examples == "windows":
         return "windows"
     if config.data.document_mask:
         raise UserError("data.document_mask is about windows, which hold several documents: set data.examples=windows")
-    if config.data.examples in ("single", "task"):
+    if config.data.examples in ("nsp", "single", "task"):
         return config.data.examples
     return asked[0] if asked else "segments"
 

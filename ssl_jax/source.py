@@ -42,6 +42,7 @@ GENERATOR = ("size", "layers", "heads", "ffn_size", "tying")
 TOKENIZER = ("kind", "vocab_size", "lowercase")
 TAKEN = (
     *(f"model.{field.name}" for field in dataclasses.fields(Trunk) if field.name not in TRAINED),
+    "model.dropped_sublayers",  # where it drops, not how much
     "model.neighbours",
     *(f"generator.{name}" for name in GENERATOR),
     *(f"data.tokenizer.{name}" for name in TOKENIZER),

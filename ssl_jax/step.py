@@ -51,7 +51,7 @@ def make_corrupt(config, vocabulary, counts=None):
 def make_forward(config, model, teach=None):
     """Returns the pure `forward(params, batch, rngs, teachers)`: `out`, and name -> Term of the objectives with a weight.
 
-    `teach(out, batch, teachers)` returns `out['teacher']`, see distill/teachers.py; None where no objective reads it.
+    `teach(out, batch, teachers, rngs)` returns `out['teacher']`, see distill/teachers.py; None where no objective reads it.
     """
     losses = {name: row.bind(config)[0] for name, row in trained(config).items()}
 
@@ -60,7 +60,7 @@ def make_forward(config, model, teach=None):
         batch = flatten_choices(batch)
         out = model.apply({"params": params}, batch, rngs=rngs)
         if teach is not None:
-            out["teacher"] = teach(out, batch, teachers)
+            out["teacher"] = teach(out, batch, teachers, rngs)
         return out, {name: loss(out, batch) for name, loss in losses.items()}
 
     return forward

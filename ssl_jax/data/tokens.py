@@ -83,8 +83,8 @@ class Data:
     heldout: float = option(0.02, SHARE, "share of the documents, chosen by a hash of their text, never trained on")
     examples: str = option(
         "pairs",
-        one_of("pairs", "single", "windows", "task"),
-        "'single' texts, 'windows' of the running text, or a 'task'; what pairs are labelled with, the losses say",
+        one_of("pairs", "nsp", "single", "windows", "task"),
+        "'single' texts, 'windows' of the running text, or a 'task'; of 'pairs' the losses say which, 'nsp' are BERT's",
     )
     short_seq_prob: float = option(0.1, SHARE, "share of documents cut to shorter pairs")
     dupe_factor: int = option(10, whole(1), "walks over the corpus, each with new pairs")

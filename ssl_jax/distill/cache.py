@@ -74,6 +74,8 @@ def parts(config, kind, phases, examples, stores, vocabulary):
             f"a cache of teachers needs generator.kind=none, not {config.generator.kind}: "
             "what a teacher sees changes as the generator learns"
         )
+    if config.teacher.dropout:
+        raise UserError("a cache of teachers keeps what they say without dropout: set teacher.dropout=False")
     if config.losses.soft_predictions:
         raise UserError(
             "a cache of teachers keeps logits at all tokens: set losses.soft_predictions=0, soft_targets > 0"
@@ -141,9 +143,9 @@ def attach_nothing(part, batch):
     return batch
 
 
-def teach(out, batch, params):
+def teach(out, batch, params, rngs=None):
     """Like the `teach` of `distill.make_teach`, from the rows that `Cache.attach` put into the batch."""
-    del out, params
+    del out, params, rngs
     made = {name: jnp.moveaxis(x.astype(jnp.float32), 0, AXIS.get(name, 0)) for name, x in batch["teacher"].items()}
     if "token_ids" in made:
         made["token_ids"] = batch["teacher"]["token_ids"].astype(jnp.int32)

@@ -8,7 +8,7 @@ import dataclasses
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.models.spec import PROJECTIONS
 from ssl_jax.objectives import taught, trained
-from ssl_jax.options import ABOVE_0, TEXT, WIDEST, check, one_of, option, several, whole
+from ssl_jax.options import ABOVE_0, BOOL, TEXT, WIDEST, check, one_of, option, several, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Teacher:
     )
     hidden_size: int = option(0, whole(0, WIDEST), "its width; what `runs` have is filled in")
     temperature: float = option(1.0, ABOVE_0, "of the soft targets")
+    dropout: bool = option(False, BOOL, "it drops as its own config says while the student trains")
+    count_padding: bool = option(False, BOOL, "losses.embedding, hidden and attention are means over padding, too")
+    mean_over_classes: bool = option(False, BOOL, "losses.soft_labels is also divided by the number of classes")
     cache: str = option(
         "", TEXT, "folder that scripts/cache_teacher.py made of these runs' outputs; empty: they run along"
     )

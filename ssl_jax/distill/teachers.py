@@ -1,7 +1,7 @@
 """Teachers: finished runs of any paper, whose outputs a student's losses compare with its own.
 
-A teacher gets the student's inputs, without dropout and without gradients. `out['teacher']` holds the outputs that the
-losses read (`Objective.teacher`):
+A teacher gets the student's inputs, without gradients and, unless `teacher.dropout`, without dropout. `out['teacher']`
+holds the outputs that the losses read (`Objective.teacher`):
 
     token_logits  [B, S, V]         at every token; from a cache [B, S, K], the K largest, and
     token_ids     [B, S, K] int32   their token ids, and
@@ -116,21 +116,25 @@ def _decoder_rows(model):
 
 
 def make_teach(config, models):
-    """Returns the pure `teach(out, batch, params)`, which gives the dict described in this module's docstring.
+    """Returns the pure `teach(out, batch, params, rngs)`, which gives the dict described in this module's docstring.
 
     Args:
-      models: the teachers' models; `params` is the list of their parameters.
+      models: the teachers' models; `params` is the list of their parameters. `rngs` are the student's, read only with
+        `teacher.dropout`.
     """
     names = taught(config)
     maps = layer_maps(config, models) or [None] * len(models)
     models = [trunk_and_heads(config, model) for model in models]
 
-    def teach(out, batch, params):
+    def teach(out, batch, params, rngs=None):
+        rngs = rngs if config.teacher.dropout and rngs else {}
         if "tokens" in out:  # with a generator's replacements
             batch = batch | {"tokens": out["tokens"]}
         made = []
-        for model, layers, tree in zip(models, maps, params, strict=True):
-            theirs = model.apply({"params": tree}, batch)
+        for number, (model, layers, tree) in enumerate(zip(models, maps, params, strict=True), 1):
+            # The modules have the student's names: with its key they would have its masks.
+            own = {use: jax.random.fold_in(key, number) for use, key in rngs.items()}
+            theirs = model.apply({"params": tree}, batch, rngs=own)
             if layers is not None:
                 at = jnp.array(layers) - 1
                 theirs["scores"] = theirs["layers"]["scores"][at]
@@ -155,9 +159,9 @@ def trunk_and_heads(config, model):
     return model.clone(heads=tuple(sorted(needed)), generator=None)
 
 
-def own_outputs(out, batch, params):
+def own_outputs(out, batch, params, rngs=None):
     """The student as its own teacher: outputs of the same shapes as `teach`, for use without a teacher."""
-    del batch, params
+    del batch, params, rngs
     made = {"scores": out["layers"]["scores"], "encoded": out["encoded"]}
     made |= {name: out[name] for name in ("token_logits", "class_logits", "span_logits") if name in out}
     made |= {"predicted_logits": out[name] for name in ("mlm_logits", "clm_logits") if name in out}

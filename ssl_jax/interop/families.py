@@ -20,7 +20,7 @@ class Family(NamedTuple):
       trunk: fixed properties of its trunk, whatever its config.json says, as fields of TransformerConfig.
       fields: ours -> their key in config.json, and their default for a missing key.
       needs: keys -> the only value we support.
-      dropouts: keys of further dropout rates, all of them `dropout` here.
+      dropouts: keys of further dropout rates: of the embeddings `dropout` here, the others of the heads.
       classes: heads -> their class.
       pooler: our pooler that their whole-text classes use.
     """
@@ -106,7 +106,7 @@ FAMILIES = {
         pooler="gelu",
     ),
     "distilbert": Family(
-        trunk=_ENCODER | dict(type_vocab_size=0, norm_epsilon=1e-12),
+        trunk=_ENCODER | dict(type_vocab_size=0, norm_epsilon=1e-12, dropped_sublayers="ffn"),
         fields=_fields(
             dict(
                 vocab_size="vocab_size", layers="n_layers", hidden_size="dim", heads="n_heads", ffn_size="hidden_dim",

@@ -515,7 +515,8 @@ def _their_config(run, trunk, heads, family, name):
         if ours == "share_groups" and trunk.share == "none":
             value = trunk.layers
         made[key] = value
-    made |= {key: trunk.dropout for key in facts.dropouts}
+    head = run.model.options.dropout if heads - {"mlm", "clm", "pair", "replaced"} else trunk.dropout
+    made |= {key: trunk.dropout if key == "embd_pdrop" else head for key in facts.dropouts}
     made["pad_token_id"] = vocabulary.pad
     if trunk.causal:
         ends = list(vocabulary.ends)

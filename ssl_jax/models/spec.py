@@ -80,8 +80,13 @@ class Trunk:
         one_of(*POOLERS),
         "what heads of a whole text read, see `heads.Pooler`; 'none': there are no such heads",
     )
-    dropout: float = option(0.1, DROPOUT, "after the embeddings and after each sub-layer")
+    dropout: float = option(0.1, DROPOUT, "after the embeddings and after the sub-layers")
     attention_dropout: float = option(0.1, DROPOUT, "on the attention probabilities")
+    dropped_sublayers: str = option(
+        "both",
+        one_of("both", "ffn"),
+        "'both': `dropout` after attention and after the feed-forward network; 'ffn': after that alone (DistilBERT)",
+    )
     dropped_embeddings: str = option(
         "sum",
         one_of("sum", "tables"),
@@ -141,8 +146,8 @@ class Trunk:
 
 # Fields that only training reads; all others determine what a trunk computes.
 TRAINED = {
-    "dropout", "attention_dropout", "dropped_embeddings", "dtype", "scan", "remat", "initializer", "initializer_range",
-    "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours",
+    "dropout", "attention_dropout", "dropped_sublayers", "dropped_embeddings", "dtype", "scan", "remat", "initializer",
+    "initializer_range", "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours",
 }  # fmt: skip
 
 # The generator's parameters within a model's; these heads have the generator's width.

@@ -243,7 +243,8 @@ class Block(nn.Module):
                 y, made = Attention(config, name=name)(y, allowed, cache, index)
             else:
                 y = FeedForward(config, name=name)(y)
-            x = x + Dropout(config.dropout)(y, index)
+            dropped = config.dropped_sublayers in ("both", name)
+            x = x + Dropout(config.dropout if dropped else 0.0)(y, index)
             if config.norm == "post":
                 x = norm(x)
         return x, {"hidden": x, **made}

@@ -29,6 +29,7 @@ from ssl_jax.config import base
 from ssl_jax.errors import UserError
 from ssl_jax.interop import check, config_files, huggingface
 from ssl_jax.interop.families import FAMILIES
+from ssl_jax.models import transformer
 from ssl_jax.models.spec import TRAINED
 from ssl_jax.tokenization import folders as tokenizer_folders
 
@@ -162,6 +163,48 @@ def test_our_runs_there_and_back(label, tokenizer, tmp_path):
     found = check.compare(tmp_path / "theirs")
     assert found.equal
     assert max(found.inward, found.outward) < 1e-5
+
+
+# Models, each with its heads; BERT's dropouts are in the places of the other encoders'.
+LOGITS = {"class_logits": "logits", "mlm_logits": "logits", "pair_logits": "seq_relationship_logits"}  # ours: theirs
+DROPPED = {
+    "bert": ("bert", "base", {}),
+    "bert-classes": ("finetune", "bert-base,topics", {"task.classes": 4}),
+    "distilbert": ("distilbert", "base", {}),
+    "distilbert-classes": ("finetune", "distilbert-base,topics,release", {"task.classes": 4}),
+    "distilbert-spans": ("finetune", "distilbert-base,squad", {}),
+}
+
+
+@pytest.mark.parametrize("label", DROPPED)
+def test_dropout_is_where_theirs_is_and_has_its_rate(label, tokenizer, tmp_path, monkeypatch):
+    """In both, a dropout at a rate p multiplies by 1 + p instead: logits agree only if all dropouts do."""
+    paper, variant, changes = DROPPED[label]
+    changes = changes | {"model.dropout": 0.3, "model.attention_dropout": 0.15}
+    run = check.random_run(shrunk(paper, variant, **changes), tokenizer)
+    huggingface.save(run, tmp_path / "theirs")
+    (name,) = json.loads((tmp_path / "theirs/config.json").read_text())["architectures"]
+    monkeypatch.setattr(transformer.Dropout, "__call__", lambda self, x, index: x * (1 + self.rate))
+    monkeypatch.setattr(torch.nn.functional, "dropout", lambda x, p, training, inplace=False: x * (1 + p * training))
+    model = getattr(transformers, name).from_pretrained(tmp_path / "theirs", attn_implementation="eager").train()
+    batch = check._text(run, run.vocabulary.pad, 5, 24)
+    inputs = dict(input_ids=batch["tokens"], attention_mask=batch["mask"].astype(int))
+    if run.model.config.type_vocab_size:
+        inputs["token_type_ids"] = batch["segments"]
+    with torch.no_grad():
+        out = model(**{key: torch.tensor(x) for key, x in inputs.items()}, output_hidden_states=True)
+    theirs = {key: torch.stack([x] if isinstance(x, torch.Tensor) else x).numpy() for key, x in out.items()}
+    # Theirs loaded as a run drops in the same places, too.
+    for trunk in (run.model.config, huggingface.load(tmp_path / "theirs").model.config):
+        made = run.model.clone(config=trunk).apply({"params": run.params}, batch)
+        pairs = [(made["layers"]["hidden"], theirs["hidden_states"][1:])]
+        pairs += [(made[mine][None], theirs[key]) for mine, key in LOGITS.items() if mine in made and key in theirs]
+        if "span_logits" in made:
+            pairs.append((made["span_logits"][None], np.stack([theirs["start_logits"], theirs["end_logits"]], -1)))
+        assert len(pairs) > 1
+        for mine, their in pairs:
+            at = (slice(None), batch["mask"]) if mine.shape[2:3] == batch["mask"].shape[1:] else ...
+            np.testing.assert_allclose(np.asarray(mine)[at], their[at], rtol=1e-4, atol=1e-4)
 
 
 # What the run calls its four classes, and what their config.json does.

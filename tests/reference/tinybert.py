@@ -64,11 +64,22 @@ def loss(params, batch, teacher, ours=2, theirs=4, project=project):
 
 
 def release_loss(params, batch, teacher):
-    return loss(params, batch, teacher, 1, 2, release_project)
+    """general_distill.py: MSELoss over all positions; scores, with -10000 added to those of padding, are 0 up to -100."""
+
+    def row(tokens, mask, segments):
+        states, scores = read(params, tokens, mask, segments, 1, electra.gelu)
+        their_states, their_scores = read(teacher, tokens, mask, segments, 2, bert.gelu)
+        total = sum(((release_project(params, states[m], m) - their_states[2 * m]) ** 2).mean() for m in range(2))
+        ours, theirs = (x + jnp.where(mask, 0, -10000)[None, None, :] for x in (scores[0], their_scores[1]))
+        ours, theirs = (jnp.where(x <= -1e2, 0, x) for x in (ours, theirs))
+        return total + ((ours - theirs) ** 2).mean()
+
+    return jax.vmap(row)(batch["tokens"], batch["mask"], batch["segments"]).mean()
 
 
 def prediction_loss(params, batch, teacher, ours=1, theirs=2):
-    """Equation 10 at t = 1. transformer/modeling.py reads the student's classes from ReLU(pooled)."""
+    """Equation 10 at t = 1. In the released code the student's classes are read from ReLU(pooled), and the mean is over
+    all logits (transformer/modeling.py, task_distill.py)."""
 
     def logits(p, tokens, mask, segments, layers, gelu, activation):
         states, _ = read(p, tokens, mask, segments, layers, gelu)
@@ -77,7 +88,7 @@ def prediction_loss(params, batch, teacher, ours=1, theirs=2):
     def row(*texts):
         z = logits(params, *texts, ours, electra.gelu, lambda x: jnp.maximum(x, 0))
         target = jax.nn.softmax(logits(teacher, *texts, theirs, bert.gelu, lambda x: x))
-        return -(target * (z - jax.nn.logsumexp(z))).sum()
+        return -(target * (z - jax.nn.logsumexp(z))).mean()
 
     return jax.vmap(row)(batch["tokens"], batch["mask"], batch["segments"]).mean()
 

@@ -83,9 +83,7 @@ def test_every_variant_takes_the_suffix_smoke(paper, size):
 @pytest.mark.parametrize("suffix", ["release", "v2", "printed"])
 def test_suffixes_change_the_config_and_it_still_builds(paper, size, suffix):
     module = ALL[paper]
-    known = {"release": paper not in ("gpt3", "distilbert"), "v2": paper == "albert", "printed": paper == "gpt3"}[
-        suffix
-    ]
+    known = {"release": paper != "gpt3", "v2": paper == "albert", "printed": paper == "gpt3"}[suffix]
     if not known:
         with pytest.raises(UserError, match=f"unknown suffix '{suffix}'"):
             module.get_config(f"{size},{suffix}")
@@ -133,6 +131,37 @@ def test_tinyberts_stages_take_a_task(task):
     assert ("pooler" in config.init.drop) == (config.model.pooler == "none") == (loss == "soft_span")
     with pytest.raises(UserError, match=f"a task follows its stage: 4-312,intermediate,{task}"):
         tinybert.get_config(f"4-312,{task}")
+
+
+def test_tinyberts_general_distillation_reads_berts_pairs_and_warms_up_as_long_as_bert():
+    """Section 4.2, "the same settings as BERT": 10,000 steps; pregenerate_training_data.py: next-sentence pairs."""
+    config = tinybert.get_config("4-312")
+    assert example_kind(config) == "nsp" and not masks(config) and not config.losses.nsp
+    rate = schedule(config.optimizer, make_clock(config, plan_phases(config)))
+    assert float(rate(9_999)) == pytest.approx(1e-4 * 0.9999) and float(rate(10_000)) < 1e-4
+    # Some token is masked even where none should be (create_masked_lm_predictions), and only there.
+    release = tinybert.get_config("4-312,release")
+    assert masks(release) and predictions_per_sequence(release, 128) == 1
+    assert not masks(tinybert.get_config("4-312,intermediate,release"))
+    switches = ("dropout", "count_padding", "mean_over_classes")
+    for variant in ("4-312", "4-312,intermediate,mnli", "4-312,prediction,mnli"):
+        for teacher, on in (
+            (tinybert.get_config(variant).teacher, False),
+            (tinybert.get_config(f"{variant},release").teacher, True),
+        ):
+            assert [teacher[name] for name in switches] == [on] * 3
+            assert teacher.projection == ("one" if on else "two")
+
+
+def test_distilbert_sees_its_corpus_three_times():
+    """train.py: n_epoch 3, warmup_prop 0.05; by default 5 x 50 accumulated sequences."""
+    tokens = 3_300e6 * 1.29  # BERT, A.2, and wordpieces of a word
+    for variant, batch_size in (("base", 4096), ("base,release", 250)):
+        config = distilbert.get_config(variant)
+        assert config.batch_size == batch_size and config.phases.lengths == (512,)
+        assert config.steps * batch_size * 512 == pytest.approx(3 * tokens, rel=0.02)
+        assert config.optimizer.warmup == 0.05
+    assert distilbert.get_config("base,squad,release").batch_size == 8
 
 
 def test_distilberts_second_step_is_on_squad():

@@ -11,8 +11,10 @@ import pytest
 from configs import distilbert, finetune, tinybert
 from ssl_jax import objectives, tasks
 from ssl_jax import train as loop
+from ssl_jax.checks import settle
 from ssl_jax.config import check_values
 from ssl_jax.data import batches
+from ssl_jax.distill.matching import map_layers
 from ssl_jax.errors import UserError
 from ssl_jax.load import load_run
 from ssl_jax.models.model import build_model
@@ -115,6 +117,56 @@ def test_the_other_papers_recipes(variant):
     assert {name: weight for name, weight in config.losses.items() if weight} == losses
     assert ("clm" in config.init.drop) != bool(config.losses.clm)
     assert ("pooler" in config.init.fresh) == variant.startswith("distilbert")
+
+
+def test_distilberts_release_reads_classes_as_its_class_does():
+    """DistilBertForSequenceClassification: pre_classifier, ReLU, seq_classif_dropout of 0.2, classifier."""
+    for task, head, rate, pooler in (
+        ("mnli", "classifier", 0.2, "relu"), ("stsb", "classifier", 0.2, "relu"), ("swag", "choice", 0.2, "relu"),
+        ("squad", "span", 0.1, "none"), ("conll2003", "token_classes", 0.1, "none"),
+    ):  # fmt: skip
+        config = finetune.get_config(f"distilbert-base,{task},release")
+        assert getattr(build_model(config).bind({}), head).dropout == rate and config.model.pooler == pooler
+        assert config.model.dropped_sublayers == "ffn" and config.batch_size == recipe(f"distilbert-base,{task}")[0][1]
+    assert recipe("distilbert-base,mnli")[2].model.pooler == "tanh"
+
+
+PKD = {
+    "bert-base,mnli,pkd6": {"classify": 0.3, "soft_labels": 0.7, "patience": 500.0},
+    "bert-base,mnli,pkd6,release": {"classify": 0.3, "soft_labels": 70.0, "patience": 500.0},
+    "bert-base,squad,pkd4": {"span": 0.3, "soft_span": 0.7, "patience": 500.0},
+    "bert-base,stsb,pkd3": {"regress": 1.0, "patience": 500.0},
+}
+
+
+@pytest.mark.parametrize("variant", PKD)
+def test_pkd_is_fine_tuning_from_the_first_layers_with_a_teacher(variant):
+    """Section 4.2; the layers are section 3.2's PKD-Skip and PKD-Last, without the last one."""
+    (learning_rate, batch_size, epochs, length), shape, config = recipe(variant)
+    layers = int(re.search(r"pkd(\d)", variant)[1])
+    assert (learning_rate, batch_size, epochs) == (1e-5, 32, 4.0) and length == (384 if "squad" in variant else 128)
+    assert shape[:-1] == BERT[:-1]
+    assert {name: weight for name, weight in config.losses.items() if weight} == PKD[variant]
+    assert (config.model.layers, config.init.layers, config.init.run) == (
+        layers,
+        tuple(range(layers)),
+        "runs/bert-base",
+    )
+    assert (config.teacher.temperature, config.teacher.mean_over_classes) == (10.0, "release" in variant)
+    skip = {6: [2, 4, 6, 8, 10], 4: [3, 6, 9], 3: [4, 8]}[layers]
+    assert map_layers(config.teacher.layer_map, layers, 12)[:-1] == skip
+    assert map_layers("top", layers, 12)[:-1] == list(range(13 - layers, 12))
+
+
+def test_what_pkd_cannot_compare_is_refused():
+    with pytest.raises(UserError, match="unknown kind of tasks for pkd 'choices'"):
+        finetune.get_config("bert-base,swag,pkd6")
+    config = finetune.get_config("bert-base,mnli,pkd6")
+    for key, value in (("layers", 1), ("causal", True)):
+        wrong = config.copy_and_resolve_references()
+        wrong.model[key] = value
+        with pytest.raises(UserError, match="losses.patience reads .CLS. in every layer but the last"):
+            settle(wrong)
 
 
 def test_dropout_before_spans_is_the_papers():

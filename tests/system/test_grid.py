@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from configs import finetune
+from configs import finetune, tinybert
 from ssl_jax.load import read_config
 from tests.unit.test_tasks import write_lines
 
@@ -171,11 +171,22 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
 
 
 def test_grids_are_the_papers_and_hold_their_recipes():
-    """BERT, section 4.1 and A.3; ELECTRA, appendix B. What a recipe has is a point of its grid."""
-    sizes = {"bert": 4, "bert-ranges": 3 * 2 * 3, "electra-small": 4, "electra-base": 4 * 3}
+    """BERT, section 4.1 and A.3; ELECTRA, appendix B; TinyBERT and PKD, section 4.2. What a recipe has is a point of its grid."""
+    sizes = {
+        "bert": 4,
+        "bert-ranges": 3 * 2 * 3,
+        "electra-small": 4,
+        "electra-base": 4 * 3,
+        "tinybert": 3 * 2,
+        "pkd": 3 * 4,
+    }
     assert {name: int(np.prod([len(of) for of in grid.values()])) for name, grid in finetune.GRIDS.items()} == sizes
     for name, grid in finetune.GRIDS.items():
-        recipe = finetune.get_config(f"{'bert-base' if name.startswith('bert') else name},mnli")
+        if name == "tinybert":
+            recipe = tinybert.get_config("4-312,prediction,mnli")
+        else:
+            named = {"bert": "bert-base,mnli", "bert-ranges": "bert-base,mnli", "pkd": "bert-base,mnli,pkd6"}
+            recipe = finetune.get_config(named.get(name, f"{name},mnli"))
         for key, values in grid.items():
             block, _, last = key.rpartition(".")
             assert (recipe[block] if block else recipe)[last] in values, (name, key)

@@ -273,6 +273,7 @@ def test_what_is_missing_or_broken_is_one_line(world, tmp_path):
     refused("has no eval_train/encoded, eval_train/scores, .*losses read", ("evals.heldout.split", "train"))
     refused("there is no .*cache.json; make it with scripts/cache_teacher.py", cache=str(tmp_path / "nowhere"))
     refused("for one sequence length", ("phases.lengths", (16, 32)), ("phases.shares", (0.5, 0.5)))
+    refused("keeps what they say without dropout: set teacher.dropout=False", ("teacher.dropout", True))
     nothing = [(f"losses.{name}", 0.0) for name in LOSSES]
     refused("teacher.cache is read by no loss", *nothing)
     refused("losses.attention compares with a teacher: set teacher.runs", ("teacher.runs", ()))

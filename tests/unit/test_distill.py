@@ -45,9 +45,9 @@ def random_outputs(rows=3, length=6, size=11, width=8, layers=2, seed=0):
     return out, {"tokens": mask, "mask": mask, "label": random.integers(0, 5, rows)}
 
 
-def term(name, out, batch, temperature=2.0):
+def term(name, out, batch, temperature=2.0, **teacher):
     config = base()
-    config.teacher.temperature = temperature
+    config.teacher.update(temperature=temperature, **teacher)
     return objectives.OBJECTIVES[name].bind(config)[0](out, batch)
 
 
@@ -90,9 +90,51 @@ def test_terms_are_those_of_the_originals_in_torch():
     s, t = (made["class_logits"] for made in (ours, theirs))
     entropy = -(t.softmax(-1) * s.log_softmax(-1)).mean()  # over the classes, too
     assert mean("soft_labels", temperature=1.0) == pytest.approx(5 * float(entropy), rel=1e-5)
+    released = term("soft_labels", out, batch, temperature=1.0, mean_over_classes=True)
+    assert float(released.sum / released.weight) == pytest.approx(float(entropy), rel=1e-5)
     metrics = term("soft_labels", out, batch, temperature=1.0).metrics
     assert float(metrics["agreement"][0]) == (s.argmax(-1) == t.argmax(-1)).sum()
     assert float(metrics["accuracy"][0]) == (s.argmax(-1).numpy() == batch["label"]).sum()
+
+
+def test_with_padding_counted_the_means_are_the_originals_over_everything():
+    """general_distill.py: MSELoss over all positions, of scores those above -100 after padding's -10000."""
+    out, batch = random_outputs()
+    squared, full = torch.nn.MSELoss(), slice(0, 2)  # the last row pads an evaluation's batch
+    hides = (torch.tensor(batch["mask"][full]) == 0)[:, None, None] * -1e4
+    ours, theirs = (
+        {name: torch.tensor(made[name][:, full]) for name in ("states", "scores")} for made in (out, out["teacher"])
+    )
+    first, *layers = (squared(s, t) for s, t in zip(ours["states"], theirs["states"], strict=True))
+    kept = [torch.where(x + hides <= -1e2, 0.0, x + hides) for x in (ours["scores"], theirs["scores"])]
+    expected = dict(embedding=first, hidden=sum(layers), attention=sum(map(squared, *kept)))
+    for name, value in expected.items():
+        made = term(name, out, batch, count_padding=True)
+        assert float(made.sum / made.weight) == pytest.approx(float(value), rel=1e-5), name
+        config = base()
+        config.teacher.count_padding = True
+        assert objectives.OBJECTIVES[name].bind(config)[1](batch) == made.weight == (72 if name == "attention" else 12)
+        assert made.weight > term(name, out, batch).weight
+
+
+def test_patience_is_the_originals_in_torch():
+    """KD_loss.py of PKD: F.mse_loss of normalised [CLS] states, of all layers but the last."""
+    out, batch = random_outputs(layers=4)
+    ours, theirs = (torch.tensor(made["states"][1:-1, :2, 0]) for made in (out, out["teacher"]))
+    ours.requires_grad = True
+    normal = lambda x: torch.nn.functional.normalize(x.transpose(0, 1), p=2, dim=2)  # noqa: E731
+    loss = torch.nn.functional.mse_loss(normal(theirs), normal(ours))
+    loss.backward()
+
+    def mean(fitted):
+        made = term("patience", out | {"fitted": fitted}, batch)
+        return made.sum / made.weight
+
+    value, gradient = jax.value_and_grad(mean)(out["fitted"])
+    assert float(value) == pytest.approx(float(loss), rel=1e-5)
+    np.testing.assert_allclose(gradient[1:-1, :2, 0], ours.grad.numpy(), rtol=1e-4, atol=1e-7)
+    # Nothing else is read: not the embeddings, the last layer, other tokens, rows of padding.
+    assert np.count_nonzero(gradient) == 3 * 2 * 8
 
 
 def test_soft_spans_are_the_originals_in_torch_on_what_is_real():
@@ -193,12 +235,14 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn_and_padding_nothing_
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), made, same)
     tokens = batch["mask"].sum(1).astype(float)
     weights = {name: tokens.sum() for name in LOSSES} | {"attention": (tokens**2).sum(), "soft_labels": 4}
-    weights |= {"soft_predictions": 20, "soft_span": 8}
+    weights |= {"soft_predictions": 20, "soft_span": 8, "patience": 4}
     assert {name: float(term.weight) for name, term in made.items()} == weights
 
 
-def test_no_gradient_and_no_dropout_reach_a_teacher():
-    config, model = everything(**{"model.dropout": 0.5, "model.attention_dropout": 0.5, "model.layers": 1})
+@pytest.mark.parametrize("dropout", [False, True])
+def test_no_gradient_reaches_a_teacher_and_dropout_only_where_asked(dropout):
+    dropped = {"model.dropout": 0.5, "model.attention_dropout": 0.5}
+    config, model = everything(**dropped, **{"teacher.dropout": dropout})
     params, theirs, batch = make_params(config, model), make_params(config, model, 1), asked(make_batch(0, 4))
     teach = distill.make_teach(config, [model])
 
@@ -206,8 +250,8 @@ def test_no_gradient_and_no_dropout_reach_a_teacher():
     def learn(params, theirs, key):
         kept = {}
 
-        def watched(out, batch, theirs):
-            kept.update(ours=out["encoded"], theirs=teach(out, batch, theirs))
+        def watched(out, batch, theirs, rngs):
+            kept.update(ours=out["encoded"], theirs=teach(out, batch, theirs, rngs))
             return kept["theirs"]
 
         def value(params, theirs):
@@ -220,7 +264,15 @@ def test_no_gradient_and_no_dropout_reach_a_teacher():
     assert not any(np.any(g) for g in jax.tree.leaves(none))
     assert all(np.any(g) for g in jax.tree.leaves(ours))
     assert (first["ours"] != second["ours"]).mean() > 0.5
-    jax.tree.map(np.testing.assert_array_equal, first["theirs"], second["theirs"])
+    if not dropout:
+        jax.tree.map(np.testing.assert_array_equal, first["theirs"], second["theirs"])
+        return
+    assert all((a != b).any() for a, b in zip(*(jax.tree.leaves(made["theirs"]) for made in (first, second))))
+    # With the student's parameters it still has masks of its own, and none where the student has none.
+    _, same = learn(params, params, jax.random.key(0))
+    assert (same["ours"] != same["theirs"]["encoded"]).mean() > 0.5
+    terms = make_terms(config, model, teach)(params, batch, {}, [params])
+    assert abs(terms["cosine"].sum) < 1e-4
 
 
 def test_of_several_teachers_of_any_depth_the_outputs_are_averaged():
@@ -464,6 +516,22 @@ def test_distilgpt2_learns_from_gpt2(teachers, data_root, tmp_path):
     assert result["loss"] == pytest.approx(sum(parts))
     made, teacher = params_of(tmp_path), params_of(teachers["gpt2"])
     assert_equal(made["encoder"]["final_norm"], teacher["encoder"]["final_norm"])
+
+
+def test_pkd_learns_a_task_from_the_first_layers_of_bert(teachers, task, data_root, tmp_path):
+    """From a pre-trained BERT, its pooler included, with a fine-tuned one as the teacher."""
+    start = {"init.run": teachers["bert"], "init.layers": (0, 1), "model.layers": 2, "optimizer.warmup": 1.0}
+    start |= {"teacher.runs": (teachers["classes"],), "steps": 1}
+    config = shrink(finetune.get_config("bert-tiny,jsonl,pkd3,smoke"), data_root, **task | start)
+    result = train.train(config, tmp_path)
+    weights = {"classify": 0.3, "soft_labels": 0.7, "patience": 500.0}
+    assert result["loss"] == pytest.approx(sum(weight * result[f"{name}_loss"] for name, weight in weights.items()))
+    assert 0 < result["patience_loss"] < 4 / 32 and {"classify_accuracy", "accuracy"} <= set(result)
+    # The first step of a warm-up has a rate of 0, and nothing decays.
+    begun, source = params_of(tmp_path), params_of(teachers["bert"])
+    assert set(begun) == {"embeddings", "encoder", "pooler", "classifier"}
+    for part in ("embeddings", "encoder", "pooler"):
+        assert_equal(begun[part], source[part])
 
 
 def write_task(name, folder):

@@ -1,6 +1,7 @@
 """What a run takes from the run or model that it starts from, and what does not fit, as the two configs say."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -60,6 +61,17 @@ def test_a_released_model_decides_what_the_trunk_computes(released):
     source.check_fit(config)
     # What is settled stays so.
     assert checks.settle(source.resolve(config)) == config
+
+
+def test_a_released_distilbert_drops_where_it_did_in_anyones_recipe(released, tmp_path):
+    """modeling_distilbert.py: not after attention. How much it drops is the recipe's."""
+    theirs = dict(model_type="distilbert", vocab_size=len(PIECES), n_layers=3, dim=24, n_heads=4, hidden_dim=40,
+                  max_position_embeddings=48, dropout=0.3)  # fmt: skip
+    shutil.copytree(released, tmp_path / "distilbert")
+    (tmp_path / "distilbert/config.json").write_text(json.dumps(theirs))
+    config, (line,) = take(finetune.get_config("bert-base,rte"), str(tmp_path / "distilbert"))
+    assert (config.model.dropped_sublayers, config.model.dropout) == ("ffn", 0.1)
+    assert "model.dropped_sublayers=ffn" in line
 
 
 def test_pre_training_goes_on_from_a_released_model(released):
