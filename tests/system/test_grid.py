@@ -146,7 +146,7 @@ def test_all_points_are_trained_once_and_the_best_is_told(root, data_root, tmp_p
         "lengths=8,16_learning_rate=0.12345678 lengths=8,16_learning_rate=0.12345679",
     ]
     slashes, plain, long = checked[2].split(" ")  # folders of their own, whose names any file system takes
-    assert re.fullmatch("init.run=runs-a-[0-9a-f]{8}", slashes) and plain == "init.run=runs-a" and len(long) < 120
+    assert re.fullmatch("run=runs-a-[0-9a-f]{8}", slashes) and plain == "run=runs-a" and len(long) < 120
     wanted = [
         "grid g: optimizer.schedule has 'linear', and should have several values in a tuple",
         "grid g: optimizer.learning_rate has 0.0001, and should have several values in a tuple",
