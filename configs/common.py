@@ -60,7 +60,8 @@ def smoke(config, name):
         config.ramp.update(start=4, share=0.5)
     config.phases.lengths = tuple(32 * 2**i for i in range(len(config.phases.lengths)))
     model = config.model
-    model.update(layers=2, hidden_size=32, heads=2, head_size=0, ffn_size=0, max_positions=64)
+    model.lstm = min(model.lstm, 32)
+    model.update(layers=1 if model.lstm else 2, hidden_size=32, heads=2, head_size=0, ffn_size=0, max_positions=64)
     model.embedding_size = min(model.embedding_size, 16)
     model.local_window = min(model.local_window, 8)
     model.neighbours = ()

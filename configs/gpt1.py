@@ -20,6 +20,9 @@ demo's.
 so that all occurrences of a token in a batch lose the same entries; and logits over the position table's rows, too,
 because there both tables are one matrix (train.py).
 
+`lstm` is the baseline of Table 5: one layer of 2,048 units in the Transformer's place (models/recurrent.py), all else
+as it is. Without pre-training (Table 5, "w/o pre-training") is --config.init.run=none in fine-tuning.
+
 Sizes: base is the paper's, tiny to medium have the shapes of BERT's miniatures (common.MINIATURES), demo is ours
 (docs/demos.md). Parameters, exact: 116,534,784 (the paper gives none; the GPT-2 paper says 117M).
 
@@ -32,6 +35,7 @@ from ssl_jax.config import base
 SIZES = {
     **common.MINIATURES,
     "base": dict(layers=12, hidden_size=768, heads=12),
+    "lstm": dict(layers=1, hidden_size=768, heads=12, lstm=2048),
     "demo": dict(layers=2, hidden_size=128, heads=4),
 }
 

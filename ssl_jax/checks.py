@@ -127,6 +127,8 @@ def check(config, phases, parallel=None):
     for key, value in by_device.items():
         if value == "device" and config.parallel.mode != "pmap":
             raise UserError(f"{key}='device' needs parallel.mode='pmap': a mesh sees one global batch")
+    if config.model.lstm and config.data.document_mask:
+        raise UserError("data.document_mask masks attention, and model.lstm has none: set data.document_mask=False")
     _check_losses(config)
     _check_corruption(config)
     rate_rules(config.optimizer)

@@ -66,6 +66,8 @@ def flops_per_token(model, length, predictions):
 
 def _trunk(config, length):
     hidden, width = config.hidden_size, config.heads * config.head_size
+    if config.lstm:  # four gates from the input and the last state, and the projection
+        return 6 * (4 * config.lstm * (hidden + config.lstm) + config.lstm * hidden)
     layer = 4 * hidden * width + 2 * hidden * config.ffn_size
     projection = config.embedding_size * hidden if config.embedding_size != hidden else 0
     local = config.layers // 2 if config.local_window else 0  # every second layer, from the second on

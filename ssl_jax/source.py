@@ -35,7 +35,7 @@ TRUNK = ("embeddings", "encoder")
 # Trunk fields that the parameters determine.
 SHOWN = (
     "layers", "hidden_size", "heads", "head_size", "ffn_size", "embedding_size", "vocab_size", "max_positions", "type_vocab_size",
-    "embedding_norm", "final_norm",
+    "embedding_norm", "final_norm", "lstm",
 )  # fmt: skip
 # What a config takes from its source besides the trunk: the generator's shape and how the tokenizer is trained.
 GENERATOR = ("size", "layers", "heads", "ffn_size", "tying")

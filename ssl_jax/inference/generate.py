@@ -268,6 +268,8 @@ def lay_out(run, prompts, max_tokens):
     config, begin = run.model.config, run.vocabulary.start_of_text
     if "clm" not in run.model.heads:
         raise UserError("this run cannot generate: it was not trained to predict the next token (losses.clm)")
+    if config.lstm:
+        raise UserError("this run cannot generate: its trunk is an LSTM (model.lstm), which scores texts alone")
     if not prompts:
         raise UserError("there is no prompt to continue")
     require("max_tokens", max_tokens, max_tokens >= 1, "at least 1")

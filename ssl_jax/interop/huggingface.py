@@ -388,6 +388,8 @@ def save(run, folder, drop=(), family=""):
     Raises:
       UserError: none of their classes computes what the run does, or has its heads.
     """
+    if run.model.config.lstm:
+        raise UserError("transformers has no LSTM language model (model.lstm)")
     params = traverse_util.flatten_dict(jax.tree.map(np.asarray, run.params), sep="/")
     out = sorted(name for name in params if dropped(name, drop))
     params = {name: x for name, x in params.items() if name not in out}

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from ssl_jax import corruption
 from ssl_jax.models import heads
+from ssl_jax.models.recurrent import Recurrent
 from ssl_jax.models.spec import GENERATOR_HEADS, Generator, HeadOptions, model_fields
 from ssl_jax.models.transformer import Embeddings, Transformer, TransformerConfig
 
@@ -36,7 +37,7 @@ class Model(nn.Module):
     def setup(self):
         config, generator, options = self.config, self.generator, self.options
         self.embeddings = Embeddings(config)
-        self.encoder = Transformer(config)
+        self.encoder = Recurrent(config) if config.lstm else Transformer(config)
         if generator is not None:
             # Sharing is using the same module twice.
             tied_tables, tied_trunk = generator.tying != "none", generator.tying == "all"

@@ -58,6 +58,7 @@ class Trunk:
     local_window: int = option(
         0, whole(0), "every second layer, from the second on, sees the last so many positions alone; 0: all see all"
     )
+    lstm: int = option(0, whole(0, WIDEST), "units of one LSTM in place of the blocks (GPT-1, Table 5); 0: Transformer")
     share: str = option(
         "none",
         one_of(*SHARED),
@@ -125,6 +126,11 @@ class Trunk:
             raise UserError(f"model.hidden_size={self.hidden_size} is not divisible by model.heads={self.heads}")
         if self.local_window and not self.causal:
             raise UserError("model.local_window is a band of the past: it needs model.causal=True")
+        if self.lstm and (not self.causal or self.layers != 1 or self.embedding_size not in (0, self.hidden_size)):
+            raise UserError(
+                "model.lstm reads from left to right, in one layer of the tables' width: it needs "
+                "model.causal=True, model.layers=1 and model.embedding_size=0"
+            )
         if not 1 <= self.share_groups <= self.layers:
             raise UserError(f"model.share_groups={self.share_groups} of {self.layers} layers: from 1 to all of them")
         defaults = dict(

@@ -113,7 +113,7 @@ def test_only_a_flag_makes_a_source_decide(released):
     assert source.adopt(plain, set()) == (plain, []) == source.adopt(plain, {"model.layers"})
     for variant, changes in (("base", {"init.layers": (0, 1)}), ("base", {"init.run": "teacher"})):
         student = distilbert.get_config(variant)
-        student.update(changes)
+        student.update_from_flattened_dict(changes)
         assert source.adopt(student, {"init.run"}) == (student, [])
     with pytest.raises(UserError, match="model.layers=3, model.hidden_size=24, model.heads=4, .* init.layers"):
         source.check_fit(checks.settle(source.resolve(plain)))
@@ -129,7 +129,7 @@ def test_a_run_of_ours_decides_too_and_a_run_that_goes_on_keeps_what_it_took(tmp
     # Of the same documents: the same tokenizer is trained, and the prepared corpus shared.
     assert (taken, config.data.tokenizer.path) == ((3, 256, 0.5, 500), "")
     # With its optimizer a run continues the source with all that it has.
-    continued, _ = take(electra.get_config("base"), where, init_optimizer=True)
+    continued, _ = take(electra.get_config("base"), where, **{"init.optimizer": True})
     assert (continued.init.drop, continued.init.fresh, continued.model.layers) == ((), (), 3)
     (tmp_path / "run/checkpoints/5").mkdir(parents=True)
     leave(config, tmp_path / "run")
