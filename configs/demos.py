@@ -80,7 +80,7 @@ ELECTRA = COMMON | {
     "generator.tying": "all",
     "losses.rtd": 5.0,
     "corruption.rate": 0.4,
-    "corruption.max_predictions": 0,
+    "corruption.max_predictions": 64,  # the length: no limit
     "optimizer.learning_rate": 2e-3,
     "optimizer.warmup": 100 / 2200,
     "optimizer.b2": 0.98,

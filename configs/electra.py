@@ -3,8 +3,8 @@
     .venv/bin/python scripts/train.py --config configs/electra.py:small --workdir runs/electra-small
 
 From the paper: sections 2 and 3 and appendix A. From google-research/electra (8a46635f), which settles the
-rest: the masking with 85 % [MASK] and positions drawn with replacement (pretrain_helpers.py), the generator's
-shape, the hidden layer of the discriminator's head, the exact GELU (model/modeling.py), Adam without bias correction
+rest: the masking with 85 % [MASK] and positions drawn with replacement (pretrain_helpers.py), at most
+int((rate + .005) * length) of them (configure_pretraining.py), the generator's shape, the hidden layer of the discriminator's head, the exact GELU (model/modeling.py), Adam without bias correction
 and the warm-up that multiplies the decay (model/optimization.py), the packing of two segments without a label
 (build_pretraining_dataset.py).
 
@@ -93,7 +93,6 @@ def get_config(variant="small"):
                 rate=rate,
                 mask=0.85,
                 random=0.0,
-                max_predictions=int((rate + 0.005) * length),  # configure_pretraining.py
                 with_replacement=True,
             ),
             data=dict(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssl_jax import tasks
-from ssl_jax.corruption import predictions
+from ssl_jax.corruption import prediction_counts
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.lazy import jnp
 from ssl_jax.objectives import loss_of, trained
@@ -270,4 +270,5 @@ def predictions_per_sequence(config, length):
     """The maximum number of tokens of a full sequence that the objectives predict."""
     if not masks(config):
         return length - 1 if config.losses.clm or config.losses.soft_predictions else 0
-    return predictions(length, config.corruption.rate, config.corruption.max_predictions)
+    options = config.corruption
+    return prediction_counts(length, options.rate, options.max_predictions, options.with_replacement)[-1]

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import electra as electra_config
 from ssl_jax import corruption
 from ssl_jax.corruption import mask_tokens, prediction_counts
 from ssl_jax.errors import UserError
+from ssl_jax.plan import predictions_per_sequence
 from tests.reference import albert, electra
 from tests.reference import bert as reference
 
@@ -71,6 +73,21 @@ def test_the_table_of_counts_is_the_originals_rule(rate):
     table = prediction_counts(512, rate, 77)
     assert table[1:] == [min(reference.num_to_predict(n, rate, 77), n) for n in range(1, 513)]
     assert table[0] == 0
+
+
+@pytest.mark.parametrize("size, flags, most, count", [
+    ("small", {}, 19, 19), ("base", {}, 79, 77), ("large", {}, 130, 128),
+    ("small", {"corruption.rate": 0.25}, 32, 32), ("base", {"corruption.rate": 0.5}, 258, 256),
+    ("small", {"corruption.max_predictions": 7}, 7, 7),
+])  # fmt: skip
+def test_electras_rate_alone_moves_its_number_of_predictions(size, flags, most, count):
+    """configure_pretraining.py: int((mask_prob + .005) * max_seq_length); .255 * 128 = 32.64, .505 * 512 = 258.56."""
+    config = electra_config.get_config(size)
+    config.update_from_flattened_dict(flags)
+    options = {name: config.corruption[name] for name in ("rate", "max_predictions", "with_replacement")}
+    (length,) = config.phases.lengths
+    assert corruption.limit(length, **options) == most
+    assert predictions_per_sequence(config, length) == max(prediction_counts(length, **options)) == count
 
 
 def test_each_row_predicts_as_many_tokens_as_the_rule_says(large):
