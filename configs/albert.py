@@ -11,9 +11,9 @@ LAMB without bias correction and with a trust ratio of 1 for norms and biases (l
 (optimization.py), the rules of n-grams and of order prediction, where a chunk of one sentence gets a random second
 segment as a negative (create_pretraining_data.py).
 
-`v2` is the second version of the released weights (README): no dropout, 10 M steps for base, 3 M for the others (their
-larger corpus cannot be had). xxlarge has no dropout in v1 either (modeling.py's default; the paper removes it for its
-last runs, section 4.8).
+`v2` is the second version of the released weights (README): no dropout, 10 M steps for base, 3 M for the others, with
+v1's 3,125 of warm-up, as all that it does not mention (their larger corpus cannot be had). xxlarge has no dropout in v1
+either (modeling.py's default; the paper removes it for its last runs, section 4.8).
 
 `release` is what the released code does and the paper does not: at most 20 predictions a sequence, the default and
 the README's command, which at length 512 masks 3.9 % (run_pretraining.py); 16 heads for xlarge where the paper's rule,
@@ -52,6 +52,7 @@ def release(config, name):
 
 def v2(config, name):
     config.steps = 10_000_000 if name == "base" else 3_000_000
+    config.optimizer.warmup = 3125 / config.steps
     config.model.dropout = config.model.attention_dropout = 0.0
 
 

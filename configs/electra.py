@@ -4,9 +4,9 @@
 
 From the paper: sections 2 and 3 and appendix A. From google-research/electra (8a46635f), which settles the
 rest: the masking with 85 % [MASK] and positions drawn with replacement (pretrain_helpers.py), at most
-int((rate + .005) * length) of them (configure_pretraining.py), the generator's shape, the hidden layer of the discriminator's head, the exact GELU (model/modeling.py), Adam without bias correction
-and the warm-up that multiplies the decay (model/optimization.py), the packing of two segments without a label
-(build_pretraining_dataset.py).
+int((rate + .005) * length) of them (configure_pretraining.py), the generator's shape, the hidden layer of the
+discriminator's head, the exact GELU (model/modeling.py), Adam without bias correction and the warm-up that multiplies
+the decay (model/optimization.py), the packing of two segments without a label (build_pretraining_dataset.py).
 
 Every objective of Table 5 and of the generator study takes a few flags, at any size:
 

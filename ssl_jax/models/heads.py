@@ -274,6 +274,7 @@ class ClassHead(nn.Module):
 
     A single class is a score: of a regression, or of one of several choices. TinyBERT's release reads the classes from
     ReLU(pooled), without dropout (transformer/modeling.py); ALBERT's dropout rate here is not the trunk's (Table 14).
+    ELECTRA's release starts the kernel from TensorFlow's default, `initializer` 'glorot_uniform' (classification_tasks.py).
     The `orders` rows of an example are summed first (GPT-1, section 3.3). GPT-1's release uses one dropout mask for all
     choices of an example, which are `shared` consecutive rows (train.py).
     """
@@ -282,6 +283,7 @@ class ClassHead(nn.Module):
     classes: int
     activation: str = "none"
     bias: bool = True
+    initializer: str = "matrices"
     dropout: float = 0.0
     orders: int = 1
     shared: int = 1
@@ -294,7 +296,10 @@ class ClassHead(nn.Module):
         if self.activation == "none":
             pooled = Dropout(self.dropout, self.shared)(pooled, seen.batch.get("index"))
         pooled = ACTIVATIONS[self.activation](pooled)
-        return {"class_logits": self.config.dense(self.classes, "dense", bias=self.bias)(pooled).astype(jnp.float32)}
+        dense = self.config.dense(
+            self.classes, "dense", kernel_init=self.config.initial_by(self.initializer), bias=self.bias
+        )
+        return {"class_logits": dense(pooled).astype(jnp.float32)}
 
     def weights(self, sizes):
         return self.classes * sizes.pooled / sizes.length / self.orders
@@ -312,12 +317,14 @@ class TokenClassHead(nn.Module):
 
     config: TransformerConfig
     classes: int
+    initializer: str = "matrices"
     dropout: float = 0.0
 
     @nn.compact
     def __call__(self, seen):
         x = Dropout(self.dropout)(seen.features, seen.batch.get("index"))
-        return {"token_class_logits": self.config.dense(self.classes, "dense")(x).astype(jnp.float32)}
+        dense = self.config.dense(self.classes, "dense", kernel_init=self.config.initial_by(self.initializer))
+        return {"token_class_logits": dense(x).astype(jnp.float32)}
 
     def weights(self, sizes):
         return self.classes * sizes.features
@@ -514,7 +521,10 @@ HEADS = {
         lambda model: ChoiceHead(model.config, 1, **model.options.of_classes, shared=model.options.shared), "choice"
     ),
     "token_classes": Head(
-        lambda model: TokenClassHead(model.config, model.options.classes, model.options.dropout), "token_classes"
+        lambda model: TokenClassHead(
+            model.config, model.options.classes, model.options.initializer, model.options.dropout
+        ),
+        "token_classes",
     ),
     "span": Head(lambda model: SpanHead(model.config, model.options.dropout), "span"),
     "joint_span": Head(

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ssl_jax.models.spec import ACTIVATIONS, FEATURES
+from ssl_jax.models.spec import ACTIVATIONS, FEATURES, INITIALIZERS
 from ssl_jax.options import ABOVE_0, BOOL, DEEPEST, TEXT, WIDEST, number, one_of, option, several, whole
 
 # How texts are put together, `task.inputs`: 'bert' [CLS] A [SEP] B [SEP]; 'gpt1' as GPT-1's section 3.3, unordered
@@ -45,6 +45,9 @@ class TaskOptions:
         "none", one_of(*ACTIVATIONS), "of the pooled vector, before the classes are read from it; 'relu' and so on"
     )
     bias: bool = option(True, BOOL, "added to the classes")
+    initializer: str = option(
+        "matrices", one_of(*INITIALIZERS), "of the classes' kernel: 'matrices' (as the trunk's) or 'glorot_uniform'"
+    )
     statistic: str = option("median", one_of("mean", "median", "best"), "which of several seeds the paper reports")
     dropout: float = option(
         -1.0, number(high=1, below=True), "before the classes or spans, but losses.joint_span's; below 0: model.dropout"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from absl import flags
 from ml_collections import config_flags
@@ -21,7 +22,7 @@ from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
 from ssl_jax.experiment import token_counts
 from ssl_jax.models.model import build_model
-from ssl_jax.optimizers import schedule
+from ssl_jax.optimizers import schedule, step_clock
 from ssl_jax.options import flat
 from ssl_jax.plan import example_kind, make_clock, masks, plan_phases, predictions_per_sequence
 
@@ -93,6 +94,15 @@ def test_suffixes_change_the_config_and_it_still_builds(paper, size, suffix):
     assert describe(config)["parameters"] > 0
     if suffix != "printed" or size in gpt3.PRINTED:
         assert config != module.get_config(size)
+
+
+@pytest.mark.parametrize("size, steps", [("base", 10_000_000), ("xlarge", 3_000_000)])
+def test_albert_v2_warms_up_for_as_many_steps_as_v1(size, steps):
+    """README: --num_warmup_steps=3125, of 125,000 steps; v2 trains for longer, its rate peaks as early."""
+    for variant, total in ((size, 125_000), (f"{size},v2", steps)):
+        config = albert.get_config(variant)
+        rate = schedule(config.optimizer, step_clock(config.steps))
+        assert config.steps == total and int(rate(np.arange(10_000)).argmax()) == 3125
 
 
 STAGES = {

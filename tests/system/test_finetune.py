@@ -15,8 +15,9 @@ from ssl_jax.config import check_values
 from ssl_jax.data import batches
 from ssl_jax.errors import UserError
 from ssl_jax.load import load_run
-from ssl_jax.models.model import build_model
+from ssl_jax.models.model import build_model, dummy_batch
 from ssl_jax.optimizers import path_name, schedule, step_clock
+from ssl_jax.options import flat
 from ssl_jax.step import initial_params, make_corrupt
 from tests.system.test_systems import take_steps
 from tests.unit.test_batches import VOCABULARY
@@ -115,6 +116,32 @@ def test_the_other_papers_recipes(variant):
     assert {name: weight for name, weight in config.losses.items() if weight} == losses
     assert ("clm" in config.init.drop) != bool(config.losses.clm)
     assert ("pooler" in config.init.fresh) == variant.startswith("distilbert")
+
+
+def test_v2_of_albert_changes_race_alone():
+    """README of google-research/albert: "a learning rate of 1e-5 and 0 ALBERT DR"; all else are v1's parameters."""
+    for task in ("race", "mnli"):
+        first, second = (dict(flat(finetune.get_config(f"albert-large,{task}{suffix}"))) for suffix in ("", ",v2"))
+        changed = {key: value for key, value in second.items() if value != first[key] and key != "variant"}
+        of_race = {"optimizer.learning_rate": 1e-5, "model.dropout": 0.0, "model.attention_dropout": 0.0}
+        assert changed == (of_race if task == "race" else {})
+
+
+@pytest.mark.parametrize("task, head", [("mnli", "classifier"), ("stsb", "classifier"), ("conll2003", "token_classes")])
+def test_classes_and_scores_of_electras_release_start_as_tensorflows_dense(task, head):
+    """tf.layers.dense: glorot uniform, within sqrt(6 / (inputs + outputs)); ours and BERT's: sd .02, cut at two sd."""
+    for suffix, classes in (("", 3), (",release", 3)):
+        config = finetune.get_config(f"electra-small,{task}{suffix}")
+        config.model.update(layers=1, vocab_size=50)
+        config.task.classes = classes
+        model = build_model(config)
+        params = jax.jit(model.init)(jax.random.key(0), dummy_batch())["params"]
+        kernel = np.asarray(params[head]["dense"]["kernel"])
+        assert kernel.shape == (256, classes) and not np.asarray(params[head]["dense"]["bias"]).any()
+        most = np.sqrt(6 / (256 + classes)) if suffix else 0.04
+        assert 0.9 * most < np.abs(kernel).max() <= most * 1.001
+        # 768 numbers: five standard errors of a standard deviation are 13 % at most.
+        assert kernel.std() == pytest.approx(most / np.sqrt(3) if suffix else 0.0176, rel=0.13)
 
 
 def test_dropout_before_spans_is_the_papers():
