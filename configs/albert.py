@@ -9,7 +9,8 @@ the trunk's width, sentence-order prediction, n-gram masking, LAMB at 0.00176, b
 a lower-cased unigram tokenizer of 30,000. From google-research/albert (b772393d), which settles what they leave open:
 LAMB without bias correction and with a trust ratio of 1 for norms and biases (lamb_optimizer.py), clip 1.0
 (optimization.py), the rules of n-grams and of order prediction, where a chunk of one sentence gets a random second
-segment as a negative (create_pretraining_data.py).
+segment as a negative (create_pretraining_data.py). Without a loss on pairs ("none" in Table 5, losses.sop=0) the same
+chunks are cut, all in order and none with a random second segment.
 
 `v2` is the second version of the released weights (README): no dropout, 10 M steps for base, 3 M for the others, with
 v1's 3,125 of warm-up, as all that it does not mention (their larger corpus cannot be had). xxlarge has no dropout in v1

@@ -1,6 +1,7 @@
 """BERT: Pre-training of Deep Bidirectional Transformers. Devlin et al. 2018, https://arxiv.org/abs/1810.04805v2
 
     .venv/bin/python scripts/train.py --config configs/bert.py:base --workdir runs/bert-base
+    ... --config.losses.nsp=0      # Table 5, No NSP: the same pairs, none of them with a random second text
 
 From the paper: section 3.1 and appendix A.2. From google-research/bert (eedf5716), which settles what they leave
 open: the form of Adam, its epsilon and exclusions (optimization.py), the count rule of masking and the sentence pairs

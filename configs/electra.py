@@ -96,8 +96,10 @@ def get_config(variant="small"):
                 with_replacement=True,
             ),
             data=dict(
-                short_seq_prob=0.05, tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True)
-            ),  # BERT's
+                unlabelled="segments",
+                short_seq_prob=0.05,
+                tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True),  # BERT's
+            ),
             optimizer=dict(
                 name="bert_adam",
                 learning_rate=learning_rate,

@@ -164,7 +164,7 @@ def make_clock(config, phases):
 def example_kind(config):
     """The kind of example: 'windows' of text, 'single' texts, a 'task' example, or pairs of the kind the losses need.
 
-    Without a loss on pairs these are 'segments', two adjacent ones without a label, as ELECTRA packs them.
+    Without a loss on pairs these are of the kind that `data.unlabelled` names.
 
     Raises:
       UserError: the losses need two kinds, or pairs or classes that the examples lack.
@@ -193,7 +193,7 @@ def example_kind(config):
         raise UserError("data.document_mask is about windows, which hold several documents: set data.examples=windows")
     if config.data.examples in ("single", "task"):
         return config.data.examples
-    return asked[0] if asked else "segments"
+    return asked[0] if asked else config.data.unlabelled
 
 
 def check_stages(config):

@@ -86,6 +86,11 @@ class Data:
         one_of("pairs", "single", "windows", "task"),
         "'single' texts, 'windows' of the running text, or a 'task'; what pairs are labelled with, the losses say",
     )
+    unlabelled: str = option(
+        "adjacent",
+        one_of("adjacent", "segments"),
+        "pairs without a loss on them: 'adjacent', cut as BERT's and ALBERT's are; 'segments', packed as ELECTRA's",
+    )
     short_seq_prob: float = option(0.1, SHARE, "share of documents cut to shorter pairs")
     dupe_factor: int = option(10, whole(1), "walks over the corpus, each with new pairs")
     document_mask: bool = option(False, BOOL, "attention in windows stops at the borders of documents")

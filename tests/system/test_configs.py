@@ -107,6 +107,18 @@ def test_albert_v2_warms_up_for_as_many_steps_as_v1(size, steps):
         np.testing.assert_allclose(rate(np.array([1, 3124, 3125])), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("paper, variant, loss, kind", [
+    ("bert", "base", "nsp", "adjacent"), ("albert", "base", "sop", "adjacent"), ("electra", "small", "", "segments"),
+])  # fmt: skip
+def test_pairs_without_a_loss_are_cut_as_the_papers_own_builder_does(paper, variant, loss, kind):
+    """BERT's "No NSP" and ALBERT's "none" (Table 5 of each), and ELECTRA, which packs its own."""
+    config = ALL[paper].get_config(variant)
+    if loss:
+        assert example_kind(config) == loss
+        config.losses[loss] = 0.0
+    assert example_kind(config) == kind
+
+
 STAGES = {
     "intermediate": ({"attention", "hidden", "embedding"}, (32, 20.0, "constant", 0.0)),
     "prediction": ({"soft_labels"}, (32, 3.0, "linear_peaked", 0.1)),

@@ -130,7 +130,7 @@ def test_statistics_equal_the_plain_loop(store):
         assert abs((total <= size).mean() - (lengths.sum(axis=1) <= size).mean()) < 0.015
 
 
-@pytest.mark.parametrize("kind", ["nsp", "sop", "segments"])
+@pytest.mark.parametrize("kind", ["nsp", "sop", "adjacent", "segments"])
 def test_every_example_is_as_likely_as_in_the_plain_loop(tmp_path, kind):
     """Small documents, each many times: the possible examples are few enough to be counted one by one."""
     length, short, copies = 14, 0.4, 4000
@@ -146,7 +146,7 @@ def test_every_example_is_as_likely_as_in_the_plain_loop(tmp_path, kind):
         if kind == "segments":
             examples = [(a, b, 0) for a, b in document_examples(document, length, short, rng)]
         else:
-            made = document_pairs(documents, number, length, short, rng, swap=kind == "sop")
+            made = document_pairs(documents, number, length, short, rng, kind == "sop", kind == "adjacent")
             examples = [example[:3] for example in made]
         # Places are counted within the group of documents; where an empty B stands does not matter.
         for a, b, label in examples:
@@ -161,7 +161,8 @@ def test_every_example_is_as_likely_as_in_the_plain_loop(tmp_path, kind):
     # Examples are in the order of the text, documents do not mix, and B of another one is always 1.
     a, b, inside = spans(store, index[~empty])
     assert inside.all() and (np.diff(a) >= 0).all() and (label[~empty][a != b] == 1).all()
-    assert empty.any() == (kind == "segments")
+    assert empty.any() == (kind in ("segments", "adjacent"))
+    assert label.any() == (kind in ("nsp", "sop"))
 
 
 def test_exchanged_pairs_stand_in_reverse(store):
@@ -204,6 +205,7 @@ def test_index_depends_on_seed_and_pass_but_not_on_the_run(store, tmp_path):
         ([[5, 5]], 32, "nsp", "second one"),
         ([[5, 5]], 32, "sop", "second one"),
         ([], 32, "segments", "'segments' examples need 1"),
+        ([], 32, "adjacent", "'adjacent' examples need 1"),
         ([[5, 5]] * 3, 4, "nsp", "length of 5 or more"),
         ([[5, 5]] * 3, 32, "nps", "did you mean 'nsp'"),
     ],
@@ -213,8 +215,9 @@ def test_impossible_pairs_are_refused(tmp_path, documents, length, kind, message
         pairs.pair_index(FakeStore(tmp_path, documents), kind, length, 0.1, 0, 1)
 
 
-def test_one_document_is_enough_for_segments(tmp_path):
-    index = pairs.pair_index(FakeStore(tmp_path, [[5, 5]]), "segments", 16, 0, 0, 1)
+@pytest.mark.parametrize("kind", ["segments", "adjacent"])
+def test_one_document_is_enough_without_a_label(tmp_path, kind):
+    index = pairs.pair_index(FakeStore(tmp_path, [[5, 5]]), kind, 16, 0, 0, 1)
     assert index[0, 0] == 0 and index[0, 3] == 10
 
 
