@@ -3,6 +3,8 @@ https://arxiv.org/abs/1909.11942v6
 
     .venv/bin/python scripts/train.py --config configs/albert.py:base --workdir runs/albert-base
     ... --config.model.share=attention --config.losses.sop=0 --config.model.embedding_size=768   # Tables 3 to 5
+    ... --config configs/albert.py:large --config.model.layers=1 --workdir runs/albert-1            # Table 11: the first
+    ... --config configs/albert.py:large --config.model.layers=3 --config.init.run=runs/albert-1 --workdir runs/albert-3
 
 From the paper: sections 3 and 4.1, BERT with all parameters shared over the layers, embeddings of 128 projected to
 the trunk's width, sentence-order prediction, n-gram masking, LAMB at 0.00176, batch 4096, 125,000 steps, length 512;
@@ -15,6 +17,10 @@ chunks are cut, all in order and none with a random second segment.
 `v2` is the second version of the released weights (README): no dropout, 10 M steps for base, 3 M for the others, with
 v1's 3,125 of warm-up, as all that it does not mention (their larger corpus cannot be had). xxlarge has no dropout in v1
 either (modeling.py's default; the paper removes it for its last runs, section 4.8).
+
+Table 11 has 1, 3, 6, 12, 24 and 48 layers of `large`; each from 3 on starts from the depth before (appendix A.1), whose
+parameters it has, since layers share: the second command, for each row with the run before. Whether its optimizer's
+state was taken, too, and for how many steps each was trained, is not said; here a new run of 125,000.
 
 `release` is what the released code does and the paper does not: at most 20 predictions a sequence, the default and
 the README's command, which at length 512 masks 3.9 % (run_pretraining.py); 16 heads for xlarge where the paper's rule,

@@ -142,6 +142,10 @@ class Trunk:
         """Number of parameter sets that the layers have for a part of `Block`."""
         return self.share_groups if part in SHARED[self.share] else self.layers
 
+    def shares_as(self, other):
+        """Whether all layers share and another trunk has as many sets of them, whatever the depths (ALBERT, Table 11)."""
+        return self.share == other.share == "all" and self.share_groups == other.share_groups
+
 
 # Fields that only training reads; all others determine what a trunk computes.
 TRAINED = {
