@@ -52,7 +52,7 @@ SIZES = {
 
 def release(config, name):
     config.corruption.max_predictions = 20
-    config.loss_average = "device"
+    config.loss_average = config.optimizer.grad_clip_by = "device"
     if name == "xlarge":
         config.model.heads = 16
 
@@ -94,7 +94,7 @@ def get_config(variant="base"):
                 name="lamb",
                 learning_rate=0.00176,
                 schedule="linear",
-                warmup=3125 / 125_000,
+                warmup=3125,
                 b1=0.9,
                 b2=0.999,
                 epsilon=1e-6,

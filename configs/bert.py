@@ -40,7 +40,7 @@ SIZES = {
 
 def release(config, name):
     del name
-    config.loss_average = "device"
+    config.loss_average = config.optimizer.grad_clip_by = "device"
     config.corruption.max_predictions = 20
 
 
@@ -72,7 +72,7 @@ def get_config(variant="base"):
                 name="bert_adam",
                 learning_rate=1e-4,
                 schedule="linear",
-                warmup=0.01,  # 10,000 of 1,000,000 steps
+                warmup=10_000,
                 b1=0.9,
                 b2=0.999,
                 epsilon=1e-6,

@@ -71,6 +71,7 @@ def smoke(config, name):
     config.data.heldout = 0.1
     config.data.dupe_factor = 2
     config.optimizer.learning_rate = 1e-3
+    config.optimizer.warmup = min(config.optimizer.warmup, 0.1)
     config.run.log_every = 5
     config.run.evaluate_every = 10
     config.run.checkpoint_every = 5

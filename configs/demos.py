@@ -24,7 +24,7 @@ BERT = COMMON | {
     "model.neighbours": (-1, 1, -2, 2),
     "corruption.rate": 0.4,
     "optimizer.learning_rate": 2e-3,
-    "optimizer.warmup": 100 / 5500,
+    "optimizer.warmup": 100,
     "optimizer.b2": 0.98,
 }
 
@@ -32,13 +32,13 @@ GPT1 = COMMON | {
     "steps": 4500,
     "model.neighbours": (0, -1, -2, -3),
     "optimizer.learning_rate": 1e-3,
-    "optimizer.warmup": 200 / 4500,
+    "optimizer.warmup": 200,
 }
 
 GPT2 = COMMON | {
     "steps": 4500,
     "model.neighbours": (0, -1, -2, -3),
-    "optimizer.warmup": 100 / 4500,
+    "optimizer.warmup": 100,
 }
 
 GPT3 = COMMON | {
@@ -67,7 +67,7 @@ ALBERT = COMMON | {
     "corruption.rate": 0.4,
     "optimizer.name": "bert_adam",
     "optimizer.learning_rate": 2e-3,
-    "optimizer.warmup": 100 / 4500,
+    "optimizer.warmup": 100,
     "optimizer.b2": 0.98,
 }
 
@@ -82,7 +82,7 @@ ELECTRA = COMMON | {
     "corruption.rate": 0.4,
     "corruption.max_predictions": 64,  # the length: no limit
     "optimizer.learning_rate": 2e-3,
-    "optimizer.warmup": 100 / 2200,
+    "optimizer.warmup": 100,
     "optimizer.b2": 0.98,
 }
 
@@ -91,7 +91,7 @@ DISTILBERT = BERT | {
     "steps": 800,
     "corruption.frequency_smoothing": 0.0,  # the loss is compared with that of students and teachers masked evenly
     "teacher.runs": ("runs/demo-bert",),
-    "optimizer.warmup": 100 / 800,
+    "optimizer.warmup": 100,
 }
 
 TINYBERT = BERT | {

@@ -59,7 +59,7 @@ RECIPES = {
 
 def release(config, name):
     config.generator.average_duplicates = True
-    config.loss_average = "device"
+    config.loss_average = config.optimizer.grad_clip_by = "device"
     if name == "small":
         config.generator.size = 1.0
         config.steps = 4_000_000
@@ -104,7 +104,7 @@ def get_config(variant="small"):
                 name="bert_adam",
                 learning_rate=learning_rate,
                 schedule="linear_warmed",
-                warmup=10_000 / steps,
+                warmup=10_000,
                 b1=0.9,
                 b2=0.999,
                 epsilon=1e-6,

@@ -165,7 +165,7 @@ def albert(size, task, suffixes):
         "model.dropout": dropout,
         "model.attention_dropout": dropout,
         "optimizer.learning_rate": learning_rate,
-        "optimizer.warmup": warmup / steps,
+        "optimizer.warmup": warmup,
     }
 
 

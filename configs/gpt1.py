@@ -45,10 +45,9 @@ def release(config, name):
 def get_config(variant="base"):
     name, changes = common.parse(variant, SIZES, dict(release=release, smoke=common.smoke))
     config = base()
-    steps = 2_900_000
     config.update(
         dict(
-            steps=steps,
+            steps=2_900_000,
             batch_size=64,
             phases=dict(lengths=(512,)),
             model=dict(
@@ -71,7 +70,7 @@ def get_config(variant="base"):
                 name="gpt1_adam",
                 learning_rate=2.5e-4,
                 schedule="cosine",
-                warmup=2_000 / steps,
+                warmup=2_000,
                 b1=0.9,
                 b2=0.999,
                 epsilon=1e-8,

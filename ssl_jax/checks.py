@@ -113,8 +113,10 @@ def check(config, phases, parallel=None):
         raise UserError(
             f"seeds={config.seeds}: teacher.cache has the examples of one seed, in its order: run them one by one"
         )
-    if config.loss_average == "device" and config.parallel.mode != "pmap":
-        raise UserError("loss_average='device' needs parallel.mode='pmap': a mesh sees one global batch")
+    by_device = {"loss_average": config.loss_average, "optimizer.grad_clip_by": config.optimizer.grad_clip_by}
+    for key, value in by_device.items():
+        if value == "device" and config.parallel.mode != "pmap":
+            raise UserError(f"{key}='device' needs parallel.mode='pmap': a mesh sees one global batch")
     _check_losses(config)
     _check_corruption(config)
     rate_rules(config.optimizer)

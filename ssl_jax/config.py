@@ -33,7 +33,7 @@ class Config:
         0, whole(0, (1 << 32) - 1), "of the initial values, the order of the examples, the masks and dropout"
     )
     seeds: int = option(1, whole(1), "so many, from `seed` on, are trained together (seeds.py); of tasks alone")
-    steps: int = option(100_000, whole(1), "how many updates; phases, warm-up and decay are shares of them")
+    steps: int = option(100_000, whole(1), "how many updates; phases and decay are shares of them")
     batch_size: int = option(256, whole(1), "sequences, or a task's examples, that an update sees, over all devices")
     heads: tuple = option((), several(str), "of models/heads.py, besides those that the losses read")
     loss_average: str = option("global", one_of("global", "device"), "'device': the originals' mean of per-core means")

@@ -36,7 +36,9 @@ class Optimizer:
         "'linear', 'linear_warmed', 'linear_peaked', 'cosine' or 'constant'",
     )
     clock: str = option("steps", one_of("steps", "tokens"), "what the schedule counts: 'steps' or 'tokens'")
-    warmup: float = option(0.01, SHARE, "share of the clock's total")
+    warmup: float = option(
+        0.01, number(0), "up to 1 a share of the clock's total; above 1 so many of its units, steps or tokens"
+    )
     decay_until: float = option(1.0, number(0, 1, above=True), "share at which the decay ends")
     end_lr_ratio: float = option(0.0, SHARE, "share of the learning rate that is left when the decay ends")
     b1: float = option(0.9, number(0, 1, below=True), "how much of the first moment is kept from one step to the next")
@@ -48,7 +50,9 @@ class Optimizer:
     no_decay: str = option(r"norm|bias", REGEX, "regex of the names of parameters without decay")
     grad_clip_norm: float = option(1.0, number(0, above=True, infinite=True), "the largest norm of the gradients")
     grad_clip_by: str = option(
-        "global", one_of("global", "tensor"), "the norm of all gradients; 'tensor': each one's own"
+        "global",
+        one_of("global", "tensor", "device"),
+        "by the norm of all gradients, of each 'tensor', or of each 'device'",
     )
     layer_decay: float = option(
         1.0, SHARE, "a level's rate as a share of that of the level above it; the head has the whole"
@@ -86,13 +90,18 @@ def step_clock(steps):
     return Clock(int(steps), lambda step: step)
 
 
+def warmup_of(config, clock):
+    """How long the warm-up is, in the clock's units."""
+    return float(config.warmup if config.warmup > 1 else config.warmup * clock.total)
+
+
 def schedule(config, clock):
     """The learning rate as a function of the step.
 
-    With t = now, T = total, w = warmup * T, rounded if the clock counts whole units:
+    With t = now, T = total, w = `warmup` * T, or `warmup` itself above 1:
 
         linear         t / w before w, then 1 - x. BERT, ALBERT (optimization.py): the decay counts from
-                       step 0, which leaves a small drop at w.
+                       step 0, which leaves a small drop at w; of a share, int(w).
         linear_warmed  (1 - x) * min(1, t / w). ELECTRA (model/optimization.py).
         linear_peaked  t / w up to w, then linear from 1 to 0 at x = 1: (1 - x) / (1 - x at w). DistilBERT
                        (transformers' get_linear_schedule_with_warmup), TinyBERT's code (optimization.py).
@@ -104,7 +113,7 @@ def schedule(config, clock):
     billion tokens. With warm-up the first step has a rate of 0, as in all the originals.
 
     Args:
-      config: `schedule`, `learning_rate` (the peak), `warmup` (share of the total), `end_lr_ratio` (share of the
+      config: `schedule`, `learning_rate` (the peak), `warmup`, `end_lr_ratio` (share of the
         peak), `decay_until` (share of the total).
       clock: a `Clock`.
 
@@ -113,9 +122,9 @@ def schedule(config, clock):
     """
     check(Optimizer, config, "schedule", "end_lr_ratio", "decay_until")
     # Python floats, because token counts overflow int32.
-    end, warmup = float(config.decay_until * clock.total), float(config.warmup * clock.total)
-    if isinstance(clock.total, int):
-        warmup = float(round(warmup))  # .07 of 5,000 steps is 350, in float64 350.00000000000006
+    end, warmup = float(config.decay_until * clock.total), warmup_of(config, clock)
+    if config.schedule == "linear" and isinstance(clock.total, int):
+        warmup = float(int(warmup))
 
     def rate(step):
         now = clock.now(step)
@@ -192,6 +201,22 @@ def scale_by_trust_ratio(no_decay):
         return jax.tree_util.tree_map_with_path(scale, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def clip_on_device(config, gradients, devices):
+    """What each device adds to the sum: the gradients of its own mean loss, clipped by their norm.
+
+    As BERT, ALBERT and ELECTRA were pre-trained (optimization.py: `clip_by_global_norm`, then CrossShardOptimizer sums).
+    The sum is `devices` times as large as a mean, which Adam without bias correction divides out again, but for epsilon.
+
+    Args:
+      config: the optimizer's; without grad_clip_by='device' the gradients are returned as they are.
+      gradients: a device's share of those of the mean over all `devices`.
+    """
+    if config.grad_clip_by != "device":
+        return gradients
+    own = jax.tree.map(lambda x: x * devices, gradients)
+    return optax.clip_by_global_norm(config.grad_clip_norm).update(own, optax.EmptyState())[0]
 
 
 def clip_by_tensor_norm(most):
@@ -387,8 +412,8 @@ def build_optimizer(config, clock):
     started at unfreezing would take steps of up to 6 times its rate, in mid-run, without a warm-up.
 
     Args:
-      config: `name`, `clip`, `clip_by`, `b1`, `b2`, `epsilon`, `weight_decay`, `no_decay` (a regex), what `schedule`
-        reads, and per part `layer_decay`, `layer_decay_gap`, `rates`, `frozen` and `unfreeze`.
+      config: `name`, `grad_clip_norm`, `grad_clip_by`, `b1`, `b2`, `epsilon`, `weight_decay`, `no_decay` (a regex), what
+        `schedule` reads, and per part `layer_decay`, `layer_decay_gap`, `lr_multipliers`, `frozen` and `unfreeze`.
       clock: a `Clock`.
 
     Raises:
@@ -403,11 +428,12 @@ def build_optimizer(config, clock):
             t = jnp.asarray(step + 1, jnp.float32)
             return planned(step) * jnp.sqrt(1 - config.b2**t) / (1 - config.b1**t)
 
-    clip = optax.clip_by_global_norm if config.grad_clip_by == "global" else clip_by_tensor_norm
+    # By device they are clipped before they are summed, see clip_on_device.
+    clip = {"global": optax.clip_by_global_norm, "tensor": clip_by_tensor_norm, "device": lambda _: optax.identity()}
     by_part = config.layer_decay != 1 or config.lr_multipliers or config.frozen or config.unfreeze
     return optax.chain(
         *([optax.stateless(lambda gradients, _: drop_frozen(config, gradients))] if by_part else []),
-        clip(config.grad_clip_norm),
+        clip[config.grad_clip_by](config.grad_clip_norm),
         make_adam(config.b1, config.b2, config.epsilon),
         optax.add_decayed_weights(config.weight_decay, lambda params: decayed(params, config.no_decay)),
         *([scale_by_trust_ratio(config.no_decay)] if config.name == "lamb" else []),

@@ -14,7 +14,7 @@ from ssl_jax.corruption import prediction_counts
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.lazy import jnp
 from ssl_jax.objectives import loss_of, trained
-from ssl_jax.optimizers import Clock, step_clock
+from ssl_jax.optimizers import Clock, step_clock, warmup_of
 from ssl_jax.options import BOOL, DEEPEST, SHARE, TEXT, WIDEST, number, option, several, whole
 
 MOST_SIZES = 1_000  # of a growing batch; each is a phase
@@ -257,6 +257,13 @@ def overview(config, workdir, parameters, devices, counts):
         "starts from": config.init.run or f"random values, seed {config.seed}{seeds}",
         "folder": str(workdir),
     }
+    clock = make_clock(config, phases)
+    warmup = warmup_of(config.optimizer, clock)
+    if warmup > clock.total:
+        lines["warm-up"] = (
+            f"{warmup:,.0f} {config.optimizer.clock}, longer than the run: the learning rate only reaches "
+            f"{clock.total / warmup:.2g} of {config.optimizer.learning_rate:g}; --config.optimizer.warmup=0.01 is a share"
+        )
     return [f"{name:<13}  {text}" for name, text in lines.items()]
 
 

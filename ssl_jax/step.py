@@ -16,7 +16,7 @@ from ssl_jax.distill import teachers as distill
 from ssl_jax.models.model import dummy_batch, flatten_choices
 from ssl_jax.models.neighbours import attend_to_neighbours
 from ssl_jax.objectives import task_logits, trained
-from ssl_jax.optimizers import build_optimizer, drop_frozen, schedule
+from ssl_jax.optimizers import build_optimizer, clip_on_device, drop_frozen, schedule
 from ssl_jax.plan import cadence, make_clock, masks, plan_phases
 
 # The run's seed is folded with one of these, so that no two uses of randomness share numbers.
@@ -145,7 +145,7 @@ def make_train_step(config, model, vocabulary, counts=None, teach=None):
                 jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes),
                 split(batch, config.run.accumulate),
             )
-        gradients, sums = total((gradients, sums))
+        gradients, sums = total((clip_on_device(config.optimizer, gradients, devices), sums))
 
         value = sum(stage.weight(name) * sums[f"{name}_loss"][0] / weights[name] for name in weights)
         norm = optax.global_norm(gradients)

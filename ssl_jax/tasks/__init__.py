@@ -163,7 +163,7 @@ def resolve(config):
     classes = 1 if TASKS[config.task.name].kind == "regression" else len(task.labels)
     config.task.update(classes=classes, labels=task.labels, orders=orders(config))
     if config.task.epochs > 0:
-        config.steps = max(1, round(config.task.epochs * len(task.splits["train"]) / config.batch_size))
+        config.steps = max(1, int(len(task.splits["train"]) / config.batch_size * config.task.epochs))
     if any(options.module == "task" for options in config.evals.values()):
         further = [split for split in task.splits if split not in (*tokens.SPLITS, *config.evals)]
         with config.unlocked():

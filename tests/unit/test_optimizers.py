@@ -316,19 +316,34 @@ def test_gpt3s_schedule_counts_tokens():
     for step in (0, 1, 715, 716, 1000, 250_000, 495_000, 496_000, 572_204):
         assert float(rate(step)) == pytest.approx(expected(step), rel=2e-6)
     assert float(rate(496_000)) == pytest.approx(6e-5) and float(rate(715)) > 0.9996 * 6e-4
-    # A whole clock rounds its warm-up, and a number of tokens that no int32 holds is no trouble.
+    # Nor does a number of tokens that no int32 holds make a difference.
     whole = schedule(config, Clock(300_000_000_000, lambda step: step * step_tokens))
     assert float(whole(1000)) == float(rate(1000))
 
 
-def test_a_clock_of_steps_rounds_the_warm_up_and_one_of_tokens_does_not():
-    config = options(schedule="linear", learning_rate=1.0, warmup=0.07)
-    # .07 * 5000 is 350.00000000000006 in float64: not rounded, step 350 would still be warm-up.
-    steps, tokens = schedule(config, step_clock(5000)), schedule(config, Clock(10.0, lambda step: step * 0.5))
-    assert float(steps(349)) == pytest.approx(349 / 350)
-    assert float(steps(350)) == pytest.approx(1 - 350 / 5000)
-    # .7 of 10: .5 is before its end.
-    assert float(tokens(1)) == pytest.approx(0.5 / 0.7) and float(tokens(2)) == pytest.approx(0.9)
+def test_bert_truncates_a_share_to_steps_and_a_clock_of_tokens_does_not():
+    # run_classifier.py: int(num_train_steps * warmup_proportion). .29 * 100 is 28.999999999999996 in float64.
+    config = options(schedule="linear", learning_rate=1.0, warmup=0.29)
+    steps, tokens = schedule(config, step_clock(100)), schedule(config, Clock(10.0, lambda step: step * 0.5))
+    assert float(steps(27)) == pytest.approx(27 / 28) and float(steps(28)) == pytest.approx(0.72)
+    # 2.9 of 10: 2.5 is before its end.
+    assert float(tokens(5)) == pytest.approx(2.5 / 2.9) and float(tokens(6)) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("name", ["linear_warmed", "linear_peaked", "cosine", "constant"])
+def test_a_share_of_less_than_a_step_still_starts_at_zero(name):
+    """GPT-1's 0.2 % of a short fine-tuning (opt.py): x / w is 0 at step 0, whatever w."""
+    rate = schedule(options(schedule=name, warmup=0.002), CLOCK)
+    assert float(rate(0)) == 0 and float(rate(1)) >= 0.3 * (1 - 1 / STEPS) - 1e-6
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_a_warm_up_in_steps_does_not_move_with_the_length_of_the_run(name):
+    share, steps = (schedule(options(schedule=name, warmup=warmup), CLOCK) for warmup in (0.2, 4))
+    assert [float(share(s)) for s in range(STEPS)] == [float(steps(s)) for s in range(STEPS)]
+    longer = schedule(options(schedule=name, warmup=4), step_clock(10 * STEPS))
+    decay = {"linear_warmed": 1 - 2 / (10 * STEPS)}.get(name, 1)
+    assert float(longer(2)) == pytest.approx(0.15 * decay)
 
 
 @pytest.mark.parametrize("name", ORIGINALS)

@@ -168,6 +168,33 @@ def test_the_gradient_of_the_average_by_device_is_the_mean_of_the_devices_means(
     np.testing.assert_allclose(devices.read(after["sums"]["gradient_norm"][0]), expected, rtol=1e-5)
 
 
+def test_gradients_clipped_by_device_are_clipped_before_they_are_summed(parts):
+    """bert/optimization.py: `clip_by_global_norm` on each TPU core, then CrossShardOptimizer's sum."""
+    _, vocabulary, model, state, batch = parts
+    config = bert.get_config("tiny,smoke")
+    config.model.dropout = config.model.attention_dropout = 0.0
+    config.loss_average = config.optimizer.grad_clip_by = "device"
+    corrupted = jax.jit(make_corrupt(config, vocabulary))(batch)
+    terms = make_terms(config, model)
+    shares = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), corrupted)
+
+    @jax.jit
+    def gradient(params, share):
+        return jax.grad(lambda params: sum(term.sum / term.weight for term in terms(params, share, {}).values()))(
+            params
+        )
+
+    own = [gradient(state["params"], jax.tree.map(lambda x: x[n], shares)) for n in range(4)]  # noqa: B023
+    norms = [float(jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(gradients)))) for gradients in own]
+    most = config.optimizer.grad_clip_norm = float(np.median(norms))  # two of the devices are clipped
+    clipped = [jax.tree.map(lambda x: x * min(1, most / norm), own) for own, norm in zip(own, norms, strict=True)]  # noqa: B023
+    expected = optax.global_norm(jax.tree.map(lambda *parts: sum(parts), *clipped))
+    devices = build_parallel(config.parallel)
+    step = devices.compile(make_train_step(config, model, vocabulary))
+    after, _ = step(devices.adopt(state), devices.put_batch(batch))
+    np.testing.assert_allclose(devices.read(after["sums"]["gradient_norm"][0]), expected, rtol=1e-5)
+
+
 def test_a_sharded_state_stays_where_it_is(parts):
     _, vocabulary, model, state, batch = parts
     config = bert.get_config("tiny,smoke")
