@@ -23,8 +23,10 @@ parameters it has, since layers share: the second command, for each row with the
 state was taken, too, and for how many steps each was trained, is not said; here a new run of 125,000.
 
 `release` is what the released code does and the paper does not: at most 20 predictions a sequence, the default and
-the README's command, which at length 512 masks 3.9 % (run_pretraining.py); 16 heads for xlarge where the paper's rule,
-H / 64, gives 32; the mean of per-core means as the loss.
+the README's command, which at length 512 masks 3.9 % (run_pretraining.py); words of n-grams that also begin at each
+punctuation mark and each piece with a digit or a letter beyond a to z (create_pretraining_data.py, _is_start_piece_sp),
+where the paper has complete words (section 4.1); 16 heads for xlarge where the paper's rule, H / 64, gives 32; the mean
+of per-core means as the loss.
 
 Text: BookCorpus is no longer distributed: the default corpus is the demo's.
 
@@ -51,6 +53,7 @@ SIZES = {
 
 
 def release(config, name):
+    config.corruption.words = "split"
     config.corruption.max_predictions = 20
     config.loss_average = config.optimizer.grad_clip_by = "device"
     if name == "xlarge":
@@ -59,7 +62,6 @@ def release(config, name):
 
 def v2(config, name):
     config.steps = 10_000_000 if name == "base" else 3_000_000
-    config.optimizer.warmup = 3125 / config.steps
     config.model.dropout = config.model.attention_dropout = 0.0
 
 

@@ -13,6 +13,7 @@ from ssl_jax.lazy import jax, jnp, lax
 from ssl_jax.options import BOOL, SHARE, WIDEST, check_bound, number, one_of, option, whole
 
 UNITS = one_of("token", "word", "ngram")
+WORDS = one_of("marked", "split")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Corruption:
     random: float = option(0.1, SHARE, "share of the predicted tokens that are shown as a random token")
     max_predictions: int = option(0, whole(0), "of a sequence, at most; 0: no limit, or with_replacement ELECTRA's")
     unit: str = option("token", UNITS, "what is chosen: 'token', 'word' or 'ngram'")
+    words: str = option(
+        "marked",
+        WORDS,
+        "where they begin: 'marked' as the tokenizer does it; 'split' also at punctuation, digits, letters beyond a to z",
+    )
     max_ngram: int = option(3, whole(1, WIDEST), "words of the longest n-gram")
     with_replacement: bool = option(False, BOOL, "a token may be drawn more than once (ELECTRA)")
     frequency_smoothing: float = option(
@@ -68,6 +74,7 @@ def mask_tokens(
     max_ngram,
     with_replacement,
     frequency_smoothing=0.0,
+    words="marked",
 ):
     """Masks tokens as BERT, ALBERT or ELECTRA does.
 
@@ -84,6 +91,7 @@ def mask_tokens(
       rate: share of the real tokens to predict, see `prediction_counts`.
       unit: what is chosen: 'token' (BERT, ELECTRA), 'word' (BERT's whole words) or 'ngram' (ALBERT).
       max_ngram: words in the longest n-gram; read only by 'ngram'.
+      words: what begins one: 'marked', `vocabulary.starts_word`; 'split', `vocabulary.starts_split` (ALBERT's release).
       with_replacement: draw tokens with replacement (ELECTRA).
       frequency_smoothing: draw tokens in sequence with probabilities proportional to 1 / count ** frequency_smoothing, so that
         rare ones are predicted more often, and the unknown token never (DistilBERT, 0.7: distiller.py and
@@ -109,7 +117,8 @@ def mask_tokens(
     length = batch["tokens"].shape[1]
     predicted = prediction_counts(length, rate, max_predictions, with_replacement)
     predictions = max(predicted)
-    special, starts_word = jnp.asarray(vocabulary.special), jnp.asarray(vocabulary.starts_word)
+    special = jnp.asarray(vocabulary.special)
+    starts_word = jnp.asarray(vocabulary.starts_split if words == "split" else vocabulary.starts_word)
 
     def corrupt(tokens, real, index):
         keys = jax.random.split(jax.random.fold_in(key, index), 5)
@@ -135,8 +144,8 @@ def mask_tokens(
                 chosen = candidate & (jnp.argsort(jnp.argsort(score)) < count)
             else:
                 draws = jax.random.uniform(ngram_key, (length,))
-                words = max_ngram if unit == "ngram" else 1
-                chosen = choose_words(candidate, starts_word[tokens], count, score, draws, words)
+                most = max_ngram if unit == "ngram" else 1
+                chosen = choose_words(candidate, starts_word[tokens], count, score, draws, most)
             kind = jax.random.uniform(kind_key, (length,))
             # A stable sort on "not chosen" puts the chosen positions first, in reading order.
             positions = jnp.argsort(~chosen, stable=True)[:predictions]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import albert as albert_config
 from configs import electra as electra_config
 from ssl_jax import corruption
 from ssl_jax.corruption import mask_tokens, prediction_counts
@@ -249,6 +250,25 @@ def test_whole_words_of_one_piece_are_plain_masking_in_rate():
     whole = mask_tokens(batch, Whole(), key, **OPTIONS | {"unit": "word"})
     assert (plain.pop("keys") == whole.pop("keys")).all()
     jax.tree.map(np.testing.assert_array_equal, plain, whole)
+
+
+def test_words_begin_where_the_config_says():
+    class Split(NamedTuple):
+        size: int = SIZE
+        unknown: int = UNKNOWN
+        mask: int = MASK
+        special: np.ndarray = Vocabulary().special
+        starts_word: np.ndarray = np.arange(SIZE) % 5 != 0
+        starts_split: np.ndarray = Vocabulary().starts_word
+
+    batch, key = make_batch(8, 64), jax.random.key(0)
+    expected = corrupt(batch, unit="ngram")
+    made, marked = (mask_tokens(batch, Split(), key, **OPTIONS | dict(unit="ngram", words=words)) for words in
+                    ("split", "marked"))  # fmt: skip
+    for name in ("tokens", "positions", "weights"):
+        np.testing.assert_array_equal(made[name], expected[name])
+    assert (np.asarray(marked["tokens"]) != expected["tokens"]).any()
+    assert albert_config.get_config("base,release").corruption.words == "split"
 
 
 @pytest.mark.parametrize("max_ngram", [1, 3, 4])
