@@ -26,7 +26,8 @@ state was taken, too, and for how many steps each was trained, is not said; here
 the README's command, which at length 512 masks 3.9 % (run_pretraining.py); words of n-grams that also begin at each
 punctuation mark and each piece with a digit or a letter beyond a to z (create_pretraining_data.py, _is_start_piece_sp),
 where the paper has complete words (section 4.1); 16 heads for xlarge where the paper's rule, H / 64, gives 32; the mean
-of per-core means as the loss.
+of per-core means as the loss; masks that are part of the data, so that each of the 40 copies of the text keeps its own
+(create_pretraining_data.py, dupe_factor), where ours are drawn anew in every epoch.
 
 Text: BookCorpus is no longer distributed: the default corpus is the demo's.
 
@@ -53,6 +54,7 @@ SIZES = {
 
 
 def release(config, name):
+    config.data.static_masks = True
     config.corruption.words = "split"
     config.corruption.max_predictions = 20
     config.loss_average = config.optimizer.grad_clip_by = "device"

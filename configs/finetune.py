@@ -296,7 +296,7 @@ def get_config(variant="bert-base,topics"):
             ),
             losses={loss_of(kind): 1.0},
             corruption=dict(rate=0.0),
-            data=dict(examples="task", document_mask=False),
+            data=dict(examples="task", document_mask=False, static_masks=False),
             task=dict(name=task, statistic="best" if paper == "bert" else "median"),
             optimizer=dict(clock="steps", decay_until=1.0, end_lr_ratio=0.0, b1=0.9, b2=0.999, grad_clip_norm=1.0),
             evals=dict(heldout=dict(module="task")),

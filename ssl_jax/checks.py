@@ -117,6 +117,12 @@ def check(config, phases, parallel=None):
     for key, value in by_device.items():
         if value == "device" and config.parallel.mode != "pmap":
             raise UserError(f"{key}='device' needs parallel.mode='pmap': a mesh sees one global batch")
+    if config.data.static_masks and config.data.examples not in ("pairs", "single"):
+        raise UserError(f"data.static_masks is about pairs and single texts, not data.examples={config.data.examples}")
+    if config.data.static_masks and config.teacher.cache:
+        raise UserError(
+            "teacher.cache has a row for each example of the training, data.static_masks repeats them: no cache"
+        )
     _check_losses(config)
     _check_corruption(config)
     rate_rules(config.optimizer)

@@ -93,6 +93,9 @@ class Data:
     )
     short_seq_prob: float = option(0.1, SHARE, "share of documents cut to shorter pairs")
     dupe_factor: int = option(10, whole(1), "walks over the corpus, each with new pairs")
+    static_masks: bool = option(
+        False, BOOL, "an example of a walk has the same masks in every epoch, as if they were stored with it"
+    )
     document_mask: bool = option(False, BOOL, "attention in windows stops at the borders of documents")
     tokenizer: TokenizerOptions = block(TokenizerOptions)
 
