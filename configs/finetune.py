@@ -35,6 +35,9 @@ the median.
 ALBERT (Lan et al. 2019, Table 14): a row for each task, with the trunk's dropout and the classifier's. Adam's variant
 and decay are BERT's (google-research/albert, optimization.py). `v2` changes one row: RACE at 1e-5 without dropout in the
 trunk, since v1's values make the models of v2 diverge (google-research/albert, README).
+For SQuAD 2.0 a span extractor and a classifier of answerability are trained together; squad_utils.py
+supplies the layers (`heads.JointSpanHead`), the classifier's weight of 0.5, beams of 5 starts and 5 ends (run_squad_v2.py)
+and the rule of the lowest score of no answer. For 1.1 both ends are predicted independently, as in BERT.
 
 ELECTRA (Clark et al. 2020, Table 7): layer-wise rate decay, 10 epochs of RTE and STS-B, no weight
 decay. The rates of small and base are the best of several, the same for all tasks (appendix B, in GRIDS). There is no
@@ -105,6 +108,9 @@ ALBERT = {
     "squad2": (3e-5, 48, 0.0, 0.1, 8144, 814, 512),
     "race": (2e-5, 32, 0.1, 0.1, 12000, 1000, 512),
 }
+ALBERT_SQUAD2 = {
+    "losses.span": 0.0, "losses.joint_span": 1.0, "losses.answerable": 0.5, "task.joint_span": "albert", "task.n_best": 5,
+}  # fmt: skip
 # ELECTRA's Table 7 by size: learning rate, layer decay; epochs and length by task.
 ELECTRA = {"small": (3e-4, 0.8), "base": (1e-4, 0.8), "large": (5e-5, 0.9), "demo": (1e-4, 0.8)}
 ELECTRA_TASKS = {"rte": (10.0, 128), "stsb": (10.0, 128), "squad": (2.0, 512), "squad2": (2.0, 512)}
@@ -166,6 +172,7 @@ def albert(size, task, suffixes):
         "model.attention_dropout": dropout,
         "optimizer.learning_rate": learning_rate,
         "optimizer.warmup": warmup,
+        **(ALBERT_SQUAD2 if task == "squad2" else {}),
     }
 
 

@@ -209,6 +209,7 @@ class HeadOptions:
     lstm_size: int = 0  # their width
     beam: int = 0  # of 'joint_span', see `heads.JointSpanHead`
     answerable: bool = False  # whether 'joint_span' handles questions without an answer
+    joint_span: str = "electra"  # whose layers 'joint_span' has
     projection: str = "none"  # of 'fit', see `heads.Projection`
     width: int = 0  # that 'fit' projects to
 
@@ -266,7 +267,7 @@ def model_fields(config, trunk_class=Trunk):
         options |= dict(features=task.features, lstm=task.lstm, lstm_size=task.lstm_size)
         options |= dict(dropout=trunk.dropout if task.dropout < 0 else task.dropout)
     if "joint_span" in needed:
-        options |= dict(beam=task.n_best, answerable="answerable" in losses)
+        options |= dict(beam=task.n_best, answerable="answerable" in losses, joint_span=task.joint_span)
     if "choice" in needed and task.share_dropout:
         options |= dict(shared=task.classes)
     if "fit" in needed:

@@ -40,6 +40,7 @@ class TaskOptions:
         whole(1),
         "Spans: the likeliest first and last tokens of a window that are combined; of losses.joint_span the beam.",
     )
+    joint_span: str = option("electra", one_of("electra", "albert"), "whose layers losses.joint_span has")
     max_answer: int = option(30, whole(1), "tokens of an answer (spans)")
     activation: str = option(
         "none", one_of(*ACTIVATIONS), "of the pooled vector, before the classes are read from it; 'relu' and so on"
@@ -50,7 +51,9 @@ class TaskOptions:
     )
     statistic: str = option("median", one_of("mean", "median", "best"), "which of several seeds the paper reports")
     dropout: float = option(
-        -1.0, number(high=1, below=True), "before the classes or spans, but losses.joint_span's; below 0: model.dropout"
+        -1.0,
+        number(high=1, below=True),
+        "before the classes or spans, but ELECTRA's joint_span; below 0: model.dropout",
     )
     share_dropout: bool = option(False, BOOL, "all choices of an example have one mask of it")
     features: str = option(

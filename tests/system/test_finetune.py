@@ -51,6 +51,10 @@ def test_alberts_recipes_are_those_of_its_table(task):
     assert (model.dropout, model.attention_dropout) == (dropout, dropout)
     assert config.task.dropout == classifier_dropout
     spans = task.startswith("squad")
+    if spans:  # squad_utils.py, run_squad_v1.py and run_squad_v2.py
+        losses = {"joint_span": 1.0, "answerable": 0.5} if task == "squad2" else {"span": 1.0}
+        assert {name: weight for name, weight in config.losses.items() if weight} == losses
+        assert (config.task.joint_span, config.task.n_best) == (("albert", 5) if task == "squad2" else ("electra", 20))
     assert build_model(config).options.dropout == classifier_dropout
     assert config.phases.lengths == (length,) and config.task.name == task
     assert model.pooler == ("none" if spans else "tanh")
@@ -147,7 +151,7 @@ def test_classes_and_scores_of_electras_release_start_as_tensorflows_dense(task,
 def test_dropout_before_spans_is_the_papers():
     """ALBERT's Table 14; run_squad.py of BERT has none; DistilBERT's is that of its class."""
     for paper, variant, rate in (
-        (finetune, "bert-large,squad", 0), (finetune, "bert-base,squad2", 0), (finetune, "albert-base,squad2", 0.1),
+        (finetune, "bert-large,squad", 0), (finetune, "bert-base,squad2", 0), (finetune, "albert-base,squad", 0.1),
         (finetune, "distilbert-base,squad", 0.1), (distilbert, "base,squad", 0.1),
         (tinybert, "4-312,prediction,squad", 0),
     ):  # fmt: skip
