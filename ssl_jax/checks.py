@@ -173,6 +173,11 @@ def _check_evaluation(config, name, options):
     for keys, what in (({*needs} - {*options}, "has no"), ({*options} - takes, "has an unknown key")):
         if keys:
             raise UserError(f"evals.{name} {what} {listed(sorted(keys))}; it takes {listed(sorted(takes))}")
+    if options.get("pairs"):
+        if not any(row.pairs for row in trained(config).values()):
+            raise UserError(f"evals.{name}.pairs={options.pairs} asks a head of pairs: set losses.nsp or losses.sop")
+        if config.teacher.cache:
+            raise UserError(f"evals.{name}.pairs={options.pairs}: teacher.cache has not read these pairs")
     if options.module == "fewshot":
         check_choice(options.task, tasks.PROMPTED, f"task of evals.{name}")
         if options.get("prompt"):

@@ -14,7 +14,7 @@ import importlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ssl_jax.options import BOOL, TEXT, option, whole
+from ssl_jax.options import BOOL, TEXT, one_of, option, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,9 @@ class Evaluation:
 
     module: str = option("mean", TEXT, "'mean' of all losses, or of a task its own metrics, 'task'")
     split: str = option("heldout", TEXT, "what is measured: 'heldout', 'train', or a task's other splits")
+    pairs: str = option(
+        "", one_of("", "nsp", "sop"), "module 'mean': sentence pairs of this kind; '': of those that are trained on"
+    )
     at_end: bool = option(False, BOOL, "True: only after the last step")
     max_batches: int = option(0, whole(0), "measure so many batches; 0: all")
 
@@ -33,7 +36,7 @@ class Evaluation:
 # without JAX.
 SPLIT = ("split", "max_batches"), ("at_end",)
 EVALUATORS = {
-    "mean": SPLIT,
+    "mean": (SPLIT[0], ("at_end", "pairs")),
     "task": SPLIT,
     "fewshot": (("task",), ("prompt", "shots", "seed", "limit", "too_long", "batch_size", "window", "stride", "folder",
                             "at_end")),

@@ -10,13 +10,15 @@ from ssl_jax.objectives import quotient
 class Evaluator:
     """Walks over a split in order, each example once, masked alike every time."""
 
-    def __init__(self, exp, programs, *, split, max_batches, at_end=False):
+    def __init__(self, exp, programs, *, split, max_batches, at_end=False, pairs=""):
         """
         Args:
           exp: an `Experiment`.
           programs: `Programs`.
           split: one of `exp.stores`: 'heldout', 'train', of a task also what else its set has.
           max_batches: stop after so many batches; 0: the whole split.
+          pairs: the kind of sentence pairs, 'nsp' or 'sop', if not those that are trained on: what the one head of pairs
+            that the model has knows of the other task (ALBERT, Table 5). A pair that stands as in the text is 0 in both.
           at_end: whether it runs only after the last step.
 
         Raises:
@@ -32,7 +34,7 @@ class Evaluator:
         self.attach = functools.partial(exp.attach, f"eval_{split}")
         self.examples = {
             length: batches.evaluation_batches(
-                config.data, exp.kind, store, exp.vocabulary, length, config.batch_size, config.seed
+                config.data, pairs or exp.kind, store, exp.vocabulary, length, config.batch_size, config.seed
             )
             for length in {phase.length for phase in exp.phases}
         }

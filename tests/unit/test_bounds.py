@@ -44,6 +44,7 @@ def opens(config, key):
 def test_every_key_has_bounds_and_every_bound_a_key():
     assert not [key for key in KEYS if schema.bound_of(key) is None]
     known = {*KEYS, "losses.*", "evals.*.module", "evals.*.split", "evals.*.max_batches", "evals.*.at_end"}
+    known.add("evals.*.pairs")
     assert set(schema.options()) <= known
 
 
