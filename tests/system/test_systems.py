@@ -181,6 +181,7 @@ def test_every_objective_of_electras_studies_trains(study, smoke_config):
         assert (f"{name}_loss" in result) == bool(weight)
 
 
+EVALUATION = dict(module="mean", split="heldout", max_batches=0)
 MISFITS = [
     ({"losses.rtd": 50.0}, "losses.rtd needs tokens that a generator replaced"),
     ({"generator.kind": "transformer"}, "no loss reads the discriminator"),
@@ -193,6 +194,13 @@ MISFITS = [
     ({"losses.sop": 1.0}, "losses.nsp and losses.sop label the same pairs"),
     ({"data.examples": "windows"}, "losses.nsp needs sentence pairs"),
     ({"data.document_mask": True}, "data.document_mask is about windows"),
+    (
+        {"data.static_masks": True, "data.examples": "windows", "losses.nsp": 0.0},
+        "static_masks is about pairs and single",
+    ),
+    ({"data.static_masks": True, "teacher.cache": "cache"}, "data.static_masks repeats them: no cache"),
+    ({"evals.nsp": EVALUATION | {"pairs": "nsp"}, "losses.nsp": 0.0}, "evals.nsp.pairs=nsp asks a head of pairs"),
+    ({"evals.sop": EVALUATION | {"pairs": "sop"}, "teacher.cache": "cache"}, "teacher.cache has not read these pairs"),
     ({"data.examples": "task"}, "losses.nsp needs sentence pairs"),
     ({"data.examples": "task", "losses.nsp": 0.0, "data.document_mask": True}, "data.document_mask is about windows"),
     ({"losses.classify": 1.0}, "losses.classify needs a task of classification"),
