@@ -8,9 +8,10 @@ open: the form of Adam, its epsilon and exclusions (optimization.py), the count 
 (create_pretraining_data.py), the initialisation and the tanh GELU (modeling.py).
 
 `release` is what google-research/bert does where the paper says otherwise or nothing: the mean of per-core means
-as the loss (CrossShardOptimizer), and run_pretraining.py's default of at most 20 predictions, which at length 512
-masks 3.9 %, not 15 %; and masks that are part of the data, so that each of the 10 copies of the text keeps its own
-(create_pretraining_data.py, dupe_factor), where ours are drawn anew in every epoch.
+as the loss (CrossShardOptimizer), gradients clipped on each core before they are summed (optimization.py),
+run_pretraining.py's default of at most 20 predictions, which at length 512 masks 3.9 %, not 15 %, and masks that are part
+of the data, so that each of the 10 copies of the text keeps its own (create_pretraining_data.py, dupe_factor), where ours
+are drawn anew in every epoch.
 
 Text: the paper trains on BooksCorpus and English Wikipedia. BooksCorpus is no longer distributed, so the default corpus
 is the demo's; `--config.data.corpus=wikipedia/20230601.en` is the closest.

@@ -22,9 +22,10 @@ Every objective of Table 5 and of the generator study takes a few flags, at any 
     two-stage            --config.generator.first_stage=0.5 --config.generator.tying=none --config.generator.size=1
 
 `release` is where the released code differs from the paper: a position drawn twice gets the mean of two sampled ids
-(scatter_update); the loss is the mean of per-core means; the text is packed once (build_pretraining_dataset.py), so that
-each epoch has the same pairs, with new masks; and small is Small++, whose generator is as wide as the
-discriminator (README) and which is trained for 4 M steps.
+(scatter_update); the loss is the mean of per-core means; gradients are clipped on each core before they are summed
+(model/optimization.py); the text is packed once (build_pretraining_dataset.py), so that each epoch has the same pairs,
+with new masks; and small is Small++, whose generator is as wide as the discriminator (README) and which is trained for
+4 M steps.
 
 Text: BooksCorpus and XLNet's data are unavailable: the default corpus is the demo's.
 

@@ -10,7 +10,7 @@ The fourth gives the new output layer (named choice for choices) ten times the r
 trains every point of one of GRIDS.
 
 A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/tasks. Further suffixes are the
-paper's, such as `smoke`, or one of the two below. It starts from runs/PAPER-SIZE unless `init.run` says otherwise,
+paper's, such as `smoke`, `seeds`, or one of the two below. It starts from runs/PAPER-SIZE unless `init.run` says otherwise,
 the demo from the run of `make demo`, runs/demo-PAPER. On topics, PAPER-tiny is the demo, for every paper: on that
 corpus, the demo is the tiny size that is trained. Sizes missing from a paper are those of common.MINIATURES. Where a
 recipe has no row, BERT's applies.
@@ -30,7 +30,7 @@ rows of BERT. A.3: everything else, dropout included, as in pre-training. From r
 128 and 384, nothing masked. Dropout is the paper's own, 0.1 in BERT; there is none before spans (run_squad.py),
 except DistilBERT's (DistilBertForQuestionAnswering in huggingface/transformers). Of several seeds, BERT reports the
 best on the development set (section 4.1), ALBERT (section 4.2.2), ELECTRA (section 3.1) and DistilBERT (section 3)
-the median.
+the median, of 5, 10 and 5 (`seeds`). `scripts/ensemble.py` averages the predictions of finished runs.
 
 ALBERT (Lan et al. 2019, Table 14): a row for each task, with the trunk's dropout and the classifier's. Adam's variant
 and decay are BERT's (google-research/albert, optimization.py). `v2` changes one row: RACE at 1e-5 without dropout in the
@@ -242,6 +242,7 @@ def features(config, name):
     config.losses.clm = 0.0  # useless for a frozen trunk
 
 
+SEEDS = {"albert": 5, "distilbert": 5, "electra": 10}  # of which the papers report the median
 TOPS = {"bilstm": bilstm, "features": features}
 
 
@@ -278,7 +279,7 @@ def get_config(variant="bert-base,topics"):
     kind = tasks.TASKS[task].kind
     if (size, task) == ("tiny", "topics"):
         size = "demo"
-    papers = [suffix for suffix in suffixes if suffix not in TOPS]
+    papers = [suffix for suffix in suffixes if suffix not in (*TOPS, "seeds")]
     config = importlib.import_module(f"configs.{paper}").get_config(",".join([size, *papers]))
     recipe = bert(size, task, suffixes)
     if paper in RECIPES:
@@ -311,6 +312,9 @@ def get_config(variant="bert-base,topics"):
     )
     config.update_from_flattened_dict(recipe)
     config.data.tokenizer.vocab_size += len(config.data.tokenizer.add)
+    if "seeds" in suffixes:
+        check_choice(paper, SEEDS, "paper that says how many seeds it has")
+        config.seeds = SEEDS[paper]
     read_kind(config, kind)
     changes = [TOPS[suffix] for suffix in suffixes if suffix in TOPS] + [smoke] * ("smoke" in suffixes)
     return common.finish(config, f"finetune:{variant}", size, demos.FINETUNE, changes)

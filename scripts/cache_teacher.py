@@ -32,8 +32,8 @@ def cache(config, folder, top_k, dtype):
     config.teacher.cache = ""  # it is not there yet
     exp = experiment.open(config)
     config, names = exp.config, taught(exp.config)
-    if exp.seeds.several:
-        raise UserError(f"seeds={config.seeds}: a cache has the examples of one seed, in its order: set seeds=1")
+    if exp.population.several:
+        raise UserError("a cache has the examples of one seed, in its order: set seeds=1 and no members")
     if not exp.teachers:
         raise UserError("no loss of this config compares with a teacher: there is nothing to cache")
     top_k = top_k if "token_logits" in names and top_k < exp.vocabulary.size else 0

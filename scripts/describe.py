@@ -14,6 +14,8 @@ from ssl_jax import command_line
 
 CONFIG = command_line.define_config()
 JSON = flags.DEFINE_bool("json", False, "print one JSON object")
+# How FLOPs are counted, see flops.of_run.
+CONVENTIONS = {"palm": "(PaLM's count)", "electra": "(ELECTRA's)", "6nd": "(6 N D, GPT-3's)"}
 
 
 def main():
@@ -46,6 +48,10 @@ def main():
             f"({phase['batch_size']} x {phase['length']}), {phase['predictions']} predictions a sequence, "
             f"{phase['flops_per_token'] / 1e6:,.2f} MFLOP a token"
         )
+    training, inference = description["flops"]["training"], description["flops"]["inference"]
+    print("FLOPs of the run    " + ", ".join(f"{training[name]:.3g} {told}" for name, told in CONVENTIONS.items()))
+    told = ", ".join(f"{inference[name]:.3g} {CONVENTIONS[name]}" for name in inference)
+    print(f"FLOPs of a sequence {told}, forward")
 
 
 if __name__ == "__main__":

@@ -95,6 +95,8 @@ def search(config, name, workdir):
     check_choice(name, GRIDS, "grid")
     if "evals" not in config or config.evals.heldout.module != "task":
         raise UserError("a grid is compared by the score of a task: give a config of configs/finetune.py")
+    if config.members:
+        raise UserError("members and a grid both say which runs there are: leave one of them out")
     check(GRIDS[name], config, name)
     runs = []
     for folder, changes in points(GRIDS[name]):

@@ -3,13 +3,16 @@
 Importing this module does not load JAX, so a config is checked before that.
 """
 
-from ssl_jax import evaluators, tasks
+import dataclasses
+
+from ssl_jax import evaluators, population, tasks
 from ssl_jax.config import check_values
 from ssl_jax.errors import UserError, check_choice, listed
 from ssl_jax.models.spec import model_fields
 from ssl_jax.objectives import OBJECTIVES, task_logits, trained
-from ssl_jax.optimizers import rate_rules
-from ssl_jax.plan import check_stages, example_kind, masks, plan_phases
+from ssl_jax.optimizers import rate_rules, schedule
+from ssl_jax.options import check_bound
+from ssl_jax.plan import check_stages, example_kind, make_clock, masks, plan_phases
 from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.tokenization.train import untrained
 from ssl_jax.tokenization.vocabulary import add_pieces, vocabulary_of
@@ -27,6 +30,8 @@ def settle(config, given=()):
     """
     check_values(config)
     config = _settle_vocabulary(config, given)
+    # What all members agree on decides what the run is.
+    config.update_from_flattened_dict(population.members(config)[0].changes)
     if "steps" in given and "task.epochs" not in given:
         config.task.epochs = 0.0  # the recipe's value would override the number of steps
     example_kind(config)
@@ -96,6 +101,19 @@ def check(config, phases, parallel=None):
 
     `config.check_values` has already checked each value individually.
     """
+    if config.seed + config.seeds > 1 << 32:
+        raise UserError(f"seed={config.seed} and {config.seeds - 1} seeds after it: the last is {(1 << 32) - 1}")
+    members = population.members(config)
+    if len(members) > 1:
+        if config.teacher.cache:
+            told = f"seeds={config.seeds}" if config.seeds > 1 else "members"
+            raise UserError(f"{told}: teacher.cache has the examples of one seed, in its order: run them one by one")
+        for member in members:
+            check_values(member.config)
+            check(member.config, phases, parallel)
+        # Each is in order; now what is decided for all of them at once.
+        config = population.varied(config, members)
+        schedule(config.optimizer, make_clock(config, phases))
     if config.corruption.mask + config.corruption.random > 1:
         raise UserError("corruption.mask and corruption.random are shares of the same tokens: at most 1 together")
     pieces = config.run.accumulate * (1 if parallel is None else parallel.batch_shards)
@@ -105,14 +123,6 @@ def check(config, phases, parallel=None):
             cut = f"run.accumulate={config.run.accumulate}"
             cut = cut if parallel is None else f"{parallel.batch_shards} devices x {cut} = {pieces}"
             raise UserError(f"{name}={phase.batch_size} is not divisible by {cut}")
-    if config.seed + config.seeds > 1 << 32:
-        raise UserError(f"seed={config.seed} and {config.seeds - 1} seeds after it: the last is {(1 << 32) - 1}")
-    if config.seeds > 1 and config.data.examples != "task":
-        raise UserError(f"seeds={config.seeds} of a task train together; of pre-training run them one by one: set seed")
-    if config.seeds > 1 and config.teacher.cache:
-        raise UserError(
-            f"seeds={config.seeds}: teacher.cache has the examples of one seed, in its order: run them one by one"
-        )
     by_device = {"loss_average": config.loss_average, "optimizer.grad_clip_by": config.optimizer.grad_clip_by}
     for key, value in by_device.items():
         if value == "device" and config.parallel.mode != "pmap":
@@ -168,20 +178,24 @@ def _check_corruption(config):
 
 def _check_evaluation(config, name, options):
     check_choice(options.get("module", ""), evaluators.EVALUATORS, f"module of evals.{name}")
-    needs, more = evaluators.EVALUATORS[options.module]
-    takes = {"module", *needs, *more}
-    for keys, what in (({*needs} - {*options}, "has no"), ({*options} - takes, "has an unknown key")):
-        if keys:
-            raise UserError(f"evals.{name} {what} {listed(sorted(keys))}; it takes {listed(sorted(takes))}")
+    bounds = {
+        field.name: field.metadata["bound"] for field in dataclasses.fields(evaluators.EVALUATORS[options.module])
+    }
+    unknown = options.keys() - bounds.keys()
+    if unknown:
+        raise UserError(f"evals.{name} has an unknown key {listed(sorted(unknown))}; it takes {listed(sorted(bounds))}")
+    for key, value in options.items():
+        check_bound(f"evals.{name}.{key}", value, bounds[key])
     if options.get("pairs"):
         if not any(row.pairs for row in trained(config).values()):
             raise UserError(f"evals.{name}.pairs={options.pairs} asks a head of pairs: set losses.nsp or losses.sop")
         if config.teacher.cache:
             raise UserError(f"evals.{name}.pairs={options.pairs}: teacher.cache has not read these pairs")
     if options.module == "fewshot":
-        check_choice(options.task, tasks.PROMPTED, f"task of evals.{name}")
-        if options.get("prompt"):
-            check_choice(options.prompt, tasks.PROMPTED[options.task].prompts, f"prompt of evals.{name}")
+        task, prompt = options.get("task", ""), options.get("prompt", "")
+        check_choice(task, tasks.PROMPTED, f"task of evals.{name}")
+        if prompt:
+            check_choice(prompt, tasks.PROMPTED[task].prompts, f"prompt of evals.{name}")
     if options.module == "task" and task_logits(config) is None:
         known = ", ".join(name for name, row in OBJECTIVES.items() if row.answers)
         raise UserError(f"evals.{name}.module=task needs a loss on a task's labels ({known}): set module=mean")

@@ -1,6 +1,7 @@
 """Entry point of every script: parses flags; errors give one clear line and a non-zero exit code."""
 
 import ast
+import dataclasses
 import difflib
 import logging
 import os
@@ -34,6 +35,7 @@ PATHS = (
     "teacher.cache", "runs", "folder",
 )  # fmt: skip
 OVERRIDE = re.compile(r"--?(?:no)?config\.(.+?)(?:=(.*))?", re.DOTALL)
+EVALUATION = re.compile(r"--?config\.evals\.(\w+)\.(\w+)=(.*)", re.DOTALL)
 
 
 class _ListParser(tuple_parser.TupleParser):
@@ -182,6 +184,7 @@ def run(main, usage=None):
             raise SystemExit(0)
         if "config" in flags.FLAGS and flags.FLAGS["config"].default is None and _config_file(sys.argv)[0] is None:
             raise flags.Error("--config is missing: a config file and its variant, as in --config configs/bert.py:tiny")
+        sys.argv, evaluations = _without_evaluations(sys.argv)
         _check_keys(sys.argv)
         rest = [expanded(word) for word in flags.FLAGS(sys.argv)[1:]]
         if usage and not rest:
@@ -189,6 +192,7 @@ def run(main, usage=None):
         if rest and not usage:
             raise flags.Error(f"{shown(rest[0])} is not a flag; flags begin with --, as in --config.steps=100")
         if "config" in flags.FLAGS:
+            _add_evaluations(flags.FLAGS["config"].value, evaluations)
             _check_config(flags.FLAGS["config"])
     except Exception as error:  # from absl, ml_collections or a config file
         _exit(2, _flag_message(error))
@@ -252,6 +256,39 @@ def _names(config, prefix=""):
         if isinstance(value, ConfigDict):
             names |= _names(value, f"{prefix}{name}.")
     return names
+
+
+def _without_evaluations(argv):
+    """A command without the flags of evaluations that the config does not have yet, and [(name, key, value)] of these.
+
+    `--config.evals.speed.module=timing` adds one; absl only sets keys that are there.
+    """
+    found = {word: EVALUATION.fullmatch(word) for word in argv[1:] if EVALUATION.fullmatch(word)}
+    names = _names(_load(argv) or {}) if found else {}
+    if "evals" not in names:
+        return argv, []
+    new = {word: match.groups() for word, match in found.items() if "evals.{}.{}".format(*match.groups()) not in names}
+    return [word for word in argv if word not in new], list(new.values())
+
+
+def _add_evaluations(config, evaluations):
+    """Adds the values of `_without_evaluations`, each of its option's type; an evaluation without a module is 'mean'."""
+    if not evaluations:
+        return
+    from ssl_jax.evaluators import EVALUATORS, Evaluation
+
+    with config.unlocked():
+        for name, key, value in sorted(evaluations, key=lambda one: one[1] != "module"):
+            if name not in config.evals:
+                config.evals[name] = dict(module="mean")
+            options = config.evals[name]
+            fields = {field.name: field for field in dataclasses.fields(EVALUATORS.get(options.module, Evaluation))}
+            kind = fields[key].metadata["bound"].kind if key in fields else str
+            if kind is bool:  # what is no such word is refused by checks.settle
+                value = {"true": True, "false": False}.get(value.lower(), value)
+            elif kind is int and re.fullmatch(r"-?\d{1,18}", value):
+                value = int(value)
+            options[key] = value
 
 
 def _check_keys(argv):

@@ -32,7 +32,12 @@ class Config:
     seed: int = option(
         0, whole(0, (1 << 32) - 1), "of the initial values, the order of the examples, the masks and dropout"
     )
-    seeds: int = option(1, whole(1), "so many, from `seed` on, are trained together (seeds.py); of tasks alone")
+    seeds: int = option(1, whole(1), "so many, from `seed` on, are trained together (population.py)")
+    members: tuple = option(
+        (),
+        several(str),
+        "runs trained together, by what each sets: 'seed=1 optimizer.learning_rate=3e-4'; (): by `seeds`",
+    )
     steps: int = option(100_000, whole(1), "how many updates; phases and decay are shares of them")
     batch_size: int = option(256, whole(1), "sequences, or a task's examples, that an update sees, over all devices")
     heads: tuple = option((), several(str), "of models/heads.py, besides those that the losses read")
@@ -49,7 +54,7 @@ class Config:
     data: Data = block(Data)
     task: TaskOptions = block(TaskOptions)
     optimizer: Optimizer = block(Optimizer)
-    evals: dict = block(evaluators.Evaluation)  # by name
+    evals: dict = block(evaluators.Mean)  # by name; those of other modules have options of their own
     parallel: Parallel = block(Parallel)
 
 
@@ -75,8 +80,11 @@ def _fields(kind=Config, prefix=""):
     for field in dataclasses.fields(kind):
         key = f"{prefix}{field.name}"
         yield key, field
-        if "block" in field.metadata:
-            yield from _fields(field.metadata["block"], f"{key}.*." if field.type is dict else f"{key}.")
+        if key == "evals":
+            for row in evaluators.EVALUATORS.values():
+                yield from _fields(row, "evals.*.")
+        elif "block" in field.metadata:
+            yield from _fields(field.metadata["block"], f"{key}.")
 
 
 @functools.cache
@@ -144,6 +152,20 @@ def values_of(bound):
     return f"{kind}{'above' if bound.above else 'at least'} {bound.low:g}"
 
 
+def _sections():
+    """Yields (title, [(key, field)]) of docs/config.md."""
+    blocks = {}
+    for key, field in options().items():
+        blocks.setdefault(key.rpartition(".")[0], []).append((key, field))
+    for name, fields in blocks.items():
+        if name == "evals.*":
+            for module, row in evaluators.EVALUATORS.items():
+                told = [(f"evals.NAME.{field.name}", field) for field in dataclasses.fields(row)]
+                yield f"evals.NAME with module={module}: {row.__doc__.rstrip('.')}", told[1:]
+        else:
+            yield (f"{name}: {docs()[name]}".replace("`", "") if name else "Of the run as a whole"), fields
+
+
 def markdown():
     """docs/config.md: every option with its default, its values and what it is for."""
     lines = [
@@ -152,14 +174,9 @@ def markdown():
         "Each is a flag: `--config.KEY=VALUE`. Generated from the dataclasses beside the readers of the options;",
     ]
     lines += ["`pytest tests/golden/test_golden.py --update-golden` rewrites it.", ""]
-    docs_of, last = docs(), None
-    for key, field in options().items():
-        name = key.rpartition(".")[0].replace(".*", "")
-        if name != last:
-            title = f"## {name}: {docs_of.get(name, '')}" if name else "## Of the run as a whole"
-            lines += ["", title.replace("`", ""), "", "| key | default | values | |", "|---|---|---|---|"]
-            last = name
-        bound, default = field.metadata["bound"], field.default
-        text = [f"`{key}`", f"`{default!r}`", values_of(bound), field.metadata["doc"]]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in text) + " |")
+    for title, fields in _sections():
+        lines += ["", f"## {title}", "", "| key | default | values | |", "|---|---|---|---|"]
+        for key, field in fields:
+            text = [f"`{key}`", f"`{field.default!r}`", values_of(field.metadata["bound"]), field.metadata["doc"]]
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in text) + " |")
     return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ import numpy as np
 from ssl_jax.errors import UserError
 from ssl_jax.lazy import jax, jnp, lax
 from ssl_jax.options import BOOL, SHARE, WIDEST, check_bound, number, one_of, option, whole
+from ssl_jax.varying import each, largest
 
 UNITS = one_of("token", "word", "ngram")
 WORDS = one_of("marked", "split")
@@ -88,7 +89,8 @@ def mask_tokens(
       vocabulary: the tokenizer's `Vocabulary`.
       key: the run's key for corruption; the same on every step.
       counts: [V], token counts in the training text; read only with `frequency_smoothing`.
-      rate: share of the real tokens to predict, see `prediction_counts`.
+      rate: share of the real tokens to predict, see `prediction_counts`. If it is a `Varying`, P is that of the largest;
+        each member's predictions come first, as with its own rate, and have the same draws.
       unit: what is chosen: 'token' (BERT, ELECTRA), 'word' (BERT's whole words) or 'ngram' (ALBERT).
       max_ngram: words in the longest n-gram; read only by 'ngram'.
       words: what begins one: 'marked', `vocabulary.starts_word`; 'split', `vocabulary.starts_split` (ALBERT's release).
@@ -115,8 +117,8 @@ def mask_tokens(
     if frequency_smoothing and (unit != "token" or with_replacement):
         raise UserError("corruption.frequency_smoothing needs corruption.unit='token' and with_replacement=False")
     length = batch["tokens"].shape[1]
-    predicted = prediction_counts(length, rate, max_predictions, with_replacement)
-    predictions = max(predicted)
+    predicted = each(lambda rate: prediction_counts(length, rate, max_predictions, with_replacement), rate)
+    predictions = largest(each(max, predicted))
     special = jnp.asarray(vocabulary.special)
     starts_word = jnp.asarray(vocabulary.starts_split if words == "split" else vocabulary.starts_word)
 

@@ -22,7 +22,7 @@ def describe(config):
     Returns:
       `config`, with what its task tells (`tasks.resolve`); `parts`, parameters by part of the model; `parameters`
       in all; `phases`, for each sequence length its steps, `tokens_per_step`, `predictions` per sequence and
-      training `flops_per_token`.
+      training `flops_per_token`; `flops`, see `flops.of_run`.
     """
     config = tasks.resolve(settle(config))
     shapes, model = parameter_shapes(config), build_model(config)
@@ -43,9 +43,12 @@ def describe(config):
                 "flops_per_token": flops.flops_per_token(model, phase.length, predictions),
             }
         )
+    parameters = flops.count_parameters(shapes)
+    predictions = [phase["predictions"] for phase in phases]
     return {
         "config": json.loads(config.to_json()),
         "parts": parts,
-        "parameters": flops.count_parameters(shapes),
+        "parameters": parameters,
         "phases": phases,
+        "flops": flops.of_run(config, model, parameters, plan_phases(config), predictions),
     }

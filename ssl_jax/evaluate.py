@@ -1,5 +1,6 @@
 """Evaluates finished runs from a config: runs x tasks x prompts x shots x draws, with result files and figures."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -10,10 +11,14 @@ import numpy as np
 
 from ssl_jax import files, logs, metrics, report, runs, tasks
 from ssl_jax.errors import UserError, check_choice, check_entries
-from ssl_jax.evaluators import contamination, fewshot
+from ssl_jax.evaluators import FIT, FewShot, contamination, fewshot
 from ssl_jax.load import load_run
+from ssl_jax.options import check_bound, whole
 from ssl_jax.tasks import PROMPTED
 from ssl_jax.tasks.base import solved
+
+# The options of an evaluation that the config has for all tasks.
+SHARED = ("seed", "limit", "too_long", "batch_size", "window", "stride")
 
 
 def chosen(config):
@@ -40,23 +45,25 @@ def check(config):
         raise UserError("runs is empty: name finished runs, as in --config.runs=runs/a,runs/b")
     for name, kind in (("runs", str), ("tasks", str), ("shots", int)):
         check_entries(config[name], kind, name)
-    if not config.shots or min(config.shots) < fewshot.FIT:
+    if not config.shots or min(config.shots) < FIT:
         raise UserError(f"shots={config.shots}: numbers of examples, -1 for as many as fit")
-    for name, least in ({"seeds": 1} | fewshot.LEAST).items():
-        if name != "shots" and config[name] < least:
-            raise UserError(f"{name}={config[name]}: at least {least}")
-    check_choice(config.too_long, fewshot.TOO_LONG, "too_long")
+    check_bound("seeds", config.seeds, whole(1))
+    for field in _fields():
+        check_bound(field.name, config[field.name], field.metadata["bound"])
+
+
+def _fields():
+    """The fields of FewShot that the config has, the same for all tasks."""
+    return [field for field in dataclasses.fields(FewShot) if field.name in SHARED]
 
 
 def _evaluator(config, run, read, task, name):
     """The Evaluator of FOLDER/TASK if present, else of the run's `data` paths; `read`: like `tasks.records`."""
     folder = Path(config.folder) / task
     source = tasks.source_of(run.config, str(folder) if config.folder and folder.is_dir() else "")
-    options = {key: config[key] for key in fewshot.LEAST.keys() - {"shots"}}
+    options = FewShot(task=task, prompt=name, **{field.name: config[field.name] for field in _fields()})
     try:
-        return fewshot.Evaluator(
-            run, task=task, prompt=name, records=read(task, source), too_long=config.too_long, **options
-        )
+        return fewshot.Evaluator(run, None, options, records=read(task, source))
     except UserError as error:
         raise UserError(f"{run.workdir}: {error}") from error
 
@@ -186,7 +193,7 @@ def _evaluate_run(config, run, evaluators, prefix, say):
 
 def told_shots(shots, shown):
     """Number of examples requested and shown: '1 example, 0.8 fit'."""
-    if shots == fewshot.FIT:
+    if shots == FIT:
         return f"as many examples as fit, {shown:.3g}"
     asked = f"{shots} example{'s' * (shots != 1)}"
     return asked if shown == shots else f"{asked}, {shown:.3g} fit"

@@ -19,7 +19,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.models.model import Model, build_model
 from ssl_jax.parallel import build_parallel
 from ssl_jax.plan import example_kind, plan_phases
-from ssl_jax.seeds import Seeds
+from ssl_jax.population import Population
 from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.tokenization.vocabulary import Vocabulary, identity, vocabulary_of
 
@@ -32,7 +32,7 @@ class Experiment(NamedTuple):
       kind: of examples, see `plan.example_kind`.
       phases: list of `plan.Phase`.
       devices: a `parallel.Replicated` or `parallel.Sharded`.
-      seeds: a `Seeds`.
+      population: a `Population`, the members of `config`.
       model: a `Model`.
       prepared: Path of the prepared corpus.
       tokenizer, vocabulary: of the run.
@@ -50,7 +50,7 @@ class Experiment(NamedTuple):
     kind: str
     phases: list
     devices: Any
-    seeds: Seeds
+    population: Population
     model: Model
     prepared: Path
     tokenizer: Any
@@ -68,6 +68,10 @@ class Experiment(NamedTuple):
     def pure(self):
         """The arguments of step.py's functions."""
         return self.config, self.model, self.vocabulary, self.counts, self.teach
+
+    def of(self, config):
+        """This experiment for a config of one of its members, or for that of all of them (`population.varied`)."""
+        return self if config is self.config else self._replace(config=config, model=build_model(config))
 
     def phase(self, step):
         """The `plan.Phase` of a step."""
@@ -110,7 +114,7 @@ def open(config, workdir=None):  # noqa: A001
     config = tasks.resolve(config)
     phases, kind = plan_phases(config), example_kind(config)
     check(config, phases, devices)
-    seeds = Seeds(devices, config.seed, config.seeds)
+    population = Population(devices, config)
     model = build_model(config)
 
     prepared = Path(tokens.prepare(config.data))
@@ -123,7 +127,7 @@ def open(config, workdir=None):  # noqa: A001
     else:
         stores = {split: tokens.Store(prepared, split) for split in tokens.SPLITS}
     examples = [
-        seeds.examples(lambda seed, phase=phase: _examples(config, kind, stores["train"], vocabulary, phase, seed))
+        population.examples(lambda seed, phase=phase: _examples(config, kind, stores["train"], vocabulary, phase, seed))
         for phase in phases
     ]
 
@@ -143,7 +147,7 @@ def open(config, workdir=None):  # noqa: A001
         teach, attach, runs = teacher_cache.teach, cache.attach, []
     teachers, teacher_models = [devices.adopt(run.params) for run in runs], [run.model for run in runs]
     return Experiment(
-        config, kind, phases, devices, seeds, model, prepared, tokenizer, vocabulary, counts, stores, examples, teachers,
+        config, kind, phases, devices, population, model, prepared, tokenizer, vocabulary, counts, stores, examples, teachers,
         teacher_models, teach, attach, fingerprint,
     )  # fmt: skip
 

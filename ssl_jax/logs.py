@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ssl_jax import files
 from ssl_jax.errors import UserError, cut
 from ssl_jax.objectives import chance_of
-from ssl_jax.seeds import learned_nothing, summary, table
+from ssl_jax.statistics import completed, learned_nothing, summary, table
 
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint ml_collections tensorflow-datasets grain tokenizers numpy".split()
 
@@ -42,27 +42,26 @@ class Log:
     """Writes on process 0 only.
 
     metrics.jsonl holds what depends on the config and the seed, so a run that was killed and resumed ends with the
-    same bytes; what depends on the machine goes to timings.jsonl. With several seeds, each has its own folder, as if
-    it had run separately.
+    same bytes; what depends on the machine goes to timings.jsonl. Each of several members has its own folder, as if it
+    had run separately.
     """
 
-    def __init__(self, workdir, first_step, steps, seeds=(0,), saved=None):
+    def __init__(self, workdir, first_step, steps, names=("",), saved=None):
         """Keeps the lines up to `first_step`, where the run resumes, and drops later ones.
 
         Args:
           workdir: the run's folder.
           first_step, steps: where the run resumes and where it ends.
-          seeds: the run's.
+          names: of the folders of the run's members in `workdir`; '': `workdir` itself.
           saved: the output of `content` when the checkpoint of `first_step` was saved; None: it has no copy.
         """
-        self.workdir, self.seeds = Path(workdir), seeds
-        self.folders = [seed_folder(workdir, seed) for seed in seeds] if len(seeds) > 1 else [self.workdir]
+        self.folders = [Path(workdir) / name for name in names]
         self.writes = jax.process_index() == 0
         if not self.writes:
             return
         self.events, self.lines = [], []  # lines of metrics.jsonl, for each folder
         saved = (saved or {}).get("metrics")
-        saved = saved if isinstance(saved, list) and len(saved) == len(seeds) else [None] * len(seeds)
+        saved = saved if isinstance(saved, list) and len(saved) == len(names) else [None] * len(names)
         for folder, copy in zip(self.folders, saved, strict=True):
             (folder / "events").mkdir(parents=True, exist_ok=True)
             self.lines.append(_restored_metrics(folder / "metrics.jsonl", first_step, copy))
@@ -87,7 +86,7 @@ class Log:
         )
 
     def metrics(self, step, split, values, note=""):
-        """Appends one line of metrics and prints it; `values` is name -> a float for each seed."""
+        """Appends one line of metrics and prints it; `values` is name -> a float for each member."""
         values = dict(sorted(values.items(), key=_reading_order))
         for i, folder in enumerate(self.folders):
             self._append(folder, i, "metrics.jsonl", step, split, {name: own[i] for name, own in values.items()})
@@ -104,13 +103,13 @@ class Log:
         self.speed = speed
 
     def results(self, chance):
-        """Writes each seed's last held-out line, without the split, as result.json and returns these results.
+        """Writes each member's last held-out line, without the split, as result.json and returns these results.
 
         Other evaluations at that step are included as SPLIT/NAME, `chance` if it is not None, and `learned_nothing`,
         with the reason, if giving one answer to every example would have done as well.
         """
         if not self.writes:
-            return [{} for _ in self.seeds]
+            return [{} for _ in self.folders]
         results = [_result(folder, lines, chance) for folder, lines in zip(self.folders, self.lines, strict=True)]
         if len(results) == 1 and (reason := results[0].get("learned_nothing")):
             say(
@@ -126,7 +125,7 @@ class Log:
                 _draw_curves(folder, list(map(json.loads, lines)))
 
     def advance(self, loss=None):
-        """Advances the bar by one step; `loss` is the previous step's, for each seed."""
+        """Advances the bar by one step; `loss` is the previous step's, for each member."""
         if self.writes:
             if loss is not None and not self.bar.disable:
                 shown = [f"loss {sum(loss) / len(loss):.4g}", *([self.speed] if self.speed else [])]
@@ -182,7 +181,7 @@ def _write_event(events, step, **content):
 
 
 def _line(values):
-    """'loss 6.9  nsp_accuracy 0.74 (chance 0.68)'; `values` is name -> a float for each seed."""
+    """'loss 6.9  nsp_accuracy 0.74 (chance 0.68)'; `values` is name -> a float for each member."""
     chances = {chance_of(name) for name in values} & set(values)
     return "  ".join(
         _shown(name, own, values.get(chance_of(name))) for name, own in values.items() if name not in chances
@@ -190,7 +189,7 @@ def _line(values):
 
 
 def _shown(name, values, chances=None):
-    """'accuracy 0.74', or for several seeds 'accuracy 0.74 (0.71 to 0.76)'; followed by the chance level, if known."""
+    """'accuracy 0.74', or for several members 'accuracy 0.74 (0.71 to 0.76)'; followed by the chance level, if known."""
     notes = [f"{min(values):.4g} to {max(values):.4g}"] if len(values) > 1 else []
     if chances is not None:
         notes.append(f"chance {sum(chances) / len(chances):.4g}")
@@ -204,13 +203,35 @@ def say(line):
         sys.stdout.flush()
 
 
-def write_summary(workdir, results, seeds, statistic):
-    """Writes the `seeds.summary` of several seeds' results to result.json, prints and returns it; {} elsewhere."""
+def conclude(workdir, members, results, config):
+    """Says what came out of a run, and returns it; {} on other processes.
+
+    Of several members it is written to result.json: the `statistics.summary` where they differ in the seed alone,
+    otherwise each one's result by name, {'step': 100, 'members': {'optimizer.learning_rate-0.0003': {...}, ...}}.
+
+    Args:
+      workdir: the run's folder.
+      members: its `population.Member`s.
+      results: of each, by `Log.results`; {} of one that ended because it was not finite.
+      config: the run's.
+    """
     if jax.process_index() != 0:
         return {}
-    whole = summary(results, seeds, statistic)
+    if len(members) == 1:
+        say(f"finished at step {config.steps}: {shown(results[0])}")
+        return results[0]
+    results = completed(results)
+    if all(member.changes.keys() == {"seed"} for member in members):
+        whole = summary(results, [member.config.seed for member in members], config.task.statistic)
+        lines = table(whole)
+    else:
+        whole = {
+            "step": config.steps,
+            "members": {member.name: result for member, result in zip(members, results, strict=True)},
+        }
+        lines = [f"{name}: {shown(result)}" for name, result in whole["members"].items()]
     files.write_json(Path(workdir) / "result.json", whole)
-    for line in table(whole):
+    for line in lines:
         say(line)
     return whole
 
@@ -239,11 +260,6 @@ def shown(result):
     named = sorted(result.items(), key=_reading_order)
     numbers = [_shown(name, [value]) for name, value in named if name != "step" and not isinstance(value, str)]
     return cut("  ".join(numbers), 400)
-
-
-def seed_folder(workdir, seed):
-    """The folder of one of several seeds, laid out like a run's."""
-    return Path(workdir) / f"seed-{seed}"
 
 
 def _reading_order(item):

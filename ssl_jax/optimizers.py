@@ -16,6 +16,7 @@ import numpy as np
 from ssl_jax.errors import UserError, shown
 from ssl_jax.lazy import jax, jnp, optax
 from ssl_jax.options import ABOVE_0, DEEPEST, REGEX, SHARE, check, check_regex, number, one_of, option, several, whole
+from ssl_jax.varying import each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,7 @@ def step_clock(steps):
 
 def warmup_of(config, clock):
     """How long the warm-up is, in the clock's units."""
-    return float(config.warmup if config.warmup > 1 else config.warmup * clock.total)
+    return each(lambda warmup: float(warmup if warmup > 1 else warmup * clock.total), config.warmup)
 
 
 def schedule(config, clock):
@@ -122,20 +123,21 @@ def schedule(config, clock):
     """
     check(Optimizer, config, "schedule", "end_lr_ratio", "decay_until")
     # Python floats, because token counts overflow int32.
-    end, warmup = float(config.decay_until * clock.total), warmup_of(config, clock)
+    end, warmup = each(float, config.decay_until * clock.total), warmup_of(config, clock)
     if config.schedule == "linear" and isinstance(clock.total, int):
-        warmup = float(int(warmup))
+        warmup = each(lambda x: float(int(x)), warmup)
+    warms = bool(warmup)
 
     def rate(step):
         now = clock.now(step)
         done = jnp.minimum(now / end, 1)
         left = (1 + jnp.cos(jnp.pi * done)) / 2 if config.schedule == "cosine" else 1 - done
         if config.schedule == "linear_peaked":
-            left = left / max(1 - warmup / end, 1e-9)
+            left = left / each(lambda x: max(x, 1e-9), 1 - warmup / end)
         share = config.end_lr_ratio + (1 - config.end_lr_ratio) * left
         if config.schedule == "constant":
             share = jnp.ones_like(done)
-        warming = jnp.minimum(now / warmup, 1) if warmup else 1.0
+        warming = jnp.minimum(now / warmup, 1) if warms else 1.0
         if config.schedule == "linear_warmed":
             return config.learning_rate * warming * share
         # At w itself BERT has left the warm-up; GPT-1 has not, and peaks there.

@@ -10,6 +10,7 @@ import re
 from typing import Any, NamedTuple
 
 from ssl_jax.errors import UserError, check_choice, check_entries, is_text, shown
+from ssl_jax.varying import each
 
 # Larger sizes are no model's; and no tensor of two of them has more elements than an int64 can count.
 WIDEST, DEEPEST = 1 << 24, 1 << 12
@@ -90,7 +91,7 @@ def check(kind, values, *names):
     """
     bounds = {field.name: field.metadata["bound"] for field in dataclasses.fields(kind)}
     for name in names:
-        check_bound(f"{kind.BLOCK}.{name}", getattr(values, name), bounds[name])
+        each(lambda value, name=name: check_bound(f"{kind.BLOCK}.{name}", value, bounds[name]), getattr(values, name))
 
 
 def check_bound(name, value, bound):

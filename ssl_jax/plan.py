@@ -66,7 +66,7 @@ class Run:
     BLOCK = "run"
 
     accumulate: int = option(1, whole(1), "micro-batches per step: less memory, the same numbers")
-    seeds_together: bool = option(True, BOOL, "False: one after the other, as where they do not fit in memory together")
+    together: bool = option(True, BOOL, "False: one after the other, as where they do not fit in memory together")
     log_every: int = option(0, whole(0), "steps between lines of metrics; 0: 20 in all, but at least every 100 steps")
     evaluate_every: int = option(0, whole(0), "steps between evaluations; 0: 4 in all, but at least every 10,000 steps")
     checkpoint_every: int = option(
@@ -245,6 +245,7 @@ def overview(config, workdir, parameters, devices, counts):
         source = f"{config.data.corpus}: {told}"
         epochs = tokens / max(counts["tokens"], 1)
     seeds = "" if config.seeds == 1 else f" to {config.seed + config.seeds - 1}"
+    together = {"members": "; ".join(config.members)} if config.members else {}
     tokenizer = config.data.tokenizer
     made = tokenizer.path or f"{tokenizer.kind} of the corpus"
     lines = {
@@ -255,6 +256,7 @@ def overview(config, workdir, parameters, devices, counts):
         "tokenizer": f"{made}, {config.model.vocab_size:,} pieces",
         "length": f"{config.steps:,} steps of {shape}: {tokens:,} tokens, {epochs:,.3g} epochs",
         "starts from": config.init.run or f"random values, seed {config.seed}{seeds}",
+        **together,
         "folder": str(workdir),
     }
     clock = make_clock(config, phases)

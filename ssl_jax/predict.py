@@ -13,7 +13,7 @@ from ssl_jax import experiment
 from ssl_jax.data import tokens as stored
 from ssl_jax.data.rows import gather
 from ssl_jax.errors import UserError, shown
-from ssl_jax.evaluators import Programs, mean
+from ssl_jax.evaluators import Mean, Programs, mean
 from ssl_jax.inference import generate
 from ssl_jax.inference.scoring import require_head
 from ssl_jax.models.visibility import visible
@@ -284,9 +284,7 @@ def read_heldout(run, config):
     if identity(exp.tokenizer) != run.tokenizer_hash:
         raise UserError(f"{run.workdir} has another vocabulary than the examples in {exp.prepared}")
     exp = exp._replace(model=run.model.clone(heads=("mlm",), generator=None))
-    evaluator = mean.Evaluator(
-        exp, Programs(exp.devices.compile(make_measure(*exp.pure))), split="heldout", max_batches=0
-    )
+    evaluator = mean.Evaluator(exp, Programs(exp.devices.compile(make_measure(*exp.pure))), Mean())
     metrics, model = dict(evaluator.run(exp.devices.adopt(run.params), length)), exp.model
 
     batch = jax.jit(make_corrupt(config, exp.vocabulary, exp.counts))(evaluator.examples[length](0))

@@ -24,6 +24,7 @@ from ssl_jax.errors import UserError
 from ssl_jax.models.model import Model, build_model, dummy_batch
 from ssl_jax.old_configs import complete
 from ssl_jax.parallel import Replicated
+from ssl_jax.population import members
 from ssl_jax.source import CONVERTED, WRITTEN_AGAIN, read_values
 from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.tokenization.vocabulary import Vocabulary, identity, vocabulary_of
@@ -132,13 +133,14 @@ def load(workdir, parallel=None):
       parallel: the parameters are as its `adopt` takes them; None: on one device.
 
     Raises:
-      UserError: the folder holds no run, several seeds of one, no readable checkpoint, or files that are damaged or
+      UserError: the folder holds no run, several members of one, no readable checkpoint, or files that are damaged or
         belong to another run.
     """
     config = read_config(workdir)
-    if config.seeds > 1:
-        named = f"{workdir}/seed-{config.seed}"
-        raise UserError(f"{workdir} holds {config.seeds} seeds of a run: name one of them, as in {named}")
+    own = members(config)
+    if len(own) > 1:
+        what = f"{config.seeds} seeds" if config.seeds > 1 else f"{len(own)} members"
+        raise UserError(f"{workdir} holds {what} of a run: name one of them, as in {workdir}/{own[0].name}")
     tokenizer = load_tokenizer(workdir)
     model = build_model(config)
     shapes = {"params": jax.eval_shape(model.init, jax.random.key(0), dummy_batch(model.orders))["params"]}
@@ -200,21 +202,24 @@ def write_description(config, workdir, prepared):
     (workdir / "result.json").unlink(missing_ok=True)
 
 
-def write_seeds(exp, workdir, states, log):
-    """Writes the folder of each seed of a run, as if that seed had been trained by itself.
+def write_members(exp, workdir, state, log):
+    """Writes the folder of each member of a run, as if it had been trained by itself; of one alone the folder is there.
 
     Args:
       exp: a finished `Experiment`.
       workdir: the run's folder.
-      states: the final plain state of each seed.
+      state: the final state, on the devices.
       log: from `Log.content`.
     """
-    for number, (seed, state) in enumerate(zip(exp.seeds.seeds, states, strict=True)):
-        config, single = exp.config.copy_and_resolve_references(), dict(seed=seed, seeds=1)
-        config.update(single)
-        folder = logs.seed_folder(workdir, seed)
-        write_description(config, folder, exp.prepared)
-        checkpoints = Checkpoints(folder, exp.fingerprint | single, config.run.keep_checkpoints)
-        checkpoints.save(config.steps, state, {name: texts[number : number + 1] for name, texts in log.items()})
+    if not exp.population.several:
+        return
+    states = exp.population.states(exp.devices.plain(state))
+    for number, (member, own) in enumerate(zip(exp.population.members, states, strict=True)):
+        folder = workdir / member.name
+        write_description(member.config, folder, exp.prepared)
+        single = ConfigDict(exp.fingerprint)
+        single.update_from_flattened_dict({**member.changes, "seeds": 1, "members": []})
+        checkpoints = Checkpoints(folder, json.loads(single.to_json()), member.config.run.keep_checkpoints)
+        checkpoints.save(member.config.steps, own, {name: texts[number : number + 1] for name, texts in log.items()})
         checkpoints.wait()
         checkpoints.close()

@@ -36,7 +36,7 @@ def begin(exp, create):
     Raises:
       UserError: the source has a different vocabulary; see `start_from`, `check_pieces`, `take_optimizer`.
     """
-    config, devices, seeds = exp.config, exp.devices, exp.seeds
+    config, devices, population = exp.config, exp.devices, exp.population
     state = devices.create(create)
     if not config.init.run:
         return state, []
@@ -53,15 +53,17 @@ def begin(exp, create):
         started, lines[:] = start_from(params, exp.model, run, config)
         return started
 
-    plain = seeds.change(devices.plain(state), start)
-    rates = learning_rates(schedule(config.optimizer, make_clock(config, exp.phases)), config.steps)
+    plain = population.change(devices.plain(state), start)
+    clock = make_clock(config, exp.phases)
+    optimizers = (member.config.optimizer for member in population.members)
+    rates = dict.fromkeys(learning_rates(schedule(optimizer, clock), config.steps) for optimizer in optimizers)
     if not config.init.optimizer:
-        return devices.adopt(plain), [*lines, *how_read(run), step_origin(run, config.steps), rates]
-    taken, line = take_optimizer(config, seeds.states(plain)[0]["optimizer"], run, devices)
+        return devices.adopt(plain), [*lines, *how_read(run), step_origin(run, config.steps), *rates]
+    taken, line = take_optimizer(config, population.states(plain)[0]["optimizer"], run, devices)
     taken = jax.tree.map(
         lambda x, like: np.broadcast_to(x, like.shape).astype(like.dtype), taken, {key: plain[key] for key in taken}
     )
-    return devices.adopt(plain | taken), [*lines, *how_read(run), line, rates]
+    return devices.adopt(plain | taken), [*lines, *how_read(run), line, *rates]
 
 
 def check_pieces(run, tokenizer):

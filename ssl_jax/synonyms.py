@@ -61,7 +61,7 @@ KEYS = {name: key for key, names in ELSEWHERE.items() for name in names.split()}
 # What a key was called here before -> its name today.
 RENAMED = {
     "accumulate": "run.accumulate",
-    "seeds_together": "run.seeds_together",
+    "seeds_together": "run.together",
     "log_every": "run.log_every",
     "evaluate_every": "run.evaluate_every",
     "checkpoint_every": "run.checkpoint_every",

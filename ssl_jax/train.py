@@ -20,6 +20,7 @@ from ssl_jax.errors import NotFiniteError, UserError
 from ssl_jax.meter import Meter
 from ssl_jax.objectives import quotient
 from ssl_jax.plan import cadence, overview
+from ssl_jax.population import members as members_of
 from ssl_jax.step import initial_state, make_measure, make_predict, make_train_step, restart_sums
 
 
@@ -27,8 +28,8 @@ def train(config, workdir):
     """Trains `config` in `workdir` to the end; the same command resumes from the newest checkpoint.
 
     Returns:
-      The final held-out metrics by name, as in result.json (on process 0; the others return {}), with several seeds their
-      `seeds.summary`; None when SIGTERM stopped the run, which is saved then.
+      The final held-out metrics by name, as in result.json (on process 0; the others return {}), of several members what
+      `logs.conclude` returns; None when SIGTERM stopped the run, which is saved then.
 
     Raises:
       UserError: see `experiment.open`, `start.start_from`, `Checkpoints.restore`; or the loss is not finite; or another
@@ -44,7 +45,7 @@ def train(config, workdir):
     if jax.process_index() == 0:
         files.require_creatable(workdir)  # before the corpus is prepared, which may take hours
     with claimed(workdir) as claim:
-        return train_seeds(config, workdir, claim)
+        return train_members(config, workdir, claim)
 
 
 @contextlib.contextmanager
@@ -79,51 +80,64 @@ def _without_places(values):
     return values
 
 
-def train_seeds(config, workdir, claim):
-    """Trains all seeds together; one by one where the config says so, or where they do not fit in the devices' memory."""
-    if config.seeds <= 1 or config.run.seeds_together:
+def train_members(config, workdir, claim):
+    """Trains all members together; one by one where the config says so, or where they do not fit in the devices' memory."""
+    members = members_of(config)
+    if len(members) == 1 or config.run.together:
         try:
             return run(experiment.open(config, workdir), workdir, claim)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            if config.seeds <= 1:
+            if len(members) == 1:
                 raise UserError(
                     "the devices' memory is full: set run.accumulate=2 or more, model.remat=True, or a smaller batch_size"
                 ) from error
-        logs.say(f"{config.seeds} seeds do not fit in the devices' memory together: one by one")
-    seeds = range(config.seed, config.seed + config.seeds)
+        what = f"{len(members)} {'members' if config.members else 'seeds'}"
+        logs.say(f"{what} do not fit in the devices' memory together: one by one")
 
     def claim_all():
         claim()
         if jax.process_index() == 0:
             files.write_json(workdir / "config.json", {"config": json.loads(config.to_json()), **logs.provenance()})
 
-    results = []
-    for seed in seeds:
-        alone, folder = config.copy_and_resolve_references(), logs.seed_folder(workdir, seed)
-        alone.update(dict(seed=seed, seeds=1))
-        results.append(run(experiment.open(alone, folder), folder, claim_all))
+    results, failed = [], []
+    for member in members:
+        folder = workdir / member.name
+        try:
+            results.append(run(experiment.open(member.config, folder), folder, claim_all))
+        except NotFiniteError as error:  # it does not end the others
+            logs.say(f"{member.name}: {error}")
+            results.append({})
+            failed.append(error)
         if results[-1] is None:
             return None
-    return logs.write_summary(workdir, results, seeds, config.task.statistic)
+    if len(failed) == len(members):
+        raise failed[-1]
+    return logs.conclude(workdir, members, results, config)
 
 
 def run(exp, workdir, claim):
     """Trains an opened `Experiment` in `workdir`, see `train`; `claim()` makes the folder."""
-    config, devices, seeds = exp.config, exp.devices, exp.seeds
+    config, devices, population = exp.config, exp.devices, exp.population
 
     # ---- Compiled programs; teachers' parameters are arguments, not constants
     def with_teachers(program):
         return lambda params, batch: program(params, batch, exp.teachers)
 
-    train_step = seeds.compile(make_train_step(*exp.pure))
-    measure, predict = (with_teachers(devices.compile(make(*exp.pure))) for make in (make_measure, make_predict))
-    evals = evaluators.from_config(exp, evaluators.Programs(measure, predict))
+    train_step = population.compile(lambda config: make_train_step(*exp.of(config).pure))
+    measures, predicts = (
+        map(with_teachers, population.compile_each(lambda config, make=make: make(*exp.of(config).pure)))
+        for make in (make_measure, make_predict)
+    )
+    evals = [
+        evaluators.from_config(exp.of(member.config), evaluators.Programs(measure, predict))
+        for member, measure, predict in zip(population.members, measures, predicts, strict=True)
+    ]
 
     # ---- State: resumed, or started from init.run, or initial
     # Jitted, so that it is traced once, for its shapes and for the state.
-    create = jax.jit(seeds.begin(lambda seed: initial_state(config, exp.model, exp.vocabulary, seed)))
+    create = jax.jit(population.begin(lambda seed: initial_state(config, exp.model, exp.vocabulary, seed)))
     # What does not fit is refused before there is a folder.
     state, origin = (None, []) if source.steps_in(workdir) else start.begin(exp, create)
     claim()
@@ -138,21 +152,22 @@ def run(exp, workdir, claim):
         state, origin = devices.adopt(restored), origin + lines
     elif state is None:
         state, origin = start.begin(exp, create)
-    first = int(seeds.read(state["step"])[0])
+    first = int(population.read(state["step"])[0])
     runs.write_description(config, workdir, exp.prepared)
 
     # ---- What it says and writes
-    log = logs.Log(workdir, first, config.steps, seeds.seeds, checkpoints.restored_log())
-    parameters = flops.count_parameters(shapes["params"]) // config.seeds
+    names = [member.name for member in population.members]
+    log = logs.Log(workdir, first, config.steps, names, checkpoints.restored_log())
+    parameters = flops.count_parameters(shapes["params"]) // len(names)
     meter = Meter(config, exp.model, devices.device_count, exp.teacher_models)
 
     def evaluate(done, length, last):
-        for name, evaluator in evals.items():
+        for name, evaluator in evals[0].items():  # all members have the same
             if evaluator.at_end and not last:
                 continue
             log.doing(f"evaluating {name}")
-            pairs = zip(seeds.params(state), log.folders, strict=True)
-            values = [dict(evaluator.run(params, length, folder)) for params, folder in pairs]
+            each = zip(evals, population.params(state), log.folders, strict=True)
+            values = [dict(own[name].run(params, length, folder)) for own, params, folder in each]
             if not any(all(map(math.isfinite, own.values())) for own in values):
                 raise NotFiniteError(f"{name} metrics after step {done} are not finite: {values[0]}")
             if values[0]:  # a test set has none
@@ -171,7 +186,7 @@ def run(exp, workdir, claim):
             previous, phase, done = loss, exp.phase(step), step + 1
             state, loss = train_step(state, devices.put_batch(batch), exp.teachers)
             # One step behind, so that the device always has the next one to do.
-            losses = require_finite(previous, step, seeds, checkpoints)
+            losses = require_finite(previous, step, population, checkpoints)
             meter.count(phase, batch)
             log.advance(losses)
 
@@ -180,8 +195,8 @@ def run(exp, workdir, claim):
                 devices.read(loss)
                 meter.restart()  # compiling is not training
             if last or done % log_every == 0:
-                require_finite(loss, done, seeds, checkpoints)
-                sums = {name: zip(*map(seeds.read, pair), strict=True) for name, pair in state["sums"].items()}
+                require_finite(loss, done, population, checkpoints)
+                sums = {name: zip(*map(population.read, pair), strict=True) for name, pair in state["sums"].items()}
                 log.training(
                     done, {name: [quotient(*own) for own in pairs] for name, pairs in sums.items()}, meter.values()
                 )
@@ -190,7 +205,7 @@ def run(exp, workdir, claim):
                 meter.restart()
             late = checkpoints.late(done, config.run.checkpoint_minutes)
             if last or stopping or late or done % checkpoint_every == 0:
-                require_finite(loss, done, seeds, checkpoints)
+                require_finite(loss, done, population, checkpoints)
                 checkpoints.save(done, devices.plain(state), log.content())
             if stopping and not last:
                 checkpoints.wait()
@@ -202,13 +217,9 @@ def run(exp, workdir, claim):
             # The run was shortened to a step without an evaluation, or its line was lost.
             evaluate(config.steps, exp.phases[-1].length, True)
         checkpoints.wait()
-        if seeds.several:
-            runs.write_seeds(exp, workdir, seeds.states(devices.plain(state)), log.content())
+        runs.write_members(exp, workdir, state, log.content())
         results = log.results(exp.stores["heldout"].chance if exp.kind == "task" else None)
-        if seeds.several:
-            return logs.write_summary(workdir, results, seeds.seeds, config.task.statistic)
-        logs.say(f"finished at step {config.steps}: {logs.shown(results[0])}")
-        return results[0]
+        return logs.conclude(workdir, population.members, results, config)
 
 
 def announce(exp, workdir, parameters, first, origin, resumed):
@@ -226,15 +237,15 @@ def announce(exp, workdir, parameters, first, origin, resumed):
     logs.say(f"{'resumed' if resumed else 'started'} at step {first} of {exp.config.steps}; compiling")
 
 
-def require_finite(loss, done, seeds, checkpoints):
-    """Raises NotFiniteError, with the last good checkpoint, when no seed's loss of step `done` (None: none yet) is finite.
+def require_finite(loss, done, population, checkpoints):
+    """Raises NotFiniteError, with the last good checkpoint, when no member's loss of step `done` (None: none yet) is finite.
 
     Steps are counted as in the metrics: `done` steps have been taken.
 
     Returns:
-      Each seed's loss, [N]; None before the first step.
+      Each member's loss, [N]; None before the first step.
     """
-    losses = None if loss is None else seeds.read(loss)
+    losses = None if loss is None else population.read(loss)
     if losses is None or np.isfinite(losses).any():
         return losses
     newest = checkpoints.newest()

@@ -64,6 +64,7 @@ def shared_programs(request):
     The next module begins without them: a worker that kept all of the suite's would need 15 GB.
     """
     from ssl_jax import parallel, step, train
+    from ssl_jax.models.model import Model
 
     patch, made = pytest.MonkeyPatch(), {}
 
@@ -72,21 +73,45 @@ def shared_programs(request):
             made[key] = make()
         return made[key]
 
+    def replace(name, shared):
+        for module in (train, request.module):
+            if hasattr(module, name):
+                patch.setattr(module, name, shared)
+
+    def key_of(name, config, model, *more):
+        values = json.loads(config.to_json())
+        # What step.py does not read: when a run saves and evaluates, and on which devices.
+        values["run"] = {name: values["run"][name] for name in ("accumulate", "log_every")}
+        del values["evals"], values["parallel"]
+        # One test has an older `sums_of`.
+        return name, json.dumps(values), model, pickle.dumps(more), step.sums_of
+
     def share_functions(name):
         make = getattr(step, name)
 
         def shared(config, model, vocabulary, counts=None, teach=None):
-            if teach is not None:
+            if teach is not None or config.seeds > 1 or config.members:  # traced for one member
                 return make(config, model, vocabulary, counts, teach)
-            values = json.loads(config.to_json())
-            values["run"] = {name: values["run"][name] for name in ("accumulate", "log_every")}
-            # One test has an older `sums_of`.
-            key = name, json.dumps(values), model, pickle.dumps((vocabulary, counts)), step.sums_of
+            key = key_of(name, config, model, vocabulary, counts)
             return once(key, lambda: make(config, model, vocabulary, counts))
 
-        for module in (train, request.module):
-            if hasattr(module, name):
-                patch.setattr(module, name, shared)
+        replace(name, shared)
+
+    def share_beginning():
+        """A model's initialisation and a run's initial state are traced once in a module."""
+        init, make = Model.init, step.initial_state
+
+        def shared_init(model, key, batch):
+            return once(("init", model), lambda: jax.jit(lambda *inputs: init(model, *inputs)))(key, batch)
+
+        def shared_state(config, model, vocabulary, seed=None):
+            if isinstance(seed, jax.core.Tracer):  # several seeds together
+                return make(config, model, vocabulary, seed)
+            key = key_of("initial_state", config, model, vocabulary, seed)
+            return once(key, lambda: jax.jit(lambda: make(config, model, vocabulary, seed)))()
+
+        patch.setattr(Model, "init", shared_init)
+        replace("initial_state", shared_state)
 
     def share_programs(kind, devices):
         compile_for = kind.compile
@@ -98,6 +123,7 @@ def shared_programs(request):
 
     for name in ("make_train_step", "make_measure", "make_predict"):
         share_functions(name)
+    share_beginning()
     share_programs(parallel.Replicated, lambda self: tuple(self.devices))
     share_programs(parallel.Sharded, lambda self: self.mesh)
     yield

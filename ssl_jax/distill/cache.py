@@ -38,6 +38,7 @@ from ssl_jax.checkpoints import differing_keys, told
 from ssl_jax.data import batches
 from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError, check_choice, cut
+from ssl_jax.evaluators import EVALUATORS
 from ssl_jax.files import read_json, write_json
 from ssl_jax.old_configs import complete
 from ssl_jax.plan import masks
@@ -81,8 +82,9 @@ def parts(config, kind, phases, examples, stores, vocabulary):
     seen = phases[-1].first_example + (phases[-1].last - phases[-1].first) * phases[-1].batch_size
     made = {"train": Part(examples[0], phases[0].batch_size, seen)}
     for options in config.evals.values():
-        if "split" not in options:  # it needs no teacher
+        if options.module not in ("mean", "task"):  # it needs no teacher
             continue
+        options = EVALUATORS[options.module](**options)
         check_choice(options.split, stores, "split of an evaluation")
         batch = batches.evaluation_batches(
             config.data, kind, stores[options.split], vocabulary, phases[0].length, config.batch_size, config.seed

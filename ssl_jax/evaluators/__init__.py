@@ -1,12 +1,13 @@
-"""What measures a run: `Evaluator(exp, programs, **options).run(params, length, folder)` of a module yields metrics.
+"""What measures a run: `Evaluator(exp, programs, options).run(params, length, folder)` of a module yields metrics.
 
-It may write files in `folder`, the run's, or that of one of its seeds. One that is `at_end` runs only after the last
-step.
+`config.evals` names modules and their options: `--config.evals.speed.module=timing --config.evals.speed.batch_size=8`. An
+evaluator may write files in `folder`, the run's, or that of one of its seeds. One that is `at_end` runs only after the last step.
 
     mean             the training objectives, averaged over a split
     task             a fine-tuned task's own metrics: postprocess and spans decide, submissions writes
     fewshot          a task asked without training: prompts composes; evaluate.py asks finished runs, and contamination
                      says how much of the answers they may have read
+    timing           how long the forward pass takes
 """
 
 import dataclasses
@@ -16,31 +17,58 @@ from typing import NamedTuple
 
 from ssl_jax.options import BOOL, TEXT, one_of, option, whole
 
+FIT = -1  # few-shot: as many examples as fit, at most 100
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What measures a run: a module of this package and its options."""
+    """What every evaluation has."""
 
-    BLOCK = "evals.*"
-
-    module: str = option("mean", TEXT, "'mean' of all losses, or of a task its own metrics, 'task'")
-    split: str = option("heldout", TEXT, "what is measured: 'heldout', 'train', or a task's other splits")
-    pairs: str = option(
-        "", one_of("", "nsp", "sop"), "module 'mean': sentence pairs of this kind; '': of those that are trained on"
-    )
+    module: str = option("mean", TEXT, "one of EVALUATORS: 'mean', 'task', 'fewshot', 'timing'")
     at_end: bool = option(False, BOOL, "True: only after the last step")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean(Evaluation):
+    """All losses and their metrics, averaged over a split."""
+
+    split: str = option("heldout", TEXT, "what is measured: 'heldout', 'train', or a task's other splits")
     max_batches: int = option(0, whole(0), "measure so many batches; 0: all")
+    pairs: str = option("", one_of("", "nsp", "sop"), "sentence pairs of this kind; '': as those that are trained on")
 
 
-# module -> the options that an entry of `config.evals` must have and may have. Here, because configs are checked
-# without JAX.
-SPLIT = ("split", "max_batches"), ("at_end",)
-EVALUATORS = {
-    "mean": (SPLIT[0], ("at_end", "pairs")),
-    "task": SPLIT,
-    "fewshot": (("task",), ("prompt", "shots", "seed", "limit", "too_long", "batch_size", "window", "stride", "folder",
-                            "at_end")),
-}  # fmt: skip
+@dataclasses.dataclass(frozen=True)
+class Task(Mean):
+    """Those of a fine-tuned task, its own metrics, and its predictions as files."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FewShot(Evaluation):
+    """The metrics of a task that the model is asked, untrained."""
+
+    task: str = option("", TEXT, "one of tasks.PROMPTED")
+    prompt: str = option("", TEXT, "one of the task's prompts; '': the first")
+    shots: int = option(0, whole(FIT), "solved examples before each item; -1: as many as fit, at most 100")
+    seed: int = option(0, whole(0), "which examples are drawn, and what is sampled")
+    limit: int = option(0, whole(0), "only the first so many items; 0: all")
+    too_long: str = option("refuse", one_of("refuse", "leave_out"), "items that do not fit even without examples")
+    batch_size: int = option(16, whole(1), "rows that run together")
+    window: int = option(0, whole(0), "of perplexity: tokens that are read at once; 0: the run's positions")
+    stride: int = option(0, whole(0), "of perplexity: new tokens of each window; 0: all of it")
+    folder: str = option("", TEXT, "of the set's own files; '': TensorFlow Datasets', below data.root")
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing(Mean):
+    """How long the forward pass over a split takes: warm, on one device, the median of several passes."""
+
+    at_end: bool = option(True, BOOL, "True: only after the last step")
+    batch_size: int = option(1, whole(1), "examples that run together: DistilBERT's Table 3 has 1")
+    passes: int = option(3, whole(1), "how often the split is read")
+
+
+# module -> its options. Here, because configs are checked without JAX.
+EVALUATORS = {"mean": Mean, "task": Task, "fewshot": FewShot, "timing": Timing}
 
 
 class Programs(NamedTuple):
@@ -58,8 +86,7 @@ class Programs(NamedTuple):
 def from_config(exp, programs):
     """name -> evaluator: the module of this package that each entry of `config.evals` names."""
     found = {}
-    for name, options in exp.config.evals.items():
-        module = importlib.import_module(f"ssl_jax.evaluators.{options.module}")
-        options = {key: value for key, value in options.items() if key != "module"}
-        found[name] = module.Evaluator(exp, programs, **options)
+    for name, values in exp.config.evals.items():
+        module = importlib.import_module(f"ssl_jax.evaluators.{values.module}")
+        found[name] = module.Evaluator(exp, programs, EVALUATORS[values.module](**values))
     return found

@@ -11,60 +11,46 @@ import numpy as np
 
 from ssl_jax import metrics, tasks
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.evaluators import prompts
+from ssl_jax.evaluators import FIT, prompts
 from ssl_jax.inference import scoring
 from ssl_jax.runs import Run
 from ssl_jax.tasks.base import Item
 
-FIT = -1  # shots: as many as fit, at most MOST
 MOST = 100  # GPT-3, section 2.4: 10 to 100 fit its context
-TOO_LONG = ("refuse", "leave_out")
-LEAST = {"shots": FIT, "seed": 0, "limit": 0, "batch_size": 1, "window": 0, "stride": 0}  # of the evaluator's options
 
 
 class Evaluator:
     """Asks the held-out items of one task by one of its prompts."""
 
-    def __init__(
-        self, exp, programs=None, *, task, prompt="", shots=0, seed=0, limit=0, too_long="refuse", batch_size=16,
-        window=0, stride=0, folder="", records=None, at_end=False,
-    ):  # fmt: skip
+    def __init__(self, exp, programs, options, records=None):
         """
         Args:
           exp: an `Experiment` or a `Run`.
           programs: unused: prompts have no fixed shape.
-          task, prompt: one of tasks.PROMPTED and of its `prompts`, by default the first.
-          shots: solved examples before each item, FIT as many as fit.
-          seed: which examples are drawn, and what is sampled.
-          limit: only the first so many items; 0: all.
-          too_long: 'leave_out' items whose prompt does not fit even without examples, or 'refuse' them.
-          batch_size: rows that run together.
-          window, stride: for perplexity, see `scoring.rolling`; 0: its defaults.
-          folder: of the set's own files; '': where TensorFlow Datasets put them below data.root.
+          options: `evaluators.FewShot`.
           records: as `tasks.records` returns them, if they have been read.
-          at_end: whether it runs only after the last step.
 
         Raises:
           UserError: no such task or prompt; its files are missing or malformed; the model lacks the head; an item does
             not fit; there are too few examples.
         """
+        task = options.task
         check_choice(task, tasks.PROMPTED, "task of an evaluation")
         known = tasks.TASKS[task].prompts
-        self.name = prompt or next(iter(known))
+        self.name = options.prompt or next(iter(known))
         check_choice(self.name, known, f"prompt of task {task!r}")
-        check_choice(too_long, TOO_LONG, "too_long")
-        numbers = dict(shots=shots, seed=seed, limit=limit, batch_size=batch_size, window=window, stride=stride)
-        for option, value in numbers.items():
-            if type(value) is not int or value < LEAST[option]:
-                raise UserError(f"{option}={value!r}: a whole number of at least {LEAST[option]}")
-        self.exp, self.task, self.prompt = exp, task, known[self.name]
-        self.shots, self.seed, self.limit, self.too_long, self.at_end = shots, seed, limit, too_long, at_end
-        self.options = dict(batch_size=batch_size, window=window, stride=stride)
-        self.records = tasks.records(task, tasks.source_of(exp.config, folder)) if records is None else records
+        self.exp, self.task, self.prompt, self.options, self.at_end = (
+            exp,
+            task,
+            known[self.name],
+            options,
+            options.at_end,
+        )
+        self.records = tasks.records(task, tasks.source_of(exp.config, options.folder)) if records is None else records
         require(exp, self.prompt)
         if not self.compose(0):
             raise UserError(f"no item of {task} fits the model's {exp.model.config.max_positions} positions")
-        self.compose(shots, limit=1)  # the first item tells whether there are so many examples
+        self.compose(options.shots, limit=1)  # the first item tells whether there are so many examples
 
     def run(self, params, length, folder=None):
         """Yields (name, value) of the prompt's metrics; writes nothing."""
@@ -75,14 +61,14 @@ class Evaluator:
     @functools.cached_property
     def asked(self):
         """The composed items, which are the same in every evaluation."""
-        return self.compose(self.shots)
+        return self.compose(self.options.shots)
 
     def compose(self, shots, seed=None, limit=None):
         """`compose` of the task's records; errors name the task."""
-        seed, limit = (self.seed if seed is None else seed), (self.limit if limit is None else limit)
+        seed, limit = (self.options.seed if seed is None else seed), (self.options.limit if limit is None else limit)
         try:
             return compose(
-                self.exp, self.prompt, self.records, shots=shots, seed=seed, limit=limit, too_long=self.too_long
+                self.exp, self.prompt, self.records, shots=shots, seed=seed, limit=limit, too_long=self.options.too_long
             )
         except UserError as error:
             raise UserError(f"{self.task} ({self.name}): {error}") from error
@@ -91,7 +77,9 @@ class Evaluator:
         """`answer` of these parameters, on one device or as the devices hold them."""
         exp = self.exp
         run = Run(None, exp.config, exp.model, params, exp.tokenizer, exp.vocabulary)
-        return answer(run, self.prompt, asked, **self.options, seed=self.seed if seed is None else seed)
+        options = self.options
+        how = dict(batch_size=options.batch_size, window=options.window, stride=options.stride)
+        return answer(run, self.prompt, asked, **how, seed=options.seed if seed is None else seed)
 
 
 class Asked(NamedTuple):

@@ -10,31 +10,28 @@ from ssl_jax.objectives import quotient
 class Evaluator:
     """Walks over a split in order, each example once, masked alike every time."""
 
-    def __init__(self, exp, programs, *, split, max_batches, at_end=False, pairs=""):
+    def __init__(self, exp, programs, options):
         """
         Args:
           exp: an `Experiment`.
           programs: `Programs`.
-          split: one of `exp.stores`: 'heldout', 'train', of a task also what else its set has.
-          max_batches: stop after so many batches; 0: the whole split.
-          pairs: the kind of sentence pairs, 'nsp' or 'sop', if not those that are trained on: what the one head of pairs
-            that the model has knows of the other task (ALBERT, Table 5). A pair that stands as in the text is 0 in both.
-          at_end: whether it runs only after the last step.
+          options: `evaluators.Mean`.
 
         Raises:
           UserError: no such split, or the split has too little text.
         """
+        split = options.split
         check_choice(split, exp.stores, "split of an evaluation")
         config, store = exp.config, exp.stores[split]
         self.programs = programs
         self.losses = {name: weight for name, weight in config.losses.items() if weight}
         self.devices = exp.devices
         self.rows = self.devices.rows(config.batch_size)
-        self.max_batches, self.at_end = max_batches, at_end
+        self.max_batches, self.at_end = options.max_batches, options.at_end
         self.attach = functools.partial(exp.attach, f"eval_{split}")
         self.examples = {
             length: batches.evaluation_batches(
-                config.data, pairs or exp.kind, store, exp.vocabulary, length, config.batch_size, config.seed
+                config.data, options.pairs or exp.kind, store, exp.vocabulary, length, config.batch_size, config.seed
             )
             for length in {phase.length for phase in exp.phases}
         }

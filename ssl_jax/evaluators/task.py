@@ -13,10 +13,20 @@ class Evaluator(mean.Evaluator):
     Args and errors are those of mean.Evaluator; `programs` has `predict`.
     """
 
-    def __init__(self, exp, programs, *, split, **options):
-        super().__init__(exp, programs, split=split, **options)
-        self.task, self.split = exp.config.task, split
+    def __init__(self, exp, programs, options):
+        super().__init__(exp, programs, options)
+        self.task, self.split = exp.config.task, options.split
         self.logits = task_logits(exp.config)
+
+    def read(self, params, length):
+        """What `measure` returned for each batch, and the logits of the split's rows, [N, ...]."""
+        measured, logits = [], []
+        for batch in self.batches(length):
+            sums, batch_logits = self.programs.predict(params, batch)
+            measured.append(sums)
+            logits.append(self.devices.read(batch_logits))
+        rows = self.examples[length].examples
+        return measured, np.concatenate(logits)[: len(rows)]  # without what fills up the last batch
 
     def run(self, params, length, folder):
         """Yields (name, value): what `mean` does, the task's own metrics, and `score`, see postprocess.py.
@@ -24,13 +34,8 @@ class Evaluator(mean.Evaluator):
         Of a split with examples without a label, such as a test set, it yields nothing. Writes the predictions; those
         of the evaluation before are replaced.
         """
-        measured, logits = [], []
-        for batch in self.batches(length):
-            sums, batch_logits = self.programs.predict(params, batch)
-            measured.append(sums)
-            logits.append(self.devices.read(batch_logits))
+        measured, logits = self.read(params, length)
         rows = self.examples[length].examples
-        logits = np.concatenate(logits)[: len(rows)]  # without what fills up the last batch
         values, files = postprocess.decide(self.task, self.split, rows, logits, self.logits)
         if jax.process_index() == 0:
             submissions.save(folder, files)

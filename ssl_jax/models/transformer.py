@@ -17,6 +17,7 @@ from jax.extend.random import threefry2x32_p
 from ssl_jax.errors import UserError
 from ssl_jax.models.spec import Trunk
 from ssl_jax.models.visibility import visible
+from ssl_jax.varying import each, largest
 
 # 'gelu' is the exact erf form, 'gelu_tanh' the approximation. Google's BERT code uses the tanh form;
 # `transformers` calls the erf form "gelu" and uses it for BERT. They differ by up to 4.7e-4.
@@ -113,7 +114,7 @@ class Dropout(nn.Module):
     to within 2**-17 and the scale uses the actual rate, so the mean is exact.
     """
 
-    rate: float
+    rate: float  # or a `Varying`
     shared: int = 1  # this many consecutive rows share a mask
 
     @nn.compact
@@ -123,9 +124,9 @@ class Dropout(nn.Module):
           x: [R, ...], each example's R / B rows consecutive.
           index: int32 [B], the examples' indices; None without a 'dropout' rng.
         """
-        if self.rate == 0 or not self.has_rng("dropout"):
+        if largest(self.rate) == 0 or not self.has_rng("dropout"):
             return x
-        kept = round((1 - self.rate) * 2**16)
+        kept = each(lambda rate: round((1 - rate) * 2**16), self.rate)
         size = x.size // self.shared // len(index)
         shape = (len(index), -(-size // 4))
         key = jax.random.bits(self.make_rng("dropout"), (2,), jnp.uint32)

@@ -1,5 +1,6 @@
 """Every variant builds, its parameters are the paper's, and a mistake is one clear line."""
 
+import bisect
 import csv
 import functools
 import json
@@ -15,7 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import albert, bert, common, distilbert, electra, finetune, gpt1, gpt2, gpt3, tinybert
-from ssl_jax import checks, command_line, flops, plan, synonyms
+from ssl_jax import checks, command_line, flops, parallel, plan, synonyms
 from ssl_jax import config as schema
 from ssl_jax.describe import describe
 from ssl_jax.distill import teachers as distill
@@ -228,7 +229,8 @@ def test_gpt3_schedule_counts_tokens():
     seen = sum((p.last - p.first) * p.batch_size * 2048 for p in phases[:1]) + 1000 * 32 * 2048
     assert float(clock.now(step)) == pytest.approx(seen, rel=1e-6)
     assert seen < 375e6 and float(rate(step)) == pytest.approx(6e-4 * seen / 375e6, rel=1e-5)
-    later = next(s for s in range(config.steps - 90_000, config.steps) if clock.now(s) >= 260e9)
+    later = bisect.bisect_left(range(config.steps), 260e9, key=clock.now)
+    assert clock.now(later - 1) < 260e9 <= clock.now(later)
     assert float(rate(later)) == pytest.approx(6e-5, rel=1e-3) == float(rate(config.steps - 1))
     middle = config.steps // 2
     x = float(clock.now(middle)) / 260e9
@@ -327,6 +329,23 @@ def parsed(monkeypatch, *arguments):
     made = []
     command_line.run(lambda: made.append(values["config"].value))
     return made[0]
+
+
+def test_an_evaluation_is_added_by_flags(monkeypatch, root, capsys):
+    command = (
+        f"--config={root}/configs/bert.py:tiny",
+        "--config.evals.speed.batch_size=8",
+        "--config.evals.heldout.at_end=true",
+    )
+    config = parsed(monkeypatch, *command, "--config.evals.speed.module=timing", "--config.evals.heldout.max_batches=3")
+    assert config.evals.to_dict() == {
+        "heldout": dict(module="mean", split="heldout", max_batches=3, at_end=True),
+        "speed": dict(module="timing", batch_size=8),
+    }
+    for flag, message in (("batch_size=x", "evals.speed.batch_size='x': a whole number"), ("module=tming", "'timing'")):
+        config = parsed(monkeypatch, *command[:1], "--config.evals.speed.module=timing", f"--config.evals.speed.{flag}")
+        with pytest.raises(UserError, match=message):
+            checks.settle(config)
 
 
 def test_flags_may_come_before_the_config_and_a_home_folder_is_expanded(monkeypatch, root, tmp_path):
@@ -430,15 +449,21 @@ def test_a_missing_workdir_flag_is_one_line(root):
 
 
 @pytest.mark.parametrize(
-    "flags",
+    "given",
     [
-        ["--process_count=2", "--process_index=1"],
-        ["--coordinator=localhost:1"],
-        ["--coordinator=auto", "--process_index=0"],
+        {"process_count": 2, "process_index": 1},
+        {"coordinator": "localhost:1"},
+        {"coordinator": "auto", "process_index": 0},
     ],
 )
-def test_half_of_the_flags_of_several_processes_is_one_line(flags, root, tmp_path):
-    done = run(root, "train.py", f"--config={root}/configs/bert.py:tiny,smoke", f"--workdir={tmp_path}/run", *flags)
+def test_half_of_what_several_processes_need_is_refused(given):
+    with pytest.raises(UserError, match="all of --coordinator HOST:PORT, --process_count and --process_index"):
+        parallel.initialise(**given)
+
+
+def test_half_of_the_flags_of_several_processes_is_one_line(root, tmp_path):
+    command = (f"--config={root}/configs/bert.py:tiny,smoke", f"--workdir={tmp_path}/run", "--process_count=2")
+    done = run(root, "train.py", *command)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "all of --coordinator HOST:PORT, --process_count and --process_index" in done.stderr
     assert not (tmp_path / "run").exists()
@@ -447,5 +472,5 @@ def test_half_of_the_flags_of_several_processes_is_one_line(flags, root, tmp_pat
 def test_help_names_the_flags(root):
     told = run(root, "train.py", "--config.steps=7", f"--config={root}/configs/bert.py:base", "--help").stdout
     assert "--workdir" in told and "Trains a config" in told
-    assert re.search(r"^  optimizer.warmup=0.01 +share of the clock's total$", told, re.MULTILINE)
+    assert re.search(r"^  optimizer.warmup=10000.0 +up to 1 a share of the clock's total", told, re.MULTILINE)
     assert re.search(r"^  model.layers=12 +how many blocks$", told, re.MULTILINE)

@@ -10,7 +10,7 @@ import pytest
 from configs.fewshot import SUITES, get_config
 from ssl_jax import evaluate, report, runs, train
 from ssl_jax.errors import UserError
-from ssl_jax.evaluators import contamination, fewshot
+from ssl_jax.evaluators import FIT, contamination, fewshot
 from ssl_jax.inference import generate, scoring
 from ssl_jax.interop import check
 from ssl_jax.load import load_run
@@ -80,7 +80,7 @@ def test_a_choice_in_the_context_shares_its_continuation():
 
 def test_as_many_examples_are_shown_as_fit_and_no_more():
     run, prompt = run_of("gpt2"), Prompt("choices", item, ("accuracy",), separator="\n")
-    asked, _ = ask(prompt, fewshot.FIT)
+    asked, _ = ask(prompt, FIT)
     everything, _ = ask(prompt, len(TRAIN), records=RECORDS[:1])
     assert {one.shown for one in asked} - {0, len(TRAIN)}
     for one in asked:
@@ -108,10 +108,10 @@ def test_as_many_as_fit_are_those_that_there_are_and_none_is_refused():
     run, prompt = run_of("gpt2"), Prompt("choices", short, ("accuracy",))
     records = ["the", "fox"]  # of which the first is among the examples
     few = {"train": ["the", "a"], "heldout": records}
-    asked = fewshot.compose(run, prompt, few, shots=fewshot.FIT)
+    asked = fewshot.compose(run, prompt, few, shots=FIT)
     assert [one.shown for one in asked] == [1, 2]
     with pytest.raises(UserError, match="as many examples as fit are to be shown, and there are 0"):
-        fewshot.compose(run, prompt, few | {"train": records[:1]}, shots=fewshot.FIT)
+        fewshot.compose(run, prompt, few | {"train": records[:1]}, shots=FIT)
 
 
 def test_words_are_asked_of_the_generator_where_a_discriminator_has_no_probabilities_of_them(tmp_path):

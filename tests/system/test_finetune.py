@@ -254,6 +254,15 @@ def test_the_feature_based_approach_has_a_frozen_trunk_and_two_bilstms(variant):
     assert small.task.lstm_size == 16 and small.task.lstm == 2
 
 
+def test_seeds_are_as_many_as_the_paper_has():
+    assert [finetune.get_config(f"{model},rte,seeds").seeds for model in ("electra-base", "albert-base", "distilbert-base")] == [
+        10, 5, 5,
+    ]  # fmt: skip
+    assert finetune.get_config("electra-base,rte").seeds == 1
+    with pytest.raises(UserError, match="unknown paper that says how many seeds it has 'bert'"):
+        finetune.get_config("bert-base,rte,seeds")
+
+
 TREE = "-DOCSTART- -X- -X- O\n\nlondon NNP B-NP B-LOC\nis VBZ B-VP O\n\nthe DT B-NP O\nriver NN I-NP B-ORG\n"
 
 

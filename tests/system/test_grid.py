@@ -17,7 +17,7 @@ SCRIPT = """
 import runpy
 from absl import flags
 from configs import bert, finetune
-from ssl_jax import command_line, errors, seeds, train
+from ssl_jax import command_line, errors, statistics, train
 
 finetune.GRIDS["two"] = {"optimizer.learning_rate": (1e-9, 1e-2), "batch_size": (4,)}
 script = runpy.run_path("scripts/grid.py", run_name="script")
@@ -33,7 +33,7 @@ main()
 print("----")
 def made_up(config, workdir):
     results = [{"step": 1, "score": config.optimizer.learning_rate * seed} for seed in (1, 4)]
-    return seeds.summary(results, (1, 4), config.task.statistic)
+    return statistics.summary(results, (1, 4), config.task.statistic)
 
 def diverging(config, workdir):
     if config.seed == 7 or config.optimizer.learning_rate == 1e-2:

@@ -16,11 +16,12 @@ import pytest
 from ssl_jax import files, logs, plan, start
 from ssl_jax import train as loop
 from ssl_jax.checkpoints import Checkpoints
+from ssl_jax.config import base
 from ssl_jax.errors import UserError
 from ssl_jax.load import load_run
 from ssl_jax.parallel import Replicated
+from ssl_jax.population import Population
 from ssl_jax.preemption import Watch
-from ssl_jax.seeds import Seeds
 from ssl_jax.step import restart_sums, stream
 from ssl_jax.train import train
 from tests.conftest import assert_same_run, final_params
@@ -317,8 +318,9 @@ def test_a_second_ctrl_c_is_the_systems(capfd):
 
 @pytest.mark.parametrize("first, count", [(2**31 - 1, 2), (2**32 - 2, 2), (2**31, 1), (2**32 - 1, 1)])
 def test_seeds_up_to_32_bits_are_those_of_the_examples(first, count):
-    seeds = Seeds(Replicated(jax.local_devices()[:1]), first, count)
-    create = seeds.begin(
+    config = base()
+    config.update(dict(seed=first, seeds=count))
+    create = Population(Replicated(jax.local_devices()[:1]), config).begin(
         lambda seed: {"seed": jnp.asarray(seed, jnp.uint32), "key": jax.random.key_data(stream(seed, 1))}
     )
     state = jax.jit(create)()

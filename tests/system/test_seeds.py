@@ -1,6 +1,5 @@
-"""Several seeds in one run: each is the run that it would be alone; what is said of them together."""
+"""Several seeds or other members in one run: each is the run that it would be alone."""
 
-import functools
 import itertools
 import json
 import shutil
@@ -9,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from configs import finetune
-from ssl_jax import checks, metrics, seeds, tasks
+from configs import bert, finetune
+from ssl_jax import checks, ensemble, experiment, population
+from ssl_jax.data.batches import evaluation_batches
 from ssl_jax.errors import UserError
 from ssl_jax.load import load_run
 from ssl_jax.train import train
@@ -43,14 +43,14 @@ def lines(folder):
 def test_seeds_that_do_not_fit_in_memory_run_alone_and_each_is_the_same(
     config, together, tmp_path, monkeypatch, capsys
 ):
-    compile_step = seeds.Seeds.compile
+    compile_step = population.Population.compile
 
     def full(self, step):
         if self.several:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
         return compile_step(self, step)
 
-    monkeypatch.setattr(seeds.Seeds, "compile", full)
+    monkeypatch.setattr(population.Population, "compile", full)
     config = config.copy_and_resolve_references()
     config.update(dict(seed=4, seeds=2))
     made = train(config, tmp_path)
@@ -67,18 +67,46 @@ def test_seeds_that_do_not_fit_in_memory_run_alone_and_each_is_the_same(
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5), mine.params, alone.params)
         assert mine.config.to_dict() == alone.config.to_dict() and mine.step == alone.step
     # Asked for one by one, the same command finds the runs finished; so does one seed's in its folder.
-    config.run.seeds_together = False
+    config.run.together = False
     assert train(config, tmp_path) == made
-    config.update(dict(seed=5, seeds=1, run=dict(seeds_together=True)))
+    config.update(dict(seed=5, seeds=1, run=dict(together=True)))
     workdir = together[0] / "seed-5"
     assert train(config, workdir) == json.loads((workdir / "result.json").read_text())
+
+
+def test_seeds_decide_together(config, together, tmp_path):
+    """What the mean of their probabilities says; alone, each says what its own do."""
+    folders = [str(together[0] / f"seed-{seed}") for seed in (3, 4, 5)]
+    made = ensemble.decide(folders, "heldout", tmp_path)
+    exp = experiment.open(config)
+    batches = evaluation_batches(
+        exp.config.data, "task", exp.stores["heldout"], exp.vocabulary, exp.phases[0].length, 64, 0
+    )
+    labels, runs = exp.stores["heldout"].labels, [load_run(folder) for folder in folders]
+
+    @jax.jit
+    def probabilities(params, batch):
+        return jax.nn.softmax(runs[0].model.apply({"params": params}, batch)["class_logits"])
+
+    said = [
+        np.concatenate([probabilities(run.params, batches(n)) for n in range(batches.steps)])[: len(labels)]
+        for run in runs
+    ]
+    for folder, own in zip(folders, said, strict=True):
+        assert made[folder]["accuracy"] == (own.argmax(1) == labels).mean()
+    best = np.mean(said, axis=0).argmax(1)
+    assert made["ensemble"]["accuracy"] == (best == labels).mean()
+    names = [line.split("\t")[1] for line in (tmp_path / "predictions-heldout.tsv").read_text().splitlines()[1:]]
+    assert names == [exp.config.task.labels[number] for number in best]
+    with pytest.raises(UserError, match="at least two runs"):
+        ensemble.decide(folders[:1], "heldout", tmp_path)
 
 
 def test_one_run_that_does_not_fit_in_memory_is_told_what_to_do(config, tmp_path, monkeypatch):
     def full(self, step):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
 
-    monkeypatch.setattr(seeds.Seeds, "compile", full)
+    monkeypatch.setattr(population.Population, "compile", full)
     with pytest.raises(UserError, match="memory is full: set run.accumulate=2"):
         train(config, tmp_path)
 
@@ -113,69 +141,9 @@ def test_all_seeds_start_from_the_same_run_with_heads_of_their_own(config, toget
     assert all((x != y).any() for x, y in itertools.combinations(kernels, 2))
 
 
-def test_a_summary_is_arithmetic():
-    results = [dict(step=7, loss=loss, accuracy=accuracy, chance=0.25, span_chance=0.5) for loss, accuracy in
-               ((1.0, 0.5), (3.0, 0.25), (2.0, 0.75), (np.nan, 0.125))]  # fmt: skip
-    made = seeds.summary(results, range(4), "median")
-    assert (
-        made["step"] == 7
-        and (made["chance"], made["span_chance"]) == (0.25, 0.5)
-        and made["seeds"] == [0, 1, 2, 3]
-        and made["failed"] == [1, 3]
-    )
-    accuracy, loss = made["accuracy"], made["loss"]
-    assert (accuracy["mean"], accuracy["median"], accuracy["best"]) == (0.40625, 0.375, 0.75)
-    assert accuracy["sd"] == pytest.approx(np.sqrt(np.var([0.5, 0.25, 0.75, 0.125]) * 4 / 3))
-    assert (loss["best"], loss["values"]) == (1.0, [1.0, 3.0, 2.0, None])
-    low, high = accuracy["interval"]
-    assert 0.125 < low < accuracy["mean"] < high < 0.75
-    lines = seeds.table(made)
-    assert "median*" in lines[0] and "failed: 1, 3" in lines[-1]
-    assert [line.split()[0] for line in lines if line.endswith("(chance 0.25)")] == ["accuracy"]
-
-
-# A task; what is right, what always the same gets for it, and what learned something.
-CONSTANT = {
-    "cola": ([0, 1, 1, 0], [1, 1, 1, 1], [0, 1, 1, 1]),
-    "stsb": ([0.0, 5.0, 2.5], [2.0, 2.0, 2.0], [1.0, 2.0, 2.0]),
-    "conll2003": ([["B-LOC", "O"], ["O", "B-PER"]], [["O", "O"]] * 2, [["B-LOC", "O"], ["B-PER", "O"]]),
-    "squad": ({1: ["the river"], 2: ["rome"]}, {1: "", 2: ""}, {1: "a river bank", 2: ""}),
-    "squad2": ({1: ["the river"], 2: [], 3: []}, {1: "", 2: "", 3: ""}, {1: "river bank", 2: "", 3: "no"}),
-}
-
-
-@pytest.mark.parametrize("task", CONSTANT)
-def test_who_says_always_the_same_has_failed(task):
-    gold, *answers = CONSTANT[task]
-    measure = {"squad": metrics.squad, "squad2": metrics.squad2}.get(
-        task, functools.partial(metrics.evaluate, tasks.TASKS[task])
-    )
-    results = [dict(step=1, loss=0.5, **measure(answer, gold)) for answer in answers]
-    assert seeds.summary(results, range(2), "median")["failed"] == [0]
-    assert "one answer to every example" in seeds.learned_nothing(results[0]) and not seeds.learned_nothing(results[1])
-
-
-def test_who_is_right_no_more_often_than_the_most_frequent_label_has_learned_nothing():
-    values = dict(step=1, loss=0.5, accuracy=0.5, chance=0.5)
-    reason = "accuracy is 0.5, and with the most frequent label for every example 0.5"
-    assert seeds.learned_nothing(values) == reason
-    assert not seeds.learned_nothing(values | dict(accuracy=0.51)) and not seeds.learned_nothing(dict(accuracy=0.5))
-    # F1 of the one class that is always given is above 0.
-    assert seeds.learned_nothing(values | dict(f1=0.67)) == reason
-    assert seeds.summary([values | {"learned_nothing": reason}] * 2, range(2), "mean")["failed"] == [0, 1]
-
-
-def test_the_same_numbers_have_no_spread():
-    made = seeds.summary([dict(step=1, accuracy=0.5)] * 3, range(3), "mean")
-    assert made["accuracy"] == dict(mean=0.5, sd=0.0, median=0.5, best=0.5, interval=[0.5, 0.5], values=[0.5] * 3)
-    assert made["failed"] == []
-
-
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"data.examples": "pairs", "losses.mlm": 1.0, "losses.classify": 0.0, "corruption.rate": 0.15},
-         "seeds=3 of a task train together"),
         ({"parallel.mode": "mesh"}, "seeds=3 train together by parallel.mode=pmap"),
         ({"seeds": 0}, "seeds=0: at least 1"),
     ],
@@ -195,3 +163,61 @@ def test_a_teachers_cache_is_of_one_seed():
         checks.settle(config)
     config.seeds = 1
     checks.settle(config)
+
+
+@pytest.fixture(scope="module")
+def swept(data_root, tmp_path_factory):
+    """Three members of a pre-training run, the last of which diverges: the config, the folder and what it returned."""
+    workdir = tmp_path_factory.mktemp("swept")
+    config = bert.get_config("tiny,smoke")
+    config.data.root = data_root
+    config.update_from_flattened_dict(
+        {"steps": 4, "run.evaluate_every": 2, "run.log_every": 2, "run.checkpoint_every": 2, "model.layers": 1,
+         "evals.heldout.max_batches": 1, "parallel.devices": 1, "seed": 7}
+    )  # fmt: skip
+    config.members = tuple(
+        f"seed={seed} optimizer.learning_rate={rate} corruption.rate={share}"
+        for seed, rate, share in ((1, 1e-3, 0.15), (2, 1e-2, 0.4), (1, 1e38, 0.15))
+    )
+    return config, workdir, train(config, workdir)
+
+
+def test_members_of_pre_training_have_folders_as_if_each_had_trained_alone(swept, tmp_path, capsys):
+    config, workdir, made = swept
+    apart = config.copy_and_resolve_references()
+    apart.run.together = False
+    alone = train(apart, tmp_path)
+    assert "_optimizer.learning_rate-1e+38_seed-1: the loss or a gradient is not finite" in capsys.readouterr().out
+    np.testing.assert_equal(json.loads((workdir / "result.json").read_text()), made)
+    *good, bad = made["members"]
+    assert good == [f"corruption.rate-{share}_optimizer.learning_rate-{rate}_seed-{seed}"
+                    for seed, rate, share in ((1, 0.001, 0.15), (2, 0.01, 0.4))]  # fmt: skip
+    assert alone["members"].keys() == made["members"].keys() and alone["step"] == made["step"] == 4
+    assert all(np.isnan(one["members"][bad]["loss"]) for one in (made, alone))
+    for name in good:
+        assert made["members"][name] == json.loads((workdir / name / "result.json").read_text())
+        for mine, other in zip(lines(workdir / name), lines(tmp_path / name), strict=True):
+            assert mine.keys() == other.keys()
+            values = [[line[key] for key in other if key != "split"] for line in (mine, other)]
+            np.testing.assert_allclose(*values, rtol=1e-4)
+        mine, other = load_run(workdir / name), load_run(tmp_path / name)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5), mine.params, other.params)
+        mine.config.run.together = False
+        assert mine.config.to_dict() == other.config.to_dict()
+    # A member's folder is that of a run: the same command finds it finished.
+    [member] = [member for member in population.members(config) if member.name == good[1]]
+    assert train(member.config, workdir / good[1]) == made["members"][good[1]]
+    with pytest.raises(UserError, match="holds 3 members of a run: name one of them, as in .*/corruption.rate-0.15_"):
+        load_run(workdir)
+
+
+def test_members_go_on_where_they_stopped_and_are_no_others(swept, tmp_path):
+    config, workdir, made = swept
+    workdir = shutil.copytree(workdir, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints/4")
+    resumed = train(config, workdir)
+    np.testing.assert_equal(resumed, made)
+    config = config.copy_and_resolve_references()
+    config.members = config.members[:2]
+    with pytest.raises(UserError, match="is of another config: members: "):
+        train(config, workdir)

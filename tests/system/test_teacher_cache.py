@@ -17,7 +17,7 @@ from ssl_jax.checkpoints import Checkpoints
 from ssl_jax.data import tokens
 from ssl_jax.distill import cache as teacher_cache
 from ssl_jax.errors import UserError
-from ssl_jax.evaluators import Programs
+from ssl_jax.evaluators import Mean, Programs
 from ssl_jax.evaluators.mean import Evaluator
 from ssl_jax.load import load_run
 from ssl_jax.meter import Meter
@@ -126,7 +126,7 @@ def trained_beside(config):
             first = devices.plain(state)
     measure = devices.compile(make_measure(*exp.pure))
     programs = Programs(lambda params, batch: measure(params, batch, exp.teachers))
-    evaluator = Evaluator(exp, programs, split="heldout", max_batches=2)
+    evaluator = Evaluator(exp, programs, Mean(max_batches=2))
     return first, devices.plain(state["params"]), dict(evaluator.run(state["params"], 16))
 
 

@@ -178,7 +178,7 @@ def test_exchanged_pairs_stand_in_reverse(store):
 
 def test_random_documents_are_uniform(tmp_path):
     """Uniform over documents, not over sentences: a long document is not drawn more often."""
-    store = FakeStore(tmp_path, [[9] * 200] + [[9]] * 9)
+    store = FakeStore(tmp_path, [[9] * 20] + [[9]] * 9)
     index = pairs.pair_index(store, "nsp", 16, 0, 0, 200)
     a, b, _ = spans(store, index)
     drawn = b[(index[:, 4] == 1) & (a == 5)]

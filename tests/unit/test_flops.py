@@ -1,11 +1,14 @@
 """Peaks of devices, and what a run reports where there is one and where there is none."""
 
+import importlib
 import time
 
 import numpy as np
 import pytest
 
+from configs import bert, electra, gpt3
 from ssl_jax import flops, logs
+from ssl_jax.describe import describe
 from ssl_jax.meter import Meter
 from ssl_jax.models.model import build_model
 from ssl_jax.plan import plan_phases, predictions_per_sequence
@@ -55,3 +58,50 @@ def test_what_stands_in_the_line_is_the_mfu_or_the_flops(tmp_path, capfd):
     first, second = capfd.readouterr().out.splitlines()
     assert first.endswith("(2,500 tokens/s, 31.4 GFLOP/s, data wait 0.1%)")
     assert second.endswith("(2,500 tokens/s, MFU 42.4%, data wait 0.1%)")
+
+
+# What flops_computation.py prints. ELECTRA's Tables 1 and 2 have 6.4e19, 7.1e20, 3.1e21, 6.4e19 and 1.9e20; for small they
+# have 1.4e18, which the code gives for BERT-Small alone.
+@pytest.mark.parametrize(
+    "paper, variant, steps, printed",
+    [
+        ("electra", "small", 1_000_000, 1.293743798272e18),
+        ("electra", "base", 766_000, 6.424541834277683e19),
+        ("electra", "large", 400_000, 7.117606040895488e20),
+        ("electra", "large", 1_750_000, 3.113952642891776e21),
+        ("bert", "base", 1_000_000, 6.428335104e19),
+        ("bert", "large", 1_000_000, 1.91720905883648e20),
+    ],
+)
+def test_electras_count_is_that_of_its_code(paper, variant, steps, printed):
+    config = importlib.import_module(f"configs.{paper}").get_config(variant)
+    config.steps = steps
+    config.phases.update(lengths=(config.phases.lengths[-1],), shares=(1.0,))  # its BERT is at 512 throughout
+    assert describe(config)["flops"]["training"]["electra"] == pytest.approx(printed, rel=1e-9)
+
+
+def test_electras_count_of_inference_gives_its_table_1():
+    small, base = (build_model(paper.get_config(name)).config for paper, name in ((electra, "small"), (bert, "base")))
+    assert flops.electra_forward(small, 128, "class") == 3_677_281_792  # 3.7e9
+    assert f"{flops.electra_forward(base, 128, 'class'):.1e}" == "2.9e+10"
+    # BERT-Small's 1.4e18: 1.45 million steps of 128 sequences, forward and backward.
+    assert 2 * 128 * 1.45e6 * flops.electra_forward(small, 128, "mlm") == pytest.approx(1.4187399146496e18, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "variant, published",
+    [("small", 2.25e20), ("medium", 6.41e20), ("large", 1.37e21), ("xl", 2.38e21), ("2.7b", 4.77e21), ("6.7b", 1.20e22),
+     ("13b", 2.31e22), ("175b", 3.14e23)],
+)  # fmt: skip
+def test_6nd_gives_gpt3s_table_d1(variant, published):
+    # The table's own rounding: 125M parameters, not 125.2M, and 300 billion tokens.
+    assert describe(gpt3.get_config(variant))["flops"]["training"]["6nd"] == pytest.approx(published, rel=6e-3)
+
+
+def test_a_local_window_is_counted_as_one():
+    config = gpt3.get_config("small")
+    model = build_model(config)
+    config.model.local_window = 0
+    dense = build_model(config)
+    saved = flops.flops_per_token(dense, 2048, 2047) - flops.flops_per_token(model, 2048, 2047)
+    assert saved == 12 * 768 * 6 * (2048 - 256)  # six of twelve layers see 256 positions

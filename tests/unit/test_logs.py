@@ -8,7 +8,7 @@ from ssl_jax import logs
 def test_an_accuracy_is_shown_with_its_chance_beside_it(tmp_path, capfd):
     values = {"nsp_chance": 0.68, "nsp_accuracy": 0.74, "loss": 2.0, "all_tokens_chosen_accuracy": 0.3,
               "all_tokens_chosen_chance": 0.1, "rtd_replaced": 0.1}  # fmt: skip
-    log = logs.Log(tmp_path, 0, 10, seeds=(4, 5))
+    log = logs.Log(tmp_path, 0, 10, names=("seed-4", "seed-5"))
     log.metrics(
         3, "heldout", {name: [value, 1.5 * value if name == "loss" else value] for name, value in values.items()}
     )

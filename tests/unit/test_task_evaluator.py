@@ -1,5 +1,6 @@
 """A task's metrics are those of the logits of all its examples, however they are cut over batches and devices."""
 
+import time
 from types import SimpleNamespace
 
 import jax
@@ -10,7 +11,7 @@ import sklearn.metrics
 
 from configs import finetune
 from ssl_jax.data import batches
-from ssl_jax.evaluators import Programs, mean, task
+from ssl_jax.evaluators import Mean, Programs, Timing, mean, task, timing
 from ssl_jax.models.model import build_model
 from ssl_jax.parallel import build_parallel
 from ssl_jax.step import every_row, initial_params, make_measure, make_predict
@@ -54,12 +55,12 @@ def build(world, **parallel):
     measure, predict = (devices.compile(make(config, model, VOCABULARY)) for make in (make_measure, make_predict))
     stores = {"heldout": store, "test": unlabelled(store)}
     exp = SimpleNamespace(
-        config=config, kind="task", phases=[SimpleNamespace(length=LENGTH)], devices=devices, vocabulary=VOCABULARY,
+        config=config, model=model, kind="task", phases=[SimpleNamespace(length=LENGTH)], devices=devices, vocabulary=VOCABULARY,
         stores=stores, attach=lambda part, batch: batch,
     )  # fmt: skip
 
-    def made(module, split="heldout", most=0):
-        return module.Evaluator(exp, Programs(measure, predict), split=split, max_batches=most)
+    def made(module, split="heldout", most=0, options=None):
+        return module.Evaluator(exp, Programs(measure, predict), options or Mean(split=split, max_batches=most))
 
     return made, devices.adopt(params)
 
@@ -101,6 +102,20 @@ def test_metrics_are_scikit_learns_on_all_examples_however_cut(cut, world, tmp_p
         assert found["accuracy"] == (store.labels == guess)[:8].mean()
         assert found["chance"] == np.bincount(store.labels[:8]).max() / 8
         assert (tmp_path / "predictions-heldout.tsv").read_text() == lines(LABELS[n] for n in guess[:8])
+
+
+def test_timing_reads_a_split_several_times_and_reports_medians(world, monkeypatch):
+    *_, store, _ = world
+    made, params = build(world, devices=2)
+    evaluator = made(timing, options=Timing(batch_size=4, passes=3, max_batches=2))
+    # The clock is read before and after each forward pass: batches take 1 and 2, 3 and 30, 5 and 6 seconds.
+    clock = iter(np.cumsum([1, 1, 1, 2, 1, 3, 1, 30, 1, 5, 1, 6]).tolist())
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    read, forward = [], evaluator.forward
+    monkeypatch.setattr(evaluator, "forward", lambda *given: read.append(given[1]["index"]) or forward(*given))
+    assert dict(evaluator.run(params, LENGTH)) == {"seconds_per_pass": 11.0, "milliseconds_per_batch": 4000.0}
+    assert next(clock, None) is None and len(read) == 1 + 6  # one to warm up
+    np.testing.assert_array_equal(read[1:], [[0, 1, 2, 3], [4, 5, 6, 7]] * 3)
 
 
 def test_rows_keep_their_places_on_every_device():

@@ -1,91 +1,19 @@
-"""Several seeds of one run, trained together, and their summary statistics.
+"""What several runs that differ only in the seed say together, and whether a run has learned anything."""
 
-A seed determines the initial values, the order of the examples and the dropout. With several, the state has a leading
-seed axis and the step is mapped over it (`vmap`): each seed gives the same run as it would on its own.
-"""
-
-import functools
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.errors import UserError
 from ssl_jax.metrics import ABOVE_ZERO
 from ssl_jax.objectives import chance_of
-from ssl_jax.parallel import Replicated
 
 RESAMPLES = 10_000  # of the bootstrap
 
 
-class Seeds:
-    """The seeds `first` to `first + count - 1` of a run, on the devices of a `parallel`. One seed has no seed axis."""
-
-    def __init__(self, parallel, first, count):
-        """
-        Raises:
-          UserError: several seeds and `parallel` shards parameters by their names' axes.
-        """
-        self.parallel, self.seeds = parallel, range(first, first + count)
-        self.several = count > 1
-        if self.several and not isinstance(parallel, Replicated):
-            raise UserError(f"seeds={count} train together by parallel.mode=pmap; over a mesh run them one by one")
-
-    def examples(self, make):
-        """`batch(step, rows)` for all N seeds, arrays [B, N, ...]; `make(seed)` returns that of one seed."""
-        own = [make(seed) for seed in self.seeds]
-        if not self.several:
-            return own[0]
-        return lambda step, rows=slice(None): jax.tree.map(
-            lambda *parts: np.stack(parts, axis=1), *(batch(step, rows) for batch in own)
-        )
-
-    def compile(self, step):
-        """Compiles `step(state, batch, teachers)` for all seeds; the state is donated."""
-        if not self.several:
-            return self.parallel.compile(step, donate=True)
-
-        def mapped(state, batch, teachers, **how):
-            return jax.vmap(lambda state, batch: step(state, batch, teachers, **how), in_axes=(0, 1))(state, batch)
-
-        return self.parallel.compile(mapped, donate=True)
-
-    def begin(self, create):
-        """Returns the function that creates the state, from `create(seed)`."""
-        if not self.several:
-            return lambda: create(self.seeds[0])
-        return lambda: jax.vmap(create)(jnp.array(self.seeds))
-
-    def change(self, plain, function):
-        """A plain state with each seed's parameters replaced by `function(params)`."""
-        if not self.several:
-            return plain | {"params": function(plain["params"])}
-        own = [function(jax.tree.map(lambda x: x[i], plain["params"])) for i in range(len(self.seeds))]  # noqa: B023
-        return plain | {"params": jax.tree.map(lambda *parts: np.stack(parts), *own)}
-
-    def read(self, x):
-        """The step's output, one entry per seed: [N, ...]."""
-        x = self.parallel.read(x)
-        return x if self.several else x[None]
-
-    def params(self, state):
-        """Yields each seed's parameters, on the devices."""
-        if not self.several:
-            yield state["params"]
-            return
-        for i in range(len(self.seeds)):
-            yield self._take(state["params"], self.parallel.adopt(np.int32(i)))
-
-    @functools.cached_property
-    def _take(self):
-        # Compiled once per run: every evaluation needs each seed's parameters.
-        return self.parallel.compile(lambda params, i, **_: jax.tree.map(lambda x: x[i], params))
-
-    def states(self, plain):
-        """Each seed's plain state."""
-        if not self.several:
-            return [plain]
-        return [jax.tree.map(lambda x: x[i], plain) for i in range(len(self.seeds))]  # noqa: B023
+def completed(results):
+    """Results, name -> value, with those that are {} as the others are: NaN for all that was measured."""
+    like = next(filter(None, results))
+    lost = {name: x if name == "step" or name.endswith("chance") else np.nan for name, x in like.items()}
+    lost.pop("learned_nothing", None)
+    return [values or lost for values in results]
 
 
 def summary(results, seeds, statistic):
