@@ -23,8 +23,8 @@ import orbax.checkpoint as ocp  # noqa: E402
 
 from ssl_jax import files
 from ssl_jax.errors import UserError, cut, listed
-from ssl_jax.old_configs import complete
 from ssl_jax.objectives import OBJECTIVES
+from ssl_jax.old_configs import complete
 from ssl_jax.source import CONVERTED, is_within
 
 # A checkpoint may be resumed with different values of these: they do not affect which examples are seen, how they are
