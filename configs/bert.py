@@ -1,15 +1,17 @@
 """BERT: Pre-training of Deep Bidirectional Transformers. Devlin et al. 2018, https://arxiv.org/abs/1810.04805v2
 
     .venv/bin/python scripts/train.py --config configs/bert.py:base --workdir runs/bert-base
+    ... --config.losses.nsp=0      # Table 5, No NSP: the same pairs, none of them with a random second text
 
 From the paper: section 3.1 and appendix A.2. From google-research/bert (eedf5716), which settles what they leave
 open: the form of Adam, its epsilon and exclusions (optimization.py), the count rule of masking and the sentence pairs
 (create_pretraining_data.py), the initialisation and the tanh GELU (modeling.py).
 
 `release` is what google-research/bert does where the paper says otherwise or nothing: the mean of per-core means
-as the loss (CrossShardOptimizer), gradients clipped on each core before they are summed (optimization.py), and
-run_pretraining.py's default of at most 20 predictions, which at length 512
-masks 3.9 %, not 15 %.
+as the loss (CrossShardOptimizer), gradients clipped on each core before they are summed (optimization.py),
+run_pretraining.py's default of at most 20 predictions, which at length 512 masks 3.9 %, not 15 %, and masks that are part
+of the data, so that each of the 10 copies of the text keeps its own (create_pretraining_data.py, dupe_factor), where ours
+are drawn anew in every epoch.
 
 Text: the paper trains on BooksCorpus and English Wikipedia. BooksCorpus is no longer distributed, so the default corpus
 is the demo's; `--config.data.corpus=wikipedia/20230601.en` is the closest.
@@ -40,6 +42,7 @@ SIZES = {
 
 def release(config, name):
     del name
+    config.data.static_masks = True
     config.loss_average = config.optimizer.grad_clip_by = "device"
     config.corruption.max_predictions = 20
 

@@ -80,7 +80,7 @@ ELECTRA = COMMON | {
     "generator.tying": "all",
     "losses.rtd": 5.0,
     "corruption.rate": 0.4,
-    "corruption.max_predictions": 0,
+    "corruption.max_predictions": 64,  # the length: no limit
     "optimizer.learning_rate": 2e-3,
     "optimizer.warmup": 100,
     "optimizer.b2": 0.98,
@@ -97,7 +97,7 @@ DISTILBERT = BERT | {
 TINYBERT = BERT | {
     "steps": 500,
     "corruption.rate": 0.0,
-    "data.examples": "pairs",  # as docs/demos.md was measured: adjacent segments
+    "data.unlabelled": "segments",  # as docs/demos.md was measured: adjacent segments
     "teacher.runs": ("runs/demo-bert",),
     "teacher.hidden_size": 128,
     "optimizer.warmup": 0.1,

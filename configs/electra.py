@@ -3,10 +3,10 @@
     .venv/bin/python scripts/train.py --config configs/electra.py:small --workdir runs/electra-small
 
 From the paper: sections 2 and 3 and appendix A. From google-research/electra (8a46635f), which settles the
-rest: the masking with 85 % [MASK] and positions drawn with replacement (pretrain_helpers.py), the generator's
-shape, the hidden layer of the discriminator's head, the exact GELU (model/modeling.py), Adam without bias correction
-and the warm-up that multiplies the decay (model/optimization.py), the packing of two segments without a label
-(build_pretraining_dataset.py).
+rest: the masking with 85 % [MASK] and positions drawn with replacement (pretrain_helpers.py), at most
+int((rate + .005) * length) of them (configure_pretraining.py), the generator's shape, the hidden layer of the
+discriminator's head, the exact GELU (model/modeling.py), Adam without bias correction and the warm-up that multiplies
+the decay (model/optimization.py), the packing of two segments without a label (build_pretraining_dataset.py).
 
 Every objective of Table 5 and of the generator study takes a few flags, at any size:
 
@@ -23,8 +23,9 @@ Every objective of Table 5 and of the generator study takes a few flags, at any 
 
 `release` is where the released code differs from the paper: a position drawn twice gets the mean of two sampled ids
 (scatter_update); the loss is the mean of per-core means; gradients are clipped on each core before they are summed
-(model/optimization.py); and small is Small++, whose generator is as wide as the discriminator (README) and which is
-trained for 4 M steps.
+(model/optimization.py); the text is packed once (build_pretraining_dataset.py), so that each epoch has the same pairs,
+with new masks; and small is Small++, whose generator is as wide as the discriminator (README) and which is trained for
+4 M steps.
 
 Text: BooksCorpus and XLNet's data are unavailable: the default corpus is the demo's.
 
@@ -59,6 +60,7 @@ RECIPES = {
 
 
 def release(config, name):
+    config.data.dupe_factor = 1
     config.generator.average_duplicates = True
     config.loss_average = config.optimizer.grad_clip_by = "device"
     if name == "small":
@@ -94,12 +96,13 @@ def get_config(variant="small"):
                 rate=rate,
                 mask=0.85,
                 random=0.0,
-                max_predictions=int((rate + 0.005) * length),  # configure_pretraining.py
                 with_replacement=True,
             ),
             data=dict(
-                short_seq_prob=0.05, tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True)
-            ),  # BERT's
+                unlabelled="segments",
+                short_seq_prob=0.05,
+                tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True),  # BERT's
+            ),
             optimizer=dict(
                 name="bert_adam",
                 learning_rate=learning_rate,

@@ -34,14 +34,19 @@ best on the development set (section 4.1), ALBERT (section 4.2.2), ELECTRA (sect
 the median, of 5, 10 and 5 (`seeds`). `scripts/ensemble.py` averages the predictions of finished runs.
 
 ALBERT (Lan et al. 2019, Table 14): a row for each task, with the trunk's dropout and the classifier's. Adam's variant
-and decay are BERT's (google-research/albert, optimization.py). `v2` changes no row.
+and decay are BERT's (google-research/albert, optimization.py). `v2` changes one row: RACE at 1e-5 without dropout in the
+trunk, since v1's values make the models of v2 diverge (google-research/albert, README).
+For SQuAD 2.0 a span extractor and a classifier of answerability are trained together; squad_utils.py
+supplies the layers (`heads.JointSpanHead`), the classifier's weight of 0.5, beams of 5 starts and 5 ends (run_squad_v2.py)
+and the rule of the lowest score of no answer. For 1.1 both ends are predicted independently, as in BERT.
 
 ELECTRA (Clark et al. 2020, Table 7): layer-wise rate decay, 10 epochs of RTE and STS-B, no weight
 decay. The rates of small and base are the best of several, the same for all tasks (appendix B, in GRIDS). There is no
 pooler: classes are read from [CLS], after dropout (finetune/classification/classification_tasks.py in
 google-research/electra, 8a46635f). `release` is where configure_finetuning.py and model/optimization.py differ:
 a rate of 1e-4 for small, weight decay 0.01, and one level too many between the head and the top layer, which its author
-calls a bug (`optimizers.factors`); each training pair of MRPC and STS-B in both orders, as two examples; and scores
+calls a bug (`optimizers.factors`); classes and scores start glorot uniform, TensorFlow's default
+(classification_tasks.py, tagging_tasks.py); each training pair of MRPC and STS-B in both orders, as two examples; and scores
 of STS-B divided by 5 in the loss (classification_tasks.py). SQuAD uses XLNet's module (section 3.1): the end of a span
 is predicted from its start; for 2.0 a classifier says whether there is an answer. The paper says no more; finetune/qa
 supplies the layers of both (`heads.JointSpanHead`), the classifier's weight of 0.5, the search for the
@@ -124,6 +129,9 @@ ALBERT = {
     "squad2": (3e-5, 48, 0.0, 0.1, 8144, 814, 512),
     "race": (2e-5, 32, 0.1, 0.1, 12000, 1000, 512),
 }
+ALBERT_SQUAD2 = {
+    "losses.span": 0.0, "losses.joint_span": 1.0, "losses.answerable": 0.5, "task.joint_span": "albert", "task.n_best": 5,
+}  # fmt: skip
 # ELECTRA's Table 7 by size: learning rate, layer decay; epochs and length by task.
 ELECTRA = {"small": (3e-4, 0.8), "base": (1e-4, 0.8), "large": (5e-5, 0.9), "demo": (1e-4, 0.8)}
 ELECTRA_TASKS = {"rte": (10.0, 128), "stsb": (10.0, 128), "squad": (2.0, 512), "squad2": (2.0, 512)}
@@ -146,9 +154,9 @@ GRIDS = {
 }  # fmt: skip
 
 
-def bert(size, task, release):
+def bert(size, task, suffixes):
     """BERT's values by key, which the other papers override; `length` is the sequence length."""
-    del size, release
+    del size, suffixes
     learning_rate, batch_size, epochs, length = BERT.get(task, GLUE)
     return {
         "batch_size": batch_size,
@@ -165,19 +173,21 @@ def bert(size, task, release):
     }
 
 
-def distilbert(size, task, release):
+def distilbert(size, task, suffixes):
     del size
     made = {"task.dropout": -1.0}
-    if release and tasks.TASKS[task].kind in ("classification", "regression", "choices"):
+    if "release" in suffixes and tasks.TASKS[task].kind in ("classification", "regression", "choices"):
         made |= {"model.pooler": "relu", "task.dropout": 0.2}
     return made
 
 
-def albert(size, task, release):
-    del size, release
+def albert(size, task, suffixes):
+    del size
     if task not in ALBERT:
         return {}
     learning_rate, batch_size, dropout, classifier_dropout, steps, warmup, length = ALBERT[task]
+    if task == "race" and "v2" in suffixes:
+        learning_rate, dropout = 1e-5, 0.0
     return {
         "steps": steps,
         "batch_size": batch_size,
@@ -188,10 +198,12 @@ def albert(size, task, release):
         "model.attention_dropout": dropout,
         "optimizer.learning_rate": learning_rate,
         "optimizer.warmup": warmup,
+        **(ALBERT_SQUAD2 if task == "squad2" else {}),
     }
 
 
-def electra(size, task, release):
+def electra(size, task, suffixes):
+    release = "release" in suffixes
     learning_rate, layer_decay = ELECTRA.get(size, ELECTRA["small"])
     epochs, length = ELECTRA_TASKS.get(task, (3.0, 128))
     return {
@@ -205,6 +217,7 @@ def electra(size, task, release):
         "optimizer.layer_decay": layer_decay,
         "optimizer.layer_decay_gap": int(release),
         "task.inputs": "doubled" if release and task in ("mrpc", "stsb") else "bert",
+        "task.initializer": "glorot_uniform" if release else "matrices",
         "task.scale": 5.0 if release and task == "stsb" else 1.0,
         "losses.span": 0.0,
         "losses.joint_span": float(tasks.TASKS[task].kind == "spans"),
@@ -212,14 +225,14 @@ def electra(size, task, release):
     }
 
 
-def gpt(size, task, release):
+def gpt(size, task, suffixes):
     del size, task
     return {
         "batch_size": 32,
         "length": 512,
         "task.epochs": 3.0,
         "task.inputs": "gpt1",
-        "task.share_dropout": release,
+        "task.share_dropout": "release" in suffixes,
         "data.tokenizer.add": ("_start_", "_delimiter_", "_classify_"),
         "init.grow": ("vocabulary",),
         "model.pooler": "plain",
@@ -322,11 +335,11 @@ def get_config(variant="bert-base,topics"):
         size = "demo"
     papers = [suffix for suffix in suffixes if suffix not in (*TOPS, *PKD, "seeds")]
     config = importlib.import_module(f"configs.{paper}").get_config(",".join([size, *papers]))
-    recipe = bert(size, task, False)
+    recipe = bert(size, task, suffixes)
     if paper in RECIPES:
         own = gpt if config.model.causal else RECIPES[paper]  # DistilGPT-2 as GPT-2
         # RTE is the same task in GLUE's and SuperGLUE's files.
-        recipe |= own(size, task.removeprefix("superglue_"), "release" in suffixes)
+        recipe |= own(size, task.removeprefix("superglue_"), suffixes)
     length = min(recipe.pop("length"), config.model.max_positions)
     pooled = config.model.pooler != "none" or recipe["model.pooler"] == "plain"  # the pooler is not new
     config.losses.update({name: 0.0 for name in config.losses})
@@ -345,7 +358,7 @@ def get_config(variant="bert-base,topics"):
             ),
             losses={loss_of(kind): 1.0},
             corruption=dict(rate=0.0),
-            data=dict(examples="task", document_mask=False),
+            data=dict(examples="task", document_mask=False, static_masks=False),
             task=dict(name=task, statistic="best" if paper == "bert" else "median"),
             optimizer=dict(clock="steps", decay_until=1.0, end_lr_ratio=0.0, b1=0.9, b2=0.999, grad_clip_norm=1.0),
             evals=dict(heldout=dict(module="task")),

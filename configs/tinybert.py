@@ -189,7 +189,7 @@ def get_config(variant="4-312"):
             losses=dict(attention=1.0, hidden=1.0, embedding=1.0),
             teacher=dict(layer_map="uniform", projection="two", hidden_size=768, temperature=1.0),
             corruption=dict(rate=0.0),
-            data=dict(examples="nsp", tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True)),
+            data=dict(unlabelled="nsp", tokenizer=dict(kind="wordpiece", vocab_size=30522, lowercase=True)),
             optimizer=dict(  # section 4.2: as BERT's
                 name="bert_adam",
                 learning_rate=1e-4,

@@ -23,6 +23,7 @@ import orbax.checkpoint as ocp  # noqa: E402
 
 from ssl_jax import files
 from ssl_jax.errors import UserError, cut, listed
+from ssl_jax.objectives import OBJECTIVES
 from ssl_jax.old_configs import complete
 from ssl_jax.source import CONVERTED, is_within
 
@@ -343,6 +344,8 @@ def decisive_values(values):
         dropped.add("init")
     if source and source.get("run") or teacher and teacher.get("runs"):
         dropped.add("data.tokenizer.path")  # may be theirs (source.resolve); only its hash matters
+    if any(row.pairs and values.get("losses", {}).get(name) for name, row in OBJECTIVES.items()):
+        dropped.add("data.unlabelled")  # all pairs have a label
     return _without(dropped, values)
 
 

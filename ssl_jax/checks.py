@@ -129,6 +129,12 @@ def check(config, phases, parallel=None):
             raise UserError(f"{key}='device' needs parallel.mode='pmap': a mesh sees one global batch")
     if config.model.lstm and config.data.document_mask:
         raise UserError("data.document_mask masks attention, and model.lstm has none: set data.document_mask=False")
+    if config.data.static_masks and config.data.examples not in ("pairs", "single"):
+        raise UserError(f"data.static_masks is about pairs and single texts, not data.examples={config.data.examples}")
+    if config.data.static_masks and config.teacher.cache:
+        raise UserError(
+            "teacher.cache has a row for each example of the training, data.static_masks repeats them: no cache"
+        )
     _check_losses(config)
     _check_corruption(config)
     rate_rules(config.optimizer)
@@ -186,6 +192,11 @@ def _check_evaluation(config, name, options):
         raise UserError(f"evals.{name} has an unknown key {listed(sorted(unknown))}; it takes {listed(sorted(bounds))}")
     for key, value in options.items():
         check_bound(f"evals.{name}.{key}", value, bounds[key])
+    if options.get("pairs"):
+        if not any(row.pairs for row in trained(config).values()):
+            raise UserError(f"evals.{name}.pairs={options.pairs} asks a head of pairs: set losses.nsp or losses.sop")
+        if config.teacher.cache:
+            raise UserError(f"evals.{name}.pairs={options.pairs}: teacher.cache has not read these pairs")
     if options.module == "fewshot":
         task, prompt = options.get("task", ""), options.get("prompt", "")
         check_choice(task, tasks.PROMPTED, f"task of evals.{name}")

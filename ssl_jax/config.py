@@ -61,7 +61,7 @@ class Config:
 def base():
     """A ConfigDict with all options at their defaults."""
     values = _defaults(Config)
-    del values["evals"]["at_end"]  # an option that an evaluation may have
+    del values["evals"]["at_end"], values["evals"]["pairs"]  # options that an evaluation may have
     config = ConfigDict(values | {"evals": {"heldout": values["evals"]}})
     # One number with two names: whoever sets one of them sets both.
     config.model.vocab_size = config.data.tokenizer.get_ref("vocab_size")

@@ -14,6 +14,7 @@ from ssl_jax.options import BOOL, SHARE, WIDEST, check_bound, number, one_of, op
 from ssl_jax.varying import each, largest
 
 UNITS = one_of("token", "word", "ngram")
+WORDS = one_of("marked", "split")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +26,13 @@ class Corruption:
     rate: float = option(0.15, SHARE, "share of the tokens that are predicted; 0: the model sees the text as it is")
     mask: float = option(0.8, SHARE, "share of the predicted tokens that are shown as [MASK]")
     random: float = option(0.1, SHARE, "share of the predicted tokens that are shown as a random token")
-    max_predictions: int = option(0, whole(0), "of a sequence, at most; 0: no limit")
+    max_predictions: int = option(0, whole(0), "of a sequence, at most; 0: no limit, or with_replacement ELECTRA's")
     unit: str = option("token", UNITS, "what is chosen: 'token', 'word' or 'ngram'")
+    words: str = option(
+        "marked",
+        WORDS,
+        "where they begin: 'marked' as the tokenizer does it; 'split' also at punctuation, digits, letters beyond a to z",
+    )
     max_ngram: int = option(3, whole(1, WIDEST), "words of the longest n-gram")
     with_replacement: bool = option(False, BOOL, "a token may be drawn more than once (ELECTRA)")
     frequency_smoothing: float = option(
@@ -34,24 +40,25 @@ class Corruption:
     )
 
 
-def predictions(tokens, rate, most):
-    """Number of predictions for `tokens` real tokens, specials included: the share `rate`, from 1 to `most`.
+def limit(length, rate, max_predictions, with_replacement=False):
+    """The most predictions of a sequence: `max_predictions`; where that is 0, none (the length).
 
-    min(max_predictions_per_seq, max(1, round(tokens * rate))) in create_pretraining_data.py. `most` 0 sets no cap.
+    With replacement 0 is int((rate + .005) * length), which moves with the rate: 19 at .15 of 128, 79 at .15 of 512,
+    130 at .25 of 512 (ELECTRA's configure_pretraining.py).
     """
-    count = min(max(1, round(rate * tokens)), tokens)
-    return min(count, most or count)
+    return max_predictions or (max(1, int((rate + 0.005) * length)) if with_replacement else length)
 
 
-def prediction_counts(length, rate, max_predictions):
+def prediction_counts(length, rate, max_predictions, with_replacement=False):
     """Number of predictions for each number of real tokens, specials included: [length + 1] ints.
 
     min(max_predictions, max(1, round(rate * tokens))), create_pretraining_data.py. A table computed in
     Python because the original rounds half to even in float64; float32 on a device differs. ELECTRA's
     does, by one token: at a rate of .15, for rows of 190, 350 and 390 tokens out of all lengths up to 512.
-    `max_predictions` 0 sets no cap. A row of padding predicts nothing.
+    `max_predictions` stands for `limit`. A row of padding predicts nothing.
     """
-    return [predictions(tokens, rate, max_predictions) for tokens in range(length + 1)]
+    most = limit(length, rate, max_predictions, with_replacement)
+    return [min(max(1, round(rate * tokens)), tokens, most) for tokens in range(length + 1)]
 
 
 def mask_tokens(
@@ -68,6 +75,7 @@ def mask_tokens(
     max_ngram,
     with_replacement,
     frequency_smoothing=0.0,
+    words="marked",
 ):
     """Masks tokens as BERT, ALBERT or ELECTRA does.
 
@@ -85,6 +93,7 @@ def mask_tokens(
         each member's predictions come first, as with its own rate, and have the same draws.
       unit: what is chosen: 'token' (BERT, ELECTRA), 'word' (BERT's whole words) or 'ngram' (ALBERT).
       max_ngram: words in the longest n-gram; read only by 'ngram'.
+      words: what begins one: 'marked', `vocabulary.starts_word`; 'split', `vocabulary.starts_split` (ALBERT's release).
       with_replacement: draw tokens with replacement (ELECTRA).
       frequency_smoothing: draw tokens in sequence with probabilities proportional to 1 / count ** frequency_smoothing, so that
         rare ones are predicted more often, and the unknown token never (DistilBERT, 0.7: distiller.py and
@@ -108,9 +117,10 @@ def mask_tokens(
     if frequency_smoothing and (unit != "token" or with_replacement):
         raise UserError("corruption.frequency_smoothing needs corruption.unit='token' and with_replacement=False")
     length = batch["tokens"].shape[1]
-    predicted = each(lambda rate: prediction_counts(length, rate, max_predictions), rate)
+    predicted = each(lambda rate: prediction_counts(length, rate, max_predictions, with_replacement), rate)
     predictions = largest(each(max, predicted))
-    special, starts_word = jnp.asarray(vocabulary.special), jnp.asarray(vocabulary.starts_word)
+    special = jnp.asarray(vocabulary.special)
+    starts_word = jnp.asarray(vocabulary.starts_split if words == "split" else vocabulary.starts_word)
 
     def corrupt(tokens, real, index):
         keys = jax.random.split(jax.random.fold_in(key, index), 5)
@@ -136,8 +146,8 @@ def mask_tokens(
                 chosen = candidate & (jnp.argsort(jnp.argsort(score)) < count)
             else:
                 draws = jax.random.uniform(ngram_key, (length,))
-                words = max_ngram if unit == "ngram" else 1
-                chosen = choose_words(candidate, starts_word[tokens], count, score, draws, words)
+                most = max_ngram if unit == "ngram" else 1
+                chosen = choose_words(candidate, starts_word[tokens], count, score, draws, most)
             kind = jax.random.uniform(kind_key, (length,))
             # A stable sort on "not chosen" puts the chosen positions first, in reading order.
             positions = jnp.argsort(~chosen, stable=True)[:predictions]

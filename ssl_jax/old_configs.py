@@ -40,7 +40,7 @@ ADDED = {
     key: list(field.default) if isinstance(field.default, tuple) else field.default
     for key, field in options().items()
     if key not in FIRST and "*" not in key
-} | {"run.checkpoint_minutes": 0.0}
+} | {"run.checkpoint_minutes": 0.0, "data.unlabelled": "segments"}
 # (key, an old value, what it is called today)
 REWORDED = (("model.pooler", False, "none"), ("model.pooler", True, "tanh"))
 

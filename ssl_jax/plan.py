@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssl_jax import tasks
-from ssl_jax.corruption import predictions
+from ssl_jax.corruption import prediction_counts
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.lazy import jnp
 from ssl_jax.objectives import loss_of, trained
@@ -162,9 +162,9 @@ def make_clock(config, phases):
 
 
 def example_kind(config):
-    """The kind of example: 'windows' of text, 'single' texts, a 'task' example, 'nsp', or pairs as the losses need them.
+    """The kind of example: 'windows' of text, 'single' texts, a 'task' example, or pairs of the kind the losses need.
 
-    Without a loss on pairs these are 'segments', two adjacent ones without a label, as ELECTRA packs them.
+    Without a loss on pairs these are of the kind that `data.unlabelled` names.
 
     Raises:
       UserError: the losses need two kinds, or pairs or classes that the examples lack.
@@ -185,15 +185,15 @@ def example_kind(config):
                 f"losses.{name} needs a task of {row.task}, and task.name={config.task.name} is one of {kind}: set "
                 f"losses.{loss_of(kind)} instead"
             )
-    if asked and config.data.examples not in ("pairs", asked[0]):
+    if asked and config.data.examples != "pairs":
         raise UserError(f"losses.{asked[0]} needs sentence pairs: set data.examples=pairs")
     if config.data.examples == "windows":
         return "windows"
     if config.data.document_mask:
         raise UserError("data.document_mask is about windows, which hold several documents: set data.examples=windows")
-    if config.data.examples in ("nsp", "single", "task"):
+    if config.data.examples in ("single", "task"):
         return config.data.examples
-    return asked[0] if asked else "segments"
+    return asked[0] if asked else config.data.unlabelled
 
 
 def check_stages(config):
@@ -279,4 +279,5 @@ def predictions_per_sequence(config, length):
     """The maximum number of tokens of a full sequence that the objectives predict."""
     if not masks(config):
         return length - 1 if config.losses.clm or config.losses.soft_predictions else 0
-    return predictions(length, config.corruption.rate, config.corruption.max_predictions)
+    options = config.corruption
+    return prediction_counts(length, options.rate, options.max_predictions, options.with_replacement)[-1]

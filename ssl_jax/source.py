@@ -299,7 +299,7 @@ def check_fit(config, workdir=None):
         for name in differing(ours, theirs)
         if not (name == "vocab_size" and same)
         and not (name in grown and getattr(ours, name) > getattr(theirs, name))
-        and not (name == "layers" and config.init.layers)
+        and not (name == "layers" and (config.init.layers or ours.shares_as(theirs)))
     ]
     if unlike:
         told = listed((f"model.{name}={getattr(theirs, name)}" for name in unlike), 4)

@@ -220,7 +220,8 @@ def _renamed(where, names, config):
 
 def _differences(ours, theirs):
     """A log line, if any, naming the fields that affect computation and differ between two trunks."""
-    fields = (name for name in vars(ours) if name not in {*SHOWN} | TRAINED)
+    shown = {*SHOWN} - ({"layers"} if ours.shares_as(theirs) else set())
+    fields = (name for name in vars(ours) if name not in shown | TRAINED)
     values = ((name, getattr(ours, name), getattr(theirs, name)) for name in fields)
     told = [
         f"{name} {here}, there {there}"
@@ -239,11 +240,13 @@ def choose_layers(config, where, source, given, layers):
       where: the folder their trunk comes from.
       source: their trunk's config.
       given: name -> tensor; 'encoder/layers/...' are read.
-      layers: which of theirs; (): all.
+      layers: which of theirs; (): all. Where all layers share, depths may differ.
     """
     stacked = {name: x for name, x in given.items() if _within(name, ("encoder/layers",))}
     if not stacked:
         return {}
+    if not layers and config.shares_as(source):
+        return stacked
     if not layers:
         if source.layers != config.layers:
             raise UserError(

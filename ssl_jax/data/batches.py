@@ -38,7 +38,7 @@ def training_batches(data, kind, store, vocabulary, length, batch_size, seed, fi
     """The `batch(step)` of a training phase.
 
     Args:
-      data: a config's `data` block: `passes` and `short` are read for pairs, `borders` for windows.
+      data: a config's `data` block: `dupe_factor`, `short_seq_prob` and `static_masks` are read for pairs, `borders` for windows.
       kind: one of pairs.PAIRS, 'windows' or 'task'.
       store: the split: a Store, or for a task one of the stores in tasks/features.py.
       vocabulary, length, batch_size, seed, first_step, first_example: see PairBatches.
@@ -53,9 +53,8 @@ def training_batches(data, kind, store, vocabulary, length, batch_size, seed, fi
     if kind == "task":
         return TaskBatches(store, vocabulary, length, batch_size, **where)
     passes = 1 if kind == "single" else data.dupe_factor  # another pass would cut the same pieces
-    return PairBatches(
-        store, vocabulary, length, batch_size, passes=passes, short=data.short_seq_prob, pairs=kind, **where
-    )
+    options = dict(passes=passes, short=data.short_seq_prob, pairs=kind, static=data.static_masks)
+    return PairBatches(store, vocabulary, length, batch_size, **options, **where)
 
 
 def evaluation_batches(data, kind, store, vocabulary, length, batch_size, seed):
@@ -94,6 +93,8 @@ class PairBatches:
       passes: walks over the corpus that make up one epoch.
       short: share of documents cut to shorter examples.
       pairs: one of pairs.PAIRS.
+      static: whether `index` is the example's number in the index of pairs, so that each epoch repeats its masks, and not
+        the number of examples before it.
       first_step, first_example: where this training phase begins: its first step, and the number of
         examples before it. The data order continues from there.
     """
@@ -106,6 +107,7 @@ class PairBatches:
     passes: int
     short: float
     pairs: str = "nsp"
+    static: bool = False
     first_step: int = 0
     first_example: int = 0
 
@@ -120,7 +122,8 @@ class PairBatches:
     def __call__(self, step, rows=slice(None)):
         """The batch of a step; `rows` selects a host's part of the global batch."""
         number = _numbers(self, step, rows)
-        return _gather(self, self.examples[_drawn(number, len(self.examples), self.seed)], number)
+        drawn = _drawn(number, len(self.examples), self.seed)
+        return _gather(self, self.examples[drawn], np.array(drawn) if self.static else number)
 
 
 def _numbers(batches, step, rows):

@@ -17,7 +17,7 @@ BLOCK = 4096
 SHORTEST = 10  # tokens of a single text
 
 
-def next_sentence_pairs(sentences, documents, first, last, length, short, rng, swap=False):
+def next_sentence_pairs(sentences, documents, first, last, length, short, rng, wrong="random"):
     """BERT's next-sentence pairs of documents first to last (create_pretraining_data.py).
 
     Each document gets a target length: length - 3, or with probability `short` one drawn uniformly from 2
@@ -38,12 +38,15 @@ def next_sentence_pairs(sentences, documents, first, last, length, short, rng, s
       length: of an example with its three special tokens.
       short: probability.
       rng: numpy Generator.
-      swap: exchange A and B instead of drawing B elsewhere, if the chunk has two sentences.
+      wrong: how a pair is made wrong: 'random', B is drawn elsewhere; 'exchanged', A and B are exchanged if the chunk
+        has two sentences, and B is drawn elsewhere if it has one; 'never', all labels are 0, and B of a single sentence
+        is empty.
 
     Returns:
       int64 [N, 6]: A's start and end, B's start and end (offsets into the store's tokens), label, whether the chunk had
       only one sentence; in document order.
     """
+    assert wrong in ("random", "exchanged", "never")
     most, count = length - 3, len(documents) - 1
     document = np.arange(first, last)
     start, end = documents[first:last], documents[first + 1 : last + 1]
@@ -54,16 +57,18 @@ def next_sentence_pairs(sentences, documents, first, last, length, short, rng, s
         stop = _reach(sentences, start, target, end)
         alone = stop - start == 1
         middle = start + np.where(alone, 1, rng.integers(1, np.maximum(stop - start, 2)))
-        label = alone | (rng.random(len(document)) < 0.5)
-        random = alone if swap else label
-
-        other = rng.integers(0, count - 1, len(document))
-        other += other >= document
-        other_end = documents[other + 1]
-        other_start = rng.integers(documents[other], other_end)
-        room = target - (sentences[middle] - sentences[start])
-        b_first = np.where(random, other_start, middle)
-        b_last = np.where(random, _reach(sentences, other_start, room, other_end), stop)
+        label = random = np.zeros(len(document), bool)
+        b_first, b_last = middle, stop
+        if wrong != "never":
+            label = alone | (rng.random(len(document)) < 0.5)
+            random = alone if wrong == "exchanged" else label
+            other = rng.integers(0, count - 1, len(document))
+            other += other >= document
+            other_end = documents[other + 1]
+            other_start = rng.integers(documents[other], other_end)
+            room = target - (sentences[middle] - sentences[start])
+            b_first = np.where(random, other_start, middle)
+            b_last = np.where(random, _reach(sentences, other_start, room, other_end), stop)
 
         a = np.stack([sentences[start], sentences[middle]])
         b = np.stack([sentences[b_first], sentences[b_last]])
@@ -173,7 +178,9 @@ PAIRS = dict(
     nsp=next_sentence_pairs,
     # ALBERT's sentence order (its create_pretraining_data.py): label 1 if A and B are exchanged, and for a
     # lone sentence, which has nothing to be exchanged with and gets a B from another document.
-    sop=functools.partial(next_sentence_pairs, swap=True),
+    sop=functools.partial(next_sentence_pairs, wrong="exchanged"),
+    # Without a loss on them: what BERT's and ALBERT's builders cut but for the labels, and ELECTRA's packing.
+    adjacent=functools.partial(next_sentence_pairs, wrong="never"),
     segments=two_segments,
     single=single_texts,
 )
@@ -201,13 +208,13 @@ def pair_index(store, kind, length, short, seed, passes):
       A CheckedArray, uint32 or int64 [N, 5]: A's start and end, B's start and end, label.
 
     Raises:
-      UserError: unknown kind, no room for two sentences, no examples, too few documents (`segments` and `single` need
-        one, the others draw from a second one), or the index is damaged.
+      UserError: unknown kind, no room for two sentences, no examples, too few documents (`nsp` and `sop` draw from a
+        second one), or the index is damaged.
     """
     check_choice(kind, PAIRS, "kind of pairs")
     if length < 5:
         raise UserError(f"sentence pairs need a length of 5 or more (three are special tokens), not {length}")
-    documents, needed = len(store.documents) - 1, 1 if kind in ("segments", "single") else 2
+    documents, needed = len(store.documents) - 1, 2 if kind in LABELS else 1
     if documents < needed:
         raise UserError(
             f"{store.path} has {documents} document{'s' * (documents != 1)}, and {kind!r} examples need {needed} "

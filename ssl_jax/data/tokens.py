@@ -83,11 +83,19 @@ class Data:
     heldout: float = option(0.02, SHARE, "share of the documents, chosen by a hash of their text, never trained on")
     examples: str = option(
         "pairs",
-        one_of("pairs", "nsp", "single", "windows", "task"),
-        "'single' texts, 'windows' of the running text, or a 'task'; of 'pairs' the losses say which, 'nsp' are BERT's",
+        one_of("pairs", "single", "windows", "task"),
+        "'single' texts, 'windows' of the running text, or a 'task'; of 'pairs' the losses say which",
+    )
+    unlabelled: str = option(
+        "adjacent",
+        one_of("adjacent", "segments", "nsp"),
+        "pairs without a loss on them: 'adjacent', cut as BERT's and ALBERT's; 'segments', packed as ELECTRA's; 'nsp', BERT's",
     )
     short_seq_prob: float = option(0.1, SHARE, "share of documents cut to shorter pairs")
     dupe_factor: int = option(10, whole(1), "walks over the corpus, each with new pairs")
+    static_masks: bool = option(
+        False, BOOL, "an example of a walk has the same masks in every epoch, as if they were stored with it"
+    )
     document_mask: bool = option(False, BOOL, "attention in windows stops at the borders of documents")
     tokenizer: TokenizerOptions = block(TokenizerOptions)
 

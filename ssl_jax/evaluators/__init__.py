@@ -34,6 +34,7 @@ class Mean(Evaluation):
 
     split: str = option("heldout", TEXT, "what is measured: 'heldout', 'train', or a task's other splits")
     max_batches: int = option(0, whole(0), "measure so many batches; 0: all")
+    pairs: str = option("", one_of("", "nsp", "sop"), "sentence pairs of this kind; '': as those that are trained on")
 
 
 @dataclasses.dataclass(frozen=True)

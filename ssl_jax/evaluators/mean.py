@@ -31,7 +31,7 @@ class Evaluator:
         self.attach = functools.partial(exp.attach, f"eval_{split}")
         self.examples = {
             length: batches.evaluation_batches(
-                config.data, exp.kind, store, exp.vocabulary, length, config.batch_size, config.seed
+                config.data, options.pairs or exp.kind, store, exp.vocabulary, length, config.batch_size, config.seed
             )
             for length in {phase.length for phase in exp.phases}
         }

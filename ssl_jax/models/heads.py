@@ -274,6 +274,7 @@ class ClassHead(nn.Module):
 
     A single class is a score: of a regression, or of one of several choices. TinyBERT's release reads the classes from
     ReLU(pooled), without dropout (transformer/modeling.py); ALBERT's dropout rate here is not the trunk's (Table 14).
+    ELECTRA's release starts the kernel from TensorFlow's default, `initializer` 'glorot_uniform' (classification_tasks.py).
     The `orders` rows of an example are summed first (GPT-1, section 3.3). GPT-1's release uses one dropout mask for all
     choices of an example, which are `shared` consecutive rows (train.py).
     """
@@ -282,6 +283,7 @@ class ClassHead(nn.Module):
     classes: int
     activation: str = "none"
     bias: bool = True
+    initializer: str = "matrices"
     dropout: float = 0.0
     orders: int = 1
     shared: int = 1
@@ -294,7 +296,10 @@ class ClassHead(nn.Module):
         if self.activation == "none":
             pooled = Dropout(self.dropout, self.shared)(pooled, seen.batch.get("index"))
         pooled = ACTIVATIONS[self.activation](pooled)
-        return {"class_logits": self.config.dense(self.classes, "dense", bias=self.bias)(pooled).astype(jnp.float32)}
+        dense = self.config.dense(
+            self.classes, "dense", kernel_init=self.config.initial_by(self.initializer), bias=self.bias
+        )
+        return {"class_logits": dense(pooled).astype(jnp.float32)}
 
     def weights(self, sizes):
         return self.classes * sizes.pooled / sizes.length / self.orders
@@ -312,12 +317,14 @@ class TokenClassHead(nn.Module):
 
     config: TransformerConfig
     classes: int
+    initializer: str = "matrices"
     dropout: float = 0.0
 
     @nn.compact
     def __call__(self, seen):
         x = Dropout(self.dropout)(seen.features, seen.batch.get("index"))
-        return {"token_class_logits": self.config.dense(self.classes, "dense")(x).astype(jnp.float32)}
+        dense = self.config.dense(self.classes, "dense", kernel_init=self.config.initial_by(self.initializer))
+        return {"token_class_logits": dense(x).astype(jnp.float32)}
 
     def weights(self, sizes):
         return self.classes * sizes.features
@@ -341,26 +348,35 @@ class SpanHead(nn.Module):
         return 2 * sizes.features
 
 
-SPAN_HIDDEN = 512  # width of the hidden layers of `JointSpanHead`
-
-
 class JointSpanHead(nn.Module):
-    """Start of the answer, end given the start, and whether there is an answer (ELECTRA, section 3.1).
+    """Start of the answer, end given the start, and whether there is an answer (XLNet's module).
 
-    The paper only says that it is XLNet's module; the rest is from finetune/qa/qa_tasks.py (google-research/electra,
-    8a46635f): a hidden layer of 512 with GELU on the state at the start concatenated with that at a possible end; the
-    same on [CLS] concatenated with the mean of all states weighted by start probability, giving one logit for "no
-    answer"; logits 1,000 lower outside the context, its [SEP] and [CLS]; TensorFlow's initial values; no dropout.
+    ELECTRA's paper only says that it is XLNet's (section 3.1); the rest is from finetune/qa/qa_tasks.py
+    (google-research/electra, 8a46635f): a hidden layer of 512 with GELU on the state at the start concatenated with that
+    at a possible end; the same on [CLS] concatenated with the mean of all states weighted by start probability, giving
+    one logit for "no answer"; logits 1,000 lower outside the context, its [SEP] and [CLS]; TensorFlow's initial values;
+    no dropout.
+
+    ALBERT's, for SQuAD 2.0 (squad_utils.py, create_v2_model, in google-research/albert, b772393d): hidden layers as wide
+    as the trunk with tanh, the end's with a norm, that of "no answer" with dropout and no bias behind it; the context's
+    [SEP] is no candidate either; the trunk's initial values.
     """
 
     config: TransformerConfig
     beam: int  # the number of top starts, and of top ends for each, that are candidates
     answerable: bool  # whether it has a logit for questions without an answer
+    kind: str = "electra"  # or 'albert'
+    dropout: float = 0.0  # of ALBERT's
+
+    @property
+    def hidden(self):
+        """The width of the hidden layers."""
+        return 512 if self.kind == "electra" else self.config.hidden_size
 
     def weights(self, sizes):
         """Per token, both logits and the end's hidden layer; once per sequence, the start's, and answerability."""
-        once = sizes.features * SPAN_HIDDEN + self.answerable * (2 * sizes.features + 1) * SPAN_HIDDEN
-        return sizes.features + (sizes.features + 1) * SPAN_HIDDEN + once / sizes.length
+        once = sizes.features * self.hidden + self.answerable * (2 * sizes.features + 1) * self.hidden
+        return sizes.features + (sizes.features + 1) * self.hidden + once / sizes.length
 
     @nn.compact
     def __call__(self, seen):
@@ -374,30 +390,39 @@ class JointSpanHead(nn.Module):
         """
         features, batch = seen.features, seen.batch
         length, size = features.shape[1:]
-        glorot, gelu = nn.initializers.glorot_uniform(), ACTIVATIONS["gelu"]
-        dense = functools.partial(self.config.dense, kernel_init=glorot)
-        possible = (batch["segments"] == 1) & (batch["mask"] != 0) | (jnp.arange(length) == 0)
+        electra = self.kind == "electra"
+        start = self.config.initial_by("glorot_uniform" if electra else "matrices")
+        activation = ACTIVATIONS["gelu" if electra else "tanh"]
+        dense = functools.partial(self.config.dense, kernel_init=start)
+        context = batch["mask"] != 0
+        if not electra:  # the last real token is the context's [SEP]
+            context &= jnp.pad(context[:, 1:], [(0, 0), (0, 1)])
+        possible = (batch["segments"] == 1) & context | (jnp.arange(length) == 0)
         barred = jnp.where(possible, 0.0, -1000.0)
         start_logits = dense(1, "start")(features)[..., 0].astype(jnp.float32) + barred
 
         # One kernel for two concatenated states: its product with each end is computed once for all starts.
-        kernel = self.param("hidden_kernel", glorot, (2 * size, SPAN_HIDDEN)).astype(features.dtype)
-        bias = self.param("hidden_bias", nn.initializers.zeros, (SPAN_HIDDEN,)).astype(features.dtype)
+        kernel = self.param("hidden_kernel", start, (2 * size, self.hidden)).astype(features.dtype)
+        bias = self.param("hidden_bias", nn.initializers.zeros, (self.hidden,)).astype(features.dtype)
         of_end, end = jnp.dot(features, kernel[size:]) + bias, dense(1, "end")
+        norm = (lambda x: x) if electra else self.config.layer_norm("norm")
 
         def end_logits(starts):
             """Starts [B, N] to [B, N, S]."""
             rows = jax.nn.one_hot(starts, length, dtype=features.dtype)
             of_start = jnp.dot(jnp.einsum("bns,bsf->bnf", rows, features), kernel[:size])
-            hidden = gelu(of_start[:, :, None] + of_end[:, None])
+            hidden = norm(activation(of_start[:, :, None] + of_end[:, None]))
             return end(hidden)[..., 0].astype(jnp.float32) + barred[:, None]
 
         made, no_answer = {}, jnp.zeros(len(features))
         if self.answerable:
             shares = jax.nn.softmax(start_logits).astype(features.dtype)
             read = jnp.concatenate([features[:, 0], jnp.einsum("bs,bsf->bf", shares, features)], axis=-1)
-            hidden = gelu(dense(SPAN_HIDDEN, "impossible_hidden")(read))
-            made["impossible_logit"] = no_answer = dense(1, "impossible")(hidden)[:, 0].astype(jnp.float32)
+            hidden = activation(dense(self.hidden, "impossible_hidden")(read))
+            if not electra:
+                hidden = Dropout(self.dropout)(hidden, batch.get("index"))
+            logit = dense(1, "impossible", bias=electra)(hidden)[:, 0].astype(jnp.float32)
+            made["impossible_logit"] = no_answer = logit
         if "span" in batch:
             given = end_logits(batch["span"][:, :1])[:, 0]
             made["joint_span_logits"] = jnp.stack([start_logits, given], axis=-1)
@@ -514,11 +539,17 @@ HEADS = {
         lambda model: ChoiceHead(model.config, 1, **model.options.of_classes, shared=model.options.shared), "choice"
     ),
     "token_classes": Head(
-        lambda model: TokenClassHead(model.config, model.options.classes, model.options.dropout), "token_classes"
+        lambda model: TokenClassHead(
+            model.config, model.options.classes, model.options.initializer, model.options.dropout
+        ),
+        "token_classes",
     ),
     "span": Head(lambda model: SpanHead(model.config, model.options.dropout), "span"),
     "joint_span": Head(
-        lambda model: JointSpanHead(model.config, model.options.beam, model.options.answerable), "joint_span"
+        lambda model: JointSpanHead(
+            model.config, model.options.beam, model.options.answerable, model.options.joint_span, model.options.dropout
+        ),
+        "joint_span",
     ),
     # A student
     "fit": Head(lambda model: Projection(model.config, model.options.projection, model.options.width), "fit"),

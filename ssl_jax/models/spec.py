@@ -27,6 +27,10 @@ ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "tanh", "none")
 POOLERS = ("none", "plain", "tanh", "relu", "gelu")
 FEATURES = ("", "embeddings", "last", "second_to_last", "sum_last_four", "weighted_sum_last_four", "concat_last_four",
             "weighted_sum_all")  # fmt: skip
+INITIALIZERS = (
+    "matrices",
+    "glorot_uniform",
+)  # of a layer outside the blocks: as their matrices, or TensorFlow's default
 PROJECTIONS = ("two", "one", "each", "none")  # of `heads.Projection`
 # The parts of `Block` whose parameters layers may share (ALBERT, section 3.1); a norm goes with its sub-layer.
 SHARED = {
@@ -105,7 +109,7 @@ class Trunk:
     residual_scale: bool = option(False, BOOL, "what ends a sub-layer starts 1/sqrt(2 layers) as large")
     projection_initializer: str = option(
         "matrices",
-        one_of("matrices", "glorot_uniform"),
+        one_of(*INITIALIZERS),
         "of the projection from E to H: 'matrices' (as those) or 'glorot_uniform'",
     )
     neighbours: tuple[int, ...] = option(
@@ -148,6 +152,10 @@ class Trunk:
     def sets(self, part):
         """Number of parameter sets that the layers have for a part of `Block`."""
         return self.share_groups if part in SHARED[self.share] else self.layers
+
+    def shares_as(self, other):
+        """Whether all layers share and another trunk has as many sets of them, whatever the depths (ALBERT, Table 11)."""
+        return self.share == other.share == "all" and self.share_groups == other.share_groups
 
 
 # Fields that only training reads; all others determine what a trunk computes.
@@ -203,6 +211,7 @@ class HeadOptions:
     classes: int = 0  # of a task
     activation: str = "none"  # before 'classes' and 'choice', see `heads.ClassHead`
     bias: bool = True  # of 'classes' and 'choice'
+    initializer: str = "matrices"  # of a task's classes
     dropout: float = 0.0  # before a task's classes or spans
     orders: int = 1  # consecutive rows per example that 'classes' reads together (GPT-1, section 3.3)
     shared: int = 1  # consecutive choices that share one dropout mask before 'choice'
@@ -211,12 +220,13 @@ class HeadOptions:
     lstm_size: int = 0  # their width
     beam: int = 0  # of 'joint_span', see `heads.JointSpanHead`
     answerable: bool = False  # whether 'joint_span' handles questions without an answer
+    joint_span: str = "electra"  # whose layers 'joint_span' has
     projection: str = "none"  # of 'fit', see `heads.Projection`
     width: int = 0  # that 'fit' projects to
 
     @property
     def of_classes(self):
-        return dict(activation=self.activation, bias=self.bias, dropout=self.dropout)
+        return dict(activation=self.activation, bias=self.bias, initializer=self.initializer, dropout=self.dropout)
 
     @property
     def reading(self):
@@ -260,6 +270,7 @@ def model_fields(config, trunk_class=Trunk):
     if needed & {"classes", "choice", "token_classes"}:
         check_choice(task.activation, ACTIVATIONS, "task.activation")
         options |= dict(classes=task.classes, activation=task.activation, bias=task.bias, orders=task.orders)
+        options |= dict(initializer=task.initializer)
     if needed & {"classes", "choice", "token_classes", "span", "joint_span"}:
         check_choice(task.features, FEATURES, "task.features")
         if task.features == "second_to_last" and trunk.layers < 2:
@@ -267,7 +278,7 @@ def model_fields(config, trunk_class=Trunk):
         options |= dict(features=task.features, lstm=task.lstm, lstm_size=task.lstm_size)
         options |= dict(dropout=trunk.dropout if task.dropout < 0 else task.dropout)
     if "joint_span" in needed:
-        options |= dict(beam=task.n_best, answerable="answerable" in losses)
+        options |= dict(beam=task.n_best, answerable="answerable" in losses, joint_span=task.joint_span)
     if "choice" in needed and task.share_dropout:
         options |= dict(shared=task.classes)
     if "fit" in needed:

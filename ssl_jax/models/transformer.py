@@ -88,6 +88,10 @@ class TransformerConfig(Trunk):
             name=name,
         )
 
+    def initial_by(self, name):
+        """What a kernel starts from, by one of spec.INITIALIZERS."""
+        return nn.initializers.glorot_uniform() if name == "glorot_uniform" else self.initial(self.initializer_range)
+
     def residual(self, features, name, axis=-1):
         """The dense layer that ends a sub-layer (GPT-2, section 2.3: 1/sqrt(N) for N residual layers)."""
         scale = (2 * self.layers) ** -0.5 if self.residual_scale else 1.0
@@ -280,10 +284,8 @@ class Transformer(nn.Module):
         config = self.config
         x = embedded
         if config.embedding_size != config.hidden_size:
-            kernel_init = None
-            if config.projection_initializer == "glorot_uniform":
-                kernel_init = nn.initializers.glorot_uniform()
-            x = config.dense(config.hidden_size, "projection", kernel_init=kernel_init)(x)
+            start = config.initial_by(config.projection_initializer)
+            x = config.dense(config.hidden_size, "projection", kernel_init=start)(x)
         projected, start = x, None if cache is None else cache["start"]
         allowed = visible(batch, config.causal, config.local_window, 0 if cache is None else start)
         block = Block(config, parent=None)

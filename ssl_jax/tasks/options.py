@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ssl_jax.models.spec import ACTIVATIONS, FEATURES
+from ssl_jax.models.spec import ACTIVATIONS, FEATURES, INITIALIZERS
 from ssl_jax.options import ABOVE_0, BOOL, DEEPEST, TEXT, WIDEST, number, one_of, option, several, whole
 
 # How texts are put together, `task.inputs`: 'bert' [CLS] A [SEP] B [SEP]; 'gpt1' as GPT-1's section 3.3, unordered
@@ -40,14 +40,20 @@ class TaskOptions:
         whole(1),
         "Spans: the likeliest first and last tokens of a window that are combined; of losses.joint_span the beam.",
     )
+    joint_span: str = option("electra", one_of("electra", "albert"), "whose layers losses.joint_span has")
     max_answer: int = option(30, whole(1), "tokens of an answer (spans)")
     activation: str = option(
         "none", one_of(*ACTIVATIONS), "of the pooled vector, before the classes are read from it; 'relu' and so on"
     )
     bias: bool = option(True, BOOL, "added to the classes")
+    initializer: str = option(
+        "matrices", one_of(*INITIALIZERS), "of the classes' kernel: 'matrices' (as the trunk's) or 'glorot_uniform'"
+    )
     statistic: str = option("median", one_of("mean", "median", "best"), "which of several seeds the paper reports")
     dropout: float = option(
-        -1.0, number(high=1, below=True), "before the classes or spans, but losses.joint_span's; below 0: model.dropout"
+        -1.0,
+        number(high=1, below=True),
+        "before the classes or spans, but ELECTRA's joint_span; below 0: model.dropout",
     )
     share_dropout: bool = option(False, BOOL, "all choices of an example have one mask of it")
     features: str = option(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import string
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ from tokenizers import models, processors
 
 from ssl_jax.errors import UserError
 
+# Of English and of its punctuation, as ALBERT's release lists them: without ' < = >, which it treats as foreign letters.
+LETTERS, MARKS = {*string.ascii_lowercase}, {*string.punctuation} - {*"'<=>"}
 # Names of entries in a tokenizer's post-processor that hold roles, see `with_roles`.
 _ROLE = "role:"
 
@@ -29,6 +32,9 @@ class Vocabulary(NamedTuple):
       end_of_text: id that ends a document in running text, <|endoftext|> or [SEP]; None if there is neither (GPT-1).
       start_of_text: id that begins running text; `end_of_text` unless `with_roles` assigned another.
       ends: ids that end generated text; `end_of_text` unless `with_roles` assigned others.
+      starts_split: bool [size]; as `starts_word`, but of a unigram tokenizer what begins a word in ALBERT's release
+        (create_pretraining_data.py, _is_start_piece_sp): also a single one of MARKS, and pieces with anything that is
+        neither a to z nor one of MARKS.
     """
 
     size: int
@@ -43,6 +49,7 @@ class Vocabulary(NamedTuple):
     end_of_text: int | None = None
     start_of_text: int | None = None
     ends: tuple[int, ...] = ()
+    starts_split: np.ndarray | None = None
 
     @property
     def filler(self):
@@ -85,11 +92,15 @@ def vocabulary_of(tokenizer):
         starts = [not piece.startswith(prefix) for piece in by_id]
     elif isinstance(model, models.Unigram):
         starts = [piece.startswith("\u2581") for piece in by_id]
+        # \u2581 is none of these, nor is the < of <unk>.
+        split = [piece in MARKS or not {*piece.lower()} <= LETTERS | MARKS for piece in by_id]
     elif isinstance(model, models.BPE) and not model.end_of_word_suffix:
         # A space belongs to the next word, and so does a line break; byte level writes them as G and C with a dot.
         starts = [piece.startswith(("\u0120", "\u010a", "\u2581")) for piece in by_id]
     else:
         starts = [True] * size
+    if not isinstance(model, models.Unigram):
+        split = starts
     return Vocabulary(
         size=size,
         pad=pad,
@@ -99,6 +110,7 @@ def vocabulary_of(tokenizer):
         mask=mask,
         special=special,
         starts_word=np.array(starts) | special,
+        starts_split=np.array(split) | special,
         extract=extract,
         end_of_text=end_of_text,
         start_of_text=end_of_text if start_of_text is None else start_of_text,

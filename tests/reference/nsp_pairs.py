@@ -5,7 +5,7 @@ create_pretraining_data.py of BERT and of ALBERT (`swap`), to compare with ssl_j
 """
 
 
-def document_pairs(documents, number, length, short, rng, swap=False):
+def document_pairs(documents, number, length, short, rng, swap=False, right=False):
     """Pairs of one document.
 
     Args:
@@ -15,6 +15,7 @@ def document_pairs(documents, number, length, short, rng, swap=False):
       short: probability of a shorter target.
       rng: random.Random.
       swap: whether a pair of two sentences or more is made wrong by exchanging A and B.
+      right: whether no pair is made wrong.
 
     Returns:
       List of (tokens of A, tokens of B, label, sentences in the chunk).
@@ -27,7 +28,7 @@ def document_pairs(documents, number, length, short, rng, swap=False):
         if i == len(document) - 1 or sum(map(len, chunk)) >= target:
             a_end = rng.randint(1, len(chunk) - 1) if len(chunk) >= 2 else 1
             a = sum(chunk[:a_end], [])
-            label = int(len(chunk) == 1 or rng.random() < 0.5)
+            label = int(not right and (len(chunk) == 1 or rng.random() < 0.5))
             if label and not (swap and len(chunk) > 1):
                 b, other = [], number
                 while other == number:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from absl import flags
 from ml_collections import config_flags
@@ -22,7 +23,7 @@ from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
 from ssl_jax.experiment import token_counts
 from ssl_jax.models.model import build_model
-from ssl_jax.optimizers import schedule
+from ssl_jax.optimizers import schedule, step_clock
 from ssl_jax.options import flat
 from ssl_jax.plan import example_kind, make_clock, masks, plan_phases, predictions_per_sequence
 
@@ -92,6 +93,29 @@ def test_suffixes_change_the_config_and_it_still_builds(paper, size, suffix):
     assert describe(config)["parameters"] > 0
     if suffix != "printed" or size in gpt3.PRINTED:
         assert config != module.get_config(size)
+
+
+@pytest.mark.parametrize("size, steps", [("base", 10_000_000), ("xlarge", 3_000_000)])
+def test_albert_v2_warms_up_for_as_many_steps_as_v1(size, steps):
+    """README: --num_warmup_steps=3125, of 125,000 steps; v2 trains for longer, its rate peaks as early."""
+    for variant, total in ((size, 125_000), (f"{size},v2", steps)):
+        config = albert.get_config(variant)
+        rate = schedule(config.optimizer, step_clock(config.steps))
+        expected = 0.00176 * np.array([1 / 3125, 3124 / 3125, 1 - 3125 / total])
+        assert config.steps == total
+        np.testing.assert_allclose(rate(np.array([1, 3124, 3125])), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("paper, variant, loss, kind", [
+    ("bert", "base", "nsp", "adjacent"), ("albert", "base", "sop", "adjacent"), ("electra", "small", "", "segments"),
+])  # fmt: skip
+def test_pairs_without_a_loss_are_cut_as_the_papers_own_builder_does(paper, variant, loss, kind):
+    """BERT's "No NSP" and ALBERT's "none" (Table 5 of each), and ELECTRA, which packs its own."""
+    config = ALL[paper].get_config(variant)
+    if loss:
+        assert example_kind(config) == loss
+        config.losses[loss] = 0.0
+    assert example_kind(config) == kind
 
 
 STAGES = {

@@ -122,7 +122,9 @@ def test_every_key_that_a_page_names_exists(page):
     """In the text, too: `--config.KEY`."""
     known = _names(schema.base()).keys() | fewshot.get_config().keys()
     named = {key.rstrip(".") for key in OVERRIDE.findall(page.read_text())}
-    assert {key for key in named if key == key.lower()} <= known  # KEY and losses.NAME stand for any
+    named = {key for key in named if key == key.lower()}  # KEY and losses.NAME stand for any
+    assert {key for key in named if not key.startswith("evals.")} <= known
+    assert all(schema.bound_of(key) for key in named if key.startswith("evals."))  # of any name
 
 
 def test_what_make_is_given_exists():

@@ -17,8 +17,9 @@ from ssl_jax.data import batches
 from ssl_jax.distill.matching import map_layers
 from ssl_jax.errors import UserError
 from ssl_jax.load import load_run
-from ssl_jax.models.model import build_model
+from ssl_jax.models.model import build_model, dummy_batch
 from ssl_jax.optimizers import path_name, schedule, step_clock
+from ssl_jax.options import flat
 from ssl_jax.step import initial_params, make_corrupt
 from tests.system.test_systems import take_steps
 from tests.unit.test_batches import VOCABULARY
@@ -52,6 +53,10 @@ def test_alberts_recipes_are_those_of_its_table(task):
     assert (model.dropout, model.attention_dropout) == (dropout, dropout)
     assert config.task.dropout == classifier_dropout
     spans = task.startswith("squad")
+    if spans:  # squad_utils.py, run_squad_v1.py and run_squad_v2.py
+        losses = {"joint_span": 1.0, "answerable": 0.5} if task == "squad2" else {"span": 1.0}
+        assert {name: weight for name, weight in config.losses.items() if weight} == losses
+        assert (config.task.joint_span, config.task.n_best) == (("albert", 5) if task == "squad2" else ("electra", 20))
     assert build_model(config).options.dropout == classifier_dropout
     assert config.phases.lengths == (length,) and config.task.name == task
     assert model.pooler == ("none" if spans else "tanh")
@@ -169,10 +174,36 @@ def test_what_pkd_cannot_compare_is_refused():
             settle(wrong)
 
 
+def test_v2_of_albert_changes_race_alone():
+    """README of google-research/albert: "a learning rate of 1e-5 and 0 ALBERT DR"; all else are v1's parameters."""
+    for task in ("race", "mnli"):
+        first, second = (dict(flat(finetune.get_config(f"albert-large,{task}{suffix}"))) for suffix in ("", ",v2"))
+        changed = {key: value for key, value in second.items() if value != first[key] and key != "variant"}
+        of_race = {"optimizer.learning_rate": 1e-5, "model.dropout": 0.0, "model.attention_dropout": 0.0}
+        assert changed == (of_race if task == "race" else {})
+
+
+@pytest.mark.parametrize("task, head", [("mnli", "classifier"), ("stsb", "classifier"), ("conll2003", "token_classes")])
+def test_classes_and_scores_of_electras_release_start_as_tensorflows_dense(task, head):
+    """tf.layers.dense: glorot uniform, within sqrt(6 / (inputs + outputs)); ours and BERT's: sd .02, cut at two sd."""
+    for suffix, classes in (("", 3), (",release", 3)):
+        config = finetune.get_config(f"electra-small,{task}{suffix}")
+        config.model.update(layers=1, vocab_size=50)
+        config.task.classes = classes
+        model = build_model(config)
+        params = jax.jit(model.init)(jax.random.key(0), dummy_batch())["params"]
+        kernel = np.asarray(params[head]["dense"]["kernel"])
+        assert kernel.shape == (256, classes) and not np.asarray(params[head]["dense"]["bias"]).any()
+        most = np.sqrt(6 / (256 + classes)) if suffix else 0.04
+        assert 0.9 * most < np.abs(kernel).max() <= most * 1.001
+        # 768 numbers: five standard errors of a standard deviation are 13 % at most.
+        assert kernel.std() == pytest.approx(most / np.sqrt(3) if suffix else 0.0176, rel=0.13)
+
+
 def test_dropout_before_spans_is_the_papers():
     """ALBERT's Table 14; run_squad.py of BERT has none; DistilBERT's is that of its class."""
     for paper, variant, rate in (
-        (finetune, "bert-large,squad", 0), (finetune, "bert-base,squad2", 0), (finetune, "albert-base,squad2", 0.1),
+        (finetune, "bert-large,squad", 0), (finetune, "bert-base,squad2", 0), (finetune, "albert-base,squad", 0.1),
         (finetune, "distilbert-base,squad", 0.1), (distilbert, "base,squad", 0.1),
         (tinybert, "4-312,prediction,squad", 0),
     ):  # fmt: skip

@@ -46,7 +46,7 @@ def test_every_key_was_there_from_the_first_or_was_added():
     assert old_configs.FIRST | old_configs.ADDED.keys() == today.keys()
     assert not old_configs.FIRST & old_configs.ADDED.keys()
     differing = {name for name, value in old_configs.ADDED.items() if today[name] != value}
-    assert differing == {"run.checkpoint_minutes"}
+    assert differing == {"run.checkpoint_minutes", "data.unlabelled"}
     assert not old_configs.RENAMED.keys() & today.keys() and set(old_configs.RENAMED.values()) <= today.keys()
 
 

@@ -68,7 +68,16 @@ def test_shared_layers_become_each_layers_own():
         "starts from a: embeddings, encoder (layers 3, 0, 1), mlm, pooler; left out: pair",
         "runs otherwise: share none, there all; share_groups 1, there 2; norm pre, there post",
     ]
-    # Layers that share go on sharing.
+    # Layers that share go on sharing, at any depth (ALBERT, Table 11: "initialised from the depth before").
+    for depth in (2, 7):
+        _, made, lines = begin(teacher, albert, "base,smoke", **{"model.layers": depth, "model.share_groups": 2})
+        assert_equal(made, teacher.params)
+        assert lines[1:] == [f"runs otherwise: layers {depth}, there 4"]
+    with pytest.raises(UserError, match="a has 4 layers and model.layers=7; say which of them with init.layers"):
+        begin(teacher, albert, "base,smoke", **{"model.layers": 7, "model.share_groups": 1})
+    with pytest.raises(UserError, match="a has 4 layers and model.layers=7; say which of them with init.layers"):
+        begin(teacher, albert, "base,smoke", **{"model.layers": 7, "model.share_groups": 2, "model.share": "attention"})
+    # And so they do at the same depth.
     same = {"model.layers": 4, "model.share_groups": 2, "model.pooler": "gelu"}
     _, made, lines = begin(teacher, albert, "base,smoke", **same)
     assert_equal(made, teacher.params)

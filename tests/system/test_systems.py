@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from ssl_jax import experiment, predict
+from ssl_jax.data import batches
 from ssl_jax.errors import UserError
 from ssl_jax.inference import generate
 from ssl_jax.load import load_run
 from ssl_jax.objectives import quotient
-from ssl_jax.step import initial_state, make_train_step
+from ssl_jax.step import initial_state, make_corrupt, make_train_step
 from ssl_jax.train import train
 from tests.system.test_configs import ADDED, PAPERS
 
@@ -131,6 +132,33 @@ def test_ablations_are_flags_of_the_real_entry_point(root, data_root, tmp_path):
     assert config["model"]["share"] == "attention" and config["corruption"]["unit"] == "word"
 
 
+@pytest.mark.parametrize("trained, asked", [("sop", "nsp"), ("nsp", "sop")])
+def test_a_head_of_pairs_is_asked_about_the_others(trained, asked, smoke_config, tmp_path):
+    """ALBERT, Table 5: a classifier of order on next sentences, and the reverse; counted here one example at a time."""
+    changes = {"losses.nsp": 0.0, "losses.sop": 0.0, f"losses.{trained}": 1.0, "steps": 2, "model.layers": 1}
+    config = smoke_config(*changes.items(), paper="albert", variant="base,smoke")
+    for pairs in ("nsp", "sop"):
+        config.evals[pairs] = dict(module="mean", pairs=pairs, at_end=True)
+    result = train(config, tmp_path)
+    assert result[f"{trained}/{trained}_accuracy"] == result[f"{trained}_accuracy"]
+    run, length = load_run(tmp_path), config.phases.lengths[0]
+    exp = experiment.open(config)
+    options = dict(length=length, batch_size=config.batch_size, seed=config.seed, short=config.data.short_seq_prob)
+    examples = batches.PairEvaluation(exp.stores["heldout"], exp.vocabulary, pairs=asked, **options)
+    corrupt = make_corrupt(exp.config, exp.vocabulary)
+    logits = jax.jit(lambda batch: run.model.apply({"params": run.params}, corrupt(batch))["pair_logits"])
+    right = []
+    for step in range(examples.steps):
+        batch = examples(step)
+        real = batch["mask"].any(1)
+        right += ((np.asarray(logits(batch)).argmax(1) == 1) == batch["pair"])[real].tolist()
+    assert len(right) == len(examples.examples) > 50
+    assert result[f"{asked}/{trained}_accuracy"] == pytest.approx(np.mean(right))
+    config.losses[trained] = 0.0
+    with pytest.raises(UserError, match="^evals.nsp.pairs=nsp asks a head of pairs: set losses.nsp or losses.sop$"):
+        experiment.open(config)
+
+
 ELECTRA_STUDIES = {
     "ELECTRA 15 %": {"losses.rtd": 0.0, "losses.rtd_masked": 50.0},
     "Replace MLM": {"losses.rtd": 0.0, "losses.replaced_mlm": 1.0},
@@ -167,6 +195,16 @@ MISFITS = [
     ({"losses.sop": 1.0}, "losses.nsp and losses.sop label the same pairs"),
     ({"data.examples": "windows"}, "losses.nsp needs sentence pairs"),
     ({"data.document_mask": True}, "data.document_mask is about windows"),
+    (
+        {"data.static_masks": True, "data.examples": "windows", "losses.nsp": 0.0},
+        "static_masks is about pairs and single",
+    ),
+    ({"data.static_masks": True, "teacher.cache": "cache"}, "data.static_masks repeats them: no cache"),
+    ({"evals.nsp": {"module": "mean", "pairs": "nsp"}, "losses.nsp": 0.0}, "evals.nsp.pairs=nsp asks a head of pairs"),
+    (
+        {"evals.sop": {"module": "mean", "pairs": "sop"}, "teacher.cache": "cache"},
+        "teacher.cache has not read these pairs",
+    ),
     ({"data.examples": "task"}, "losses.nsp needs sentence pairs"),
     ({"data.examples": "task", "losses.nsp": 0.0, "data.document_mask": True}, "data.document_mask is about windows"),
     ({"losses.classify": 1.0}, "losses.classify needs a task of classification"),

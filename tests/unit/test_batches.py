@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from configs import albert, bert, electra
 from ssl_jax.data import batches, pairs
 from ssl_jax.errors import UserError
 from ssl_jax.tokenization.vocabulary import Vocabulary
@@ -130,7 +131,7 @@ def test_statistics_equal_the_plain_loop(store):
         assert abs((total <= size).mean() - (lengths.sum(axis=1) <= size).mean()) < 0.015
 
 
-@pytest.mark.parametrize("kind", ["nsp", "sop", "segments"])
+@pytest.mark.parametrize("kind", ["nsp", "sop", "adjacent", "segments"])
 def test_every_example_is_as_likely_as_in_the_plain_loop(tmp_path, kind):
     """Small documents, each many times: the possible examples are few enough to be counted one by one."""
     length, short, copies = 14, 0.4, 4000
@@ -146,7 +147,7 @@ def test_every_example_is_as_likely_as_in_the_plain_loop(tmp_path, kind):
         if kind == "segments":
             examples = [(a, b, 0) for a, b in document_examples(document, length, short, rng)]
         else:
-            made = document_pairs(documents, number, length, short, rng, swap=kind == "sop")
+            made = document_pairs(documents, number, length, short, rng, kind == "sop", kind == "adjacent")
             examples = [example[:3] for example in made]
         # Places are counted within the group of documents; where an empty B stands does not matter.
         for a, b, label in examples:
@@ -161,7 +162,8 @@ def test_every_example_is_as_likely_as_in_the_plain_loop(tmp_path, kind):
     # Examples are in the order of the text, documents do not mix, and B of another one is always 1.
     a, b, inside = spans(store, index[~empty])
     assert inside.all() and (np.diff(a) >= 0).all() and (label[~empty][a != b] == 1).all()
-    assert empty.any() == (kind == "segments")
+    assert empty.any() == (kind in ("segments", "adjacent"))
+    assert label.any() == (kind in ("nsp", "sop"))
 
 
 def test_exchanged_pairs_stand_in_reverse(store):
@@ -204,6 +206,7 @@ def test_index_depends_on_seed_and_pass_but_not_on_the_run(store, tmp_path):
         ([[5, 5]], 32, "nsp", "second one"),
         ([[5, 5]], 32, "sop", "second one"),
         ([], 32, "segments", "'segments' examples need 1"),
+        ([], 32, "adjacent", "'adjacent' examples need 1"),
         ([[5, 5]] * 3, 4, "nsp", "length of 5 or more"),
         ([[5, 5]] * 3, 32, "nps", "did you mean 'nsp'"),
     ],
@@ -213,8 +216,9 @@ def test_impossible_pairs_are_refused(tmp_path, documents, length, kind, message
         pairs.pair_index(FakeStore(tmp_path, documents), kind, length, 0.1, 0, 1)
 
 
-def test_one_document_is_enough_for_segments(tmp_path):
-    index = pairs.pair_index(FakeStore(tmp_path, [[5, 5]]), "segments", 16, 0, 0, 1)
+@pytest.mark.parametrize("kind", ["segments", "adjacent"])
+def test_one_document_is_enough_without_a_label(tmp_path, kind):
+    index = pairs.pair_index(FakeStore(tmp_path, [[5, 5]]), kind, 16, 0, 0, 1)
     assert index[0, 0] == 0 and index[0, 3] == 10
 
 
@@ -232,7 +236,7 @@ def test_single_texts_are_the_pieces_of_a_plain_loop(tmp_path, length):
                 expected.append(sequence)
     index = pairs.pair_index(store, "single", length, 0.5, 0, 1)
     assert len(index) == len(expected) > 30
-    data = ConfigDict(dict(short_seq_prob=0.5, dupe_factor=3, document_mask=False))
+    data = ConfigDict(dict(short_seq_prob=0.5, dupe_factor=3, static_masks=False, document_mask=False))
     evaluation = batches.evaluation_batches(data, "single", store, VOCABULARY, length, len(index), 0)
     batch = evaluation(0)
     made = [tokens[real].tolist() for tokens, real in zip(batch["tokens"], batch["mask"], strict=True)]
@@ -317,6 +321,32 @@ def test_each_epoch_holds_every_example_once_in_a_new_order(store):
     for epoch in (first, second):
         assert np.array_equal(np.sort(epoch), np.arange(size))
     assert (first == second).mean() < 0.02 and (first == np.arange(size)).mean() < 0.02
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_static_masks_are_those_of_the_example_in_every_epoch(store, static):
+    """`index` keys the masks: with BERT's tfrecords the n-th copy of a text has the same in each epoch."""
+    made = make_batches(store, batch_size=1, passes=3, static=static)
+    size, keys = len(made.examples), ([], [])
+    for epoch in range(2):
+        for step in range(epoch * size, (epoch + 1) * size):
+            batch = made(step)
+            assert batch["tokens"][0].tolist() == made(step)["tokens"][0].tolist()
+            keys[epoch].append((int(batch["index"][0]), batch["tokens"][0].tobytes()))
+    assert len({number for number, _ in keys[0]}) == size  # each copy has masks of its own
+    assert (set(keys[0]) == set(keys[1])) == static and keys[0] != keys[1]
+    assert static or not {number for number, _ in keys[0]} & {number for number, _ in keys[1]}
+
+
+def test_the_releases_keep_their_data():
+    """create_pretraining_data.py writes masks, dupe_factor of them; build_pretraining_dataset.py pairs, once."""
+    for module, variant, static, copies in (
+        (bert, "base", True, 10),
+        (albert, "base", True, 40),
+        (electra, "small", False, 1),
+    ):
+        data, paper = (module.get_config(f"{variant}{suffix}").data for suffix in (",release", ""))
+        assert (data.static_masks, data.dupe_factor) == (static, copies) and not paper.static_masks
 
 
 def test_phases_go_on_in_the_order_with_another_batch_size(store):
@@ -418,7 +448,7 @@ def test_windows_go_on_through_phases_and_are_cut_by_rows(store):
 
 
 def test_kinds_of_examples_come_from_the_data_block(store):
-    data = ConfigDict(dict(short_seq_prob=0.2, dupe_factor=3, document_mask=True))
+    data = ConfigDict(dict(short_seq_prob=0.2, dupe_factor=3, static_masks=False, document_mask=True))
     for kind in pairs.PAIRS:
         training = batches.training_batches(data, kind, store, VOCABULARY, 32, 16, 5, 2, 40)
         passes = 1 if kind == "single" else 3  # all of its passes would be the same
@@ -445,7 +475,7 @@ def test_kinds_of_examples_come_from_the_data_block(store):
 @pytest.mark.parametrize("split", ["training", "evaluation"])
 def test_impossible_examples_are_refused(store, split, kind, vocabulary, length, message):
     make = getattr(batches, f"{split}_batches")
-    data = ConfigDict(dict(short_seq_prob=0.2, dupe_factor=3, document_mask=False))
+    data = ConfigDict(dict(short_seq_prob=0.2, dupe_factor=3, static_masks=False, document_mask=False))
     with pytest.raises(UserError, match=message) as error:
         make(data, kind, store, vocabulary, length, 4, 0)
     assert "\n" not in str(error.value)

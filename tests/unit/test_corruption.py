@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import albert as albert_config
+from configs import electra as electra_config
 from ssl_jax import corruption
 from ssl_jax.corruption import mask_tokens, prediction_counts
 from ssl_jax.errors import UserError
+from ssl_jax.plan import predictions_per_sequence
 from tests.reference import albert, electra
 from tests.reference import bert as reference
 
@@ -71,6 +74,21 @@ def test_the_table_of_counts_is_the_originals_rule(rate):
     table = prediction_counts(512, rate, 77)
     assert table[1:] == [min(reference.num_to_predict(n, rate, 77), n) for n in range(1, 513)]
     assert table[0] == 0
+
+
+@pytest.mark.parametrize("size, flags, most, count", [
+    ("small", {}, 19, 19), ("base", {}, 79, 77), ("large", {}, 130, 128),
+    ("small", {"corruption.rate": 0.25}, 32, 32), ("base", {"corruption.rate": 0.5}, 258, 256),
+    ("small", {"corruption.max_predictions": 7}, 7, 7),
+])  # fmt: skip
+def test_electras_rate_alone_moves_its_number_of_predictions(size, flags, most, count):
+    """configure_pretraining.py: int((mask_prob + .005) * max_seq_length); .255 * 128 = 32.64, .505 * 512 = 258.56."""
+    config = electra_config.get_config(size)
+    config.update_from_flattened_dict(flags)
+    options = {name: config.corruption[name] for name in ("rate", "max_predictions", "with_replacement")}
+    (length,) = config.phases.lengths
+    assert corruption.limit(length, **options) == most
+    assert predictions_per_sequence(config, length) == max(prediction_counts(length, **options)) == count
 
 
 def test_each_row_predicts_as_many_tokens_as_the_rule_says(large):
@@ -232,6 +250,25 @@ def test_whole_words_of_one_piece_are_plain_masking_in_rate():
     whole = mask_tokens(batch, Whole(), key, **OPTIONS | {"unit": "word"})
     assert (plain.pop("keys") == whole.pop("keys")).all()
     jax.tree.map(np.testing.assert_array_equal, plain, whole)
+
+
+def test_words_begin_where_the_config_says():
+    class Split(NamedTuple):
+        size: int = SIZE
+        unknown: int = UNKNOWN
+        mask: int = MASK
+        special: np.ndarray = Vocabulary().special
+        starts_word: np.ndarray = np.arange(SIZE) % 5 != 0
+        starts_split: np.ndarray = Vocabulary().starts_word
+
+    batch, key = make_batch(8, 64), jax.random.key(0)
+    expected = corrupt(batch, unit="ngram")
+    made, marked = (mask_tokens(batch, Split(), key, **OPTIONS | dict(unit="ngram", words=words)) for words in
+                    ("split", "marked"))  # fmt: skip
+    for name in ("tokens", "positions", "weights"):
+        np.testing.assert_array_equal(made[name], expected[name])
+    assert (np.asarray(marked["tokens"]) != expected["tokens"]).any()
+    assert albert_config.get_config("base,release").corruption.words == "split"
 
 
 @pytest.mark.parametrize("max_ngram", [1, 3, 4])

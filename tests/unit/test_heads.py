@@ -124,44 +124,51 @@ class JointSpanInTorch:
 
     def __init__(self, weights, states, possible):
         self.weights, self.states = weights, states
+        self.albert = "norm" in weights  # squad_utils.py, create_v2_model
+        self.activation = torch.tanh if self.albert else torch.nn.functional.gelu
         self.lower = torch.tensor([0.0 if flag else -1000.0 for flag in possible])
         self.starts = self.dense(states, "start")[:, 0] + self.lower
 
     def dense(self, x, name):
-        return x @ self.weights[name]["kernel"] + self.weights[name]["bias"]
+        return x @ self.weights[name]["kernel"] + self.weights[name].get("bias", 0.0)
 
     def ends(self, start):
         both = torch.cat([self.states[start].expand(len(self.states), -1), self.states], 1)
-        hidden = both @ self.weights["hidden_kernel"] + self.weights["hidden_bias"]
-        return self.dense(torch.nn.functional.gelu(hidden), "end")[:, 0] + self.lower
+        hidden = self.activation(both @ self.weights["hidden_kernel"] + self.weights["hidden_bias"])
+        if self.albert:
+            norm = self.weights["norm"]
+            hidden = torch.nn.functional.layer_norm(hidden, hidden.shape[-1:], norm["scale"], norm["bias"], 1e-12)
+        return self.dense(hidden, "end")[:, 0] + self.lower
 
     def impossible(self):
         mean = (torch.softmax(self.starts, 0)[:, None] * self.states).sum(0)
         hidden = self.dense(torch.cat([self.states[0], mean]), "impossible_hidden")
-        return self.dense(torch.nn.functional.gelu(hidden), "impossible")[0]
+        return self.dense(self.activation(hidden), "impossible")[0]
 
 
 def seen(features, batch):
     return heads.Seen(batch, {}, features=features)
 
 
-def random_joint_span(beam, answerable, states, batch):
+def random_joint_span(beam, answerable, states, batch, kind="electra"):
     """The head, and random parameters that make its logits neither tiny nor huge."""
-    head = heads.JointSpanHead(trunk(), beam, answerable)
+    head = heads.JointSpanHead(trunk(), beam, answerable, kind)
     weights = numbers_like(jax.eval_shape(head.init, jax.random.key(0), seen(states, batch))["params"])
     for name in weights:
         weights[name] = jax.tree.map(lambda x: x / 4, weights[name])
     return head, weights
 
 
-def test_joint_spans_lose_what_they_do_in_torch_with_every_gradient():
+@pytest.mark.parametrize("kind", ["electra", "albert"])
+def test_joint_spans_lose_what_they_do_in_torch_with_every_gradient(kind):
     random = np.random.default_rng(0)
     states = random.normal(size=(ROWS + 1, LENGTH, 6)).astype(np.float32)
     mask = np.concatenate([MASK, np.zeros((1, LENGTH), bool)])  # a row that fills a batch up
     batch = {"mask": mask, "segments": (mask & (np.arange(LENGTH) >= 2)).astype(np.int32)}
     batch["span"] = np.array([[3, 5], [0, 0], [0, 0], [2, 2], [0, 0]], np.int32)
     batch["impossible"] = np.array([0, 0, 1, 0, 0], bool)  # the second's answer is in another window
-    head, weights = random_joint_span(3, True, states, batch)
+    head, weights = random_joint_span(3, True, states, batch, kind)
+    assert weights["hidden_kernel"].shape == (12, 512 if kind == "electra" else WIDTH)
 
     @jax.jit
     def ours(weights, states):
@@ -176,6 +183,8 @@ def test_joint_spans_lose_what_they_do_in_torch_with_every_gradient():
     total, right, judged = 0.0, 0, 0
     for row, (span, impossible) in enumerate(zip(batch["span"][:ROWS].tolist(), batch["impossible"])):
         possible = [place == 0 or batch["segments"][row, place] == 1 for place in range(LENGTH)]
+        if kind == "albert" and possible[LENGTHS[row] - 1] and LENGTHS[row] > 1:
+            possible[LENGTHS[row] - 1] = False  # p_mask is 1 at the context's [SEP]
         head = JointSpanInTorch(theirs[0], theirs[1][row], possible)
         logits = head.starts, head.ends(span[0])
         lost = [-torch.log_softmax(x, 0)[place] for x, place in zip(logits, span)]
@@ -244,6 +253,24 @@ def test_flops_count_the_lstms():
         name: jnp.zeros((1, 8), jnp.int32) for name in ("tokens", "mask", "segments")
     })  # fmt: skip
     assert "features" not in shapes["params"]
+
+
+def test_alberts_joint_spans_start_as_the_trunk_and_drop_before_no_answer():
+    config = finetune.get_config("albert-base,squad2")
+    config.model.update(layers=1, vocab_size=50)
+    model = build_model(config)
+    assert (model.options.beam, model.options.answerable, model.bind({}).joint_span.dropout) == (5, True, 0.1)
+    batch = {name: jnp.ones((2, 9), jnp.int32) for name in ("tokens", "mask", "segments")}
+    batch |= {"index": jnp.arange(2), "span": jnp.full((2, 2), 3)}
+    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
+    kernels = [x for x in jax.tree.leaves(params["joint_span"]) if x.ndim == 2]
+    assert all(0.01 < np.abs(x).max() <= 0.0401 for x in kernels)
+    assert params["joint_span"]["impossible"].keys() == {"kernel"}
+    config.model.update(dropout=0.0, attention_dropout=0.0)
+    apply = jax.jit(lambda rngs: build_model(config).apply({"params": params}, batch, rngs=rngs))
+    plain, dropped = apply({}), apply({"dropout": jax.random.key(1)})
+    assert (plain["impossible_logit"] != dropped["impossible_logit"]).all()
+    np.testing.assert_array_equal(plain["joint_span_logits"], dropped["joint_span_logits"])
 
 
 def test_flops_count_what_joint_spans_train_on():

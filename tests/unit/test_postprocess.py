@@ -226,6 +226,7 @@ def squad_files():
 ANSWERING = {
     "bert-tiny": ("span_logits", {"span": 1.0}),
     "electra-small": ("span_candidates", {"joint_span": 1.0, "answerable": 0.5}),
+    "albert-base": ("span_candidates", {"joint_span": 1.0, "answerable": 0.5}),
 }
 
 

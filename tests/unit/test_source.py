@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from configs import bert, distilbert, electra, finetune, gpt2
+from configs import albert, bert, distilbert, electra, finetune, gpt2
 from ssl_jax import checks, source
 from ssl_jax.errors import UserError
 
@@ -137,6 +137,17 @@ def test_a_run_of_ours_decides_too_and_a_run_that_goes_on_keeps_what_it_took(tmp
     again, _ = take(electra.get_config("base"), where, workdir=tmp_path / "run")
     assert again.model == config.model and again.generator == config.generator
     assert (again.init.drop, again.init.fresh) == (config.init.drop, config.init.fresh)
+
+
+def test_layers_that_share_start_a_run_of_another_depth(tmp_path):
+    """ALBERT, Table 11: each depth from the one before; the two commands of configs/albert.py."""
+    where = leave(albert.get_config("large"), tmp_path / "all")
+    config, _ = take(albert.get_config("large"), where, **{"model.layers": 48})
+    source.check_fit(checks.settle(source.resolve(config)))
+    assert (config.model.layers, config.model.share) == (48, "all")
+    config.model.share = "attention"
+    with pytest.raises(UserError, match="all has model.layers=24, and this config 48: .* init.layers"):
+        source.check_fit(checks.settle(source.resolve(config)))
 
 
 def test_what_two_configs_say_is_told_before_jax_is_loaded(released, root, tmp_path):

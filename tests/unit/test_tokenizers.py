@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import sentencepiece
-from tokenizers import Tokenizer, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from ssl_jax.errors import UserError
 from ssl_jax.tokenization import files as tokenizer_files
@@ -61,6 +61,18 @@ def test_word_starts_count_the_words(kind):
     vocabulary = vocabulary_of(tokenizer)
     ids = tokenizer.encode(" kalad tirez sonud", add_special_tokens=False).ids
     assert len(ids) > 3 and vocabulary.starts_word[ids].sum() == 3
+
+
+def test_words_are_split_where_alberts_release_splits_them():
+    """create_pretraining_data.py, _is_start_piece_sp, with --spm_model_file; otherwise _is_start_piece_bert."""
+    begin = "\u2581the \u2581 <unk> . , ( $ \u20ac ' = 3 14 9, a1 \u00fc \u00fcber na\u00efve \u4e2d don't".split()
+    go_on = "s ing S The .. s. ), e-mail".split()
+    pieces = ["<unk>", *(piece for piece in [*begin, *go_on] if piece != "<unk>")]
+    vocabulary = vocabulary_of(Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], 0)))
+    assert [pieces[n] for n in np.flatnonzero(~vocabulary.starts_split)] == go_on
+    assert {pieces[n] for n in np.flatnonzero(vocabulary.starts_word)} == {"\u2581the", "\u2581"}
+    wordpiece = vocabulary_of(train_tokenizer("wordpiece", TEXTS, 90, True))
+    np.testing.assert_array_equal(wordpiece.starts_split, wordpiece.starts_word)
 
 
 def test_byte_bpe_loses_nothing():
