@@ -414,7 +414,7 @@ def test_a_config_file_of_ones_own_is_read_or_refused_with_one_line(kind, monkey
 def test_every_key_is_documented():
     docs = schema.docs()
     assert not [key for key, _ in flat(schema.base()) if not docs.get(key)]
-    assert docs["optimizer.warmup"] == "share of the clock's total"
+    assert docs["optimizer.warmup"].startswith("up to 1 a share of the clock's total; above 1")
     assert docs["model.ffn_size"] == "0: four times the hidden size"
 
 

@@ -106,7 +106,7 @@ def test_the_script_its_config_and_its_flags_exist(words, monkeypatch):
         return
     defined = set(DEFINITION.findall(source)) | ({"config"} if "define_config()" in source else set())
     assert own.keys() <= defined, f"{script} defines {sorted(defined)}"
-    if plain:
+    if plain and script != "scripts/ensemble.py":  # whose words are folders
         assert f'"{plain[0]}": ' in source, f"{script} has no command {plain[0]}"
     if "config" not in own:
         return

@@ -358,7 +358,7 @@ def test_the_tokenizer_is_the_sources_unless_it_is_the_same(source, smoke_config
 def test_a_start_is_told_once_and_goes_on_without_its_source(source, data_root, tmp_path, capfd):
     away = shutil.copytree(source, tmp_path / "source")
     changes = {"init.run": str(away), "init.drop": ("pair",), "losses.nsp": 0.0, "model.norm": "pre"}
-    config = shrink(bert.get_config("tiny,smoke"), data_root, checkpoint_every=1, **changes)
+    config = shrink(bert.get_config("tiny,smoke"), data_root, **changes | {"run.checkpoint_every": 1})
     result = train.train(config, tmp_path / "run")
     told = capfd.readouterr().out.splitlines()
     assert told[:4] + told[12:13] == [
