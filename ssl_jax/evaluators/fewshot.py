@@ -139,7 +139,7 @@ def compose(run, prompt, records, *, shots=0, seed=0, limit=0, too_long="refuse"
             asked.append(Asked(item, tuple(item.pairs), 0))
             continue
         wanted = MOST if shots == FIT else shots
-        drawn = prompts.draw(train, record, wanted, seed, number, at_most=shots == FIT)
+        drawn = prompts.draw(train, record, wanted, seed, 0 if prompt.same else number, at_most=shots == FIT)
         drawn = [prompt.item(one) for one in drawn]
         longest = max(item.pairs, key=lambda pair: len(scoring.encode(run, "".join(pair))))
 

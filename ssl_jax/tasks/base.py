@@ -87,7 +87,10 @@ class Item(NamedTuple):
       gold: the index of the right choice; for metrics.referent whether the target is right, 1 or 0.
       contexts: if the choice is part of the context and one target follows all of them: a context for each choice
         (partial scoring, Trinh and Le 2018, arXiv 1806.02847); else ().
-      answers: all correct texts ('generate'); () for unanswerable questions in tasks that have them.
+      answers: all correct texts ('generate'), those of DROP tuples of spans; () for unanswerable questions in tasks that
+        have them. For 'choices' all correct ones of `texts`, or what the prompt's `shown` shows.
+      texts: for choices that are compared as texts, what each says, of which several may be correct; else ().
+      group: what the item is a part of, such as the question whose answers are judged one by one.
       units: number of words, bytes or characters of the target in the original text ('perplexity').
     """
 
@@ -96,6 +99,8 @@ class Item(NamedTuple):
     gold: int = 0
     contexts: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    group: str = ""
     units: int = 0
 
     @property
@@ -167,6 +172,7 @@ class Prompt(NamedTuple):
       metrics: keys of metrics.OF_ITEMS.
       shown: Item -> the text of a solved example.
       shows: record -> whether it may be a solved example.
+      same: the same examples are drawn for all items.
       separator: between the examples, and between the last one and the item.
       description: appears once, before everything.
       normalise: for 'choices', what log P(target | context) is divided by: 'sum': nothing; 'tokens': the target's
@@ -188,6 +194,7 @@ class Prompt(NamedTuple):
     metrics: tuple[str, ...] = ("accuracy",)
     shown: Callable = solved
     shows: Callable | None = None
+    same: bool = False
     separator: str = "\n\n"
     description: str = ""
     normalise: str = "sum"
@@ -269,6 +276,7 @@ class Task(NamedTuple):
       unordered: whether a pair's two texts have no order (GPT-1, section 3.3; `double_unordered` in ELECTRA's release).
       record: (record, where) -> yields the prompts' records; None: the examples.
       prompts: name -> Prompt; the name says where it comes from.
+      shots: how many examples GPT-3's few-shot setting shows, the K of its Table H.1; 0: the task is not in it.
     """
 
     data: Dataset | Callable
@@ -282,3 +290,4 @@ class Task(NamedTuple):
     unordered: bool = False
     record: Callable | None = None
     prompts: dict[str, Prompt] = {}
+    shots: int = 0

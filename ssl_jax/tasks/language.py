@@ -88,6 +88,7 @@ LAMBADA = Task(
         "last_word": _CLOZE,
         "gpt3": _CLOZE._replace(item=_blank, description="Fill in blank:\n\n"),
     },
+    shots=15,
 )  # fmt: skip
 
 SENTENCES = 20

@@ -62,7 +62,7 @@ def _translation_task(source, target):
     beams = greedy._replace(finish=str.strip, beams=4, length_penalty=0.6)
     asked = write(f"Q: What is the {language if source == 'en' else 'English'} translation of {{source}} A:", "target")
     return Task(data, record=functools.partial(_translation, **both),
-                prompts={"gpt2": greedy, "gpt3": beams, "gpt3_zero_shot": beams._replace(item=asked)})  # fmt: skip
+                prompts={"gpt2": greedy, "gpt3": beams, "gpt3_zero_shot": beams._replace(item=asked)}, shots=64)  # fmt: skip
 
 
 def _story_lines(path, split):

@@ -14,7 +14,7 @@ from ssl_jax.evaluators import FIT, contamination, fewshot
 from ssl_jax.inference import generate, scoring
 from ssl_jax.interop import check
 from ssl_jax.load import load_run
-from ssl_jax.tasks import language
+from ssl_jax.tasks import PROMPTED, language
 from ssl_jax.tasks.base import Item, Prompt, solved
 from tests.unit.test_scoring import POSITIONS, run_of
 
@@ -311,6 +311,15 @@ def test_solved_examples_are_those_that_a_prompt_may_show():
     assert shown == {solved(item(record)) for record in TRAIN if record[1] == 1} and len(shown) == 2
     with pytest.raises(UserError, match="3 examples are to be shown, and there are 2 to draw from"):
         ask(prompt, 3)
+
+
+def test_the_same_examples_for_all_items_where_a_prompt_says_so():
+    for same in (False, True):
+        prompt = Prompt("choices", item, same=same)
+        shown = {one.pairs[0][0].partition(prompt.separator)[0] for one in ask(prompt, 1)[0]}
+        assert (len(shown) == 1) == same
+    assert {f"{task}:{name}" for task, row in PROMPTED.items() for name, one in row.prompts.items() if one.same} == {
+        "wsc:gpt3", "multirc:gpt3"}  # fmt: skip
 
 
 def test_a_run_in_training_is_asked_what_it_is_asked_afterwards(tmp_path, smoke_config):
