@@ -11,7 +11,7 @@ import numpy as np
 
 from ssl_jax import files, logs, metrics, report, runs, tasks
 from ssl_jax.errors import UserError, check_choice, check_entries
-from ssl_jax.evaluators import FIT, FewShot, contamination, fewshot
+from ssl_jax.evaluators import FIT, PAPER, FewShot, contamination, fewshot
 from ssl_jax.load import load_run
 from ssl_jax.options import check_bound, whole
 from ssl_jax.tasks import PROMPTED
@@ -45,8 +45,11 @@ def check(config):
         raise UserError("runs is empty: name finished runs, as in --config.runs=runs/a,runs/b")
     for name, kind in (("runs", str), ("tasks", str), ("shots", int)):
         check_entries(config[name], kind, name)
-    if not config.shots or min(config.shots) < FIT:
-        raise UserError(f"shots={config.shots}: numbers of examples, -1 for as many as fit")
+    if not config.shots or min(config.shots) < PAPER:
+        raise UserError(
+            f"shots={config.shots}: numbers of examples, -1 for as many as fit, -2 for GPT-3's of each task"
+        )
+    check_choice(config.average, report.AVERAGES, "average")
     check_bound("seeds", config.seeds, whole(1))
     for field in _fields():
         check_bound(field.name, config[field.name], field.metadata["bound"])
@@ -79,7 +82,7 @@ def prompts(config, count):
         evaluator = _evaluator(config, run, tasks.records, task, name)
         for shots in _shots(config, evaluator.prompt):
             for number, one in enumerate(evaluator.compose(shots, limit=count)):
-                title = f"{task} ({name}), item {number}, {told_shots(one.shown, one.shown)}"
+                title = f"{task} ({name}), item {number}, {told_shots(task, one.shown, one.shown)}"
                 for context, targets in _by_context(one.pairs).items():
                     yield title, context, targets
 
@@ -139,6 +142,10 @@ def evaluate(config, workdir, say=print):
                 rows += more
                 files.write_json(workdir / "results.json", {**about, "rows": rows})
                 report.write_csv(workdir / "results.csv", rows)
+        if config.average:
+            rows += report.averages(rows, config.average)
+            files.write_json(workdir / "results.json", {**about, "rows": rows})
+            report.write_csv(workdir / "results.csv", rows)
     finally:
         # Once: recomputing all intervals after every row would take longer than the evaluation.
         if rows:
@@ -175,7 +182,7 @@ def _evaluate_run(config, run, evaluators, prefix, say):
                 dirty, whole = counts[:, 0] > 0, one.prompt.kind == "perplexity"
                 share = float(counts[:, 0].sum() / max(counts[:, 1].sum(), 1) if whole else dirty.mean())
                 clean = fewshot.measure(one.prompt, answered, ~dirty)
-            parts = [f"{run.workdir}  {one.task} ({one.name})  {told_shots(shots, shown)}, draw {seed}"]
+            parts = [f"{run.workdir}  {one.task} ({one.name})  {told_shots(one.task, shots, shown)}, draw {seed}"]
             parts[0] += f"  {len(asked)} items" + f", {available - len(asked)} too long" * (len(asked) < available)
             parts += [f"{_metric(run, metric)} {value:.4g}" for metric, value in values.items()]
             if share is not None:
@@ -191,12 +198,15 @@ def _evaluate_run(config, run, evaluators, prefix, say):
             ]  # fmt: skip
 
 
-def told_shots(shots, shown):
+def told_shots(task, shots, shown):
     """Number of examples requested and shown: '1 example, 0.8 fit'."""
     if shots == FIT:
         return f"as many examples as fit, {shown:.3g}"
-    asked = f"{shots} example{'s' * (shots != 1)}"
-    return asked if shown == shots else f"{asked}, {shown:.3g} fit"
+    if task == report.AVERAGE and shots == PAPER:
+        return f"the paper's examples, {shown:.3g} fit"
+    number = PROMPTED[task].shots if shots == PAPER else shots
+    asked = ("the paper's " if shots == PAPER else "") + f"{number} example{'s' * (number != 1)}"
+    return asked if shown == number else f"{asked}, {shown:.3g} fit"
 
 
 def _metric(run, name):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssl_jax import metrics, tasks
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.evaluators import FIT, prompts
+from ssl_jax.evaluators import FIT, PAPER, prompts
 from ssl_jax.inference import scoring
 from ssl_jax.runs import Run
 from ssl_jax.tasks.base import Item
@@ -64,7 +64,11 @@ class Evaluator:
         return self.compose(self.options.shots)
 
     def compose(self, shots, seed=None, limit=None):
-        """`compose` of the task's records; errors name the task."""
+        """`compose` of the task's records, PAPER its own number of examples; errors name the task."""
+        if shots == PAPER:
+            shots = tasks.TASKS[self.task].shots
+            if not shots and self.prompt.kind != "perplexity":
+                raise UserError(f"{self.task}: GPT-3's Table H.1 has no number of examples for it; set shots to one")
         seed, limit = (self.options.seed if seed is None else seed), (self.options.limit if limit is None else limit)
         try:
             return compose(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -300,8 +301,85 @@ def test_what_was_found_before_a_fault_is_there(evaluated, monkeypatch, tmp_path
 
 
 def test_shots_are_told_as_asked_and_as_they_fit():
-    told = [evaluate.told_shots(*one) for one in ((0, 0.0), (1, 1.0), (4, 2.5), (-1, 3.8))]
-    assert told == ["0 examples", "1 example", "4 examples, 2.5 fit", "as many examples as fit, 3.8"]
+    told = [
+        evaluate.told_shots("2D+", *one) for one in ((0, 0.0), (1, 1.0), (4, 2.5), (-1, 3.8), (-2, 50.0), (-2, 9.5))
+    ]
+    assert told[:4] == ["0 examples", "1 example", "4 examples, 2.5 fit", "as many examples as fit, 3.8"]
+    assert told[4:] == ["the paper's 50 examples", "the paper's 50 examples, 9.5 fit"]
+    assert evaluate.told_shots("average", -2, 31.25) == "the paper's examples, 31.2 fit"
+
+
+def table_h1():
+    with open(Path(__file__).parents[1] / "figures/gpt3_table_h1.csv") as file:
+        return list(csv.DictReader(file))
+
+
+# Table H.1's names, where they are not ours.
+H1 = {"StoryCloze": "rocstories", "NQs": "naturalqs", "ANLI-R1": "anli_r1", "ANLI-R2": "anli_r2", "ANLI-R3": "anli_r3",
+      "ARC-Challenge": "arc_challenge", "ARC-Easy": "arc_easy", "RACE-h": "race_high", "RACE-m": "race_middle",
+      "SQuADv2": "squad2", "CycledLetters": "CL", "Anagrams1": "A1", "Anagrams2": "A2", "SymbolInsertion": "RI",
+      "ReversedWords": "RW", "SATAnalogies": "sat_analogies"}  # fmt: skip
+H1 |= {f"{source}-{target}{year}": f"{source}_{target}".lower() for year, names in {14: "Fr", 16: "De Ro"}.items()
+       for other in names.split() for source, target in (("En", other), (other, "En"))}  # fmt: skip
+
+
+def named(row):
+    return H1.get(row["task"], row["task"] if row["task"] in PROMPTED else row["task"].lower())
+
+
+def test_each_task_has_the_papers_number_of_examples():
+    wanted = {named(row): int(row["K"]) for row in table_h1() if row["K"]}
+    assert {name: row.shots for name, row in PROMPTED.items() if row.shots} == wanted
+    assert {task for task, _ in evaluate.chosen(get_config("gpt3"))} == set(wanted)
+
+
+def test_the_averages_are_the_papers():
+    """From Table H.1's tasks its own averages of SuperGLUE, and the 42 of figure 1.3 as they were recomputed."""
+    suites = {name: [pair[0] for pair in evaluate.chosen(get_config(name))] for name in ("superglue", "gpt3")}
+    ours = {"acc": 0, "f1": -1, "f1a": -1, "em": 0}  # a task's first metric is its accuracy, its last one F1
+    rows = []
+    for row in table_h1():
+        if row["metric"] not in ours or named(row) == "squad2" and row["metric"] == "f1":
+            continue
+        for size in ("Small", "2.7B", "175B"):
+            if row["task"] != "SuperGLUE":
+                metrics = PROMPTED[named(row)].prompts["gpt3"].metrics
+                metric = "exact" if row["metric"] == "em" else metrics[ours[row["metric"]]]
+                shots = {"zero": 0, "one": 1, "few": -2}[row["setting"]]
+                rows.append(dict(run=size, parameters=1, task=named(row), prompt="gpt3", shots=shots, seed=0, items=1,
+                                 shown=float(max(shots, 0)), metric=metric, value=float(row[size])))  # fmt: skip
+    printed = {(size, row["setting"]): float(row[size]) for row in table_h1() if row["task"] == "SuperGLUE"
+               for size in ("Small", "2.7B", "175B")}  # fmt: skip
+    derived = {("Small", "zero"): 23.2, ("Small", "one"): 25.2, ("Small", "few"): 25.2, ("2.7B", "zero"): 31.0,
+               ("2.7B", "one"): 34.5, ("2.7B", "few"): 36.8, ("175B", "zero"): 42.7, ("175B", "one"): 51.1,
+               ("175B", "few"): 57.4}  # fmt: skip
+    for suite, which, expected in (("superglue", "metrics", printed), ("gpt3", "accuracies", derived)):
+        assert get_config(suite).average == which
+        found = report.averages([row for row in rows if row["task"] in suites[suite]], which)
+        names = {0: "zero", 1: "one", -2: "few"}
+        assert {(one["run"], names[one["shots"]]): one["value"] for one in found} == pytest.approx(expected, abs=0.06)
+        assert all((one["task"], one["prompt"], one["metric"]) == ("average", which, "average") for one in found)
+    counted = [
+        row
+        for row in rows
+        if row["run"] == "Small" and row["shots"] == 0 and report.AVERAGES["accuracies"](row["metric"])
+    ]
+    assert len(counted) == 42
+
+
+def test_the_papers_examples_are_shown_or_as_many_as_fit(tmp_path):
+    runs.save_run(run_of("gpt2", 256), tmp_path / "run", "nowhere")
+    config = get_config("2D+,2D-")
+    said = []
+    config.update(dict(runs=(str(tmp_path / "run"),), shots=(-2,), seeds=1, limit=2, average="accuracies"))
+    entries = evaluate.evaluate(config, tmp_path / "out", said.append)
+    assert [(one["task"], one["shots"]) for one in entries] == [("2D+", -2), ("2D-", -2), ("average", -2)]
+    assert all(0 < one["shown"] < 50 for one in entries) and "the paper's 50 examples, " in said[0]
+    assert entries[2]["value"] == np.mean([one["value"] for one in entries[:2]])
+    assert entries[2]["shown"] == np.mean([one["shown"] for one in entries[:2]])
+    config.tasks = ("title",)
+    with pytest.raises(UserError, match="title: GPT-3's Table H.1 has no number of examples for it"):
+        evaluate.evaluate(config, tmp_path / "out")
 
 
 def test_solved_examples_are_those_that_a_prompt_may_show():
@@ -343,8 +421,8 @@ WRONG = {
     "task": (dict(task="titel"), "'titel'.*did you mean 'title'"),
     "prompt": (dict(task="title", prompt="txt"), "'txt'.*did you mean 'text'"),
     "too_long": (dict(task="title", too_long="leave"), "too_long.*'leave'"),
-    "shots": (dict(task="title", shots="a"), "shots='a': a whole number of at least -1"),
-    "batch_size": (dict(task="title", batch_size=0), "batch_size=0: a whole number of at least 1"),
+    "shots": (dict(task="title", shots="a"), "shots='a': a whole number is needed"),
+    "batch_size": (dict(task="title", batch_size=0), "batch_size=0: at least 1"),
     "head": (dict(task="2D+"), "is not a causal language model"),
 }
 
@@ -364,7 +442,8 @@ REFUSED = {
     "no-run": (dict(runs=()), "runs is empty"),
     "task": (dict(tasks=("titel",)), "'titel'.*did you mean 'title'"),
     "prompt": (dict(tasks=("title:txt",)), "'txt'.*did you mean 'text'"),
-    "shots": (dict(shots=(-2,)), "shots="),
+    "shots": (dict(shots=(-3,)), "shots="),
+    "average": (dict(average="metric"), "'metric'.*did you mean 'metrics'"),
     "no-number": (dict(shots=("a",)), r"shots=\('a',\): 'a' is none of the whole numbers"),
     "no-word": (dict(runs=(64,)), r"runs=\(64,\): 64 is none of the words, as in a,b or '3'"),
     "head": (dict(tasks=("2D+",)), "is not a causal language model"),
