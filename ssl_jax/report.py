@@ -69,7 +69,7 @@ def averages(rows, which):
         found.append(
             firsts[0] | {"task": AVERAGE, "prompt": which, "metric": "average", "value": value}
             | {"shown": float(np.mean([one["shown"] for one in firsts])), "items": sum(one["items"] for one in firsts)}
-            | {"chance": None, "overlap": None, "clean_value": None}
+            | {"chance": None, "overlap": None, "own_overlap": None, "clean_value": None}
         )  # fmt: skip
     return found
 

@@ -106,7 +106,8 @@ class Answered(NamedTuple):
     Attributes:
       items: N Items.
       predictions: [N], see metrics.of_items.
-      log_likelihoods: [N] float, nats, for 'cloze' and 'perplexity'; for others ().
+      log_likelihoods: [N] float, nats, for 'cloze' and 'perplexity', and of the texts that a `confident` prompt sorts; for
+        others ().
     """
 
     items: list[Item]
@@ -202,13 +203,20 @@ def answer(run, prompt, asked, *, batch_size=16, window=0, stride=0, seed=0):
     if prompt.kind == "cloze":
         scored = ask()
         return Answered(items, [0 if one.greedy else -1 for one in scored], [one.total for one in scored])
-    return Answered(items, ask(seed) if prompt.kind == "generate" else ask(), [])
+    if prompt.kind == "choices":
+        return Answered(items, ask(), [])
+    texts, likelihoods = ask(seed), []
+    if prompt.confident:  # P(text and its end), so that a beginning of a longer answer is not the likelier one
+        pairs = [(one.pairs[0][0], f" {text}{prompt.stop[0]}") for one, text in zip(asked, texts, strict=True)]
+        likelihoods = [one.total for one in scoring.log_likelihoods(run, pairs, batch_size)]
+    return Answered(items, texts, likelihoods)
 
 
 def measure(prompt, answered, keep=None):
     """The prompt's metrics by name, of all items or, with bool [N], of those where `keep` is true; {} of none.
 
-    Metrics per unit of the original text say so: 'perplexity_per_word', 'bits_per_byte'.
+    Metrics per unit of the original text say so: 'perplexity_per_word', 'bits_per_byte'; those of a baseline and of the
+    surest items, too: 'lede3_rouge1', 'exact_of_surest'.
     """
     chosen = range(len(answered.items)) if keep is None else np.flatnonzero(keep)
     if not len(chosen):
@@ -220,6 +228,17 @@ def measure(prompt, answered, keep=None):
             values[f"{name}_per_{prompt.unit}" if prompt.unit else name] = value
         else:
             values |= metrics.of_items([name], [answered.predictions[i] for i in chosen], items)
+    for name, write in prompt.baselines.items():
+        texts = [write(item, np.random.default_rng(number)) for number, item in zip(chosen, items, strict=True)]
+        found = metrics.of_items(prompt.metrics, texts, items)
+        values |= {f"{name}_{metric}": value for metric, value in found.items()}
+    if prompt.confident:
+        order = sorted(chosen, key=lambda i: -answered.log_likelihoods[i])
+        surest = order[: max(1, round(prompt.confident * len(order)))]
+        found = metrics.of_items(
+            prompt.metrics, [answered.predictions[i] for i in surest], [answered.items[i] for i in surest]
+        )
+        values |= {f"{metric}_of_surest": value for metric, value in found.items()}
     return values
 
 

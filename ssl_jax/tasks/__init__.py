@@ -51,7 +51,7 @@ from ssl_jax.tasks.own import read_examples, write_examples
 
 __all__ = ["FINE_TUNED", "INPUTS", "KINDS", "PROMPTED", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read",
            "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_stores", "orders", "read", "read_examples",
-           "records", "report", "resolve", "source_of", "write_examples"]  # fmt: skip
+           "records", "report", "resolve", "source_of", "training_texts", "write_examples"]  # fmt: skip
 
 TASKS = {}
 for _family in (
@@ -70,6 +70,11 @@ def source_of(config, folder=""):
 def records(name, source):
     """'train' and 'heldout' -> records for a task's prompts, see `datasets.records`."""
     return datasets.records(name, TASKS[name], source)
+
+
+def training_texts(name, source):
+    """The texts of a set's own training split, see `datasets.training_texts`."""
+    return datasets.training_texts(name, TASKS[name], source)
 
 
 def read(config):

@@ -187,6 +187,9 @@ class Prompt(NamedTuple):
       finish: for 'generate', applied to the text before it is compared.
       stop_words: for 'generate', a text that is one of them is skipped for the next likeliest, see
         `fewshot.first_content_word`.
+      baselines: for 'generate', name -> f(item, rng) -> a text that no model wrote, measured beside the score.
+      confident: for 'generate', the share of the items, those with the likeliest texts, that is also measured by itself;
+        0: none.
     """
 
     kind: str
@@ -208,6 +211,8 @@ class Prompt(NamedTuple):
     stop: tuple[str, ...] = ("\n",)
     finish: Callable = str.strip
     stop_words: frozenset[str] = frozenset()
+    baselines: dict[str, Callable] = {}
+    confident: float = 0.0
 
 
 # ---- The row
@@ -234,7 +239,8 @@ class Dataset(NamedTuple):
     Splits are 'train', 'heldout' (the dev set, or whatever is usually reported), 'test' and any others of the set.
 
     Attributes:
-      files: split -> its path in the folder, or several alternatives.
+      files: split -> its path in the folder, or several alternatives. 'training' is what a text that is scored as a whole
+        has n-grams in common with; its `text` may be parts, an iterable of str.
       read: (path, split) -> yields (where, record). Records are as in TensorFlow Datasets, except that labels are
         names, and missing if unpublished. A LeftOut in place of a record is counted and reported.
       tfds: split -> 'NAME:SPLIT' in TensorFlow Datasets, several joined by +; {}: not available there.

@@ -184,6 +184,9 @@ def _prompts(item, metric, names=("gpt2", "gpt3")):
     return {name: prompts[name] for name in names}
 
 
+NATURAL = _prompts(_QUESTION, "exact")
+NATURAL["gpt2"] = NATURAL["gpt2"]._replace(confident=0.01)
+
 TASKS = {
     "coqa": Task(
         Dataset({"train": "coqa-train-v1.0.json", "heldout": "coqa-dev-v1.0.json"}, _coqa_lines,
@@ -203,11 +206,12 @@ TASKS = {
         "unfiltered-web", {"train": "trivia_qa/unfiltered.nocontext:train",
                            "heldout": "trivia_qa/unfiltered.nocontext:validation"},
         prompts={"unfiltered": _prompts(_QUESTION, "trivia")["gpt3"]}),
+    # The 1 % of questions that GPT-2 is most confident of (section 3.8).
     "naturalqs": Task(
         Dataset({"train": "NQ-open.train.jsonl", "heldout": "NQ-open.dev.jsonl"}, _natural_lines,
                 {"train": "natural_questions_open:train", "heldout": "natural_questions_open:validation"},
                 "https://github.com/google-research-datasets/natural-questions/tree/master/nq_open"),
-        record=_natural, prompts=_prompts(_QUESTION, "exact"), shots=64),
+        record=_natural, prompts=NATURAL, shots=64),
     "webqs": Task(
         Dataset({"train": "webquestions.examples.train.json", "heldout": "webquestions.examples.test.json"}, _web_lines,
                 {"train": "web_questions:train", "heldout": "web_questions:test"},

@@ -189,6 +189,97 @@ def test_overlap_is_n_grams_in_common():
     assert none[:, 0].tolist() == [0] * len(items)
 
 
+def test_whole_texts_have_8_grams_in_common(monkeypatch):
+    """GPT-2's Table 6, against sets of all 8-grams; long training texts come in parts, and none is cut."""
+    monkeypatch.setattr(contamination, "STRETCH", 20)
+    rng = np.random.default_rng(0)
+    train = [" ".join(rng.choice(["a", "b", "c", "d"], 400)) for _ in range(2)]
+    text = "A, " + " ".join(rng.choice(["a", "b!", "-", "C"], 300)) + train[1][200:260]
+
+    def grams(text):
+        words = contamination.words_of(text)
+        return [tuple(words[start : start + 8]) for start in range(len(words) - 7)]
+
+    known = {gram for one in train for gram in grams(one)}
+    wanted = [sum(gram in known for gram in grams(text)), len(grams(text))]
+    parts = iter([(train[0][start : start + 50] for start in range(0, len(train[0]), 50)), train[1]])
+    (made,) = contamination.common([[text]], parts, [contamination.GPT2])
+    assert made.tolist() == [wanted] and 23 <= wanted[0] < wanted[1]
+    assert contamination.share(made) == wanted[0] / wanted[1] and contamination.share(np.zeros((0, 2))) == 0
+    # Long ones have n-grams of 13 words by default, of which fewer are in common.
+    (fewer,) = contamination.common([[text]], [train[1]])
+    assert fewer[0, 1] == wanted[1] - 5 and fewer[0, 0] < wanted[0]
+
+
+def test_a_text_is_compared_with_its_own_training_split(tmp_path):
+    """As it is written: de-tokenized, "wasn't" would not be found."""
+    runs.save_run(run_of("gpt2", 256), tmp_path / "run", "nowhere")
+    words = [f"w{number}" for number in range(30)]
+    texts = {"ptb": {"ptb.test.txt": " ".join(["it", "was", "n't", *words[:10]]) + "\n x y \n",
+                     "ptb.train.txt": "\n".join(["no it was n't", " ".join(words[:7]), "z"])},
+             "enwik8": {"enwik8": " ".join(words[:8] * 5) + "é" * 5},
+             "1bw": {"news.en.heldout-00000-of-00050": " ".join(words[:9]) + "\n" + " ".join(words[10:18]),
+                     "training-monolingual.tokenized.shuffled/news.en-00001-of-00100": " ".join(words[1:9]),
+                     "training-monolingual.tokenized.shuffled/news.en-00002-of-00100": " ".join(words[10:17]) + "\nw17"},
+             "wikitext2": {"wiki.test.tokens": "the fox"}}  # fmt: skip
+    for task, contents in texts.items():
+        for name, content in contents.items():
+            path = tmp_path / task / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    config = get_config("ptb:gpt2,enwik8,1bw:gpt2,wikitext2:plain")
+    config.update(dict(runs=(str(tmp_path / "run"),), folder=str(tmp_path)))
+    said = []
+    evaluate.evaluate(config, tmp_path / "out", said.append)
+    rows = json.loads((tmp_path / "out/results.json").read_text())["rows"]
+    # PTB's 16 words are 9 8-grams, of which the 4 of the first 11 words are there, over line ends; the last bytes of enwik8
+    # are no words; of 1BW's 2 + 1 there is one, since its lines are texts of their own.
+    assert [row["own_overlap"] for row in rows] == [4 / 9, 0, 1 / 3, None]
+    assert "(44.44% of n-grams in common with the set's own training text)" in said[0]
+    config.overlap = False
+    evaluate.evaluate(config, tmp_path / "out", said.append)
+    assert {row["own_overlap"] for row in json.loads((tmp_path / "out/results.json").read_text())["rows"]} == {None}
+
+
+def test_baselines_are_measured_beside_the_score():
+    """GPT-2's Lede-3 and Random-3 (Table 4)."""
+    prompt = PROMPTED["cnn_dailymail"].prompts["gpt2"]
+    sentences = [f"Number {word} is here." for word in "one two three four five six".split()]
+    record = {"article": " ".join(sentences), "highlights": "\n".join(sentences[:3])}
+    items = [prompt.item(record)] * 4
+    drawn = [prompt.baselines["random3"](one, np.random.default_rng(n)).split("\n") for n, one in enumerate(items)]
+    assert all(len(set(one)) == 3 and one == sorted(one, key=sentences.index) for one in drawn)
+    assert len({tuple(one) for one in drawn}) > 1 and set(sum(drawn, [])) <= set(sentences)
+    answered = fewshot.Answered(items, ["Nothing"] * 4, [])
+    values = fewshot.measure(prompt, answered)
+    assert next(iter(values)) == "rouge1" and values["rouge1"] == 0
+    assert values["lede3_rouge_average"] == 1 and 0 < values["random3_rouge2"] < 1
+    kept = fewshot.measure(prompt, answered, np.array([False, False, True, False]))
+    of_third = fewshot.measure(prompt._replace(baselines={}), fewshot.Answered(items[:1], ["\n".join(drawn[2])], []))
+    assert kept["random3_rougeL"] == of_third["rougeL"]
+    assert not PROMPTED["cnn_dailymail"].prompts["gpt2_no_hint"].baselines
+
+
+def test_the_answers_a_model_is_surest_of():
+    """GPT-2, section 3.8: accuracy on the 1 % of questions that it is most confident of."""
+    assert PROMPTED["naturalqs"].prompts["gpt2"].confident == 0.01
+    prompt = Prompt("generate", item, ("match",), max_tokens=4, stop=("\n",), confident=0.5)
+    asked, answered = ask(prompt)
+    pairs = zip(asked, answered.predictions, strict=True)
+    likely = [of(one.pairs[0][0], f" {text}\n").total for one, text in pairs]
+    np.testing.assert_allclose(answered.log_likelihoods, likely, rtol=1e-4)
+    assert len({round(one, 3) for one in likely}) > 1
+    surest = np.argsort(likely)[-2:]
+    # Right is what the model wrote for one of the two, and nothing else.
+    golds = [(text,) if n == surest[0] else ("no!",) for n, text in enumerate(answered.predictions)]
+    items = [one._replace(answers=gold) for one, gold in zip(answered.items, golds, strict=True)]
+    answered = answered._replace(items=items)
+    values = fewshot.measure(prompt, answered)
+    assert values["match_of_surest"] == 0.5 and values["match"] == 0.25
+    alone = fewshot.measure(prompt, answered, np.arange(4) == surest[0])
+    assert alone == {"match": 1, "match_of_surest": 1}
+
+
 def test_means_over_draws_have_their_interval():
     row = dict(run="a", parameters=10, task="t", prompt="p", metric="accuracy", chance=0.25)
     rows = [row | dict(shots=0, shown=0.0, seed=0, value=0.5)]
