@@ -414,6 +414,9 @@ H1 |= {f"{source}-{target}{year}": f"{source}_{target}".lower() for year, names 
        for other in names.split() for source, target in (("En", other), (other, "En"))}  # fmt: skip
 
 
+SIZES = ("Small", "Medium", "Large", "XL", "2.7B", "6.7B", "13B", "175B")
+
+
 def named(row):
     return H1.get(row["task"], row["task"] if row["task"] in PROMPTED else row["task"].lower())
 
@@ -432,7 +435,7 @@ def test_the_averages_are_the_papers():
     for row in table_h1():
         if row["metric"] not in ours or named(row) == "squad2" and row["metric"] == "f1":
             continue
-        for size in ("Small", "2.7B", "175B"):
+        for size in SIZES:
             if row["task"] != "SuperGLUE":
                 metrics = PROMPTED[named(row)].prompts["gpt3"].metrics
                 metric = "exact" if row["metric"] == "em" else metrics[ours[row["metric"]]]
@@ -440,10 +443,14 @@ def test_the_averages_are_the_papers():
                 rows.append(dict(run=size, parameters=1, task=named(row), prompt="gpt3", shots=shots, seed=0, items=1,
                                  shown=float(max(shots, 0)), metric=metric, value=float(row[size])))  # fmt: skip
     printed = {(size, row["setting"]): float(row[size]) for row in table_h1() if row["task"] == "SuperGLUE"
-               for size in ("Small", "2.7B", "175B")}  # fmt: skip
-    derived = {("Small", "zero"): 23.2, ("Small", "one"): 25.2, ("Small", "few"): 25.2, ("2.7B", "zero"): 31.0,
-               ("2.7B", "one"): 34.5, ("2.7B", "few"): 36.8, ("175B", "zero"): 42.7, ("175B", "one"): 51.1,
-               ("175B", "few"): 57.4}  # fmt: skip
+               for size in SIZES}  # fmt: skip
+    derived = {
+        "zero": (23.2, 26.5, 28.0, 29.2, 31.0, 32.5, 34.3, 42.7), "one": (25.2, 28.3, 30.3, 31.9, 34.5, 35.7, 40.6, 51.1),
+        "few": (25.2, 29.2, 31.6, 33.6, 36.8, 38.6, 43.6, 57.4),
+    }  # fmt: skip
+    derived = {
+        (size, name): value for name, values in derived.items() for size, value in zip(SIZES, values, strict=True)
+    }
     for suite, which, expected in (("superglue", "metrics", printed), ("gpt3", "accuracies", derived)):
         assert get_config(suite).average == which
         found = report.averages([row for row in rows if row["task"] in suites[suite]], which)
