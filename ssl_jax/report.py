@@ -64,8 +64,8 @@ def averages(rows, which):
             ).append(row)
     found = []
     for tasks in groups.values():
-        firsts = [metrics[0] for metrics in tasks.values()]
-        value = float(np.mean([np.mean([one["value"] for one in metrics]) for metrics in tasks.values()]))
+        firsts = [group[0] for group in tasks.values()]
+        value = float(np.mean([np.mean([one["value"] for one in group]) for group in tasks.values()]))
         found.append(
             firsts[0] | {"task": AVERAGE, "prompt": which, "metric": "average", "value": value}
             | {"shown": float(np.mean([one["shown"] for one in firsts])), "items": sum(one["items"] for one in firsts)}

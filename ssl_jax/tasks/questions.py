@@ -98,10 +98,11 @@ def _drop_lines(path, split):
 
 def _spans(answer, where):
     """The first that is there of number, spans and date, tuple of str."""
-    if isinstance(answer, dict) and (number := answer.get("number")) not in ("", None):
-        return (str(number),)
-    if spans := formats.value(answer, "spans", list[str], where) if "spans" in (answer or ()) else ():
-        return tuple(spans)
+    answer = formats.value({"answer": answer}, "answer", dict, where)
+    if answer.get("number") not in ("", None):
+        return (str(answer["number"]),)
+    if answer.get("spans"):
+        return tuple(formats.value(answer, "spans", list[str], where))
     date = formats.value(answer, "date", dict, where)
     return (" ".join(str(date[part]) for part in ("day", "month", "year") if date.get(part)),)
 

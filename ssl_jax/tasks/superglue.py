@@ -8,7 +8,8 @@ diagnostic sets AX-b and AX-g, which have no training set of their own, are spli
 Prompts are those of GPT-3's appendix G. Classes are words of one or two tokens, so nothing is normalised. RTE is asked
 as GLUE's `rte`. COPA's 'so' is ours: the appendix only shows a cause. MultiRC judges answers one by one, and an example is a
 question with all of its answers, which is how K counts there (figure G.15); TensorFlow Datasets has answers one by one,
-so its examples are single ones. ReCoRD, which is only asked, chooses among the passage's entities (figure G.6).
+so its examples are single ones. Whether the paper's questions of one passage share it, its figure does not show: here each has
+its own. ReCoRD, which is only asked, chooses among the passage's entities (figure G.6).
 """
 
 import functools

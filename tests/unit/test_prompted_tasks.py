@@ -420,6 +420,8 @@ FAULTS = {
                   ["passage nfl_1", "no answers"]),
     "drop-spans": ("drop", {"drop_dataset_dev.json": json.dumps(DROP).replace('["4 yards", "Bob"]', "[1]")},
                    ["passage nfl_1", "'spans[0]'"]),
+    "drop-answer": ("drop", {"drop_dataset_dev.json": json.dumps(DROP).replace('"validated_answers": [', '"validated_answers": [5, ')},
+                    ["passage nfl_1", "'answer' is 5"]),
     "record-answer": ("record", {"val.jsonl": json_lines(RECORD).replace('"Anna"', '"Eve"')},
                       ["line 1", "no answer is among the entities"]),
     "record-place": ("record", {"val.jsonl": json_lines(RECORD).replace('"start": 9', '"start": "a"')},
