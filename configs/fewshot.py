@@ -11,9 +11,9 @@ prompt after a colon, or with all of its prompts. Several runs, of several sizes
 
 `gpt2` is Table 3 and sections 3.2 to 3.6 of GPT-2's paper (Radford et al. 2019), without examples; `gpt2_shown` has those
 of sections 3.7 and 3.8, translation and questions, with as many as fit. `gpt3` is what GPT-3's paper (Brown et al. 2020)
-evaluates with one and few examples; few is as many as fit the run's positions, which in the paper's 2,048 are 10 to 100,
-where the paper takes a K of each task's own (its appendix G). `gpt3_zero` is the same without any, LAMBADA and translation
-in the form that they have there. `demo` needs no files.
+evaluates with one and few examples; few is each task's own K of Table H.1, or as many as fit the run's positions.
+`gpt3_zero` is the same without any, LAMBADA and translation in the form that they have there. Both report the mean of all
+accuracies (figure 1.3), `superglue` SuperGLUE's score (Table 3.8, on the dev sets). `demo` needs no files.
 """
 
 from ml_collections import ConfigDict
@@ -28,27 +28,35 @@ def of(*names, without=()):
 
 
 TRANSLATION = ("en_fr", "fr_en", "en_de", "de_en", "en_ro", "ro_en")
-# suite -> tasks, shots.
+SUPERGLUE = ("boolq", "cb", "copa", "rte", "wic", "wsc", "multirc", "record")
+# suite -> tasks, shots, average.
 SUITES = {
     "gpt2": (
         ("lambada:gpt2_last_token", "lambada:gpt2_stop_words", "winograd:full", "cnn_dailymail:gpt2_no_hint")
         + of("gpt2", without=("naturalqs", *TRANSLATION)),
         (0,),
+        "",
     ),
-    "gpt2_shown": (("naturalqs:gpt2", "en_fr:gpt2", "fr_en:gpt2"), (-1,)),
-    "gpt3": (of("gpt3"), (1, -1)),
-    "gpt3_zero": (("lambada:last_word", "ptb:gpt2") + of("gpt3_zero_shot", "gpt3", without=("lambada",)), (0,)),
-    "demo": (("topic:unconditional", "title:title"), (0, 1, 2, 4, -1)),
+    "gpt2_shown": (("naturalqs:gpt2", "en_fr:gpt2", "fr_en:gpt2"), (-1,), ""),
+    "gpt3": (of("gpt3"), (1, -2), "accuracies"),
+    "gpt3_zero": (
+        ("lambada:last_word", "ptb:gpt2") + of("gpt3_zero_shot", "gpt3", without=("lambada",)),
+        (0,),
+        "accuracies",
+    ),
+    "superglue": (tuple(f"{task}:gpt3" for task in SUPERGLUE), (0, 1, -2), "metrics"),
+    "demo": (("topic:unconditional", "title:title"), (0, 1, 2, 4, -1), ""),
 }
 
 
 def get_config(variant="demo"):
-    tasks, shots = SUITES.get(variant, (tuple(variant.split(",")), (0, 1, -1)))
+    tasks, shots, average = SUITES.get(variant, (tuple(variant.split(",")), (0, 1, -1), ""))
     return ConfigDict(
         dict(
             runs=(),  # folders of finished runs, ours or of transformers
             tasks=tasks,  # TASK or TASK:PROMPT
-            shots=shots,  # examples before an item; -1: as many as fit, at most 100
+            shots=shots,  # examples before an item; -1: as many as fit, at most 100; -2: GPT-3's K of each task
+            average=average,  # over the tasks: 'metrics', each task's mean; 'accuracies', only those; '': none
             seeds=5,  # draws of the examples, from `seed` on
             seed=0,
             folder="",  # the sets' own files, in a folder for each task; what is not there comes from the run's data.root

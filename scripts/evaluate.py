@@ -24,7 +24,9 @@ def main():
     if not WORKDIR.value:
         raise UserError("--workdir is missing: it says where the results go")
     for entry in evaluate.evaluate(CONFIG.value, WORKDIR.value):
-        where = "{run}  {task} ({prompt}), ".format(**entry) + evaluate.told_shots(entry["shots"], entry["shown"])
+        where = "{run}  {task} ({prompt}), ".format(**entry) + evaluate.told_shots(
+            entry["task"], entry["shots"], entry["shown"]
+        )
         spread = "  95 %: {low:.4g} to {high:.4g}".format(**entry) if entry["seeds"] > 1 else ""
         print(f"{where}:  {entry['metric']} {entry['value']:.4g}{spread}")
 

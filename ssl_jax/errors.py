@@ -49,7 +49,7 @@ def listed(names, most=20):
     """'a, b, c and 7 more', for a message: at most `most` names and about 400 characters."""
     names = list(names)
     told = [cut(str(name)) for name in names[:most]]
-    while sum(map(len, told)) > 400:
+    while len(", ".join(told)) > 400:
         told.pop()
     return ", ".join(told) + (f" and {len(names) - len(told)} more" if len(names) > len(told) else "")
 

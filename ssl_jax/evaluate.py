@@ -11,7 +11,7 @@ import numpy as np
 
 from ssl_jax import files, logs, metrics, report, runs, tasks
 from ssl_jax.errors import UserError, check_choice, check_entries
-from ssl_jax.evaluators import FIT, FewShot, contamination, fewshot
+from ssl_jax.evaluators import FIT, PAPER, FewShot, contamination, fewshot
 from ssl_jax.load import load_run
 from ssl_jax.options import check_bound, whole
 from ssl_jax.tasks import PROMPTED
@@ -45,8 +45,11 @@ def check(config):
         raise UserError("runs is empty: name finished runs, as in --config.runs=runs/a,runs/b")
     for name, kind in (("runs", str), ("tasks", str), ("shots", int)):
         check_entries(config[name], kind, name)
-    if not config.shots or min(config.shots) < FIT:
-        raise UserError(f"shots={config.shots}: numbers of examples, -1 for as many as fit")
+    if not config.shots or min(config.shots) < PAPER:
+        raise UserError(
+            f"shots={config.shots}: numbers of examples, -1 for as many as fit, -2 for GPT-3's of each task"
+        )
+    check_choice(config.average, report.AVERAGES, "average")
     check_bound("seeds", config.seeds, whole(1))
     for field in _fields():
         check_bound(field.name, config[field.name], field.metadata["bound"])
@@ -58,14 +61,19 @@ def _fields():
 
 
 def _evaluator(config, run, read, task, name):
-    """The Evaluator of FOLDER/TASK if present, else of the run's `data` paths; `read`: like `tasks.records`."""
-    folder = Path(config.folder) / task
-    source = tasks.source_of(run.config, str(folder) if config.folder and folder.is_dir() else "")
+    """The Evaluator of a task's `_source`; `read`: like `tasks.records`."""
+    source = _source(config, run, task)
     options = FewShot(task=task, prompt=name, **{field.name: config[field.name] for field in _fields()})
     try:
         return fewshot.Evaluator(run, None, options, records=read(task, source))
     except UserError as error:
         raise UserError(f"{run.workdir}: {error}") from error
+
+
+def _source(config, run, task):
+    """FOLDER/TASK if present, else the run's `data` paths."""
+    folder = Path(config.folder) / task
+    return tasks.source_of(run.config, str(folder) if config.folder and folder.is_dir() else "")
 
 
 def prompts(config, count):
@@ -79,7 +87,7 @@ def prompts(config, count):
         evaluator = _evaluator(config, run, tasks.records, task, name)
         for shots in _shots(config, evaluator.prompt):
             for number, one in enumerate(evaluator.compose(shots, limit=count)):
-                title = f"{task} ({name}), item {number}, {told_shots(one.shown, one.shown)}"
+                title = f"{task} ({name}), item {number}, {told_shots(task, one.shown, one.shown)}"
                 for context, targets in _by_context(one.pairs).items():
                     yield title, context, targets
 
@@ -120,6 +128,7 @@ def evaluate(config, workdir, say=print):
     pairs, workdir = chosen(config), Path(workdir)
     loaded = [load_run(folder) for folder in config.runs]
     read = functools.cache(tasks.records)  # once for all runs and prompts with the same records
+    own = functools.cache(_own_overlap)
     evaluators = []
     for run in loaded:
         if _knows_its_text(config, run):
@@ -135,10 +144,14 @@ def evaluate(config, workdir, say=print):
     rows, about = [], {"config": json.loads(config.to_json()), **logs.provenance()}
     try:
         for run, name, asking in zip(loaded, _file_names(loaded), evaluators, strict=True):
-            for more in _evaluate_run(config, run, asking, workdir / "answers" / name, say):
+            for more in _evaluate_run(config, run, asking, workdir / "answers" / name, say, own):
                 rows += more
                 files.write_json(workdir / "results.json", {**about, "rows": rows})
                 report.write_csv(workdir / "results.csv", rows)
+        if config.average:
+            rows += report.averages(rows, config.average)
+            files.write_json(workdir / "results.json", {**about, "rows": rows})
+            report.write_csv(workdir / "results.csv", rows)
     finally:
         # Once: recomputing all intervals after every row would take longer than the evaluation.
         if rows:
@@ -155,8 +168,8 @@ def _file_names(loaded):
     return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
 
 
-def _evaluate_run(config, run, evaluators, prefix, say):
-    """Yields a row per metric for each prompt, number of shots and draw of one run.
+def _evaluate_run(config, run, evaluators, prefix, say, own_overlap):
+    """Yields a row per metric for each prompt, number of shots and draw of one run; `own_overlap`: like `_own_overlap`.
 
     Its answers are written as PREFIX-TASK-PROMPT-SHOTS-SEED.jsonl.
     """
@@ -164,6 +177,9 @@ def _evaluate_run(config, run, evaluators, prefix, say):
     overlaps = _overlaps(config, run, evaluators)
     for one in evaluators:
         available = len(one.records["heldout"][: config.limit or None])
+        whole, own = one.prompt.kind == "perplexity", None
+        if config.overlap and whole:
+            own = own_overlap(one.task, _source(config, run, one.task), config.limit)
         for shots, seed in _draws(config, one.prompt):
             asked = one.compose(shots, seed)
             answered = one.answer(run.params, asked, seed)
@@ -172,31 +188,36 @@ def _evaluate_run(config, run, evaluators, prefix, say):
             values, share, clean = fewshot.measure(one.prompt, answered), None, {}
             if overlaps is not None:
                 counts = np.array([overlaps[one.task, one.name][solved(item)] for item in answered.items])
-                dirty, whole = counts[:, 0] > 0, one.prompt.kind == "perplexity"
-                share = float(counts[:, 0].sum() / max(counts[:, 1].sum(), 1) if whole else dirty.mean())
+                dirty = counts[:, 0] > 0
+                share = contamination.share(counts) if whole else float(dirty.mean())
                 clean = fewshot.measure(one.prompt, answered, ~dirty)
-            parts = [f"{run.workdir}  {one.task} ({one.name})  {told_shots(shots, shown)}, draw {seed}"]
+            parts = [f"{run.workdir}  {one.task} ({one.name})  {told_shots(one.task, shots, shown)}, draw {seed}"]
             parts[0] += f"  {len(asked)} items" + f", {available - len(asked)} too long" * (len(asked) < available)
             parts += [f"{_metric(run, metric)} {value:.4g}" for metric, value in values.items()]
             if share is not None:
                 parts.append(f"({share:.1%} of {'n-grams' if whole else 'items'} in common with the training text)")
+            if own is not None:
+                parts.append(f"({own:.2%} of n-grams in common with the set's own training text)")
             say("  ".join(parts))
             yield [
                 {
                     "run": str(run.workdir), "parameters": parameters, "task": one.task, "prompt": one.name,
                     "shots": shots, "shown": shown, "seed": seed, "items": len(asked), "metric": _metric(run, metric),
                     "value": value, "chance": _chance(one.prompt, answered.items) if metric == "accuracy" else None,
-                    "overlap": share, "clean_value": clean.get(metric),
+                    "overlap": share, "own_overlap": own, "clean_value": clean.get(metric),
                 } for metric, value in values.items()
             ]  # fmt: skip
 
 
-def told_shots(shots, shown):
+def told_shots(task, shots, shown):
     """Number of examples requested and shown: '1 example, 0.8 fit'."""
     if shots == FIT:
         return f"as many examples as fit, {shown:.3g}"
-    asked = f"{shots} example{'s' * (shots != 1)}"
-    return asked if shown == shots else f"{asked}, {shown:.3g} fit"
+    if task == report.AVERAGE and shots == PAPER:
+        return f"the paper's examples, {shown:.3g} fit"
+    number = PROMPTED[task].shots if shots == PAPER else shots
+    asked = ("the paper's " if shots == PAPER else "") + f"{number} example{'s' * (number != 1)}"
+    return asked if shown == number else f"{asked}, {shown:.3g} fit"
 
 
 def _metric(run, name):
@@ -229,9 +250,20 @@ def _overlaps(config, run, evaluators):
     if not _knows_its_text(config, run):
         return None
     texts = [list(dict.fromkeys(map(solved, _items(config, one)))) for one in evaluators]
-    found = contamination.common(texts, contamination.training_texts(run.config.data))
+    sizes = [contamination.GPT2 if one.prompt.kind == "perplexity" else None for one in evaluators]
+    found = contamination.common(texts, contamination.training_texts(run.config.data), sizes)
     pairs = [(one.task, one.name) for one in evaluators]
     return {pair: dict(zip(of, counts, strict=True)) for pair, of, counts in zip(pairs, texts, found, strict=True)}
+
+
+def _own_overlap(task, source, limit):
+    """The share of a set's 8-grams, as it is written, that its own training split has, too (GPT-2, Table 6); None if that
+    is not there."""
+    texts = tasks.training_texts(task, source)
+    if texts is None:
+        return None
+    items = [record["text"] for record in tasks.records(task, source)["heldout"][: limit or None]]
+    return contamination.share(*contamination.common([items], texts, [contamination.GPT2]))
 
 
 def _chance(prompt, items):

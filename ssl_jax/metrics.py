@@ -304,6 +304,81 @@ def _word_f1(text, answer):
     return answer_f1(text, answer)
 
 
+# QuAC's text for what its passage does not say.
+CANNOT_ANSWER = "CANNOTANSWER"
+
+
+def quac(predictions, items):
+    """QuAC's mean F1 (Choi et al. 2018, section 5.1; scorer.py): several answers are left out in turn, as in `coqa`.
+
+    Where at least as many annotators saw no answer as saw one, there is none. Questions whose annotators agree by less
+    than an F1 of 0.4 do not count.
+
+    Returns:
+      The mean; NaN if no question counts.
+    """
+    values = []
+    for text, item in zip(predictions, items, strict=True):
+        spans = [answer for answer in item.answers if answer != CANNOT_ANSWER]
+        golds = spans if 2 * len(spans) > len(item.answers) else [CANNOT_ANSWER]
+        others = [golds[:place] + golds[place + 1 :] for place in range(len(golds))]
+        agreed = [max(_word_f1(gold, other) for other in rest or [gold])
+                  for gold, rest in zip(golds, others, strict=True)]  # fmt: skip
+        if np.mean(agreed) >= 0.4:
+            values.append(_leave_one_out(text, golds))
+    return float(np.mean(values)) if values else math.nan
+
+
+def drop(predictions, items):
+    """DROP's mean F1 (Dua et al. 2019, section 5.1; drop_eval.py): the best over the validated answers, each a tuple of
+    spans that a text, which is one, is compared with; each value is rounded to two places, as there."""
+    pairs = zip(predictions, items, strict=True)
+    return float(np.mean([max(_spans_f1(text, spans) for spans in item.answers) for text, item in pairs]))
+
+
+def _spans_f1(text, spans):
+    """The best F1 of words as sets with one of the spans, over the number of spans.
+
+    A span with numbers, of which the text has none, is worth 0.
+    """
+    words, golds = _drop_words(text), [_drop_words(span) for span in spans]
+    values = [0.0]
+    for gold in golds:
+        numbers = set(filter(_is_number, gold))
+        if not numbers or numbers & words:
+            shared, total = len(words & gold), len(words) + len(gold)
+            # As there, two sides without words are equal.
+            values.append(2 * shared / total if total else 1.0)
+    return round(max(values) / len(golds), 2)
+
+
+def _drop_words(text):
+    words = [word if _is_number(word) else word.translate(_NO_PUNCTUATION) for word in re.split(" |-", text.lower())]
+    words = [str(float(word)) if _is_number(word) else re.sub(r"\b(?:an?|the)\b", " ", word) for word in words]
+    return set(" ".join(words).split())
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _by_text(compare):
+    """Of chosen `texts`, the best comparison with the correct ones."""
+
+    def metric(predictions, items):
+        return _mean_best(compare, [item.texts[n] for n, item in zip(predictions, items, strict=True)], items)
+
+    return metric
+
+
+def _by_group(predictions, items):
+    return all_right(predictions, [item.gold for item in items], [item.group for item in items])
+
+
 def referent(predictions, items):
     """WSC's accuracy: whether the generated noun is the one in question is compared with the label, `gold` 1 or 0."""
     same = [normalise_answer(text) == normalise_answer(item.answers[0])
@@ -351,7 +426,12 @@ def _per_unit(log_likelihoods, items):
 
 # f(predictions, items).
 OF_ITEMS = {"accuracy": _of_golds(accuracy), "macro_f1": _of_golds(macro_f1), "match": match, "exact": exact,
-            "trivia": trivia, "squad2": squad2_texts, "coqa": coqa, "referent": referent, "bleu": bleu, "rouge": rouge,
-            "perplexity": perplexity, "bits": bits}  # fmt: skip
+            "trivia": trivia, "squad2": squad2_texts, "coqa": coqa, "quac": quac, "drop": drop, "referent": referent,
+            "bleu": bleu, "rouge": rouge, "perplexity": perplexity, "bits": bits,
+            # MultiRC's, of a question's answers and of all; ReCoRD's, of the chosen entity (Zhang et al. 2018, section 5.3).
+            "all_right": _by_group, "f1a": _of_golds(f1), "chosen_exact": _by_text(_exact),
+            "chosen_f1": _by_text(answer_f1)}  # fmt: skip
+# Those that are accuracies, which GPT-3's figure 1.3 averages.
+ACCURACIES = {"accuracy", "match", "exact", "trivia", "referent", "all_right", "chosen_exact"}
 # Functions of log-likelihoods, even if a prompt also has other predictions.
 OF_LOG_LIKELIHOODS = {"perplexity", "bits"}

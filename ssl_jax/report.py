@@ -7,11 +7,16 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 
+from ssl_jax import metrics
 from ssl_jax.files import replacing
 from ssl_jax.statistics import interval
 
 NAMES = ("shots.png", "parameters.png")
 SETTINGS = ("zero", "one", "few")
+# Which metrics an average over tasks has: all, as in SuperGLUE's, where a task of two counts by their mean (GPT-3, Table
+# 3.8), or accuracies, as in GPT-3's figure 1.3. That has 42 tasks; Table H.1 has 41 accuracies and SQuAD's exact match.
+AVERAGE = "average"
+AVERAGES = {"": None, "metrics": lambda metric: True, "accuracies": metrics.ACCURACIES.__contains__}
 
 
 def setting(shots):
@@ -43,6 +48,29 @@ def summarise(rows):
             | {"value": float(values.mean()), "low": float(low), "high": float(high), "seeds": len(values)}
         )
     return entries
+
+
+def averages(rows, which):
+    """Rows of `which` average over a run's tasks, for each number of shots and draw; task AVERAGE, the prompt is `which`.
+
+    Each task and prompt counts once, by the mean of those of its metrics that the average has.
+    """
+    groups = {}
+    for row in rows:
+        if AVERAGES[which](row["metric"]):
+            groups.setdefault((row["run"], row["shots"], row["seed"]), {}).setdefault(
+                (row["task"], row["prompt"]), []
+            ).append(row)
+    found = []
+    for tasks in groups.values():
+        firsts = [group[0] for group in tasks.values()]
+        value = float(np.mean([np.mean([one["value"] for one in group]) for group in tasks.values()]))
+        found.append(
+            firsts[0] | {"task": AVERAGE, "prompt": which, "metric": "average", "value": value}
+            | {"shown": float(np.mean([one["shown"] for one in firsts])), "items": sum(one["items"] for one in firsts)}
+            | {"chance": None, "overlap": None, "own_overlap": None, "clean_value": None}
+        )  # fmt: skip
+    return found
 
 
 def write_csv(path, rows):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from ssl_jax.options import BOOL, TEXT, one_of, option, whole
 
 FIT = -1  # few-shot: as many examples as fit, at most 100
+PAPER = -2  # as many as the task has in GPT-3's Table H.1, or as fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,9 @@ class FewShot(Evaluation):
 
     task: str = option("", TEXT, "one of tasks.PROMPTED")
     prompt: str = option("", TEXT, "one of the task's prompts; '': the first")
-    shots: int = option(0, whole(FIT), "solved examples before each item; -1: as many as fit, at most 100")
+    shots: int = option(
+        0, whole(PAPER), "solved examples before each item; -1: as many as fit, at most 100; -2: GPT-3's K of the task"
+    )
     seed: int = option(0, whole(0), "which examples are drawn, and what is sampled")
     limit: int = option(0, whole(0), "only the first so many items; 0: all")
     too_long: str = option("refuse", one_of("refuse", "leave_out"), "items that do not fit even without examples")

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssl_jax import metrics, tasks
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.evaluators import FIT, prompts
+from ssl_jax.evaluators import FIT, PAPER, prompts
 from ssl_jax.inference import scoring
 from ssl_jax.runs import Run
 from ssl_jax.tasks.base import Item
@@ -64,7 +64,11 @@ class Evaluator:
         return self.compose(self.options.shots)
 
     def compose(self, shots, seed=None, limit=None):
-        """`compose` of the task's records; errors name the task."""
+        """`compose` of the task's records, PAPER its own number of examples; errors name the task."""
+        if shots == PAPER:
+            shots = tasks.TASKS[self.task].shots
+            if not shots and self.prompt.kind != "perplexity":
+                raise UserError(f"{self.task}: GPT-3's Table H.1 has no number of examples for it; set shots to one")
         seed, limit = (self.options.seed if seed is None else seed), (self.options.limit if limit is None else limit)
         try:
             return compose(
@@ -102,7 +106,8 @@ class Answered(NamedTuple):
     Attributes:
       items: N Items.
       predictions: [N], see metrics.of_items.
-      log_likelihoods: [N] float, nats, for 'cloze' and 'perplexity'; for others ().
+      log_likelihoods: [N] float, nats, for 'cloze' and 'perplexity', and of the texts that a `confident` prompt sorts; for
+        others ().
     """
 
     items: list[Item]
@@ -139,7 +144,7 @@ def compose(run, prompt, records, *, shots=0, seed=0, limit=0, too_long="refuse"
             asked.append(Asked(item, tuple(item.pairs), 0))
             continue
         wanted = MOST if shots == FIT else shots
-        drawn = prompts.draw(train, record, wanted, seed, number, at_most=shots == FIT)
+        drawn = prompts.draw(train, record, wanted, seed, 0 if prompt.same else number, at_most=shots == FIT)
         drawn = [prompt.item(one) for one in drawn]
         longest = max(item.pairs, key=lambda pair: len(scoring.encode(run, "".join(pair))))
 
@@ -198,13 +203,20 @@ def answer(run, prompt, asked, *, batch_size=16, window=0, stride=0, seed=0):
     if prompt.kind == "cloze":
         scored = ask()
         return Answered(items, [0 if one.greedy else -1 for one in scored], [one.total for one in scored])
-    return Answered(items, ask(seed) if prompt.kind == "generate" else ask(), [])
+    if prompt.kind == "choices":
+        return Answered(items, ask(), [])
+    texts, likelihoods = ask(seed), []
+    if prompt.confident:  # P(text and its end), so that a beginning of a longer answer is not the likelier one
+        pairs = [(one.pairs[0][0], f" {text}{prompt.stop[0]}") for one, text in zip(asked, texts, strict=True)]
+        likelihoods = [one.total for one in scoring.log_likelihoods(run, pairs, batch_size)]
+    return Answered(items, texts, likelihoods)
 
 
 def measure(prompt, answered, keep=None):
     """The prompt's metrics by name, of all items or, with bool [N], of those where `keep` is true; {} of none.
 
-    Metrics per unit of the original text say so: 'perplexity_per_word', 'bits_per_byte'.
+    Metrics per unit of the original text say so: 'perplexity_per_word', 'bits_per_byte'; those of a baseline and of the
+    surest items, too: 'lede3_rouge1', 'exact_of_surest'.
     """
     chosen = range(len(answered.items)) if keep is None else np.flatnonzero(keep)
     if not len(chosen):
@@ -216,6 +228,17 @@ def measure(prompt, answered, keep=None):
             values[f"{name}_per_{prompt.unit}" if prompt.unit else name] = value
         else:
             values |= metrics.of_items([name], [answered.predictions[i] for i in chosen], items)
+    for name, write in prompt.baselines.items():
+        texts = [write(item, np.random.default_rng(number)) for number, item in zip(chosen, items, strict=True)]
+        found = metrics.of_items(prompt.metrics, texts, items)
+        values |= {f"{name}_{metric}": value for metric, value in found.items()}
+    if prompt.confident:
+        order = sorted(chosen, key=lambda i: -answered.log_likelihoods[i])
+        surest = order[: max(1, round(prompt.confident * len(order)))]
+        found = metrics.of_items(
+            prompt.metrics, [answered.predictions[i] for i in surest], [answered.items[i] for i in surest]
+        )
+        values |= {f"{metric}_of_surest": value for metric, value in found.items()}
     return values
 
 

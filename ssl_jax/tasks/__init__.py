@@ -3,14 +3,15 @@
     articles.py    topics topic title, from the demo corpus
     own.py         jsonl: your own labelled texts or pairs, in task.folder
     glue.py        cola sst2 mrpc stsb qqp mnli qnli rte wnli; ax is a split of mnli
-    superglue.py   boolq cb copa multirc wic wsc superglue_rte; ax_b and ax_g are splits of superglue_rte
+    superglue.py   boolq cb copa multirc record wic wsc superglue_rte; ax_b and ax_g are splits of superglue_rte
     squad.py       squad squad2
-    choices.py     swag race rocstories winograd hellaswag piqa arc_easy arc_challenge openbookqa race_middle race_high
+    choices.py     swag race rocstories winograd winogrande hellaswag piqa arc_easy arc_challenge openbookqa race_middle
+                   race_high anli_r1 anli_r2 anli_r3 sat_analogies
     conll.py       conll2003
     reviews.py     imdb ag_news
     generated.py   2D+ 2D- 3D+ 3D- 4D+ 4D- 5D+ 5D- 2Dx 1DC CL A1 A2 RI RW
     language.py    lambada cbt_cn cbt_ne wikitext2 wikitext103 ptb 1bw enwik8 text8
-    questions.py   coqa triviaqa naturalqs webqs
+    questions.py   coqa quac drop triviaqa triviaqa_unfiltered naturalqs webqs
     writing.py     en_fr fr_en en_de de_en en_ro ro_en cnn_dailymail
 
 A row with a `kind` can be fine-tuned on, one with `prompts` prompted. Published sets are read from their own files in a
@@ -50,7 +51,7 @@ from ssl_jax.tasks.own import read_examples, write_examples
 
 __all__ = ["FINE_TUNED", "INPUTS", "KINDS", "PROMPTED", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read",
            "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_stores", "orders", "read", "read_examples",
-           "records", "report", "resolve", "source_of", "write_examples"]  # fmt: skip
+           "records", "report", "resolve", "source_of", "training_texts", "write_examples"]  # fmt: skip
 
 TASKS = {}
 for _family in (
@@ -69,6 +70,11 @@ def source_of(config, folder=""):
 def records(name, source):
     """'train' and 'heldout' -> records for a task's prompts, see `datasets.records`."""
     return datasets.records(name, TASKS[name], source)
+
+
+def training_texts(name, source):
+    """The texts of a set's own training split, see `datasets.training_texts`."""
+    return datasets.training_texts(name, TASKS[name], source)
 
 
 def read(config):

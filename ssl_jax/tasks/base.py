@@ -87,7 +87,10 @@ class Item(NamedTuple):
       gold: the index of the right choice; for metrics.referent whether the target is right, 1 or 0.
       contexts: if the choice is part of the context and one target follows all of them: a context for each choice
         (partial scoring, Trinh and Le 2018, arXiv 1806.02847); else ().
-      answers: all correct texts ('generate'); () for unanswerable questions in tasks that have them.
+      answers: all correct texts ('generate'), those of DROP tuples of spans; () for unanswerable questions in tasks that
+        have them. For 'choices' all correct ones of `texts`, or what the prompt's `shown` shows.
+      texts: for choices that are compared as texts, what each says, of which several may be correct; else ().
+      group: what the item is a part of, such as the question whose answers are judged one by one.
       units: number of words, bytes or characters of the target in the original text ('perplexity').
     """
 
@@ -96,6 +99,8 @@ class Item(NamedTuple):
     gold: int = 0
     contexts: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    group: str = ""
     units: int = 0
 
     @property
@@ -167,6 +172,7 @@ class Prompt(NamedTuple):
       metrics: keys of metrics.OF_ITEMS.
       shown: Item -> the text of a solved example.
       shows: record -> whether it may be a solved example.
+      same: the same examples are drawn for all items.
       separator: between the examples, and between the last one and the item.
       description: appears once, before everything.
       normalise: for 'choices', what log P(target | context) is divided by: 'sum': nothing; 'tokens': the target's
@@ -181,6 +187,9 @@ class Prompt(NamedTuple):
       finish: for 'generate', applied to the text before it is compared.
       stop_words: for 'generate', a text that is one of them is skipped for the next likeliest, see
         `fewshot.first_content_word`.
+      baselines: for 'generate', name -> f(item, rng) -> a text that no model wrote, measured beside the score.
+      confident: for 'generate', the share of the items, those with the likeliest texts, that is also measured by itself;
+        0: none.
     """
 
     kind: str
@@ -188,6 +197,7 @@ class Prompt(NamedTuple):
     metrics: tuple[str, ...] = ("accuracy",)
     shown: Callable = solved
     shows: Callable | None = None
+    same: bool = False
     separator: str = "\n\n"
     description: str = ""
     normalise: str = "sum"
@@ -201,6 +211,8 @@ class Prompt(NamedTuple):
     stop: tuple[str, ...] = ("\n",)
     finish: Callable = str.strip
     stop_words: frozenset[str] = frozenset()
+    baselines: dict[str, Callable] = {}
+    confident: float = 0.0
 
 
 # ---- The row
@@ -227,7 +239,8 @@ class Dataset(NamedTuple):
     Splits are 'train', 'heldout' (the dev set, or whatever is usually reported), 'test' and any others of the set.
 
     Attributes:
-      files: split -> its path in the folder, or several alternatives.
+      files: split -> its path in the folder, or several alternatives. 'training' is what a text that is scored as a whole
+        has n-grams in common with; its `text` may be parts, an iterable of str.
       read: (path, split) -> yields (where, record). Records are as in TensorFlow Datasets, except that labels are
         names, and missing if unpublished. A LeftOut in place of a record is counted and reported.
       tfds: split -> 'NAME:SPLIT' in TensorFlow Datasets, several joined by +; {}: not available there.
@@ -269,6 +282,7 @@ class Task(NamedTuple):
       unordered: whether a pair's two texts have no order (GPT-1, section 3.3; `double_unordered` in ELECTRA's release).
       record: (record, where) -> yields the prompts' records; None: the examples.
       prompts: name -> Prompt; the name says where it comes from.
+      shots: how many examples GPT-3's few-shot setting shows, the K of its Table H.1; 0: the task is not in it.
     """
 
     data: Dataset | Callable
@@ -282,3 +296,4 @@ class Task(NamedTuple):
     unordered: bool = False
     record: Callable | None = None
     prompts: dict[str, Prompt] = {}
+    shots: int = 0

@@ -1,5 +1,5 @@
-"""Choices: SWAG, RACE, StoryCloze to fine-tune on; Winograd schemas, HellaSwag, StoryCloze, PIQA, ARC, OpenBookQA, RACE
-to ask. COPA is in superglue.py.
+"""Choices: SWAG, RACE, StoryCloze to fine-tune on; Winograd schemas, Winogrande, HellaSwag, StoryCloze, PIQA, ARC,
+OpenBookQA, RACE, ANLI, SAT analogies to ask. COPA is in superglue.py.
 
 To fine-tune on, the question is part of each choice, not of the context: a context that is too long loses its end, and
 must not lose the question (ALBERT's race_utils.py does the same). GPT-1, section 3.3, puts the question after the
@@ -7,17 +7,19 @@ context, whose beginning is then cut: that takes the question and the answers wi
 
 Prompts `gpt3` are those of GPT-3's appendix G; `lm_eval` those of lm-evaluation-harness, by characters its `acc_norm`.
 HellaSwag's `characters` is GPT-3's text by characters: the harness takes each sentence to end from two fields of the
-files, and its capitals differ in some.
+files, and its capitals differ in some. ANLI's round stands twice before its premise, as in figures G.2, G.7 and G.10; these
+do not show whether a space or a line break comes before the answer: here it is a space.
 """
 
 import functools
+import itertools
 import re
 import xml.etree.ElementTree
 
 from ssl_jax import files
 from ssl_jax.errors import UserError, cut, listed, shown
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Choice, Dataset, Item, Prompt, Task, end
+from ssl_jax.tasks.base import Choice, Dataset, Item, Prompt, Task, choose, end
 from ssl_jax.tasks.formats import checked
 
 _prompt, _CONTEXT = functools.partial(Prompt, "choices"), end("{context}")
@@ -112,7 +114,7 @@ def _race_asked(level):
     return Task(
         _race_data({"train": f"train/{level}", "heldout": f"test/{level}"}, level),
         record=_race_record, prompts={"gpt3": _prompt(item, normalise="unconditional", answer_context="A:"),
-                                      "tokens": _prompt(item, normalise="tokens")},
+                                      "tokens": _prompt(item, normalise="tokens")}, shots=10,
     )  # fmt: skip
 
 
@@ -193,6 +195,70 @@ def _partial(record):
     """P(what follows | what is before with the option), their partial scoring (GPT-3, figure G.13)."""
     contexts = tuple(f"{record['before']} {option}".strip() for option in record["options"])
     return Item("", (record["after"],), record["gold"], contexts)
+
+
+# ---- Winogrande
+def _blank_lines(path, split):
+    """As TensorFlow Datasets' records: `answer` is `label`."""
+    del split
+    for where, record in files.json_lines(path):
+        yield where, record | {"label": formats.value(record, "answer", str, where)}
+
+
+def _blank(record, where):
+    texts = checked(record, where, sentence=str, option1=str, option2=str)
+    before, blank, after = texts["sentence"].partition("_")
+    if not blank or not after.strip():
+        raise UserError(f"{where}: the sentence has no _ to fill, or nothing after it to score")
+    yield {"before": before.rstrip(), "after": after, "options": [texts["option1"], texts["option2"]],
+           "gold": formats.number_of(record["label"], ("1", "2"), where)}  # fmt: skip
+
+
+# ---- ANLI
+ENTAILED = ("e", "c", "n")
+
+
+def _anli(record, where):
+    texts = checked(record, where, context=str, hypothesis=str)
+    yield texts | {"gold": formats.number_of(formats.value(record, "label", str, where), ENTAILED, where)}
+
+
+def _anli_task(number):
+    item = choose(f"anli {number}: anli {number}: {{context}}\nQuestion: {{hypothesis}} True, False, or Neither?",
+                  " True", " False", " Neither")  # fmt: skip
+    data = Dataset(
+        {"train": "train.jsonl", "heldout": "test.jsonl"}, lambda path, split: files.json_lines(path),
+        {"train": f"anli/r{number}:train", "heldout": f"anli/r{number}:test"}, "https://github.com/facebookresearch/anli",
+    )  # fmt: skip
+    return Task(data, record=_anli, prompts={"gpt3": _prompt(item)}, shots=50)
+
+
+# ---- SAT analogies
+SAT_LETTERS = ("a", "b", "c", "d", "e")
+
+
+def _sat_lines(path, split):
+    """Blocks between empty lines: their source, the pair, five others, and the letter of the right one.
+
+    A pair is two words and their parts of speech, as in 'lull trust v:n'; lines that begin with # are comments.
+    """
+    del split
+    lines = [(number, line.strip()) for number, line in files.read_lines(path) if not line.startswith("#")]
+    for filled, block in itertools.groupby(lines, lambda one: bool(one[1])):
+        block = list(block)
+        if filled:
+            where = f"{path}, line {block[0][0]}"
+            if len(block) != 8:
+                raise UserError(f"{where}: a question of {len(block)} lines, and there should be 8")
+            yield where, {"lines": [line for _, line in block]}
+
+
+def _sat(record, where):
+    _, *pairs, letter = record["lines"]
+    if short := next((pair for pair in pairs if len(pair.split()) < 2), None):
+        raise UserError(f"{where}: {shown(short)} is no pair of words")
+    first, *choices = ("{} is to {}".format(*pair.split()) for pair in pairs)
+    yield {"context": f"{first} as", "choices": choices, "gold": formats.number_of(letter, SAT_LETTERS, where)}
 
 
 # ---- HellaSwag
@@ -282,7 +348,7 @@ def _arc_task(name):
         {"train": f"ai2_arc/{name}:train", "heldout": f"ai2_arc/{name}:test"}, "https://allenai.org/data/arc",
     )  # fmt: skip
     prompts = {"gpt3": _prompt(_ANSWER, **_BY_ANSWER), "lm_eval": _prompt(_ANSWER, normalise="characters")}
-    return Task(data, record=_arc, prompts=prompts)
+    return Task(data, record=_arc, prompts=prompts, shots=50)
 
 
 # ---- Rows
@@ -308,30 +374,42 @@ TASKS = {
                           "cloze_test_test__winter2018.csv")}, _story_lines,
                 {"train": "story_cloze/2016:validation", "heldout": "story_cloze/2016:test"},
                 "https://cs.rochester.edu/nlp/rocstories/"),
-        "choices", ("1", "2"), _story, prompts={"gpt3": _prompt(end("{text}"), normalise="tokens")}),
+        "choices", ("1", "2"), _story, prompts={"gpt3": _prompt(end("{text}"), normalise="tokens")}, shots=70),
     "winograd": Task(
         Dataset({"train": "WSCollection.xml", "heldout": "WSCollection.xml"}, _schema_lines,
                 {"train": "wsc273:test", "heldout": "wsc273:test"},
                 "https://cs.nyu.edu/~davise/papers/WinogradSchemas/WS.html"),
-        record=_schema, prompts={"full": _prompt(_full), "gpt3": _prompt(_partial)}),
+        record=_schema, prompts={"full": _prompt(_full), "gpt3": _prompt(_partial)}, shots=7),
+    "winogrande": Task(
+        Dataset({"train": "train_xl.jsonl", "heldout": "dev.jsonl"}, _blank_lines,
+                {"train": "winogrande:train_xl", "heldout": "winogrande:validation"}, "https://winogrande.allenai.org"),
+        record=_blank, prompts={"gpt3": _prompt(_partial)}, shots=50),
+    # There is no training set: examples are other questions.
+    "sat_analogies": Task(
+        Dataset({"train": "SAT-package-V3.txt", "heldout": "SAT-package-V3.txt"}, _sat_lines, {},
+                "https://aclweb.org/aclwiki/SAT_Analogy_Questions_(State_of_the_art)"),
+        record=_sat, prompts={"gpt3": _prompt(_CONTEXT, normalise="tokens")}, shots=20),
+    "anli_r1": _anli_task(1),
+    "anli_r2": _anli_task(2),
+    "anli_r3": _anli_task(3),
     "hellaswag": Task(
         Dataset({"train": "hellaswag_train.jsonl", "heldout": "hellaswag_val.jsonl"}, _hellaswag_lines,
                 {"train": "hellaswag:train", "heldout": "hellaswag:validation"},
                 "https://github.com/rowanz/hellaswag/tree/master/data"),
         record=_hellaswag, prompts={"gpt3": _prompt(_CONTEXT, normalise="tokens"),
-                                    "characters": _prompt(_CONTEXT, normalise="characters")}),
+                                    "characters": _prompt(_CONTEXT, normalise="characters")}, shots=20),
     "piqa": Task(
         Dataset({"train": "train.jsonl", "heldout": ("valid.jsonl", "dev.jsonl")}, _piqa_lines,
                 {"train": "piqa:train", "heldout": "piqa:validation"}, "https://yonatanbisk.com/piqa/"),
         record=_piqa, prompts={"gpt3": _prompt(_CONTEXT, normalise="tokens"),
-                               "lm_eval": _prompt(_ANSWER, normalise="characters")}),
+                               "lm_eval": _prompt(_ANSWER, normalise="characters")}, shots=50),
     "arc_easy": _arc_task("ARC-Easy"),
     "arc_challenge": _arc_task("ARC-Challenge"),
     "openbookqa": Task(
         Dataset({"train": "train.jsonl", "heldout": "test.jsonl"}, _science_lines,
                 {"train": "openbookqa:train", "heldout": "openbookqa:test"}, "https://allenai.org/data/open-book-qa"),
         record=_openbook, prompts={"gpt3": _prompt(_CONTEXT, **_BY_ANSWER),
-                                   "lm_eval": _prompt(_CONTEXT, normalise="characters")}),
+                                   "lm_eval": _prompt(_CONTEXT, normalise="characters")}, shots=100),
     "race_middle": _race_asked("middle"),
     "race_high": _race_asked("high"),
 }  # fmt: skip

@@ -37,6 +37,19 @@ def records(name, row, source):
     return {"train": found.splits.get("train", []), "heldout": found.splits["heldout"]}
 
 
+def training_texts(name, row, source):
+    """The texts that a set's own models are trained on, read as they are asked for: str, or iterables of the parts of one;
+    None where there are none, or the folder does not have them."""
+    if not isinstance(row.data, Dataset) or "training" not in {**row.data.files, **row.data.tfds}:
+        return None
+    if source.folder:
+        parts = _of_folder(name, row.data, pathlib.Path(source.folder), (), ("training",))
+    else:
+        parts = _of_tfds(name, row.data, files.expanded(source.root) / "tfds", ("training",))
+    found = next((records for _, _, records in parts), None)
+    return found and (record["text"] for _, record in found)
+
+
 def _read(name, row, source, view, needed, splits=None):
     """A Read of what `view(record, where)` yields of each record; `splits`: only these."""
     if source.folder:

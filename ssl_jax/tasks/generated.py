@@ -138,9 +138,9 @@ _WORDS = _GENERATE._replace(
 
 TASKS = {
     name: Task(
-        functools.partial(_read_arithmetic, file=file, digits=digits, sign=sign), prompts={"gpt3": _GENERATE}
+        functools.partial(_read_arithmetic, file=file, digits=digits, sign=sign), prompts={"gpt3": _GENERATE}, shots=50
     ) for name, (file, digits, sign) in ARITHMETIC.items()
 } | {
-    name: Task(functools.partial(_read_scrambled, file=file, scramble=scramble), prompts={"gpt3": _WORDS})
+    name: Task(functools.partial(_read_scrambled, file=file, scramble=scramble), prompts={"gpt3": _WORDS}, shots=100)
     for name, (file, scramble) in SCRAMBLES.items()
 }  # fmt: skip

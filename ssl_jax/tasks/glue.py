@@ -112,6 +112,6 @@ TASKS = {
     "qnli": _task("qnli", _pair("question", "sentence"), ENTAILMENT, Submission("QNLI.tsv")),
     "rte": _task("rte", SENTENCES, ENTAILMENT, Submission("RTE.tsv"),
                  prompts={"gpt3": Prompt("choices", choose("{text}\nquestion: {text2} True or False?\nanswer:",
-                                                           " True", " False"))}),
+                                                           " True", " False"))}, shots=32),
     "wnli": _task("wnli", SENTENCES, ("not_entailment", "entailment"), Submission("WNLI.tsv", NUMBERS), BINARY),
 }  # fmt: skip

@@ -14,6 +14,7 @@ de-tokenized.
 
 Texts are scored as a whole, `gpt2` de-tokenized and `plain` as they are, for each word of the original. Of One Billion
 Words the file is the first of the 50 held-out ones, which is what others report; TensorFlow Datasets has all 50 as one.
+Their training sets, where they are in the folder, only tell how much of the text they share (GPT-2, Table 6).
 """
 
 import functools
@@ -88,6 +89,7 @@ LAMBADA = Task(
         "last_word": _CLOZE,
         "gpt3": _CLOZE._replace(item=_blank, description="Fill in blank:\n\n"),
     },
+    shots=15,
 )  # fmt: skip
 
 SENTENCES = 20
@@ -142,19 +144,24 @@ def _cbt_task(kind):
 
 
 def _whole(path, split):
-    del split
-    yield str(path), {"text": files.read_text(path)}
+    lines = (line for _, line in files.read_lines(path))
+    yield str(path), {"text": lines if split == "training" else files.read_text(path)}
 
 
 def _each_line(path, split):
+    """Of a file, or of all in a folder."""
     del split
-    return ((f"{path}, line {number}", {"text": line}) for number, line in files.read_lines(path) if line)
+    for one in sorted(path.iterdir()) if path.is_dir() else [path]:
+        yield from ((f"{one}, line {number}", {"text": line}) for number, line in files.read_lines(one) if line)
 
 
 def _last_twentieth(path, split):
-    """The last 5 of 100 million bytes, the test set of enwik8 and text8, from their first whole character on."""
-    del split
+    """The last 5 of 100 million bytes, the test set of enwik8 and text8, from their first whole character on; the first 90
+    are for training."""
     content = files.read_bytes(path)
+    if split == "training":  # its last character may be cut
+        yield str(path), {"text": content[: len(content) * 9 // 10].decode(errors="ignore")}
+        return
     content = content[len(content) - len(content) // 20 :]
     start = next((place for place, byte in enumerate(content) if byte & 0xC0 != 0x80), len(content))
     try:
@@ -185,20 +192,21 @@ def _bytes(record):
     return Item("", (record["text"],), units=len(record["text"].encode()))
 
 
-def _text_task(name, read, prompts, homepage, tfds=()):
-    return Task(Dataset({"heldout": name}, read, dict(tfds), homepage), record=_text, prompts=prompts)
+def _text_task(name, training, read, prompts, homepage, tfds=()):
+    data = Dataset({"heldout": name, "training": training}, read, dict(tfds), homepage)
+    return Task(data, record=_text, prompts=prompts)
 
 
-def _by_words(name, read, detokenizer, homepage, tfds=()):
+def _by_words(name, training, read, detokenizer, homepage, tfds=()):
     prompts = {
         name: Prompt("perplexity", functools.partial(_words, detokenise=detokenise), ("perplexity",), unit="word")
         for name, detokenise in (("gpt2", detokenizer.detokenise), ("plain", _plain))
     }
-    return _text_task(name, read, prompts, homepage, tfds)
+    return _text_task(name, training, read, prompts, homepage, tfds)
 
 
 WIKITEXT = _by_words(
-    "wiki.test.tokens", _whole, detokenizers.WIKITEXT,
+    "wiki.test.tokens", "wiki.train.tokens", _whole, detokenizers.WIKITEXT,
     "https://www.salesforce.com/blog/the-wikitext-long-term-dependency-language-modeling-dataset/",
 )  # fmt: skip
 _BITS = Prompt("perplexity", _bytes, ("bits",), unit="byte")
@@ -210,9 +218,10 @@ TASKS = {
     "cbt_ne": _cbt_task("NE"),
     "wikitext2": WIKITEXT,
     "wikitext103": WIKITEXT,  # with the same test set
-    "ptb": _by_words("ptb.test.txt", _whole, detokenizers.PTB, "http://www.fit.vutbr.cz/~imikolov/rnnlm/"),
-    "1bw": _by_words("news.en.heldout-00000-of-00050", _each_line, detokenizers.ONE_BILLION_WORDS,
-                     "https://www.statmt.org/lm-benchmark/", {"heldout": "lm1b:test"}),
-    "enwik8": _text_task("enwik8", _last_twentieth, {"gpt2": _BITS}, _TEXTS),
-    "text8": _text_task("text8", _last_twentieth, {"gpt2": _BITS._replace(item=_characters, unit="character")}, _TEXTS),
+    "ptb": _by_words("ptb.test.txt", "ptb.train.txt", _whole, detokenizers.PTB, "http://www.fit.vutbr.cz/~imikolov/rnnlm/"),
+    "1bw": _by_words("news.en.heldout-00000-of-00050", "training-monolingual.tokenized.shuffled", _each_line,
+                     detokenizers.ONE_BILLION_WORDS, "https://www.statmt.org/lm-benchmark/",
+                     {"heldout": "lm1b:test", "training": "lm1b:train"}),
+    "enwik8": _text_task("enwik8", "enwik8", _last_twentieth, {"gpt2": _BITS}, _TEXTS),
+    "text8": _text_task("text8", "text8", _last_twentieth, {"gpt2": _BITS._replace(item=_characters, unit="character")}, _TEXTS),
 }  # fmt: skip

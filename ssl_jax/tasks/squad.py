@@ -85,5 +85,5 @@ TASKS = {
     "squad": _task("1.1", score=("f1",), also=("exact",)),
     # `best_f1`: at the threshold that is best on the split (BERT, section 4.3).
     "squad2": _task("2.0", score=("best_f1",), also=("exact", "f1"), record=_record,
-                    prompts={"gpt3": PROMPT}),
+                    prompts={"gpt3": PROMPT}, shots=16),
 }  # fmt: skip

@@ -6,7 +6,10 @@ text, whose pair is what it might stand for. RTE has another format than GLUE's,
 diagnostic sets AX-b and AX-g, which have no training set of their own, are splits of it: a model of RTE predicts them.
 
 Prompts are those of GPT-3's appendix G. Classes are words of one or two tokens, so nothing is normalised. RTE is asked
-as GLUE's `rte`. COPA's 'so' is ours: the appendix only shows a cause.
+as GLUE's `rte`. COPA's 'so' is ours: the appendix only shows a cause. MultiRC judges answers one by one, and an example is a
+question with all of its answers, which is how K counts there (figure G.15); TensorFlow Datasets has answers one by one,
+so its examples are single ones. Whether the paper's questions of one passage share it, its figure does not show: here each has
+its own. ReCoRD, which is only asked, chooses among the passage's entities (figure G.6).
 """
 
 import functools
@@ -60,6 +63,21 @@ def _answers(record, where):
                 },
             }
             yield judged | ({"label": answer["label"]} if "label" in answer else {})
+
+
+def _record_lines(path, split):
+    """ReCoRD as TensorFlow Datasets has it: a record per query; places are characters, the last one included."""
+    del split
+    for where, line in files.json_lines(path):
+        passage = formats.value(line, "passage", dict, where)
+        text = formats.value(passage, "text", str, where)
+        places = [formats.checked(one, where, start=int, end=int).values()
+                  for one in formats.value(passage, "entities", list, where)]  # fmt: skip
+        entities = list(dict.fromkeys(text[start : end + 1] for start, end in places))
+        for query in formats.value(line, "qas", list, where):
+            answers = [formats.value(one, "text", str, where) for one in formats.value(query, "answers", list, where)]
+            yield where, {"passage": text, "query": formats.value(query, "query", str, where), "entities": entities,
+                          "answers": answers}  # fmt: skip
 
 
 # ---- Examples
@@ -148,13 +166,61 @@ def _wsc_item(record):
                 "Answer:".format(**record), (f" {noun}",), record["gold"], answers=(noun,))  # fmt: skip
 
 
-# The noun is written and compared with the one in question; solved examples are those where that is right.
+def _multirc_lines(record, where):
+    """`_answers`, each with `solved`, the question's answers as they are shown, and whether it is the first."""
+    answers = list(_answers(record, where))
+    questions = {}
+    for one in answers:
+        questions.setdefault(one["idx"]["question"], []).append(one)
+    for group in questions.values():
+        for number, one in enumerate(group):
+            yield one | {"siblings": group, "first": number == 0}
+
+
+def _multirc_record(record, where):
+    (example,) = _pair(record, where, FALSE_TRUE, lambda text, *_: (text("paragraph"), text("question")))
+    texts = [formats.value(one, "answer", str, where) for one in record.get("siblings", [record])]
+    golds = [one.get("label") in (1, "True") for one in record.get("siblings", [record])]
+    yield {"paragraph": example.text, "question": example.text2, "answer": record["answer"], "gold": example.label,
+           "group": example.id.rpartition("/")[0], "first": record.get("first", True),
+           "solved": tuple(f"\n- [{gold}] {text}" for gold, text in zip(golds, texts, strict=True))}  # fmt: skip
+
+
+def _multirc_item(record):
+    return Item("{paragraph}\n\n{question}".format(**record),
+                tuple(f"\n- [{judged}] {record['answer']}" for judged in FALSE_TRUE), record["gold"],
+                answers=record["solved"], group=record["group"])  # fmt: skip
+
+
+MULTIRC_PROMPT = Prompt(
+    "choices", _multirc_item, ("all_right", "f1a"), shown=lambda item: item.context + "".join(item.answers),
+    shows=lambda record: record["first"], same=True, description="READING COMPREHENSION ANSWER KEY\n\n",
+)  # fmt: skip
+
+
+def _record_record(record, where):
+    texts = formats.checked(record, where, passage=str, query=str, entities=list[str], answers=list[str])
+    gold = next((n for n, entity in enumerate(texts["entities"]) if entity in texts["answers"]), None)
+    if gold is None or "@placeholder" not in texts["query"]:
+        raise UserError(f"{where}: no answer is among the entities, or the query has no @placeholder")
+    yield texts | {"gold": gold}
+
+
+def _record_item(record):
+    """The passage's highlights and the query as its last one are points of a list."""
+    passage = record["passage"].strip().replace("\n@highlight\n", "\n- ")
+    targets = tuple(f"\n- {record['query'].replace('@placeholder', entity)}" for entity in record["entities"])
+    return Item(passage, targets, record["gold"], answers=tuple(record["answers"]), texts=tuple(record["entities"]))
+
+
+# The noun is written and compared with the one in question; solved examples are those where that is right, the same
+# for all items, as MultiRC's are (section 3.7).
 WSC_PROMPT = Prompt(
     "generate", _wsc_item, ("referent",), shows=lambda record: record["gold"], separator="\n=====\n",
     description=(
         "Final Exam with Answer Key\nInstructions: Please carefully read the following passages. For each passage, you "
         "must identify which noun the pronoun marked in *bold* refers to.\n=====\n"
-    ), max_tokens=16, beams=4, length_penalty=0.6,
+    ), max_tokens=16, beams=4, length_penalty=0.6, same=True,
 )  # fmt: skip
 
 
@@ -175,7 +241,8 @@ def _task(name, labels, example, submission, spelt=None, parts=_whole, further=(
         submissions[split] = Submission(f"{file}.jsonl")
     read = functools.partial(_lines, labels=labels, spelt=spelt or labels, parts=parts)
     return Task(Dataset(files, read, tfds, "https://super.gluebenchmark.com/tasks"), labels=labels, example=example,
-                submission=submissions, **({"kind": "classification"} | more))  # fmt: skip
+                submission=submissions, shots=32 if "prompts" in more else 0,
+                **({"kind": "classification"} | more))  # fmt: skip
 
 
 def _of(texts):
@@ -196,8 +263,13 @@ TASKS = {
                   prompts={"gpt3": Prompt("choices", end("{context}"), normalise="tokens")}),
     "multirc": _task("multirc", FALSE_TRUE,
                      _of(lambda text, *_: (text("paragraph"), f"{text('question')} {text('answer')}")),
-                     Submission("MultiRC.jsonl", (0, 1), format="paragraphs"), spelt=(0, 1), parts=_answers,
-                     score=("f1a", "exact")),
+                     Submission("MultiRC.jsonl", (0, 1), format="paragraphs"), spelt=(0, 1), parts=_multirc_lines,
+                     score=("f1a", "exact"), record=_multirc_record, prompts={"gpt3": MULTIRC_PROMPT}),
+    "record": Task(Dataset({"train": "train.jsonl", "heldout": "val.jsonl"}, _record_lines,
+                           {"train": "super_glue/record:train", "heldout": "super_glue/record:validation"},
+                           "https://super.gluebenchmark.com/tasks"), record=_record_record,
+                   prompts={"gpt3": Prompt("choices", _record_item, ("chosen_exact", "chosen_f1"), normalise="tokens")},
+                   shots=32),
     "superglue_rte": _task("rte", ENTAILMENT, _of(_entailment), Submission("RTE.jsonl"),
                            further=(("ax_b", "AX-b", "axb"), ("ax_g", "AX-g", "axg")),
                            diagnostics={"ax_b": ("matthews",), "ax_g": ("accuracy", "gender_parity")}),

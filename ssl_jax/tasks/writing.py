@@ -2,7 +2,7 @@
 
     gpt2             'SENTENCE = TRANSLATION' in lines, greedy, the first sentence counts (section 3.7); articles with
                      'TL;DR:', 100 tokens of the 2 likeliest, the first 3 sentences (section 3.6)
-    gpt2_no_hint     summaries without 'TL;DR:' (Table 4)
+    gpt2_no_hint     summaries without 'TL;DR:' (Table 4, whose Lede-3 and Random-3 are `baselines` of the other)
     gpt3             the same lines, by beam search (appendix G); GPT-3's format of one- and few-shot
     gpt3_zero_shot   'Q: What is the French translation of SENTENCE A:' (figure G.36)
 
@@ -26,6 +26,21 @@ LANGUAGES = {"fr": ("French", "wmt14_translate/fr-en"), "de": ("German", "wmt16_
 def first_sentences(text, count):
     """The first sentences of a text, each on its own line (GPT-2, section 3.6, takes the first 3)."""
     return "\n".join(tokens.split_sentences(text)[:count])
+
+
+HINT = "\nTL;DR:"
+
+
+def _lede(item, rng):
+    """The article's first three sentences (Lede-3)."""
+    del rng
+    return first_sentences(item.context.removesuffix(HINT), 3)
+
+
+def _random(item, rng):
+    """Three of its sentences at random, in its order (Random-3)."""
+    sentences = tokens.split_sentences(item.context.removesuffix(HINT))
+    return "\n".join(sentences[n] for n in sorted(rng.permutation(len(sentences))[:3]))
 
 
 def _parallel_lines(path, split, source, target):
@@ -62,7 +77,7 @@ def _translation_task(source, target):
     beams = greedy._replace(finish=str.strip, beams=4, length_penalty=0.6)
     asked = write(f"Q: What is the {language if source == 'en' else 'English'} translation of {{source}} A:", "target")
     return Task(data, record=functools.partial(_translation, **both),
-                prompts={"gpt2": greedy, "gpt3": beams, "gpt3_zero_shot": beams._replace(item=asked)})  # fmt: skip
+                prompts={"gpt2": greedy, "gpt3": beams, "gpt3_zero_shot": beams._replace(item=asked)}, shots=64)  # fmt: skip
 
 
 def _story_lines(path, split):
@@ -85,9 +100,9 @@ def _summary(record, where):
     yield texts
 
 
-def _summary_prompt(hint):
+def _summary_prompt(hint, **more):
     return Prompt("generate", write(f"{{article}}{hint}", "highlights"), ("rouge",), max_tokens=100, top_k=2, stop=(),
-                  finish=functools.partial(first_sentences, count=3))  # fmt: skip
+                  finish=functools.partial(first_sentences, count=3), **more)  # fmt: skip
 
 
 TASKS = {
@@ -98,5 +113,6 @@ TASKS = {
     "cnn_dailymail": Task(
         Dataset({"heldout": "test"}, _story_lines, {"heldout": "cnn_dailymail:test"},
                 "https://github.com/abisee/cnn-dailymail"),
-        record=_summary, prompts={"gpt2": _summary_prompt("\nTL;DR:"), "gpt2_no_hint": _summary_prompt("")}),
+        record=_summary, prompts={"gpt2": _summary_prompt(HINT, baselines={"lede3": _lede, "random3": _random}),
+                                  "gpt2_no_hint": _summary_prompt("")}),
 }  # fmt: skip

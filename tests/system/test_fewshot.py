@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from ssl_jax.evaluators import FIT, contamination, fewshot
 from ssl_jax.inference import generate, scoring
 from ssl_jax.interop import check
 from ssl_jax.load import load_run
-from ssl_jax.tasks import language
+from ssl_jax.tasks import PROMPTED, language
 from ssl_jax.tasks.base import Item, Prompt, solved
 from tests.unit.test_scoring import POSITIONS, run_of
 
@@ -188,6 +189,97 @@ def test_overlap_is_n_grams_in_common():
     assert none[:, 0].tolist() == [0] * len(items)
 
 
+def test_whole_texts_have_8_grams_in_common(monkeypatch):
+    """GPT-2's Table 6, against sets of all 8-grams; long training texts come in parts, and none is cut."""
+    monkeypatch.setattr(contamination, "STRETCH", 20)
+    rng = np.random.default_rng(0)
+    train = [" ".join(rng.choice(["a", "b", "c", "d"], 400)) for _ in range(2)]
+    text = "A, " + " ".join(rng.choice(["a", "b!", "-", "C"], 300)) + train[1][200:260]
+
+    def grams(text):
+        words = contamination.words_of(text)
+        return [tuple(words[start : start + 8]) for start in range(len(words) - 7)]
+
+    known = {gram for one in train for gram in grams(one)}
+    wanted = [sum(gram in known for gram in grams(text)), len(grams(text))]
+    parts = iter([(train[0][start : start + 50] for start in range(0, len(train[0]), 50)), train[1]])
+    (made,) = contamination.common([[text]], parts, [contamination.GPT2])
+    assert made.tolist() == [wanted] and 23 <= wanted[0] < wanted[1]
+    assert contamination.share(made) == wanted[0] / wanted[1] and contamination.share(np.zeros((0, 2))) == 0
+    # Long ones have n-grams of 13 words by default, of which fewer are in common.
+    (fewer,) = contamination.common([[text]], [train[1]])
+    assert fewer[0, 1] == wanted[1] - 5 and fewer[0, 0] < wanted[0]
+
+
+def test_a_text_is_compared_with_its_own_training_split(tmp_path):
+    """As it is written: de-tokenized, "wasn't" would not be found."""
+    runs.save_run(run_of("gpt2", 256), tmp_path / "run", "nowhere")
+    words = [f"w{number}" for number in range(30)]
+    texts = {"ptb": {"ptb.test.txt": " ".join(["it", "was", "n't", *words[:10]]) + "\n x y \n",
+                     "ptb.train.txt": "\n".join(["no it was n't", " ".join(words[:7]), "z"])},
+             "enwik8": {"enwik8": " ".join(words[:8] * 5) + "é" * 5},
+             "1bw": {"news.en.heldout-00000-of-00050": " ".join(words[:9]) + "\n" + " ".join(words[10:18]),
+                     "training-monolingual.tokenized.shuffled/news.en-00001-of-00100": " ".join(words[1:9]),
+                     "training-monolingual.tokenized.shuffled/news.en-00002-of-00100": " ".join(words[10:17]) + "\nw17"},
+             "wikitext2": {"wiki.test.tokens": "the fox"}}  # fmt: skip
+    for task, contents in texts.items():
+        for name, content in contents.items():
+            path = tmp_path / task / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    config = get_config("ptb:gpt2,enwik8,1bw:gpt2,wikitext2:plain")
+    config.update(dict(runs=(str(tmp_path / "run"),), folder=str(tmp_path)))
+    said = []
+    evaluate.evaluate(config, tmp_path / "out", said.append)
+    rows = json.loads((tmp_path / "out/results.json").read_text())["rows"]
+    # PTB's 16 words are 9 8-grams, of which the 4 of the first 11 words are there, over line ends; the last bytes of enwik8
+    # are no words; of 1BW's 2 + 1 there is one, since its lines are texts of their own.
+    assert [row["own_overlap"] for row in rows] == [4 / 9, 0, 1 / 3, None]
+    assert "(44.44% of n-grams in common with the set's own training text)" in said[0]
+    config.overlap = False
+    evaluate.evaluate(config, tmp_path / "out", said.append)
+    assert {row["own_overlap"] for row in json.loads((tmp_path / "out/results.json").read_text())["rows"]} == {None}
+
+
+def test_baselines_are_measured_beside_the_score():
+    """GPT-2's Lede-3 and Random-3 (Table 4)."""
+    prompt = PROMPTED["cnn_dailymail"].prompts["gpt2"]
+    sentences = [f"Number {word} is here." for word in "one two three four five six".split()]
+    record = {"article": " ".join(sentences), "highlights": "\n".join(sentences[:3])}
+    items = [prompt.item(record)] * 4
+    drawn = [prompt.baselines["random3"](one, np.random.default_rng(n)).split("\n") for n, one in enumerate(items)]
+    assert all(len(set(one)) == 3 and one == sorted(one, key=sentences.index) for one in drawn)
+    assert len({tuple(one) for one in drawn}) > 1 and set(sum(drawn, [])) <= set(sentences)
+    answered = fewshot.Answered(items, ["Nothing"] * 4, [])
+    values = fewshot.measure(prompt, answered)
+    assert next(iter(values)) == "rouge1" and values["rouge1"] == 0
+    assert values["lede3_rouge_average"] == 1 and 0 < values["random3_rouge2"] < 1
+    kept = fewshot.measure(prompt, answered, np.array([False, False, True, False]))
+    of_third = fewshot.measure(prompt._replace(baselines={}), fewshot.Answered(items[:1], ["\n".join(drawn[2])], []))
+    assert kept["random3_rougeL"] == of_third["rougeL"]
+    assert not PROMPTED["cnn_dailymail"].prompts["gpt2_no_hint"].baselines
+
+
+def test_the_answers_a_model_is_surest_of():
+    """GPT-2, section 3.8: accuracy on the 1 % of questions that it is most confident of."""
+    assert PROMPTED["naturalqs"].prompts["gpt2"].confident == 0.01
+    prompt = Prompt("generate", item, ("match",), max_tokens=4, stop=("\n",), confident=0.5)
+    asked, answered = ask(prompt)
+    pairs = zip(asked, answered.predictions, strict=True)
+    likely = [of(one.pairs[0][0], f" {text}\n").total for one, text in pairs]
+    np.testing.assert_allclose(answered.log_likelihoods, likely, rtol=1e-4)
+    assert len({round(one, 3) for one in likely}) > 1
+    surest = np.argsort(likely)[-2:]
+    # Right is what the model wrote for one of the two, and nothing else.
+    golds = [(text,) if n == surest[0] else ("no!",) for n, text in enumerate(answered.predictions)]
+    items = [one._replace(answers=gold) for one, gold in zip(answered.items, golds, strict=True)]
+    answered = answered._replace(items=items)
+    values = fewshot.measure(prompt, answered)
+    assert values["match_of_surest"] == 0.5 and values["match"] == 0.25
+    alone = fewshot.measure(prompt, answered, np.arange(4) == surest[0])
+    assert alone == {"match": 1, "match_of_surest": 1}
+
+
 def test_means_over_draws_have_their_interval():
     row = dict(run="a", parameters=10, task="t", prompt="p", metric="accuracy", chance=0.25)
     rows = [row | dict(shots=0, shown=0.0, seed=0, value=0.5)]
@@ -301,8 +393,92 @@ def test_what_was_found_before_a_fault_is_there(evaluated, monkeypatch, tmp_path
 
 
 def test_shots_are_told_as_asked_and_as_they_fit():
-    told = [evaluate.told_shots(*one) for one in ((0, 0.0), (1, 1.0), (4, 2.5), (-1, 3.8))]
-    assert told == ["0 examples", "1 example", "4 examples, 2.5 fit", "as many examples as fit, 3.8"]
+    told = [
+        evaluate.told_shots("2D+", *one) for one in ((0, 0.0), (1, 1.0), (4, 2.5), (-1, 3.8), (-2, 50.0), (-2, 9.5))
+    ]
+    assert told[:4] == ["0 examples", "1 example", "4 examples, 2.5 fit", "as many examples as fit, 3.8"]
+    assert told[4:] == ["the paper's 50 examples", "the paper's 50 examples, 9.5 fit"]
+    assert evaluate.told_shots("average", -2, 31.25) == "the paper's examples, 31.2 fit"
+
+
+def table_h1():
+    with open(Path(__file__).parents[1] / "figures/gpt3_table_h1.csv") as file:
+        return list(csv.DictReader(file))
+
+
+# Table H.1's names, where they are not ours.
+H1 = {"StoryCloze": "rocstories", "NQs": "naturalqs", "ANLI-R1": "anli_r1", "ANLI-R2": "anli_r2", "ANLI-R3": "anli_r3",
+      "ARC-Challenge": "arc_challenge", "ARC-Easy": "arc_easy", "RACE-h": "race_high", "RACE-m": "race_middle",
+      "SQuADv2": "squad2", "CycledLetters": "CL", "Anagrams1": "A1", "Anagrams2": "A2", "SymbolInsertion": "RI",
+      "ReversedWords": "RW", "SATAnalogies": "sat_analogies"}  # fmt: skip
+H1 |= {f"{source}-{target}{year}": f"{source}_{target}".lower() for year, names in {14: "Fr", 16: "De Ro"}.items()
+       for other in names.split() for source, target in (("En", other), (other, "En"))}  # fmt: skip
+
+
+SIZES = ("Small", "Medium", "Large", "XL", "2.7B", "6.7B", "13B", "175B")
+
+
+def named(row):
+    return H1.get(row["task"], row["task"] if row["task"] in PROMPTED else row["task"].lower())
+
+
+def test_each_task_has_the_papers_number_of_examples():
+    wanted = {named(row): int(row["K"]) for row in table_h1() if row["K"]}
+    assert {name: row.shots for name, row in PROMPTED.items() if row.shots} == wanted
+    assert {task for task, _ in evaluate.chosen(get_config("gpt3"))} == set(wanted)
+
+
+def test_the_averages_are_the_papers():
+    """From Table H.1's tasks its own averages of SuperGLUE, and the 42 of figure 1.3 as they were recomputed."""
+    suites = {name: [pair[0] for pair in evaluate.chosen(get_config(name))] for name in ("superglue", "gpt3")}
+    ours = {"acc": 0, "f1": -1, "f1a": -1, "em": 0}  # a task's first metric is its accuracy, its last one F1
+    rows = []
+    for row in table_h1():
+        if row["metric"] not in ours or named(row) == "squad2" and row["metric"] == "f1":
+            continue
+        for size in SIZES:
+            if row["task"] != "SuperGLUE":
+                metrics = PROMPTED[named(row)].prompts["gpt3"].metrics
+                metric = "exact" if row["metric"] == "em" else metrics[ours[row["metric"]]]
+                shots = {"zero": 0, "one": 1, "few": -2}[row["setting"]]
+                rows.append(dict(run=size, parameters=1, task=named(row), prompt="gpt3", shots=shots, seed=0, items=1,
+                                 shown=float(max(shots, 0)), metric=metric, value=float(row[size])))  # fmt: skip
+    printed = {(size, row["setting"]): float(row[size]) for row in table_h1() if row["task"] == "SuperGLUE"
+               for size in SIZES}  # fmt: skip
+    derived = {
+        "zero": (23.2, 26.5, 28.0, 29.2, 31.0, 32.5, 34.3, 42.7), "one": (25.2, 28.3, 30.3, 31.9, 34.5, 35.7, 40.6, 51.1),
+        "few": (25.2, 29.2, 31.6, 33.6, 36.8, 38.6, 43.6, 57.4),
+    }  # fmt: skip
+    derived = {
+        (size, name): value for name, values in derived.items() for size, value in zip(SIZES, values, strict=True)
+    }
+    for suite, which, expected in (("superglue", "metrics", printed), ("gpt3", "accuracies", derived)):
+        assert get_config(suite).average == which
+        found = report.averages([row for row in rows if row["task"] in suites[suite]], which)
+        names = {0: "zero", 1: "one", -2: "few"}
+        assert {(one["run"], names[one["shots"]]): one["value"] for one in found} == pytest.approx(expected, abs=0.06)
+        assert all((one["task"], one["prompt"], one["metric"]) == ("average", which, "average") for one in found)
+    counted = [
+        row
+        for row in rows
+        if row["run"] == "Small" and row["shots"] == 0 and report.AVERAGES["accuracies"](row["metric"])
+    ]
+    assert len(counted) == 42
+
+
+def test_the_papers_examples_are_shown_or_as_many_as_fit(tmp_path):
+    runs.save_run(run_of("gpt2", 256), tmp_path / "run", "nowhere")
+    config = get_config("2D+,2D-")
+    said = []
+    config.update(dict(runs=(str(tmp_path / "run"),), shots=(-2,), seeds=1, limit=2, average="accuracies"))
+    entries = evaluate.evaluate(config, tmp_path / "out", said.append)
+    assert [(one["task"], one["shots"]) for one in entries] == [("2D+", -2), ("2D-", -2), ("average", -2)]
+    assert all(0 < one["shown"] < 50 for one in entries) and "the paper's 50 examples, " in said[0]
+    assert entries[2]["value"] == np.mean([one["value"] for one in entries[:2]])
+    assert entries[2]["shown"] == np.mean([one["shown"] for one in entries[:2]])
+    config.tasks = ("title",)
+    with pytest.raises(UserError, match="title: GPT-3's Table H.1 has no number of examples for it"):
+        evaluate.evaluate(config, tmp_path / "out")
 
 
 def test_solved_examples_are_those_that_a_prompt_may_show():
@@ -312,6 +488,15 @@ def test_solved_examples_are_those_that_a_prompt_may_show():
     assert shown == {solved(item(record)) for record in TRAIN if record[1] == 1} and len(shown) == 2
     with pytest.raises(UserError, match="3 examples are to be shown, and there are 2 to draw from"):
         ask(prompt, 3)
+
+
+def test_the_same_examples_for_all_items_where_a_prompt_says_so():
+    for same in (False, True):
+        prompt = Prompt("choices", item, same=same)
+        shown = {one.pairs[0][0].partition(prompt.separator)[0] for one in ask(prompt, 1)[0]}
+        assert (len(shown) == 1) == same
+    assert {f"{task}:{name}" for task, row in PROMPTED.items() for name, one in row.prompts.items() if one.same} == {
+        "wsc:gpt3", "multirc:gpt3"}  # fmt: skip
 
 
 def test_a_run_in_training_is_asked_what_it_is_asked_afterwards(tmp_path, smoke_config):
@@ -335,8 +520,8 @@ WRONG = {
     "task": (dict(task="titel"), "'titel'.*did you mean 'title'"),
     "prompt": (dict(task="title", prompt="txt"), "'txt'.*did you mean 'text'"),
     "too_long": (dict(task="title", too_long="leave"), "too_long.*'leave'"),
-    "shots": (dict(task="title", shots="a"), "shots='a': a whole number of at least -1"),
-    "batch_size": (dict(task="title", batch_size=0), "batch_size=0: a whole number of at least 1"),
+    "shots": (dict(task="title", shots="a"), "shots='a': a whole number is needed"),
+    "batch_size": (dict(task="title", batch_size=0), "batch_size=0: at least 1"),
     "head": (dict(task="2D+"), "is not a causal language model"),
 }
 
@@ -356,7 +541,8 @@ REFUSED = {
     "no-run": (dict(runs=()), "runs is empty"),
     "task": (dict(tasks=("titel",)), "'titel'.*did you mean 'title'"),
     "prompt": (dict(tasks=("title:txt",)), "'txt'.*did you mean 'text'"),
-    "shots": (dict(shots=(-2,)), "shots="),
+    "shots": (dict(shots=(-3,)), "shots="),
+    "average": (dict(average="metric"), "'metric'.*did you mean 'metrics'"),
     "no-number": (dict(shots=("a",)), r"shots=\('a',\): 'a' is none of the whole numbers"),
     "no-word": (dict(runs=(64,)), r"runs=\(64,\): 64 is none of the words, as in a,b or '3'"),
     "head": (dict(tasks=("2D+",)), "is not a causal language model"),

@@ -61,6 +61,46 @@ def test_wsc_compares_the_noun_and_then_the_label():
     assert metrics.referent(["pete", "pete", "pete", "pete"], asked) == 0.5
 
 
+def test_quac_leaves_answers_out_and_questions_whose_annotators_disagree():
+    asked = items(("Bob ran", "Bob"), ("CANNOTANSWER", "Bob"), ("Bob", "Bob", "CANNOTANSWER"), ("a b c", "d e f"))
+    # Bob against each of two: 1 and 2/3, left out in turn; as many say that there is none; two of three do not; the
+    # last two have nothing in common and do not count.
+    assert metrics.quac(["Bob", "CANNOTANSWER", "Bob", "d e f"], asked) == pytest.approx((5 / 6 + 1 + 1) / 3)
+    assert metrics.quac(["ran", "Bob", "CANNOTANSWER", ""], asked) == pytest.approx((1 / 3 + 0 + 0) / 3)
+    assert math.isnan(metrics.quac(["d"], asked[-1:]))
+
+
+def test_drop_is_its_own_scripts():
+    reference = pytest.importorskip("lm_eval.tasks.drop.utils")
+    spans = [
+        ("4",),
+        ("4 yards", "Bob Ray"),
+        ("1,000",),
+        ("the May-day 1625",),
+        ("the",),
+        ("No. 7", "5.50"),
+        ("Ann", "Bo"),
+    ]
+    texts = ["4", "4.0 yards", "Bob", "1000 men", "may day", "", "an", "7", "5.5", "Ann and Bo", "Bob Ray 4"]
+    for text in texts:
+        for one, other in zip(spans, spans[1:] + spans[:1], strict=True):
+            expected = max(reference.get_metrics(text, gold)[1] for gold in (one, other))
+            assert metrics.drop([text], items((one, other))) == pytest.approx(expected), (text, one, other)
+
+
+def test_records_entities_are_compared_by_what_they_say():
+    asked = [Item("", ("", "", ""), 1, answers=("the Bob", "Ann Lee"), texts=("Eve", "Bob", "Lee"))] * 3
+    assert metrics.of_items(("chosen_exact", "chosen_f1"), [0, 1, 2], asked) == pytest.approx(
+        {"chosen_exact": 1 / 3, "chosen_f1": (0 + 1 + 2 / 3) / 3}
+    )
+
+
+def test_multircs_questions_are_right_if_all_answers_are():
+    asked = [Item("", ("", ""), gold, group=group) for gold, group in [(1, "a"), (0, "a"), (1, "b")]]
+    values = metrics.of_items(("all_right", "f1a"), [1, 1, 1], asked)
+    assert values == pytest.approx({"all_right": 1 / 2, "f1a": 2 * 2 / (3 + 2)})
+
+
 def test_bleu_is_sacrebleus_and_the_papers_formula():
     texts = ["the cat sat on the mat today", "no way"]
     asked = items(("the cat sat on a mat today",), ("no way at all",))

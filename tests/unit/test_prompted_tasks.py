@@ -72,6 +72,30 @@ COQA = {"data": [{"id": "s1", "story": "Anna met Bob.",
                   "questions": [{"input_text": "Who?"}, {"input_text": "Whom?"}],
                   "answers": [{"input_text": "Anna"}, {"input_text": "Bob"}],
                   "additional_answers": {"0": [{"input_text": "Anna met"}, {"input_text": "him"}]}}]}  # fmt: skip
+MULTIRC = {"idx": 3, "passage": {"text": "It fell.", "questions": [
+    {"question": "Why?", "idx": 5, "answers": [{"text": "wind", "idx": 7, "label": 1},
+                                               {"text": "rain", "idx": 8, "label": 0}]},
+    {"question": "When?", "idx": 6, "answers": [{"text": "now", "idx": 9, "label": 0}]}]}}  # fmt: skip
+RECORD = {"idx": 0, "passage": {"text": "Anna met Bob.\n@highlight\nShe left.\n@highlight\nBob stayed.", "entities": [
+    {"start": 9, "end": 11}, {"start": 0, "end": 3}, {"start": 46, "end": 48}]}, "qas": [
+    {"query": "It is @placeholder.", "idx": 0, "answers": [{"start": 0, "end": 3, "text": "Anna"}]}]}  # fmt: skip
+ANLI = {"uid": "1", "context": "It is.", "hypothesis": "It was.", "label": "n", "reason": ""}
+GRANDE = {"qID": "1", "sentence": "Johnny likes fruits, not roots, because the _ are sweet.", "option1": "fruits",
+          "option2": "roots", "answer": "1"}  # fmt: skip
+SAT = "# By E. Littman\n\nSource\nlull trust v:n\nbalk fortitude v:n\nbetray loyalty v:n\ncajole compliance v:n\n"
+SAT += "hinder destination v:n\nsoothe passion v:n\nc\n"
+QUAC = {"data": [{"title": "Anna", "section_title": "Life", "background": "", "paragraphs": [{
+    "context": "Anna met Bob. CANNOTANSWER", "id": "1", "qas": [
+        {"id": "1_q#0", "question": "Who?", "answers": [{"text": "Bob", "answer_start": 9}]},
+        {"id": "1_q#1", "question": "Why?", "answers": [{"text": "CANNOTANSWER", "answer_start": 14}]},
+        {"id": "1_q#2", "question": "So?", "answers": [{"text": "met", "answer_start": 5}]}]}]}]}  # fmt: skip
+NO_DATE = {"day": "", "month": "", "year": ""}
+DROP = {"nfl_1": {"passage": "Bob ran 4 yards.", "qa_pairs": [
+    {"question": "How many?", "query_id": "a", "answer": {"number": "4", "date": NO_DATE, "spans": []},
+     "validated_answers": [{"number": "", "date": NO_DATE, "spans": ["4 yards", "Bob"]},
+                           {"number": "4", "date": NO_DATE, "spans": []}]},
+    {"question": "When?", "query_id": "b", "answer": {
+        "number": "", "date": {"day": "", "month": "May", "year": "1625"}, "spans": []}}]}}  # fmt: skip
 TRIVIA = {"Data": [{"Question": "Who painted it?", "Answer": {"Value": "Duchamp", "Aliases": ["duchamp", "Duchamp"]}}]}
 WEB = [{"utterance": "what school?", "targetValue": '(list (description Yale) (description "School of Arts"))'}]
 UNANSWERED = "Title: The Blitz\n\nBackground: Anna met Bob.\n\nQ: Who?\n\nA: Anna\n\nQ: When?\n\nA:"
@@ -147,6 +171,33 @@ ASKED = {
     ("copa", "gpt3"): (
         {f"{name}.jsonl": json_lines(COPA) for name in ("train", "val")},
         Item("It fell because", (" it was high.", " he let go."), 1)),
+    ("multirc", "gpt3"): (
+        {f"{name}.jsonl": json_lines(MULTIRC) for name in ("train", "val")},
+        Item("READING COMPREHENSION ANSWER KEY\n\nIt fell.\n\nWhy?", ("\n- [False] wind", "\n- [True] wind"), 1,
+             answers=("\n- [True] wind", "\n- [False] rain"), group="3/5")),
+    ("record", "gpt3"): (
+        {"val.jsonl": json_lines(RECORD)},
+        Item("Anna met Bob.\n- She left.\n- Bob stayed.", ("\n- It is Bob.", "\n- It is Anna."), 1,
+             answers=("Anna",), texts=("Bob", "Anna"))),
+    **{(f"anli_r{n}", "gpt3"): (
+        {"test.jsonl": json_lines(ANLI)},
+        Item(f"anli {n}: anli {n}: It is.\nQuestion: It was. True, False, or Neither?", (" True", " False", " Neither"),
+             2)) for n in (1, 2, 3)},
+    ("winogrande", "gpt3"): (
+        {"dev.jsonl": json_lines(GRANDE)},
+        Item("", (" are sweet.",), contexts=("Johnny likes fruits, not roots, because the fruits",
+                                             "Johnny likes fruits, not roots, because the roots"))),
+    ("sat_analogies", "gpt3"): (
+        {"SAT-package-V3.txt": SAT},
+        Item("lull is to trust as", (" balk is to fortitude", " betray is to loyalty", " cajole is to compliance",
+                                     " hinder is to destination", " soothe is to passion"), 2)),
+    ("quac", "gpt3"): (
+        {"val_v0.2.json": json.dumps(QUAC)},
+        Item("TITLE: Anna - Life\nPARAGRAPH: Anna met Bob.\n\nQ: Who?\n\nA:", (" Bob",), answers=("Bob",))),
+    ("drop", "gpt3"): (
+        {"drop_dataset_dev.json": json.dumps(DROP)},
+        Item("Passage: Bob ran 4 yards.\nQuestion: How many?\nAnswer:", (" 4",),
+             answers=(("4",), ("4 yards", "Bob")))),
     ("boolq", "gpt3"): (
         {f"{name}.jsonl": json_lines(BOOLQ) for name in ("train", "val")},
         Item("It -- It is.\nquestion: is it?\nanswer:", (" no", " yes"), 1)),
@@ -173,8 +224,11 @@ ASKED = {
     ("coqa", "gpt2"): (
         {"coqa-dev-v1.0.json": json.dumps(COQA)},
         Item("Anna met Bob.\n\nQ: Who?\n\nA:", (" Anna",), answers=("Anna", "Anna met"))),
-    ("triviaqa", "gpt3"): (
+    ("triviaqa_unfiltered", "unfiltered"): (
         {"unfiltered-web-dev.json": json.dumps(TRIVIA)},
+        Item("Q: Who painted it?\n\nA:", (" Duchamp",), answers=("Duchamp", "duchamp"))),
+    ("triviaqa", "gpt3"): (
+        {"wikipedia-dev.json": json.dumps(TRIVIA)},
         Item("Q: Who painted it?\n\nA:", (" Duchamp",), answers=("Duchamp", "duchamp"))),
     ("naturalqs", "gpt2"): (
         {"NQ-open.dev.jsonl": json_lines({"question": "who is it", "answer": ["Bob"]})},
@@ -226,9 +280,10 @@ def test_a_published_set_is_asked_in_the_papers_words(reading, name, prompt):
     records, prompt = reading(name, files), PROMPTED[name].prompts[prompt]
     item = prompt.item(records["heldout"][0])
     assert item._replace(context=prompts.compose(prompt, [], item.context)) == expected
-    # As an example of the next one it is shown with its right target.
+    # As an example of the next one it is shown with its right target, MultiRC's with all answers.
     context, target = item.pairs[item.gold if max(len(item.targets), len(item.contexts)) > 1 else 0]
     assert solved(item) == context + target
+    assert prompt.shown(item) == solved(item) + (item.answers[1] if name == "multirc" else "")
     assert prompts.compose(prompt, [item], "next").endswith(f"{prompt.shown(item)}{prompt.separator}next")
 
 
@@ -256,6 +311,24 @@ def test_what_comes_before_in_a_passage_is_shown_with_its_answers(reading):
     coqa = reading("coqa", {"coqa-dev-v1.0.json": json.dumps(COQA)})["heldout"][1]
     item = PROMPTED["coqa"].prompts["gpt3"].item(coqa)
     assert (item.context, item.answers) == ("Anna met Bob.\n\nQ: Who?\n\nA: Anna\n\nQ: Whom?\n\nA:", ("Bob", "him"))
+
+    quac = reading("quac", {"val_v0.2.json": json.dumps(QUAC)})["heldout"][2]
+    assert (
+        PROMPTED["quac"]
+        .prompts["gpt3"]
+        .item(quac)
+        .context.endswith("Q: Who?\n\nA: Bob\n\nQ: Why?\n\nA: CANNOTANSWER\n\nQ: So?\n\nA:")
+    )
+    drop = reading("drop", {"drop_dataset_dev.json": json.dumps(DROP)})["heldout"][1]
+    assert PROMPTED["drop"].prompts["gpt3"].item(drop).answers == (("May 1625",),)
+
+
+def test_an_example_of_multirc_is_a_question(reading):
+    records = reading("multirc", {f"{name}.jsonl": json_lines(MULTIRC) for name in ("train", "val")})
+    prompt = PROMPTED["multirc"].prompts["gpt3"]
+    shown = [prompt.shown(prompt.item(record)) for record in filter(prompt.shows, records["train"])]
+    assert shown == ["It fell.\n\nWhy?\n- [True] wind\n- [False] rain", "It fell.\n\nWhen?\n- [False] now"]
+    assert [prompt.item(record).group for record in records["heldout"]] == ["3/5", "3/5", "3/6"]
 
 
 # A record, and another one's label.
@@ -330,10 +403,31 @@ FAULTS = {
     "copa-label": ("copa", {"train.jsonl": json_lines(COPA | {"label": True}), "val.jsonl": ""},
                    ["train.jsonl, line 1", "unknown label True"]),
     "web-object": ("webqs", {"webquestions.examples.test.json": "{}"}, ["test.json: {} is no JSON list"]),
-    "trivia-alias": ("triviaqa", {"unfiltered-web-dev.json": json.dumps({"Data": [
+    "trivia-alias": ("triviaqa", {"wikipedia-dev.json": json.dumps({"Data": [
         TRIVIA["Data"][0] | {"Answer": {"Value": "Duchamp", "Aliases": [1]}}]})}, ["question 1", "'Aliases[0]'"]),
     "coqa-others": ("coqa", {"coqa-dev-v1.0.json": json.dumps({"data": [
         COQA["data"][0] | {"additional_answers": [1]}]})}, ["story s1", "'additional_answers' is [1]"]),
+    "anli-label": ("anli_r1", {"test.jsonl": json_lines(ANLI | {"label": "x"})}, ["line 1", "unknown label 'x'"]),
+    "grande-blank": ("winogrande", {"dev.jsonl": json_lines(GRANDE | {"sentence": "It is."})}, ["line 1", "no _ to fill"]),
+    "grande-answer": ("winogrande", {"dev.jsonl": json_lines(GRANDE | {"answer": "3"})}, ["line 1", "unknown label '3'"]),
+    "sat-lines": ("sat_analogies", {"SAT-package-V3.txt": SAT.replace("Source\n", "")}, ["line 3", "7 lines"]),
+    "sat-pair": ("sat_analogies", {"SAT-package-V3.txt": SAT.replace("balk fortitude v:n", "balk")},
+                 ["line 3", "'balk' is no pair"]),
+    "sat-letter": ("sat_analogies", {"SAT-package-V3.txt": SAT.replace("\nc\n", "\nf\n")}, ["unknown label 'f'"]),
+    "quac-none": ("quac", {"val_v0.2.json": json.dumps(QUAC).replace('[{"text": "Bob", "answer_start": 9}]', "[]")},
+                  ["dialogue 1", "no answers"]),
+    "drop-none": ("drop", {"drop_dataset_dev.json": json.dumps(DROP).replace('"May"', '""').replace('"1625"', '""')},
+                  ["passage nfl_1", "no answers"]),
+    "drop-spans": ("drop", {"drop_dataset_dev.json": json.dumps(DROP).replace('["4 yards", "Bob"]', "[1]")},
+                   ["passage nfl_1", "'spans[0]'"]),
+    "drop-answer": ("drop", {"drop_dataset_dev.json": json.dumps(DROP).replace('"validated_answers": [', '"validated_answers": [5, ')},
+                    ["passage nfl_1", "'answer' is 5"]),
+    "record-answer": ("record", {"val.jsonl": json_lines(RECORD).replace('"Anna"', '"Eve"')},
+                      ["line 1", "no answer is among the entities"]),
+    "record-place": ("record", {"val.jsonl": json_lines(RECORD).replace('"start": 9', '"start": "a"')},
+                     ["line 1", "'start' is 'a'"]),
+    "multirc-label": ("multirc", {f"{name}.jsonl": json_lines(MULTIRC).replace(', "label": 0', "", 1)
+                                  for name in ("train", "val")}, ["line 1", "no key 'label'"]),
     "no-story": ("cnn_dailymail", {"test/1.txt": ""}, ["there is no .story file in"]),
     "piqa-labels": ("piqa", {"valid.jsonl": json_lines({"goal": "", "sol1": "", "sol2": ""})}, ["valid-labels.lst"]),
     "piqa-label": ("piqa", {"valid.jsonl": json_lines({"goal": "", "sol1": "", "sol2": ""}), "valid-labels.lst": "1\n2\n"},
@@ -395,13 +489,17 @@ def mend(record):
             record |= {"questions": ["Who?", "Whom?"], "answers": {"input_text": ["Anna", "Bob"]}}
         if "options" in record:
             record |= {"questions": ["Who?"], "options": [["a", "b", "c", "d"]], "answers": ["B"]}
+        if "hypothesis" in record:
+            record["label"] = "c"
+        if "option1" in record and "sentence" in record:
+            record |= {"sentence": "It is _ here.", "label": "2"}
         if "answerKey" in record and "choices" in record:
             record["choices"]["label"][0] = record["answerKey"]
     return record
 
 
 TFDS = ["lambada", "1bw", "winograd", "hellaswag", "piqa", "arc_easy", "openbookqa", "race_high", "squad2", "coqa",
-        "triviaqa", "naturalqs", "webqs", "fr_en", "en_ro", "cnn_dailymail"]  # fmt: skip
+        "triviaqa_unfiltered", "naturalqs", "webqs", "anli_r2", "winogrande", "quac", "drop", "fr_en", "en_ro", "cnn_dailymail"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TFDS)
