@@ -837,7 +837,7 @@ def test_halves_that_do_not_belong_together_are_refused(copy):
 
 # What no class of theirs has: (paper, variant, changes), and what is said.
 NONE_HAS = {
-    "bands": ("gpt3", "small", {"model.local_window": 4}, "band 4 and 0"),
+    "bands": ("gpt3", "small", {"model.local_window": 4}, "local_window 4 and 0"),
     "printed-heads": ("gpt3", "small", {"model.local_window": 0, "model.head_size": 20}, "head_size 20 and 12"),
     "shared-attention": ("albert", "base", {"model.share": "attention"}, "share attention and all"),
     "pre-norm": ("bert", "base", {"model.norm": "pre"}, "norm pre and post"),
