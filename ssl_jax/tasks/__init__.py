@@ -4,6 +4,7 @@
     own.py         jsonl: your own labelled texts or pairs, in task.folder
     glue.py        cola sst2 mrpc stsb qqp mnli qnli rte wnli; ax is a split of mnli
     superglue.py   boolq cb copa multirc wic wsc superglue_rte; ax_b and ax_g are splits of superglue_rte
+    entailment.py  snli scitail
     squad.py       squad squad2
     choices.py     swag race rocstories winograd hellaswag piqa arc_easy arc_challenge openbookqa race_middle race_high
     conll.py       conll2003
@@ -33,6 +34,7 @@ from ssl_jax.tasks import (
     choices,
     conll,
     datasets,
+    entailment,
     generated,
     glue,
     language,
@@ -54,7 +56,7 @@ __all__ = ["FINE_TUNED", "INPUTS", "KINDS", "PROMPTED", "TASKS", "Choice", "Choi
 
 TASKS = {}
 for _family in (
-    articles, own, glue, superglue, squad, choices, conll, reviews, generated, language, questions, writing,
+    articles, own, glue, superglue, entailment, squad, choices, conll, reviews, generated, language, questions, writing,
 ):  # fmt: skip
     TASKS |= _family.TASKS
 FINE_TUNED = {name: row for name, row in TASKS.items() if row.kind}

@@ -261,7 +261,7 @@ class Task(NamedTuple):
         and 'heldout' -> records.
       kind: one of KINDS; '': only prompted.
       labels: names of the classes or choices, in the order of TensorFlow Datasets; () if there are none.
-      example: (record, where, labels) -> yields examples of the kind.
+      example: (record, where, labels) -> yields examples of the kind, or a LeftOut.
       score: metrics whose mean is the single number runs are compared by.
       also: further metrics.
       diagnostics: split -> its metrics, the first of which is its score, if they differ from the task's.
