@@ -16,6 +16,9 @@ ssl_jax/tokenization/train.py), so a vocabulary trained here is not OpenAI's. Th
 of a text, so documents follow each other without one. BooksCorpus is no longer distributed: the default corpus is the
 demo's.
 
+Figure 2, left, transfers the embeddings and the first k blocks and starts the others anew: --config.init.layers=0,1,2
+of finetune.py (--n_transfer in train.py); k = 0 is 'encoder' in both init.drop and init.fresh.
+
 `release` is what the fine-tuning code does and the paper does not say: dropout on the embedding tables themselves,
 so that all occurrences of a token in a batch lose the same entries; and logits over the position table's rows, too,
 because there both tables are one matrix (train.py).
