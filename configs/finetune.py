@@ -50,10 +50,10 @@ where it is unused.
 
 GPT-1 (Radford et al. 2018, sections 3.2 and 4.1; opt.py and train.py in openai/finetune-transformer-lm, a69b5c43):
 rate 6.25e-5, batch 32, 3 epochs, warm-up over 0.2 %, decay to 0; the classes are read from the last token's vector,
-and language modelling continues with half the weight. The released code averages its loss over each sequence first;
-ours is one mean over all tokens of the batch, so longer texts weigh more (docs/design.md, contract 4). Its
-sequences are as long as the longest example, at most 512; ours are 512. In it, and here with `release`, the choices of
-an example share one dropout mask before the classifier. GPT-2 and GPT-3 were not fine-tuned: here as GPT-1.
+and language modelling continues with half the weight (section 3.2, equation 5), one mean over all tokens of the batch, so
+that longer texts weigh more. `release`, as the released code (lm_losses and clf_h in train.py): the mean over each
+sequence comes first, and the choices of an example share one dropout mask before the classifier. Its sequences are as
+long as the longest example, at most 512; ours are 512. GPT-2 and GPT-3 were not fine-tuned: here as GPT-1.
 
 GPT-1's texts (section 3.3, Figure 1; train.py, transform_roc): Start, text, Extract; Start, A, Delim, B, Extract; for
 similarity (MRPC, QQP, STS-B) also Start, B, Delim, A, Extract, and the two vectors at Extract are added before the
@@ -194,6 +194,7 @@ def gpt(size, task, release):
         "task.epochs": 3.0,
         "task.inputs": "gpt1",
         "task.share_dropout": release,
+        "task.language_mean": "sequences" if release else "tokens",
         "data.tokenizer.add": ("_start_", "_delimiter_", "_classify_"),
         "init.grow": ("vocabulary",),
         "model.pooler": "plain",

@@ -50,6 +50,9 @@ class TaskOptions:
         -1.0, number(high=1, below=True), "before the classes or spans, but losses.joint_span's; below 0: model.dropout"
     )
     share_dropout: bool = option(False, BOOL, "all choices of an example have one mask of it")
+    language_mean: str = option(
+        "tokens", one_of("tokens", "sequences"), "losses.clm is a mean over these; a sequence's is its tokens' mean"
+    )
     features: str = option(
         "", one_of(*FEATURES), "what heads read of each token, one of FEATURES; '': the trunk's output"
     )
