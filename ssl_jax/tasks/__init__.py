@@ -6,7 +6,7 @@
     superglue.py   boolq cb copa multirc wic wsc superglue_rte; ax_b and ax_g are splits of superglue_rte
     entailment.py  snli scitail
     squad.py       squad squad2
-    choices.py     swag race rocstories winograd hellaswag piqa arc_easy arc_challenge openbookqa race_middle race_high
+    choices.py     swag race rocstories winograd dprd hellaswag piqa arc_easy arc_challenge openbookqa race_middle race_high
     conll.py       conll2003
     reviews.py     imdb ag_news
     generated.py   2D+ 2D- 3D+ 3D- 4D+ 4D- 5D+ 5D- 2Dx 1DC CL A1 A2 RI RW

@@ -84,7 +84,7 @@ class Item(NamedTuple):
       context: the text read first, without trailing space; '' is the beginning of a text.
       targets: possible continuations, each with its leading space or line break: all choices for 'choices', else one;
         for 'generate', what a solved example shows.
-      gold: the index of the right choice; for metrics.referent whether the target is right, 1 or 0.
+      gold: the index of the right choice, or the class of 'threshold'; for metrics.referent whether the target is right, 1 or 0.
       contexts: if the choice is part of the context and one target follows all of them: a context for each choice
         (partial scoring, Trinh and Le 2018, arXiv 1806.02847); else ().
       answers: all correct texts ('generate'); () for unanswerable questions in tasks that have them.
@@ -152,7 +152,7 @@ def _gold(fields):
     return fields["gold"] if "gold" in fields else fields["label"]
 
 
-PROMPT_KINDS = ("choices", "cloze", "perplexity", "generate")
+PROMPT_KINDS = ("choices", "cloze", "perplexity", "threshold", "generate")
 NORMALISATIONS = ("sum", "tokens", "characters", "unconditional")
 
 
@@ -162,7 +162,8 @@ class Prompt(NamedTuple):
     Attributes:
       kind: one of PROMPT_KINDS. 'choices': the choice with the highest score, see `normalise`; 'cloze': the target's
         log-probability, and whether each of its tokens is the likeliest; 'perplexity': the target's log-probability
-        per original unit; 'generate': a text is generated and compared with `answers`.
+        per original unit; 'threshold': class 1 if the mean log-probability of the target's tokens is above a threshold,
+        the best on the training examples by Matthews correlation; 'generate': a text is generated and compared with `answers`.
       item: record -> Item, by `choose`, `end` or `write` if a template suffices.
       metrics: keys of metrics.OF_ITEMS.
       shown: Item -> the text of a solved example.
