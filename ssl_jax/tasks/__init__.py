@@ -178,7 +178,7 @@ def open_stores(config, tokenizer):
     """The tokenised splits of a config's task: 'train', 'heldout', ... -> the store of its kind.
 
     Raises:
-      UserError: see `read` and SpanStore.
+      UserError: see `read`, SpanStore and WordStore.
     """
     task, options, kind = read(config), config.task, TASKS[config.task.name].kind
     store = {
@@ -186,7 +186,7 @@ def open_stores(config, tokenizer):
         "regression": functools.partial(TaskStore, label_dtype=np.float32, orders=orders(config)),
         "choices": functools.partial(ChoiceStore, choices=len(task.labels), inputs=options.inputs),
         "spans": functools.partial(SpanStore, stride=options.stride, max_question=options.max_question),
-        "token_labels": WordStore,
+        "token_labels": functools.partial(WordStore, context=options.context),
     }[kind]
     stores = {}
     for split, examples in task.splits.items():

@@ -48,10 +48,13 @@ class Question(NamedTuple):
 
 
 class Words(NamedTuple):
-    """The words of a sentence and the index of each one's label."""
+    """The words of a sentence and the index of each one's label; the sentences of its document, if the set has
+    documents, and its place among them."""
 
     words: tuple[str, ...]
     labels: tuple[int, ...]
+    document: tuple[tuple[str, ...], ...] = ()
+    place: int = 0
 
 
 # kind -> type of its examples. 'classification' takes single texts and pairs.

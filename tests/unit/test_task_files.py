@@ -65,6 +65,7 @@ STS_HEADER = "index|genre|filename|year|old_index|source1|source2|sentence1|sent
 STORY_HEADER = ",".join(["InputStoryid", *(f"InputSentence{n}" for n in range(1, 5)), "RandomFifthSentenceQuiz1",
                          "RandomFifthSentenceQuiz2", "AnswerRightEnding"])  # fmt: skip
 CONLL = "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\nBonn NNP B-NP I-LOC\n"
+EU_BONN = (("EU", "rejects"), ("Bonn",))
 
 # task -> its files; the labels; what its splits hold.
 SETS = {
@@ -239,10 +240,11 @@ SETS = {
          "test": [Choice("M. N. O. P.", ("Q.", "R."), -1)]},
     ),
     "conll2003": (
-        {"eng.train": CONLL, "valid.txt": CONLL[:40], "eng.testb": CONLL},
+        {"eng.train": CONLL, "valid.txt": CONLL[:40], "eng.testb": f"{CONLL}\n-DOCSTART- -X- O O\n\nx NN O O\n"},
         ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"),
-        {"train": [Words(("EU", "rejects"), (3, 0)), Words(("Bonn",), (6,))], "heldout": [Words(("EU",), (3,))],
-         "test": [Words(("EU", "rejects"), (3, 0)), Words(("Bonn",), (6,))]},
+        {"train": [Words(("EU", "rejects"), (3, 0), EU_BONN, 0), Words(("Bonn",), (6,), EU_BONN, 1)],
+         "heldout": [Words(("EU",), (3,), (("EU",),), 0)],
+         "test": [Words(("EU", "rejects"), (3, 0), EU_BONN, 0), Words(("Bonn",), (6,), EU_BONN, 1), Words(("x",), (0,), (("x",),), 0)]},
     ),
     "imdb": (
         {"train/pos/0_9.txt": "Fine.<br />Yes.\n", "train/neg/0_1.txt": "Dull.", "test/neg/1_2.txt": "No.",
