@@ -39,7 +39,7 @@ SHOWN = (
 )  # fmt: skip
 # What a config takes from its source besides the trunk: the generator's shape and how the tokenizer is trained.
 GENERATOR = ("size", "layers", "heads", "ffn_size", "tying")
-TOKENIZER = ("kind", "vocab_size", "lowercase")
+TOKENIZER = ("kind", "vocab_size", "words", "lowercase")
 TAKEN = (
     *(f"model.{field.name}" for field in dataclasses.fields(Trunk) if field.name not in TRAINED),
     "model.neighbours",
