@@ -280,6 +280,12 @@ def check_fit(config, workdir=None):
         return
     grows, path = "vocabulary" in config.init.grow, config.data.tokenizer.path
     where, source = config.init.run, read_config(config.init.run)
+    words = config.data.tokenizer.words
+    if words != "bert" == source.data.tokenizer.words and not is_converted(where):
+        raise UserError(
+            f"init.run: {where} was trained with data.tokenizer.words=bert: set --config.data.tokenizer.words=bert, or "
+            f"start from a run with {words}"
+        )
     same = path == str(tokenizer_path(where)) and not config.data.tokenizer.add
     if path and not grows and not same:
         theirs = tokenizer_files.load(tokenizer_path(where))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from configs import bert, distilbert, electra, finetune, gpt2
+from configs import bert, distilbert, electra, finetune, gpt1, gpt2
 from ssl_jax import checks, source
 from ssl_jax.errors import UserError
 
@@ -125,6 +125,17 @@ def test_a_run_of_ours_decides_too_and_a_run_that_goes_on_keeps_what_it_took(tmp
     again, _ = take(electra.get_config("base"), where, workdir=tmp_path / "run")
     assert again.model == config.model and again.generator == config.generator
     assert (again.init.drop, again.init.fresh) == (config.init.drop, config.init.fresh)
+
+
+def test_a_run_is_tuned_with_the_words_that_it_was_trained_with(tmp_path):
+    where = leave(gpt1.get_config("tiny"), tmp_path / "source")
+    released = finetune.get_config("gpt1-tiny,rte,release")
+    assert take(finetune.get_config("gpt1-tiny,rte,release"), where)[0].data.tokenizer.words == "bert"  # the source's
+    released.init.run = str(where)  # the recipe's own: nothing is taken
+    with pytest.raises(
+        UserError, match="trained with data.tokenizer.words=bert: set --config.data.tokenizer.words=bert"
+    ):
+        source.check_fit(source.resolve(released))
 
 
 def test_what_two_configs_say_is_told_before_jax_is_loaded(released, root, tmp_path):

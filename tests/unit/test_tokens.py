@@ -249,7 +249,7 @@ def test_byte_level_gives_documents_back(tmp_path):
     texts = typical + ODD_TEXTS
     path = tmp_path / "b.jsonl"
     path.write_text("".join(json.dumps(dict(text=text)) + "\n" for text in texts))
-    options = dict(path="", kind="byte_bpe", vocab_size=300, lowercase=False, add=())
+    options = dict(path="", kind="byte_bpe", vocab_size=300, lowercase=False, words="bert", add=())
     folder = tokens.prepare(config(tmp_path, f"text:{path}", tokenizer=options, heldout=0.0))
     store, tokenizer = tokens.Store(folder, "train"), tokenizer_files.load(f"{folder}/tokenizer.json")
     count = len(store.documents) - 1
