@@ -13,6 +13,9 @@ run_pretraining.py's default of at most 20 predictions, which at length 512 mask
 of the data, so that each of the 10 copies of the text keeps its own (create_pretraining_data.py, dupe_factor), where ours
 are drawn anew in every epoch.
 
+`cased` keeps case, as section 5.3 needs; the vocabulary's size is that of the released cased models, the paper gives
+none.
+
 Text: the paper trains on BooksCorpus and English Wikipedia. BooksCorpus is no longer distributed, so the default corpus
 is the demo's; `--config.data.corpus=wikipedia/20230601.en` is the closest.
 
@@ -47,8 +50,13 @@ def release(config, name):
     config.corruption.max_predictions = 20
 
 
+def cased(config, name):
+    del name
+    config.data.tokenizer.update(lowercase=False, vocab_size=28996)
+
+
 def get_config(variant="base"):
-    name, changes = common.parse(variant, SIZES, dict(release=release, smoke=common.smoke))
+    name, changes = common.parse(variant, SIZES, dict(release=release, cased=cased, smoke=common.smoke))
     config = base()
     config.update(
         dict(

@@ -9,11 +9,13 @@
 A variant is a suite of SUITES, or names of tasks (PROMPTED in ssl_jax/tasks) with commas between them, each with a
 prompt after a colon, or with all of its prompts. Several runs, of several sizes, are one figure.
 
-`gpt2` is Table 3 and sections 3.2 to 3.6 of GPT-2's paper (Radford et al. 2019), without examples; `gpt2_shown` has those
-of sections 3.7 and 3.8, translation and questions, with as many as fit. `gpt3` is what GPT-3's paper (Brown et al. 2020)
-evaluates with one and few examples; few is each task's own K of Table H.1, or as many as fit the run's positions.
-`gpt3_zero` is the same without any, LAMBADA and translation in the form that they have there. Both report the mean of all
-accuracies (figure 1.3), `superglue` SuperGLUE's score (Table 3.8, on the dev sets). `demo` needs no files.
+`gpt1` is Figure 2, right, of GPT-1's paper (Radford et al. 2018, section 5), without examples: CoLA, SST-2, RACE,
+Winograd schemas. `gpt2` is Table 3 and sections 3.2 to 3.6 of GPT-2's paper (Radford et al. 2019), without examples;
+`gpt2_shown` has those of sections 3.7 and 3.8, translation and questions, with as many as fit. `gpt3` is what GPT-3's
+paper (Brown et al. 2020) evaluates with one and few examples; few is each task's own K of Table H.1, or as many as fit
+the run's positions. `gpt3_zero` is the same without any, LAMBADA and translation in the form that they have there. Both
+report the mean of all accuracies (figure 1.3), `superglue` SuperGLUE's score (Table 3.8, on the dev sets). `demo` needs
+no files.
 """
 
 from ml_collections import ConfigDict
@@ -31,6 +33,7 @@ TRANSLATION = ("en_fr", "fr_en", "en_de", "de_en", "en_ro", "ro_en")
 SUPERGLUE = ("boolq", "cb", "copa", "rte", "wic", "wsc", "multirc", "record")
 # suite -> tasks, shots, average.
 SUITES = {
+    "gpt1": (of("gpt1"), (0,), ""),
     "gpt2": (
         ("lambada:gpt2_last_token", "lambada:gpt2_stop_words", "winograd:full", "cnn_dailymail:gpt2_no_hint")
         + of("gpt2", without=("naturalqs", *TRANSLATION)),

@@ -22,16 +22,19 @@ and weighted_sum_all (`heads.Features`). BERT gives neither rate nor epochs for 
 rest as in fine-tuning. `bilstm` puts the two BiLSTMs on a fine-tuned trunk, as in Table 5's last row, there with
 --config.model.causal=True; the depth and width, not given there, are section 5.3's.
 
-BERT (Devlin et al. 2018, sections 4 and A.3); DistilBERT and TinyBERT follow it. Section 4.1: a dense
-layer on the pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 as the learning rate (here the
-last one; the grid `bert` has all of them, `bert-ranges` the ranges of A.3); SQuAD and SWAG, sections 4.2 to 4.4, are
-rows of BERT. A.3: everything else, dropout included, as in pre-training. From run_classifier.py and run_squad.py
-(google-research/bert, eedf5716), which settle the rest: warm-up over the first 10 %, decay to 0, lengths of
-128 and 384, nothing masked. Dropout is the paper's own, 0.1 in BERT; there is none before spans (run_squad.py),
-except DistilBERT's (DistilBertForQuestionAnswering in huggingface/transformers). DistilBERT's `release` reads classes
-as DistilBertForSequenceClassification does: dense, ReLU, dropout of 0.2, dense. Of several seeds, BERT reports the
-best on the development set (section 4.1), ALBERT (section 4.2.2), ELECTRA (section 3.1) and DistilBERT (section 3)
-the median, of 5, 10 and 5 (`seeds`). `scripts/ensemble.py` averages the predictions of finished runs.
+BERT (Devlin et al. 2018, sections 4 and A.3); DistilBERT and TinyBERT follow it. Section 4.1: a dense layer on the
+pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 as the learning rate (here the last one; the
+grid `bert` has all of them, `bert-ranges` the ranges of A.3); SQuAD and SWAG, sections 4.2 to 4.4, are rows of BERT.
+A.3: everything else, dropout included, as in pre-training. From run_classifier.py and run_squad.py
+(google-research/bert, eedf5716), which settle the rest: warm-up over the first 10 %, decay to 0, lengths of 128 and
+384, nothing masked. CoNLL-2003, section 5.3: a cased model, so it starts from runs/bert-SIZE-cased, a run of
+configs/bert.py:SIZE,cased; and "the maximal document context provided by the data": neighbouring sentences fill each
+row of 512 tokens, by tokens and equally on both sides, which the paper does not say (`features.WordRows`; other papers'
+recipes do so, too). Dropout is the paper's own, 0.1 in BERT; there is none before spans (run_squad.py), except
+DistilBERT's (DistilBertForQuestionAnswering in huggingface/transformers). DistilBERT's `release` reads classes as
+DistilBertForSequenceClassification does: dense, ReLU, dropout of 0.2, dense. Of several seeds, BERT reports the best on
+the development set (section 4.1), ALBERT (section 4.2.2), ELECTRA (section 3.1) and DistilBERT (section 3) the median,
+of 5, 10 and 5 (`seeds`). `scripts/ensemble.py` averages the predictions of finished runs.
 
 ALBERT (Lan et al. 2019, Table 14): a row for each task, with the trunk's dropout and the classifier's. Adam's variant
 and decay are BERT's (google-research/albert, optimization.py). `v2` changes one row: RACE at 1e-5 without dropout in the
@@ -56,10 +59,10 @@ where it is unused.
 
 GPT-1 (Radford et al. 2018, sections 3.2 and 4.1; opt.py and train.py in openai/finetune-transformer-lm, a69b5c43):
 rate 6.25e-5, batch 32, 3 epochs, warm-up over 0.2 %, decay to 0; the classes are read from the last token's vector,
-and language modelling continues with half the weight. The released code averages its loss over each sequence first;
-ours is one mean over all tokens of the batch, so longer texts weigh more (docs/design.md, contract 4). Its
-sequences are as long as the longest example, at most 512; ours are 512. In it, and here with `release`, the choices of
-an example share one dropout mask before the classifier. GPT-2 and GPT-3 were not fine-tuned: here as GPT-1.
+and language modelling continues with half the weight (section 3.2, equation 5), one mean over all tokens of the batch, so
+that longer texts weigh more. `release`, as the released code (lm_losses and clf_h in train.py): the mean over each
+sequence comes first, and the choices of an example share one dropout mask before the classifier. Its sequences are as
+long as the longest example, at most 512; ours are 512. GPT-2 and GPT-3 were not fine-tuned: here as GPT-1.
 
 GPT-1's texts (section 3.3, Figure 1; train.py, transform_roc): Start, text, Extract; Start, A, Delim, B, Extract; for
 similarity (MRPC, QQP, STS-B) also Start, B, Delim, A, Extract, and the two vectors at Extract are added before the
@@ -112,7 +115,8 @@ HEADS = (
 )  # fmt: skip
 
 # BERT by task: learning rate, batch, epochs, length; section 4.1's for all others.
-BERT = {"squad": (5e-5, 32, 3.0, 384), "squad2": (5e-5, 48, 2.0, 384), "swag": (2e-5, 16, 3.0, 128)}
+BERT = {"squad": (5e-5, 32, 3.0, 384), "squad2": (5e-5, 48, 2.0, 384), "swag": (2e-5, 16, 3.0, 128),
+        "conll2003": (2e-5, 32, 3.0, 512)}  # fmt: skip
 GLUE = (2e-5, 32, 3.0, 128)
 # ALBERT's Table 14 by task: learning rate, batch, dropout, the classifier's dropout, steps, warm-up steps, length.
 ALBERT = {
@@ -162,6 +166,7 @@ def bert(size, task, suffixes):
         "batch_size": batch_size,
         "length": length,
         "task.epochs": epochs,
+        "task.context": "document" if tasks.TASKS[task].kind == "token_labels" else "sentence",
         "task.dropout": 0.0 if tasks.TASKS[task].kind == "spans" else -1.0,
         "model.pooler": "tanh",
         "optimizer.name": "bert_adam",
@@ -233,6 +238,7 @@ def gpt(size, task, suffixes):
         "task.epochs": 3.0,
         "task.inputs": "gpt1",
         "task.share_dropout": "release" in suffixes,
+        "task.language_mean": "sequences" if "release" in suffixes else "tokens",
         "data.tokenizer.add": ("_start_", "_delimiter_", "_classify_"),
         "init.grow": ("vocabulary",),
         "model.pooler": "plain",
@@ -334,6 +340,8 @@ def get_config(variant="bert-base,topics"):
     if (size, task) == ("tiny", "topics"):
         size = "demo"
     papers = [suffix for suffix in suffixes if suffix not in (*TOPS, *PKD, "seeds")]
+    if (paper, task) == ("bert", "conll2003"):
+        model, papers = f"{model}-cased", ["cased", *papers]
     config = importlib.import_module(f"configs.{paper}").get_config(",".join([size, *papers]))
     recipe = bert(size, task, suffixes)
     if paper in RECIPES:

@@ -11,14 +11,19 @@ from step 0 (opt.py).
 Steps: the paper counts 100 epochs over BooksCorpus. With the 800 M words that the BERT paper gives it, and about 1.2
 tokens a word, 100 epochs are 100 * 0.96e9 / (64 * 512) = 2.9 million steps. The warm-up is 2,000 of them.
 
-Text: the paper has ftfy and spaCy split the words before BPE; here BERT's splitter does (`gpt1_bpe` in
-ssl_jax/tokenization/train.py), so a vocabulary trained here is not OpenAI's. That vocabulary has no token for the end
-of a text, so documents follow each other without one. BooksCorpus is no longer distributed: the default corpus is the
-demo's.
+Text: the paper has ftfy and spaCy split the words before BPE (section 4.1); here BERT's splitter does (`gpt1_bpe` in
+ssl_jax/tokenization/train.py), for which nothing need be installed, so a vocabulary trained here is not OpenAI's;
+`release` has both, with the rules of text_utils.py (ssl_jax/tokenization/words.py; pip install 'ssl_jax[gpt1]'). That
+vocabulary has no token for the end of a text, so documents follow each other without one. BooksCorpus is no longer
+distributed: the default corpus is the demo's.
 
-`release` is what the fine-tuning code does and the paper does not say: dropout on the embedding tables themselves,
-so that all occurrences of a token in a batch lose the same entries; and logits over the position table's rows, too,
-because there both tables are one matrix (train.py).
+Figure 2, left, transfers the embeddings and the first k blocks and starts the others anew: --config.init.layers=0,1,2
+of finetune.py (--n_transfer in train.py); k = 0 is 'encoder' in both init.drop and init.fresh.
+
+`release` is what the fine-tuning code does and the paper does not say: dropout on the embedding tables themselves, so
+that all occurrences of a token in a batch lose the same entries; and logits over the position table's rows, too,
+because there both tables are one matrix (train.py); and the words of a text from ftfy and spaCy (text_utils.py), in
+fine-tuning --config.data.tokenizer.words=bert for a run that was trained without.
 
 `lstm` is the baseline of Table 5: one layer of 2,048 units in the Transformer's place (models/recurrent.py), all else
 as it is. Without pre-training (Table 5, "w/o pre-training") is --config.init.run=none in fine-tuning.
@@ -26,7 +31,7 @@ as it is. Without pre-training (Table 5, "w/o pre-training") is --config.init.ru
 Sizes: base is the paper's, tiny to medium have the shapes of BERT's miniatures (common.MINIATURES), demo is ours
 (docs/demos.md). Parameters, exact: 116,534,784 (the paper gives none; the GPT-2 paper says 117M).
 
-Published: MNLI 82.1 / 81.4, RACE 59.0, Story Cloze 86.5. Ours: not run.
+Published: MNLI 82.1 / 81.4, SNLI 89.9, SciTail 88.3, RACE 59.0, Story Cloze 86.5. Ours: not run.
 """
 
 from configs import common, demos
@@ -44,6 +49,7 @@ def release(config, name):
     del name
     config.model.dropped_embeddings = "tables"
     config.model.predict_positions = True
+    config.data.tokenizer.words = "spacy"
 
 
 def get_config(variant="base"):

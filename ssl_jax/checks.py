@@ -15,7 +15,7 @@ from ssl_jax.options import check_bound
 from ssl_jax.plan import check_stages, example_kind, make_clock, masks, plan_phases
 from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.tokenization.train import untrained
-from ssl_jax.tokenization.vocabulary import add_pieces, vocabulary_of
+from ssl_jax.tokenization.vocabulary import vocabulary_of
 
 
 def settle(config, given=()):
@@ -56,7 +56,7 @@ def _settle_vocabulary(config, given):
             )
         check_tokens(config, vocabulary_of(tokenizer))
         return config
-    tokenizer = add_pieces(tokenizer_files.load(options.path), options.add)
+    tokenizer = tokenizer_files.load_extended(options)
     vocabulary = vocabulary_of(tokenizer)
     for key in ("data.tokenizer.vocab_size", "model.vocab_size"):
         if key in given and options.vocab_size != vocabulary.size:

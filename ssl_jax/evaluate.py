@@ -100,7 +100,7 @@ def _by_context(pairs):
 
 
 def _shots(config, prompt):
-    return (0,) if prompt.kind == "perplexity" else tuple(config.shots)
+    return (0,) if prompt.kind in fewshot.WHOLE else tuple(config.shots)
 
 
 def evaluate(config, workdir, say=print):

@@ -70,6 +70,27 @@ def matthews(predictions, labels):
     return float(matthews_corrcoef(labels, predictions))
 
 
+def best_threshold(scores, labels):
+    """The value, half-way between two scores, above which 'label 1' has the highest Matthews correlation: float.
+
+    Args:
+      scores: float [N].
+      labels: 0 or 1, [N].
+    """
+    order = np.argsort(scores, kind="stable")
+    scores, labels = np.asarray(scores)[order], np.asarray(labels)[order]
+    below, positive = np.arange(1, len(scores)), labels.sum()
+    missed = np.cumsum(labels)[:-1]  # ones at or below the threshold
+    hit, wrong, right = positive - missed, (len(scores) - below) - (positive - missed), below - missed
+    spread = below * (len(scores) - below) * positive * (len(scores) - positive)
+    scored = (hit * right - wrong * missed) / np.sqrt(np.maximum(spread.astype(float), 1))
+    scored[scores[1:] == scores[:-1]] = -2  # equal scores have the same label
+    if not len(below) or scored.max() < -1:
+        return -math.inf
+    best = scored.argmax()
+    return float(scores[best : best + 2].mean())
+
+
 def gender_parity(predictions, labels, pairs):
     """Fraction of pairs with equal predictions (SuperGLUE's AX-g, whose pairs differ in a pronoun's gender).
 
@@ -425,7 +446,8 @@ def _per_unit(log_likelihoods, items):
 
 
 # f(predictions, items).
-OF_ITEMS = {"accuracy": _of_golds(accuracy), "macro_f1": _of_golds(macro_f1), "match": match, "exact": exact,
+OF_ITEMS = {"accuracy": _of_golds(accuracy), "macro_f1": _of_golds(macro_f1), "matthews": _of_golds(matthews),
+            "match": match, "exact": exact,
             "trivia": trivia, "squad2": squad2_texts, "coqa": coqa, "quac": quac, "drop": drop, "referent": referent,
             "bleu": bleu, "rouge": rouge, "perplexity": perplexity, "bits": bits,
             # MultiRC's, of a question's answers and of all; ReCoRD's, of the chosen entity (Zhang et al. 2018, section 5.3).

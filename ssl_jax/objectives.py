@@ -83,6 +83,11 @@ def predicted(batch):
     return batch["weights"]
 
 
+def predicted_of(batch, *, language_mean):
+    """As `predicted`; for a mean of 'sequences' those with a prediction, [B]."""
+    return predicted(batch) if language_mean == "tokens" else predicted(batch).any(-1)
+
+
 def tokens(batch):
     """All tokens except padding: `batch['mask']` [B, S]."""
     return batch["mask"] != 0
@@ -172,12 +177,20 @@ def mlm(out, batch):
     return _classify(out["mlm_logits"], batch["targets"], predicted(batch))
 
 
-def clm(out, batch):
+def clm(out, batch, *, language_mean="tokens"):
     """Causal language modelling (GPT-1, section 3.1): cross-entropy of each next token.
 
-    Reads `out['clm_logits']` [B, S, V], `batch['targets']` and `batch['weights']` [B, S].
+    With a `language_mean` of 'sequences' each sequence counts once, with the mean over its own tokens (lm_losses of
+    train.py in openai/finetune-transformer-lm). Reads `out['clm_logits']` [B, S, V], `batch['targets']` and
+    `batch['weights']` [B, S].
     """
-    return _classify(out["clm_logits"], batch["targets"], predicted(batch))
+    term = _classify(out["clm_logits"], batch["targets"], predicted(batch))
+    if language_mean == "tokens":
+        return term
+    weights = predicted(batch).astype(jnp.float32)
+    losses = (cross_entropy(out["clm_logits"], batch["targets"]) * weights).sum(-1) / jnp.maximum(weights.sum(-1), 1.0)
+    counted = predicted_of(batch, language_mean=language_mean).astype(jnp.float32)
+    return term._replace(sum=losses.sum(), weight=counted.sum())
 
 
 def pair(out, batch):
@@ -594,7 +607,7 @@ SOFT, MATCHED = ("teacher.temperature",), ("teacher.count_padding",)
 OBJECTIVES = {
     # Tokens
     "mlm": Objective("masked tokens (BERT)", mlm, predicted, heads=("mlm",), masks=True),
-    "clm": Objective("the next token (GPT)", clm, predicted, heads=("clm",)),
+    "clm": Objective("the next token (GPT)", clm, predicted_of, heads=("clm",), options=("task.language_mean",)),
     "all_tokens": Objective(
         "every token, from a text with some replaced (All-Tokens MLM)",
         all_tokens,

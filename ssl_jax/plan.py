@@ -49,7 +49,9 @@ class Init:
     run: str = option(
         "", TEXT, "a finished run to start from; 'teacher': the first of teacher.runs; 'none' as '': none"
     )
-    layers: tuple = option((), several(int, 0, DEEPEST), "which of its layers, from 0; (): all of them")
+    layers: tuple = option(
+        (), several(int, 0, DEEPEST), "which of its layers, from 0, are the first ones here; (): all of them"
+    )
     drop: tuple = option(
         (), several(str), "its parameters that are left out, by name or part: 'pair', 'embeddings/segment'"
     )

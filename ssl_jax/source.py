@@ -39,7 +39,7 @@ SHOWN = (
 )  # fmt: skip
 # What a config takes from its source besides the trunk: the generator's shape and how the tokenizer is trained.
 GENERATOR = ("size", "layers", "heads", "ffn_size", "tying")
-TOKENIZER = ("kind", "vocab_size", "lowercase")
+TOKENIZER = ("kind", "vocab_size", "words", "lowercase")
 TAKEN = (
     *(f"model.{field.name}" for field in dataclasses.fields(Trunk) if field.name not in TRAINED),
     "model.dropped_sublayers",  # where it drops, not how much
@@ -281,6 +281,12 @@ def check_fit(config, workdir=None):
         return
     grows, path = "vocabulary" in config.init.grow, config.data.tokenizer.path
     where, source = config.init.run, read_config(config.init.run)
+    words = config.data.tokenizer.words
+    if words != "bert" == source.data.tokenizer.words and not is_converted(where):
+        raise UserError(
+            f"init.run: {where} was trained with data.tokenizer.words=bert: set --config.data.tokenizer.words=bert, or "
+            f"start from a run with {words}"
+        )
     same = path == str(tokenizer_path(where)) and not config.data.tokenizer.add
     if path and not grows and not same:
         theirs = tokenizer_files.load(tokenizer_path(where))

@@ -82,7 +82,8 @@ def start_from(params, model, run, config):
     """Replaces initial parameters with a run's.
 
     Layers are stacked, so selecting some is an index: DistilBERT starts from layers 0, 2, 4, 7, 9, 11 of its teacher
-    (extract_distilbert.py). A classifier's rows are reordered to match the task's classes, see `labels.match`; a
+    (extract_distilbert.py). With fewer than the model has, they are its first ones, and the others keep their initial
+    values (GPT-1, Figure 2, left). A classifier's rows are reordered to match the task's classes, see `labels.match`; a
     regression's are scaled to this run's `task.scale`.
 
     Args:
@@ -108,7 +109,7 @@ def start_from(params, model, run, config):
     trunk = run.model.config
     if any(_within(origin[name], ("generator_encoder",)) for name in given if _within(name, ("encoder",))):
         trunk = run.model.generator.trunk
-    given |= choose_layers(model.config, run.workdir, trunk, given, config.init.layers)
+    given |= choose_layers(model.config, run.workdir, trunk, given, config.init.layers, ours)
     parts = {_part(name) for name in ours} | set(TRUNK)
     if HEADS in config.init.drop:
         given = {name: y for name, y in given.items() if _part(name) in parts}
@@ -180,6 +181,8 @@ def start_from(params, model, run, config):
         "anew": _whole(ours.keys() - taken.keys(), ours),
         "left out": _whole(theirs.keys() - {origin[name] for name in taken}, theirs),
     }
+    if 0 < len(config.init.layers) < model.config.layers:
+        told["anew"].append(f"encoder (layers from {len(config.init.layers)} on)")
     line = f"starts from {run.workdir}: {', '.join(chosen) or 'nothing'}"
     line += "".join(f"; {what}: {', '.join(names)}" for what, names in told.items() if names)
     started = jax.tree_util.tree_map_with_path(lambda path, x: taken.get(_owned(path_name(path), model), x), params)
@@ -232,8 +235,8 @@ def _differences(ours, theirs):
     return [f"runs otherwise: {'; '.join(told)}"] if told else []
 
 
-def choose_layers(config, where, source, given, layers):
-    """A trunk's layer parameters laid out for a trunk of `config`: one set for each of `layers`.
+def choose_layers(config, where, source, given, layers, initial):
+    """A trunk's layer parameters laid out for a trunk of `config`: one set for each of `layers`, then initial ones.
 
     Args:
       config: our trunk's.
@@ -241,6 +244,7 @@ def choose_layers(config, where, source, given, layers):
       source: their trunk's config.
       given: name -> tensor; 'encoder/layers/...' are read.
       layers: which of theirs; (): all. Where all layers share, depths may differ.
+      initial: name -> our trunk's initial tensor.
     """
     stacked = {name: x for name, x in given.items() if _within(name, ("encoder/layers",))}
     if not stacked:
@@ -256,9 +260,10 @@ def choose_layers(config, where, source, given, layers):
         layers = range(source.layers)
     elif config.share != "none":
         raise UserError(f"init.layers={tuple(layers)} choose a set for each layer, which needs model.share=none")
-    if len(layers) != config.layers or not all(0 <= layer < source.layers for layer in layers):
+    if len(layers) > config.layers or not all(0 <= layer < source.layers for layer in layers):
         raise UserError(
-            f"init.layers={tuple(layers)}: model.layers={config.layers} needs as many, from 0 to {source.layers - 1}"
+            f"init.layers={tuple(layers)}: model.layers={config.layers} takes at most as many, from 0 to "
+            f"{source.layers - 1}"
         )
     made = {}
     for name, x in stacked.items():
@@ -267,8 +272,10 @@ def choose_layers(config, where, source, given, layers):
         sets = source.sets(part)
         if sets == config.sets(part) and sets < source.layers:
             made[name] = x
-        else:
-            made[name] = jnp.asarray(x)[np.array([group_of(layer, sets, source.layers) for layer in layers])]
+            continue
+        made[name] = jnp.asarray(x)[np.array([group_of(layer, sets, source.layers) for layer in layers])]
+        if name in initial and initial[name].shape[1:] == x.shape[1:]:
+            made[name] = jnp.concatenate([made[name], initial[name][len(layers) :]])
     return made
 
 

@@ -52,7 +52,7 @@ from ssl_jax.files import replacing
 from ssl_jax.options import BOOL, SHARE, TEXT, block, one_of, option, whole
 from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.tokenization.train import TokenizerOptions, train_tokenizer
-from ssl_jax.tokenization.vocabulary import add_pieces, identity, keeps_spaces, stored_roles
+from ssl_jax.tokenization.vocabulary import identity, keeps_spaces, stored_roles
 
 FORMAT = 3  # part of every folder's name: raise it when the bytes change
 PART_BYTES = 16 << 20
@@ -235,17 +235,18 @@ def _alone(folder):
 
 def _tokenizer_identity(options):
     if not options.path:
-        return [options.kind, options.vocab_size, options.lowercase, *options.add]
-    tokenizer = tokenizer_files.load(options.path)
-    there = tokenizer.get_vocab_size()
-    size = add_pieces(tokenizer, options.add).get_vocab_size()
+        kind = [options.kind] if options.words == "bert" else [options.kind, options.words]
+        return [*kind, options.vocab_size, options.lowercase, *options.add]
+    there = tokenizer_files.load(options.path).get_vocab_size()
+    tokenizer = tokenizer_files.load_extended(options)
+    size = tokenizer.get_vocab_size()
     if size != options.vocab_size:
         more = f" and data.tokenizer.add puts {size - there} more to them" if size > there else ""
         raise UserError(
             f"{options.path} has {there} pieces{more}, but the config's vocabulary has "
             f"{options.vocab_size}; set --config.data.tokenizer.vocab_size={size}"
         )
-    if options.add or os.path.isdir(options.path):
+    if options.add or os.path.isdir(options.path) or options.words != "bert":
         roles = stored_roles(tokenizer)
         return [identity(tokenizer), roles] if roles else identity(tokenizer)
     return tokenizer_files.fingerprint(options.path)
@@ -259,8 +260,8 @@ def _prepare(data, corpus, folder, workers):
             say(line)
         tokenizer_path = work / "tokenizer.json"
         if not tokenizer_path.exists():
-            path, add = data.tokenizer.path, data.tokenizer.add
-            tokenizer = add_pieces(tokenizer_files.load(path), add) if path else train_on(corpus, data)
+            options = data.tokenizer
+            tokenizer = tokenizer_files.load_extended(options) if options.path else train_on(corpus, data)
             (work / "parts").mkdir(parents=True, exist_ok=True)
             tokenizer_files.save(tokenizer, tokenizer_path)
         per_part = max(1, PART_BYTES * len(corpus) // max(1, corpus.bytes))
@@ -295,7 +296,7 @@ def train_on(corpus, data):
     """A tokenizer trained on the documents that are not held out, as a config's `data` block specifies."""
     options, texts = data.tokenizer, _TrainingTexts(corpus, data)
     say(f"training the tokenizer ({options.kind}, {options.vocab_size:,} pieces) on {texts.size:,} documents")
-    return train_tokenizer(options.kind, texts, options.vocab_size, options.lowercase, options.add)
+    return train_tokenizer(options.kind, texts, options.vocab_size, options.lowercase, options.add, options.words)
 
 
 class _TrainingTexts:

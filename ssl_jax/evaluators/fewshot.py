@@ -16,6 +16,7 @@ from ssl_jax.inference import scoring
 from ssl_jax.runs import Run
 from ssl_jax.tasks.base import Item
 
+WHOLE = ("perplexity", "threshold")  # kinds of prompts that score a whole text, with nothing before it
 MOST = 100  # GPT-3, section 2.4: 10 to 100 fit its context
 
 
@@ -48,6 +49,8 @@ class Evaluator:
         )
         self.records = tasks.records(task, tasks.source_of(exp.config, options.folder)) if records is None else records
         require(exp, self.prompt)
+        if self.prompt.kind == "threshold" and not self.records["train"]:
+            raise UserError(f"{task} ({self.name}): the threshold is chosen on training examples, and there are none")
         if not self.compose(0):
             raise UserError(f"no item of {task} fits the model's {exp.model.config.max_positions} positions")
         self.compose(options.shots, limit=1)  # the first item tells whether there are so many examples
@@ -83,6 +86,8 @@ class Evaluator:
         run = Run(None, exp.config, exp.model, params, exp.tokenizer, exp.vocabulary)
         options = self.options
         how = dict(batch_size=options.batch_size, window=options.window, stride=options.stride)
+        if self.prompt.kind == "threshold":
+            how["train"] = compose(run, self.prompt, {"heldout": self.records["train"]})
         return answer(run, self.prompt, asked, **how, seed=options.seed if seed is None else seed)
 
 
@@ -106,8 +111,8 @@ class Answered(NamedTuple):
     Attributes:
       items: N Items.
       predictions: [N], see metrics.of_items.
-      log_likelihoods: [N] float, nats, for 'cloze' and 'perplexity', and of the texts that a `confident` prompt sorts; for
-        others ().
+      log_likelihoods: [N] float, nats, for 'cloze' and 'perplexity', of 'threshold' a token's mean, and of the texts that
+        a `confident` prompt sorts; for others ().
     """
 
     items: list[Item]
@@ -133,14 +138,14 @@ def compose(run, prompt, records, *, shots=0, seed=0, limit=0, too_long="refuse"
     Raises:
       UserError: a prompt does not fit, and by how much; there are too few examples; see `room`.
     """
-    if prompt.kind == "perplexity" and shots:
+    if prompt.kind in WHOLE and shots:
         raise UserError(f"shots={shots}: whole texts are scored, with nothing before them; set shots to 0")
     train, space, asked = records.get("train", []), room(run, prompt), []
     if prompt.shows:
         train = list(filter(prompt.shows, train))
     for number, record in enumerate(records["heldout"][: limit or None]):
         item = prompt.item(record)
-        if prompt.kind == "perplexity":
+        if prompt.kind in WHOLE:
             asked.append(Asked(item, tuple(item.pairs), 0))
             continue
         wanted = MOST if shots == FIT else shots
@@ -180,14 +185,15 @@ def room(run, prompt):
     return positions if "clm" in run.model.heads else positions - 2  # [CLS] and [SEP]
 
 
-def answer(run, prompt, asked, *, batch_size=16, window=0, stride=0, seed=0):
+def answer(run, prompt, asked, *, batch_size=16, window=0, stride=0, seed=0, train=()):
     """Calls the model.
 
     Args:
       run, prompt: as for `compose`, which returned `asked`.
       batch_size: rows that run together.
-      window, stride: for perplexity, see `scoring.rolling`; 0: its defaults.
+      window, stride: for whole texts, see `scoring.rolling`; 0: its defaults.
       seed: of sampled texts.
+      train: Asked of training examples, on which a 'threshold' is chosen.
 
     Returns:
       Answered.
@@ -198,8 +204,10 @@ def answer(run, prompt, asked, *, batch_size=16, window=0, stride=0, seed=0):
     items = [one.item for one in asked]
     ask = functools.partial(KINDS[prompt.kind], run, prompt, asked, batch_size)
     if prompt.kind == "perplexity":
-        totals = ask(window, stride)
+        totals = [one.total for one in ask(window, stride)]
         return Answered(items, totals, totals)
+    if prompt.kind == "threshold":
+        return Answered(items, *ask(window, stride, train))
     if prompt.kind == "cloze":
         scored = ask()
         return Answered(items, [0 if one.greedy else -1 for one in scored], [one.total for one in scored])
@@ -272,7 +280,16 @@ def _fill(run, prompt, asked, batch_size):
 def _read_through(run, prompt, asked, batch_size, window, stride):
     del prompt
     texts = [one.pairs[0][1] for one in asked]
-    return [one.total for one in scoring.rolling(run, texts, window or None, stride or None, batch_size)]
+    return scoring.rolling(run, texts, window or None, stride or None, batch_size)
+
+
+def _classify(run, prompt, asked, batch_size, window, stride, train):
+    """The class of each text, and its tokens' mean log-likelihood."""
+    found = _read_through(run, prompt, [*asked, *train], batch_size, window, stride)
+    means = np.array([one.total / max(one.tokens, 1) for one in found])
+    threshold = metrics.best_threshold(means[len(asked) :], [one.item.gold for one in train])
+    means = means[: len(asked)]
+    return (means > threshold).astype(int).tolist(), means.tolist()
 
 
 def _write(run, prompt, asked, batch_size, seed):
@@ -310,4 +327,4 @@ def require(run, prompt):
         scoring.require_causal(run)
 
 
-KINDS = {"choices": _choose, "cloze": _fill, "perplexity": _read_through, "generate": _write}
+KINDS = {"choices": _choose, "cloze": _fill, "perplexity": _read_through, "threshold": _classify, "generate": _write}

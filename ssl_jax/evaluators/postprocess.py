@@ -103,10 +103,10 @@ def words(task, split, rows, logits):
     Words beyond the length and those without a token count as 'O', so entities in them are missed, not ignored.
     """
     store, outside = rows.store, task.labels.index("O")
-    predicted = []
-    for first, best in zip(store.first, logits.reshape(len(logits), rows.length, -1).argmax(-1)):
+    predicted, before = [], rows.before(np.arange(len(logits)))
+    for first, best, skipped in zip(store.first, logits.reshape(len(logits), rows.length, -1).argmax(-1), before):
         read = (first >= 0) & (first < rows.length - 2)
-        numbers = np.where(read, best[np.where(read, 1 + first, 0)], outside)  # after [CLS]
+        numbers = np.where(read, best[np.where(read, 1 + skipped + first, 0)], outside)  # after [CLS] and its document
         predicted.append([task.labels[number] for number in numbers])
     gold = [[task.labels[number] for number in labels] for labels in store.golds[: len(logits)]]
     files = {f"predictions-{split}.txt": submissions.conll(store.words[: len(logits)], gold, predicted)}

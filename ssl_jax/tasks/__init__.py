@@ -4,8 +4,9 @@
     own.py         jsonl: your own labelled texts or pairs, in task.folder
     glue.py        cola sst2 mrpc stsb qqp mnli qnli rte wnli; ax is a split of mnli
     superglue.py   boolq cb copa multirc record wic wsc superglue_rte; ax_b and ax_g are splits of superglue_rte
+    entailment.py  snli scitail
     squad.py       squad squad2
-    choices.py     swag race rocstories winograd winogrande hellaswag piqa arc_easy arc_challenge openbookqa race_middle
+    choices.py     swag race rocstories winograd winogrande dprd hellaswag piqa arc_easy arc_challenge openbookqa race_middle
                    race_high anli_r1 anli_r2 anli_r3 sat_analogies
     conll.py       conll2003
     reviews.py     imdb ag_news
@@ -34,6 +35,7 @@ from ssl_jax.tasks import (
     choices,
     conll,
     datasets,
+    entailment,
     generated,
     glue,
     language,
@@ -55,7 +57,7 @@ __all__ = ["FINE_TUNED", "INPUTS", "KINDS", "PROMPTED", "TASKS", "Choice", "Choi
 
 TASKS = {}
 for _family in (
-    articles, own, glue, superglue, squad, choices, conll, reviews, generated, language, questions, writing,
+    articles, own, glue, superglue, entailment, squad, choices, conll, reviews, generated, language, questions, writing,
 ):  # fmt: skip
     TASKS |= _family.TASKS
 FINE_TUNED = {name: row for name, row in TASKS.items() if row.kind}
@@ -182,7 +184,7 @@ def open_stores(config, tokenizer):
     """The tokenised splits of a config's task: 'train', 'heldout', ... -> the store of its kind.
 
     Raises:
-      UserError: see `read` and SpanStore.
+      UserError: see `read`, SpanStore and WordStore.
     """
     task, options, kind = read(config), config.task, TASKS[config.task.name].kind
     store = {
@@ -190,7 +192,7 @@ def open_stores(config, tokenizer):
         "regression": functools.partial(TaskStore, label_dtype=np.float32, orders=orders(config)),
         "choices": functools.partial(ChoiceStore, choices=len(task.labels), inputs=options.inputs),
         "spans": functools.partial(SpanStore, stride=options.stride, max_question=options.max_question),
-        "token_labels": WordStore,
+        "token_labels": functools.partial(WordStore, context=options.context),
     }[kind]
     stores = {}
     for split, examples in task.splits.items():

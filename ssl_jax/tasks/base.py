@@ -48,10 +48,13 @@ class Question(NamedTuple):
 
 
 class Words(NamedTuple):
-    """The words of a sentence and the index of each one's label."""
+    """The words of a sentence and the index of each one's label; the sentences of its document, if the set has
+    documents, and its place among them."""
 
     words: tuple[str, ...]
     labels: tuple[int, ...]
+    document: tuple[tuple[str, ...], ...] = ()
+    place: int = 0
 
 
 # kind -> type of its examples. 'classification' takes single texts and pairs.
@@ -84,7 +87,7 @@ class Item(NamedTuple):
       context: the text read first, without trailing space; '' is the beginning of a text.
       targets: possible continuations, each with its leading space or line break: all choices for 'choices', else one;
         for 'generate', what a solved example shows.
-      gold: the index of the right choice; for metrics.referent whether the target is right, 1 or 0.
+      gold: the index of the right choice, or the class of 'threshold'; for metrics.referent whether the target is right, 1 or 0.
       contexts: if the choice is part of the context and one target follows all of them: a context for each choice
         (partial scoring, Trinh and Le 2018, arXiv 1806.02847); else ().
       answers: all correct texts ('generate'), those of DROP tuples of spans; () for unanswerable questions in tasks that
@@ -157,7 +160,7 @@ def _gold(fields):
     return fields["gold"] if "gold" in fields else fields["label"]
 
 
-PROMPT_KINDS = ("choices", "cloze", "perplexity", "generate")
+PROMPT_KINDS = ("choices", "cloze", "perplexity", "threshold", "generate")
 NORMALISATIONS = ("sum", "tokens", "characters", "unconditional")
 
 
@@ -167,7 +170,8 @@ class Prompt(NamedTuple):
     Attributes:
       kind: one of PROMPT_KINDS. 'choices': the choice with the highest score, see `normalise`; 'cloze': the target's
         log-probability, and whether each of its tokens is the likeliest; 'perplexity': the target's log-probability
-        per original unit; 'generate': a text is generated and compared with `answers`.
+        per original unit; 'threshold': class 1 if the mean log-probability of the target's tokens is above a threshold,
+        the best on the training examples by Matthews correlation; 'generate': a text is generated and compared with `answers`.
       item: record -> Item, by `choose`, `end` or `write` if a template suffices.
       metrics: keys of metrics.OF_ITEMS.
       shown: Item -> the text of a solved example.
@@ -274,7 +278,7 @@ class Task(NamedTuple):
         and 'heldout' -> records.
       kind: one of KINDS; '': only prompted.
       labels: names of the classes or choices, in the order of TensorFlow Datasets; () if there are none.
-      example: (record, where, labels) -> yields examples of the kind.
+      example: (record, where, labels) -> yields examples of the kind, or a LeftOut.
       score: metrics whose mean is the single number runs are compared by.
       also: further metrics.
       diagnostics: split -> its metrics, the first of which is its score, if they differ from the task's.

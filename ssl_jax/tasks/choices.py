@@ -1,14 +1,17 @@
-"""Choices: SWAG, RACE, StoryCloze to fine-tune on; Winograd schemas, Winogrande, HellaSwag, StoryCloze, PIQA, ARC,
-OpenBookQA, RACE, ANLI, SAT analogies to ask. COPA is in superglue.py.
+"""Choices: SWAG, RACE, StoryCloze to fine-tune on; Winograd schemas, definite pronouns (Rahman and Ng 2012), Winogrande,
+HellaSwag, StoryCloze, PIQA, ARC, OpenBookQA, RACE, ANLI, SAT analogies to ask. COPA is in superglue.py.
 
 To fine-tune on, the question is part of each choice, not of the context: a context that is too long loses its end, and
 must not lose the question (ALBERT's race_utils.py does the same). GPT-1, section 3.3, puts the question after the
 context, whose beginning is then cut: that takes the question and the answers without it.
 
 Prompts `gpt3` are those of GPT-3's appendix G; `lm_eval` those of lm-evaluation-harness, by characters its `acc_norm`.
-HellaSwag's `characters` is GPT-3's text by characters: the harness takes each sentence to end from two fields of the
-files, and its capitals differ in some. ANLI's round stands twice before its premise, as in figures G.2, G.7 and G.10; these
-do not show whether a space or a line break comes before the answer: here it is a space.
+`gpt1` are the heuristics of GPT-1's section 5 (Figure 2, right), by the mean log-probability of a token: of RACE's
+answers behind the passage and the question as they are, of what follows the noun in the pronoun's place; nothing says
+how texts are joined, which is a space here as in fine-tuning. HellaSwag's `characters` is GPT-3's text by characters:
+the harness takes each sentence to end from two fields of the files, and its capitals differ in some. ANLI's round stands
+twice before its premise, as in figures G.2, G.7 and G.10; these do not show whether a space or a line break comes before
+the answer: here it is a space.
 """
 
 import functools
@@ -114,7 +117,8 @@ def _race_asked(level):
     return Task(
         _race_data({"train": f"train/{level}", "heldout": f"test/{level}"}, level),
         record=_race_record, prompts={"gpt3": _prompt(item, normalise="unconditional", answer_context="A:"),
-                                      "tokens": _prompt(item, normalise="tokens")}, shots=10,
+                                      "tokens": _prompt(item, normalise="tokens"),
+                                      "gpt1": _prompt(end("{article} {question}"), normalise="tokens")}, shots=10,
     )  # fmt: skip
 
 
@@ -261,6 +265,43 @@ def _sat(record, where):
     yield {"context": f"{first} as", "choices": choices, "gold": formats.number_of(letter, SAT_LETTERS, where)}
 
 
+_REST = _prompt(_partial, normalise="tokens")
+
+
+# ---- Definite pronouns
+def _pronoun_lines(path, split):
+    """As TensorFlow Datasets' records: lines of sentence, pronoun, both candidates, the right one; then an empty line."""
+    del split
+    lines = [(number, line.strip()) for number, line in files.read_lines(path)]
+    while lines and not lines[-1][1]:
+        lines.pop()
+    for start in range(0, len(lines), 5):
+        where, block = f"{path}, line {lines[start][0]}", [line for _, line in lines[start : start + 5]]
+        if len(block) < 4 or not all(block[:4]) or any(block[4:]):
+            raise UserError(
+                f"{where}: four lines, of sentence, pronoun, candidates and answer, and an empty one are due"
+            )
+        sentence, pronoun, candidates, answer = block[:4]
+        candidates = [one.strip() for one in candidates.split(",")]
+        if len(candidates) != 2 or answer not in candidates:
+            raise UserError(f"{where}: {shown(answer)} is right of {listed(candidates)}; one of two candidates is due")
+        yield where, {"sentence": sentence, "pronoun": pronoun, "candidates": candidates,
+                      "label": candidates.index(answer)}  # fmt: skip
+
+
+def _pronoun(record, where):
+    """As a Winograd schema. Of a pronoun that is there more than once the first one is meant (the set's README)."""
+    sentence, pronoun = record["sentence"], record["pronoun"]
+    found = re.search(rf"\b{re.escape(pronoun)}\b", sentence) or re.search(
+        rf"\b{re.escape(pronoun)}\b", sentence, re.IGNORECASE
+    )
+    if found is None:
+        raise UserError(f"{where}: the pronoun {shown(pronoun)} is not in {shown(sentence)}")
+    yield from _schema({"text": sentence, "pronoun_start": found.start(), "pronoun_text": found[0],
+                        "option1": record["candidates"][0], "option2": record["candidates"][1],
+                        "label": record["label"]}, where)  # fmt: skip
+
+
 # ---- HellaSwag
 def _hellaswag_lines(path, split):
     """As TensorFlow Datasets' records: `ctx` is `context`."""
@@ -379,7 +420,13 @@ TASKS = {
         Dataset({"train": "WSCollection.xml", "heldout": "WSCollection.xml"}, _schema_lines,
                 {"train": "wsc273:test", "heldout": "wsc273:test"},
                 "https://cs.nyu.edu/~davise/papers/WinogradSchemas/WS.html"),
-        record=_schema, prompts={"full": _prompt(_full), "gpt3": _prompt(_partial)}, shots=7),
+        record=_schema, prompts={"full": _prompt(_full), "gpt3": _prompt(_partial), "gpt1": _REST}, shots=7),
+    # The test set is held out.
+    "dprd": Task(
+        Dataset({"train": "train.c.txt", "heldout": "test.c.txt"}, _pronoun_lines,
+                {"train": "definite_pronoun_resolution:train", "heldout": "definite_pronoun_resolution:test"},
+                "https://www.hlt.utdallas.edu/~vince/data/emnlp12/"),
+        record=_pronoun, prompts={"gpt1": _REST}),
     "winogrande": Task(
         Dataset({"train": "train_xl.jsonl", "heldout": "dev.jsonl"}, _blank_lines,
                 {"train": "winogrande:train_xl", "heldout": "winogrande:validation"}, "https://winogrande.allenai.org"),

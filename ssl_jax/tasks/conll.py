@@ -1,6 +1,8 @@
 """CoNLL-2003's named entities (Tjong Kim Sang and De Meulder 2003): its columns, or `conll2003` of TensorFlow Datasets.
 
-Labels are read as they are, IOB1 in the shared task's own files, IOB2 in later ones.
+A document, which -DOCSTART- begins, is what `task.context=document` reads around a sentence (BERT, section 5.3);
+TensorFlow Datasets' records do not say where one begins. Labels are read as they are, IOB1 in the shared task's own
+files, IOB2 in later ones.
 """
 
 import re
@@ -14,8 +16,27 @@ LABELS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "
 
 
 def _lines(path, split):
-    """A record per sentence: lines of word, part of speech, chunk and entity, up to an empty one."""
+    """A record per sentence, with those of its document if the file has documents."""
     del split
+    document, known = [], False
+    for where, record in _sentences(path):
+        if record is not None:
+            document.append((where, record))
+            continue
+        yield from _together(document, known)
+        document, known = [], True
+    yield from _together(document, known)
+
+
+def _together(document, known):
+    words = tuple(tuple(record["tokens"]) for _, record in document)
+    for place, (where, record) in enumerate(document):
+        yield where, record | ({"document": words, "place": place} if known else {})
+
+
+def _sentences(path):
+    """A record per sentence, of lines of word, part of speech, chunk and entity up to an empty one; None where a document
+    begins."""
     words, labels, where = [], [], None
     for number, line in files.read_lines(path):
         cells = re.findall(r"[^ \t]+", line)  # other white space is part of words
@@ -23,6 +44,8 @@ def _lines(path, split):
             if words:
                 yield where, {"tokens": words, "ner": labels}
             words, labels = [], []
+            if cells:
+                yield f"{path}, line {number}", None
             continue
         where = f"{path}, line {number}"
         if len(cells) != 4:
@@ -39,7 +62,7 @@ def _sentence(record, where, labels):
     # Predictions are written as lines of columns again.
     if not all(re.fullmatch(r"[^ \t\r\n]+", word) for word in words):
         raise UserError(f"{where}: {shown(words)}: a word is empty or has a space in it")
-    yield Words(words, tuple(record["ner"]))
+    yield Words(words, tuple(record["ner"]), record.get("document", ()), record.get("place", 0))
 
 
 TASKS = {

@@ -60,11 +60,12 @@ def _read(name, row, source, view, needed, splits=None):
     for split, origin, found in parts:
         examples, places, left_out = [], [], {}
         for where, record in found:
-            if isinstance(record, LeftOut):
-                left_out.setdefault(record.reason, []).append(where)
-                continue
-            examples += view(record, where)
-            places += [where] * (len(examples) - len(places))
+            for one in [record] if isinstance(record, LeftOut) else view(record, where):
+                if isinstance(one, LeftOut):
+                    left_out.setdefault(one.reason, []).append(where)
+                else:
+                    examples.append(one)
+                    places.append(where)
         if not examples:
             raise UserError(f"task {name!r}: {origin} has no examples")
         read.splits[split], read.places[split] = examples, places

@@ -368,13 +368,23 @@ class WordStore(_Hashed):
       words, golds: each sentence's words, and the number of each one's label.
       first: for each sentence int64 [words], the index of each word's first token; -1 if it has none.
       lost: number of words that get no token.
+      documents: the tokens of all documents, as `tokens`; () where rows have sentences alone.
+      around: int64 [N, 4]: where in `documents` the sentence's document begins, the sentence begins and ends, and the
+        document ends.
     """
 
     arrays = ("tokens", "edges", "labels")
 
-    def __init__(self, examples, tokenizer, places=()):
-        """Tokenises a list of Words."""
-        self.places = places
+    def __init__(self, examples, tokenizer, context="sentence", places=()):
+        """Tokenises a list of Words; `context`: see WordRows.
+
+        Raises:
+          UserError: no documents are known.
+        """
+        self.places, self.documents = places, ()
+        if context == "document":
+            self._read_documents(examples, tokenizer)
+            self.arrays = (*self.arrays, "documents", "around")
         texts = [" ".join(example.words) for example in examples]
         self.tokens, self.edges, offsets = encode_with_offsets(texts, tokenizer)
         self.labels = np.full(len(self.tokens), -1, np.int32)
@@ -392,6 +402,25 @@ class WordStore(_Hashed):
         if self.lost:
             self.notes = (f"{self.lost:,} labels of words that the tokenizer makes no token of",)
 
+    def _read_documents(self, examples, tokenizer):
+        alone = next((n for n, example in enumerate(examples) if not example.document), None)
+        if alone is not None:
+            raise UserError(
+                f"{self.place(alone)}: task.context=document, and no -DOCSTART- says where its document begins: read the "
+                "set's own files with task.folder, or set task.context=sentence"
+            )
+        # The sentences of a document share one tuple.
+        first, sentences = {}, []
+        for example in examples:
+            if id(example.document) not in first:
+                first[id(example.document)] = len(sentences)
+                sentences += [" ".join(words) for words in example.document]
+        self.documents, edges = encode(sentences, tokenizer)
+        starts = np.array([first[id(example.document)] for example in examples], np.int64)
+        own = starts + [example.place for example in examples]
+        ends = starts + [len(example.document) for example in examples]
+        self.around = np.stack([edges[starts], edges[own], edges[own + 1], edges[ends]], axis=1)
+
     def __len__(self):
         return len(self.edges) - 1
 
@@ -400,17 +429,37 @@ class WordStore(_Hashed):
 
 
 class WordRows(_Rows):
-    """[CLS] words [SEP], cut at the end, with `token_label`."""
+    """[CLS] words [SEP], cut at the end, with `token_label`.
+
+    With documents the rest of the row is filled with the tokens before and after the sentence in its document, equally
+    many if there are so many, without labels (BERT, section 5.3: "the maximal document context").
+    """
 
     @property
     def sizes(self):
         return np.diff(self.store.edges) + 2
 
+    def before(self, numbers):
+        """The number of tokens of the document before each sentence in its row, int64 [B]."""
+        return self._spans(numbers)[1]
+
+    def _spans(self, numbers):
+        """Each sentence's number of tokens in its row, and those of its document before and after it."""
+        size = np.minimum(np.diff(self.store.edges)[numbers], self.length - 2)
+        if not len(self.store.documents):
+            return size, np.zeros_like(size), np.zeros_like(size)
+        first, start, end, last = self.store.around[numbers].T
+        room = self.length - 2 - size
+        before = np.minimum(start - first, np.maximum(room // 2, room - (last - end)))
+        return size, before, np.minimum(last - end, room - before)
+
     def __call__(self, numbers):
-        start = self.store.edges[numbers]
-        end = np.minimum(self.store.edges[numbers + 1], start + self.length - 2)
-        made = gather(self.store.tokens, np.stack([start, end, end, end], axis=1), self.vocabulary, self.length)
-        place = np.arange(self.length) - 1
-        labels = _at(self.store.labels, start[:, None] + place)
-        inside = (place >= 0) & (place < (end - start)[:, None])
+        store, (size, before, after) = self.store, self._spans(numbers)
+        start = store.edges[numbers]
+        tokens, own = (store.documents, store.around[numbers, 1]) if len(store.documents) else (store.tokens, start)
+        end = own + size + after
+        made = gather(tokens, np.stack([own - before, end, end, end], axis=1), self.vocabulary, self.length)
+        place = np.arange(self.length) - 1 - before[:, None]
+        labels = _at(store.labels, start[:, None] + place)
+        inside = (place >= 0) & (place < size[:, None])
         return made | {"token_label": np.where(inside, labels, -1).astype(np.int32)}

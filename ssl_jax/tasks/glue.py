@@ -3,6 +3,9 @@
 Classes are numbered as in TensorFlow Datasets. BERT's run_classifier.py numbers MNLI's contradiction, entailment,
 neutral: weights fine-tuned with it have their classes in that order.
 
+Prompts `gpt1` are GPT-1's (section 5, "Zero-shot Behaviors"; Figure 2, right). CoLA's threshold, which the paper leaves
+open, is the best one on the training examples.
+
 The diagnostic set AX, which has no training set of its own, is a split of MNLI: a model of MNLI predicts it.
 """
 
@@ -11,7 +14,7 @@ import math
 
 from ssl_jax.errors import UserError, shown
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Dataset, Example, Prompt, Submission, Task, choose
+from ssl_jax.tasks.base import Dataset, Example, Item, Prompt, Submission, Task, choose
 
 FILES = {"train": "train.tsv", "heldout": "dev.tsv", "test": "test.tsv"}
 ENTAILMENT = ("entailment", "not_entailment")
@@ -77,6 +80,14 @@ def _task(name, columns, labels, submission, spelt=(), label="label", header=Non
     )
 
 
+def _acceptable(example):
+    return Item("", (example.text.strip(),), example.label)
+
+
+def _very(example):
+    return Item(f"{example.text.strip()} very", (" negative", " positive"), example.label)
+
+
 def _pair(one, other):
     return {one: one, other: other}
 
@@ -87,8 +98,10 @@ BINARY, NUMBERS = ("0", "1"), (0, 1)
 
 TASKS = {
     "cola": _task("cola", {"sentence": "sentence"}, ("unacceptable", "acceptable"), Submission("CoLA.tsv", NUMBERS),
-                  BINARY, header=("source", "label", "star", "sentence"), score=("matthews",)),
-    "sst2": _task("sst2", {"sentence": "sentence"}, ("negative", "positive"), Submission("SST-2.tsv", NUMBERS), BINARY),
+                  BINARY, header=("source", "label", "star", "sentence"), score=("matthews",),
+                  prompts={"gpt1": Prompt("threshold", _acceptable, ("matthews", "accuracy"))}),
+    "sst2": _task("sst2", {"sentence": "sentence"}, ("negative", "positive"), Submission("SST-2.tsv", NUMBERS), BINARY,
+                  prompts={"gpt1": Prompt("choices", _very)}),
     "mrpc": _task("mrpc", {"sentence1": "#1 String", "sentence2": "#2 String"}, ("not_equivalent", "equivalent"),
                   Submission("MRPC.tsv", NUMBERS), BINARY, label="Quality", score=("f1", "accuracy"), unordered=True),
     # Annotators could give 0 to 5.

@@ -9,6 +9,8 @@ from ssl_jax.options import ABOVE_0, BOOL, DEEPEST, TEXT, WIDEST, number, one_of
 # pairs in both orders and questions with their contexts; 'doubled' as 'bert', each pair of the training examples
 # a second time in the other order (`double_unordered` in ELECTRA's release).
 INPUTS = ("bert", "gpt1", "doubled")
+# What a row of words has, `task.context`: its sentence, or also as much of its document on both sides as fits.
+CONTEXTS = ("sentence", "document")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,9 @@ class TaskOptions:
     classes: int = option(0, whole(0, WIDEST), "how many labels there are, 1 of a regression; filled in by the run")
     labels: tuple = option((), several(str), "their names; filled in by the run")
     inputs: str = option("bert", one_of(*INPUTS), "how texts are put together, one of INPUTS: 'gpt1', 'doubled'")
+    context: str = option(
+        "sentence", one_of(*CONTEXTS), "what is read of token labels: 'document' fills rows with neighbouring sentences"
+    )
     orders: int = option(1, whole(1, 2), "how many a pair is read in at once; filled in by the run")
     scale: float = option(
         1.0, ABOVE_0, "the loss of a regression divides scores by it; what is reported has their own units"
@@ -56,6 +61,9 @@ class TaskOptions:
         "before the classes or spans, but ELECTRA's joint_span; below 0: model.dropout",
     )
     share_dropout: bool = option(False, BOOL, "all choices of an example have one mask of it")
+    language_mean: str = option(
+        "tokens", one_of("tokens", "sequences"), "losses.clm is a mean over these; a sequence's is its tokens' mean"
+    )
     features: str = option(
         "", one_of(*FEATURES), "what heads read of each token, one of FEATURES; '': the trunk's output"
     )

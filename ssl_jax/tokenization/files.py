@@ -7,8 +7,9 @@ import tokenizers
 
 from ssl_jax.errors import UserError
 from ssl_jax.files import read_text, replacing
-from ssl_jax.tokenization import folders
+from ssl_jax.tokenization import folders, words
 from ssl_jax.tokenization.checks import checked, refused
+from ssl_jax.tokenization.vocabulary import add_pieces
 
 
 def load(path):
@@ -23,7 +24,12 @@ def load(path):
         raise UserError(f"no tokenizer file {path}; scripts/train_tokenizer.py trains one")
     with refused(f"{path} is not a tokenizer.json"):
         tokenizer = tokenizers.Tokenizer.from_str(read_text(path))
-    return checked(tokenizer, path)
+    return words.wrapped(checked(tokenizer, path))
+
+
+def load_extended(options):
+    """The tokenizer at `options.path`, of TokenizerOptions, with the words and added pieces that they ask for."""
+    return add_pieces(words.with_words(load(options.path), options.words, options.lowercase), options.add)
 
 
 def save(tokenizer, path):

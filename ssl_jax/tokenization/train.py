@@ -5,7 +5,7 @@
     unigram     ALBERT: NFKC, lower-casing; a metaspace marks pieces that start a word; <pad> <unk> [CLS] [SEP] [MASK]
                 are ids 0 to 4
     byte_bpe    GPT-2: pieces of bytes, so nothing is unknown; <|endoftext|> is the last id
-    gpt1_bpe    GPT-1: BERT's word splitter; </w> marks pieces that end a word; <unk> is id 0
+    gpt1_bpe    GPT-1: BERT's word splitter, or its release's (words.py); </w> marks pieces that end a word; <unk> is id 0
 
 GPT-1's fine-tuning appends _start_, _delimiter_ and _classify_ to the pieces (`vocabulary.add_pieces`).
 
@@ -30,6 +30,7 @@ from ssl_jax.errors import UserError, check_choice
 from ssl_jax.options import BOOL, TEXT, WIDEST, one_of, option, several, whole
 from ssl_jax.tokenization.checks import for_plain_text
 from ssl_jax.tokenization.vocabulary import add_pieces
+from ssl_jax.tokenization.words import WORDS, WordTokenizer, make_join, split_at_words
 
 # Characters beyond this share of the text are unknown; a rare character is not worth an embedding.
 COVERAGE = 0.9999
@@ -110,6 +111,11 @@ class TokenizerOptions:
     vocab_size: int = option(
         30522, whole(1, WIDEST), "how many pieces it has, and the model's table has rows; of `path` what is there"
     )
+    words: str = option(
+        "bert",
+        one_of(*WORDS),
+        "of 'gpt1_bpe': BERT's splitter, or GPT-1's release's, 'spacy', which ssl_jax[gpt1] installs",
+    )
     lowercase: bool = option(True, BOOL, "whether 'A' and 'a' are the same")
     add: tuple = option((), several(str), "special tokens put at its end, which vocab_size counts")
 
@@ -122,7 +128,7 @@ def untrained(kind, lowercase, add=()):
     return add_pieces(add_pieces(tokenizer, SPECIALS[kind]), add)
 
 
-def train_tokenizer(kind, texts, vocab_size, lowercase, add=()):
+def train_tokenizer(kind, texts, vocab_size, lowercase, add=(), words="bert"):
     """Learns a vocabulary of exactly `vocab_size` pieces, including special tokens and those of `add`.
 
     Args:
@@ -131,6 +137,7 @@ def train_tokenizer(kind, texts, vocab_size, lowercase, add=()):
       vocab_size: int.
       lowercase: whether 'A' and 'a' are the same.
       add: special tokens to append, see `vocabulary.add_pieces`.
+      words: 'bert', or 'spacy' for the kind gpt1_bpe, see words.py.
 
     Words of more than LONGEST_WORD letters (unigram: LONGEST_UNIGRAM_WORD bytes) are left out; their number is printed
     to stderr.
@@ -141,6 +148,10 @@ def train_tokenizer(kind, texts, vocab_size, lowercase, add=()):
     check_choice(kind, KINDS, "kind of tokenizer")
     tokenizer, learned = KINDS[kind](lowercase), vocab_size - len(add)
     left_out = set()
+    if words == "spacy":
+        if kind != "gpt1_bpe":
+            raise UserError(f"data.tokenizer.words=spacy is for data.tokenizer.kind=gpt1_bpe, not {kind}")
+        tokenizer, texts = split_at_words(tokenizer, lowercase), _Joined(texts)
     if kind != "unigram":
         patterns = (_LETTERS, _SIGNS_OR_BLANKS) if kind == "byte_bpe" else (_LETTERS,)
         texts = _Bounded(texts, tokenizer, patterns, left_out)
@@ -165,7 +176,18 @@ def train_tokenizer(kind, texts, vocab_size, lowercase, add=()):
         )
     add_pieces(tokenizer, add)
     _require_size(kind, vocab_size, tokenizer.get_vocab_size())
-    return for_plain_text(tokenizer)
+    tokenizer = for_plain_text(tokenizer)
+    return WordTokenizer(tokenizer) if words == "spacy" else tokenizer
+
+
+class _Joined:
+    """Texts as `words.make_join` leaves them; can be iterated repeatedly."""
+
+    def __init__(self, texts):
+        self.texts, self.join = texts, make_join()
+
+    def __iter__(self):
+        return map(self.join, self.texts)
 
 
 class _Bounded:
@@ -263,7 +285,7 @@ def _train_pairs(make_trainer, tokenizer, texts, vocab_size, specials):
 
     def counted():
         for text in texts:
-            counts.update(normalizer.normalize_str(text))
+            counts.update(normalizer.normalize_str(text) if normalizer else text)
             yield text
 
     tokenizer.train_from_iterator(counted(), make_trainer(vocab_size=0, show_progress=False))

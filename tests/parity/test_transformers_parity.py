@@ -110,7 +110,7 @@ def bert_family(activation, scan):
             num_hidden_layers=fields["layers"],
             num_attention_heads=fields["heads"],
             intermediate_size=fields["ffn_size"],
-            max_position_embeddings=fields["positions"],
+            max_position_embeddings=fields["max_positions"],
             hidden_act={"gelu": "gelu", "gelu_tanh": "gelu_new"}[activation],
             pad_token_id=None,  # with one, their table's row of that number gets no gradient from the lookup
             attn_implementation="eager",

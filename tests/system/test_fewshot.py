@@ -11,7 +11,7 @@ import pytest
 from configs.fewshot import SUITES, get_config
 from ssl_jax import evaluate, report, runs, train
 from ssl_jax.errors import UserError
-from ssl_jax.evaluators import FIT, contamination, fewshot
+from ssl_jax.evaluators import FIT, FewShot, contamination, fewshot
 from ssl_jax.inference import generate, scoring
 from ssl_jax.interop import check
 from ssl_jax.load import load_run
@@ -152,6 +152,28 @@ def test_texts_are_read_through_and_take_no_examples():
     assert fewshot.measure(prompt, answered) == wanted
     with pytest.raises(UserError, match="shots=1: whole texts"):
         fewshot.compose(run_of("gpt2"), prompt, {"heldout": texts}, shots=1)
+
+
+def test_classes_are_told_by_a_threshold_of_the_training_examples():
+    """GPT-1's CoLA (section 5): the mean log-probability of a token, above a threshold; read from the exact texts."""
+    run, prompt = run_of("gpt2"), Prompt("threshold", lambda record: Item("", record[:1], record[1]), ("matthews",))
+    texts = ("the quick brown fox", "over the lazy dog", "five boxing wizards", "dog dog dog", "jumps", "the the fox")
+    means = [one.total / one.tokens for one in scoring.rolling(run, texts)]
+    middle = float(np.median(means))
+    train = [(text, int(mean > middle)) for text, mean in zip(texts, means, strict=True)]
+    records = {"train": train, "heldout": [("the quick quick fox", 1), ("wizards jump", 0), *train]}
+    asked = fewshot.compose(run, prompt, records)
+    learnt = fewshot.compose(run, prompt, {"heldout": train})
+    answered = fewshot.answer(run, prompt, asked, train=learnt, batch_size=3)
+    assert answered.predictions[2:] == [label for _, label in train]
+    low, high = sorted(means)[2:4]
+    assert answered.predictions == [int(mean > (low + high) / 2) for mean in answered.log_likelihoods]
+    np.testing.assert_allclose(answered.log_likelihoods[2:], means, rtol=1e-5)
+    with pytest.raises(UserError, match="shots=1: whole texts"):
+        fewshot.compose(run, prompt, records, shots=1)
+    options = FewShot(task="cola")
+    with pytest.raises(UserError, match="chosen on training examples, and there are none"):
+        fewshot.Evaluator(run, None, options, {"train": [], "heldout": []})
 
 
 def test_answers_are_written_finished_and_stop_words_passed_over():

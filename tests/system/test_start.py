@@ -56,6 +56,22 @@ def test_distilbert_starts_from_half_of_its_teachers_layers():
     ]
 
 
+def test_the_first_layers_are_anothers_and_the_others_start_anew():
+    """GPT-1, Figure 2, left: the first k blocks are transferred, for every k."""
+    source, changes = run_of(gpt1, "tiny,smoke", **{"model.layers": 3}), {"model.layers": 3, "init.layers": (0, 1)}
+    params, made, lines = begin(source, gpt1, "tiny,smoke", **changes)
+    taken, initial, layers = (x["encoder"]["layers"] for x in (source.params, params, made))
+    assert_equal(jax.tree.map(lambda x: x[:2], layers), jax.tree.map(lambda x: x[:2], taken))
+    assert_equal(jax.tree.map(lambda x: x[2:], layers), jax.tree.map(lambda x: x[2:], initial))
+    assert_equal(made["embeddings"], source.params["embeddings"])
+    assert lines == ["starts from a: embeddings, encoder (layers 0, 1); anew: encoder (layers from 2 on)"]
+    # k = 0, the embeddings alone.
+    none = {"init.layers": (), "init.drop": ("encoder",), "init.fresh": ("encoder",)}
+    _, made, lines = begin(source, gpt1, "tiny,smoke", **changes | none)
+    assert_equal(made["encoder"], params["encoder"])
+    assert lines == ["starts from a: embeddings; anew: encoder; left out: encoder"]
+
+
 def test_shared_layers_become_each_layers_own():
     teacher = run_of(albert, "base,smoke", **{"model.layers": 4, "model.share_groups": 2})
     changes = {"model.layers": 3, "model.embedding_size": 16, "losses.nsp": 0.0, "model.norm": "pre"}
@@ -211,8 +227,9 @@ REFUSED = {
         "a has no part pair; a has part pair, and this .* --config.init.fresh=pair --config.init.drop=pair$",
     ),
     "depth": ({"model.layers": 3}, "a has 2 layers and model.layers=3; say which of them with init.layers"),
-    "too few layers": ({"init.layers": (0,)}, r"init.layers=\(0,\): model.layers=2 needs as many, from 0 to 1"),
-    "no such layer": ({"init.layers": (0, 2)}, r"init.layers=\(0, 2\): model.layers=2 needs as many, from 0 to 1"),
+    "too many layers": ({"init.layers": (0, 1, 1)}, r"init.layers=\(0, 1, 1\): model.layers=2 takes at most as many, from 0 to 1"),
+    "too few in width": ({"init.layers": (0,), "model.ffn_size": 24}, r"is \(1, .*in a, and \(2, .* here"),
+    "no such layer": ({"init.layers": (0, 2)}, r"init.layers=\(0, 2\): model.layers=2 takes at most as many, from 0 to 1"),
     "shared layers": (
         {"init.layers": (0, 1), "model.share": "all"}, "choose a set for each layer, which needs model.share=none",
     ),

@@ -234,3 +234,15 @@ def test_every_task_has_its_metrics():
             # Groups count towards the score only where every example has one.
             scored = {*row.score, *(several[0] for several in row.diagnostics.values())}
             assert name == "multirc" or not scored & {*metrics.OF_GROUPS}, name
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_threshold_has_the_highest_correlation_of_all(seed):
+    random = np.random.default_rng(seed)
+    scores, labels = random.integers(0, 12, 30) / 4, random.integers(0, 2, 30)  # some are equal
+    found = metrics.best_threshold(scores, labels)
+    tried = {
+        cut: sklearn.metrics.matthews_corrcoef(labels, scores > cut) for cut in np.append(np.unique(scores) + 0.1, -1)
+    }
+    assert sklearn.metrics.matthews_corrcoef(labels, scores > found) == pytest.approx(max(tried.values()))
+    assert metrics.best_threshold(np.ones(4), np.array([0, 1, 1, 1])) == -np.inf  # nothing to tell apart

@@ -91,6 +91,27 @@ def test_language_models_lose_the_mean_negative_log_probability_of_the_targets(n
     assert term.metrics["accuracy"][1] == term.weight == len(losses)
 
 
+def test_the_language_model_beside_a_task_may_lose_a_mean_of_each_sequence():
+    """lm_losses of train.py in openai/finetune-transformer-lm: a sequence's own mean, then the mean over sequences."""
+    out, batch = example()
+    config = base()
+    config.task.language_mean = "sequences"
+    loss, weight = objectives.OBJECTIVES["clm"].bind(config)
+    term, means = loss(out, batch), []
+    for logits, targets, counted in zip(out["clm_logits"], batch["targets"], batch["weights"] > 0):
+        if counted.any():  # not the row that fills up the batch
+            chosen = softmax(logits)[np.arange(len(targets)), targets]
+            means.append(-np.log(chosen)[counted].mean())
+    np.testing.assert_allclose(term.sum / term.weight, np.mean(means), rtol=1e-5)
+    assert term.weight == weight(batch) == len(means) < len(batch["weights"])
+    tokens = objectives.clm(out, batch)
+    assert abs(tokens.sum / tokens.weight - np.mean(means)) > 0.01
+    assert term.metrics["accuracy"] == tokens.metrics["accuracy"]
+    halves = [loss(cut(out, rows), cut(batch, rows)) for rows in (slice(0, 5), slice(5, None))]
+    np.testing.assert_allclose(sum(half.sum for half in halves), term.sum, rtol=1e-5)
+    assert sum(half.weight for half in halves) == term.weight
+
+
 def among_the_chosen(batch):
     """[B, S]: the positions of predictions that count, each once however often it was drawn."""
     marks = np.zeros(batch["mask"].shape, bool)

@@ -181,6 +181,16 @@ def test_words_that_are_not_read_count_as_outside():
     assert files == {"predictions-test.txt": expected}
     # Right: Bonn and x; Angela's entity is longer, 'of' is none.
     assert values == pytest.approx({"ner_f1": 2 * 2 / (4 + 3), "score": 2 * 2 / (4 + 3)})
+    # In a document the sentence begins later: 'x' is read where it stands, behind three of the tokens before it.
+    document = tuple(one.words for one in examples)
+    inside = [one._replace(document=document, place=place) for place, one in enumerate(examples)]
+    rows = WordStore(inside, Halves(), context="document").rows(VOCABULARY, 7)
+    logits = np.zeros((2, 7, 3))
+    logits[1, 4, 2] = 1
+    _, files = postprocess.decide(task, "test", rows, logits.reshape(2, -1), "token_class_logits")
+    assert rows.before(np.arange(2)).tolist() == [0, 3] and "\n\nx B-PER I-PER\n" in files["predictions-test.txt"]
+    logits = np.zeros((2, 6, 3))
+    logits[:, :, 1] = 1
     short = WordStore(examples, Halves()).rows(VOCABULARY, 5)
     _, files = postprocess.decide(task, "test", short, logits[:, :5].reshape(2, -1), "token_class_logits")
     assert "Bonn B-PER O\n" in files["predictions-test.txt"]
@@ -279,8 +289,9 @@ SENTENCES = [
 
 
 def conll_text(sentences):
+    begins = "-DOCSTART- -X- O O\n\n"
     tagged = [[f"{word} X X {TAGS.get(word.lower(), 'O')}" for word in one.split()] for one in sentences]
-    return "\n\n".join(map("\n".join, tagged)) + "\n"
+    return begins + "\n\n".join(map("\n".join, tagged)) + "\n"
 
 
 def cells(text, split=None):
@@ -297,7 +308,7 @@ def test_two_seeds_find_entities_and_a_labelled_test_set_is_in_the_result(tmp_pa
         folder = tmp_path / f"run/seed-{seed}"
         own = json.loads((folder / "result.json").read_text())
         for prefix, (split, source) in zip(("", "test/"), sources.items()):
-            told, given = cells((folder / f"predictions-{split}.txt").read_text(), " "), cells(source)
+            told, given = cells((folder / f"predictions-{split}.txt").read_text(), " "), cells(source)[1:]
             assert [[line[:2] for line in one] for one in told] == [[line[::3] for line in one] for one in given]
             gold, predicted = (
                 {(n, *chunk) for n, one in enumerate(told) for chunk in chunks([line[place] for line in one])}

@@ -25,6 +25,7 @@ SCHEMA = """<collection><schema><text><txt1>
 Grace traded me her sweater for my jacket. She thinks</txt1><pron>it</pron><txt2>looks dowdy on her.</txt2></text>
 <answers><answer>The sweater</answer><answer>The jacket</answer></answers><correctAnswer>A.</correctAnswer></schema>
 </collection>"""
+PRONOUN = "Lions eat sheep. They hid when he heard.\nThey\nThe lions,the sheep\nthe sheep\n\n"
 BOMB = "<!DOCTYPE a [" + "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(12))
 BOMB = f"{BOMB.replace('&l0;', 'l')}]><collection><schema>&l12;</schema></collection>"
 ARC = {"id": "1", "answerKey": "2", "question": {"stem": "Which?", "choices": [
@@ -142,6 +143,19 @@ ASKED = {
         Item("", (" looks dowdy on her.",), contexts=(
             "Grace traded me her sweater for my jacket. She thinks the sweater",
             "Grace traded me her sweater for my jacket. She thinks the jacket"))),
+    ("winograd", "gpt1"): (
+        {"WSCollection.xml": SCHEMA},
+        Item("", (" looks dowdy on her.",), contexts=(
+            "Grace traded me her sweater for my jacket. She thinks the sweater",
+            "Grace traded me her sweater for my jacket. She thinks the jacket"))),
+    ("dprd", "gpt1"): (
+        {"test.c.txt": PRONOUN},
+        Item("", (" hid when he heard.",), 1, contexts=("Lions eat sheep. The lions", "Lions eat sheep. The sheep"))),
+    ("cola", "gpt1"): (
+        {f"{name}.tsv": "s\t1\t\tIt is fine.\n" for name in ("train", "dev")}, Item("", ("It is fine.",), 1)),
+    ("sst2", "gpt1"): (
+        {f"{name}.tsv": "sentence\tlabel\na fine film \t1\n" for name in ("train", "dev")},
+        Item("a fine film very", (" negative", " positive"), 1)),
     ("hellaswag", "gpt3"): (
         {"hellaswag_val.jsonl": json_lines({"ctx": "A girl [step] makes it. they", "activity_label": "Making a cake",
                                             "endings": ["bake.", "run [title] it."], "label": 1})},
@@ -165,6 +179,8 @@ ASKED = {
     ("race_middle", "gpt3"): (
         {"test/middle/1.txt": json.dumps(RACE)},
         Item("Article:\nOne.\n\nQ: It is _ .\n\nA:", (" a", " b", " c", " d"), 1)),
+    ("race_high", "gpt1"): (
+        {"test/high/1.txt": json.dumps(RACE)}, Item("One. It is _ .", (" a", " b", " c", " d"), 1)),
     ("race_high", "tokens"): (
         {"test/high/1.txt": json.dumps(RACE)},
         Item("Article:\nOne.\n\nQ: It is _ .\n\nA:", (" a", " b", " c", " d"), 1)),
@@ -390,6 +406,9 @@ FAULTS = {
     "xml-answers": ("winograd", {"WSCollection.xml": SCHEMA.replace("A.", "C.")}, ["schema 1", "two are needed"]),
     "xml-bomb": ("winograd", {"WSCollection.xml": BOMB}, ["WSCollection.xml", "not XML"]),
     "xml-encoding": ("winograd", {"WSCollection.xml": '<?xml version="1.0" encoding="utf-7"?>' + SCHEMA}, ["not XML"]),
+    "dprd-lines": ("dprd", {"test.c.txt": PRONOUN + "A.\n\n"}, ["test.c.txt, line 6", "four lines"]),
+    "dprd-answer": ("dprd", {"test.c.txt": PRONOUN.replace("\nthe sheep", "\nsheep")}, ["line 1", "'sheep' is right of"]),
+    "dprd-pronoun": ("dprd", {"test.c.txt": PRONOUN.replace("\nThey", "\nThe")}, ["line 1", "pronoun 'The' is not in"]),
     "empty": ("boolq", {"train.jsonl": json_lines(BOOLQ), "val.jsonl": "\n"}, ["val.jsonl has no examples"]),
     "label": ("hellaswag", {"hellaswag_val.jsonl": json_lines({"ctx": "A", "activity_label": "B", "endings": ["c"],
                                                                "label": 1})}, ["line 1", "label is 1", "from 0 to 0"]),

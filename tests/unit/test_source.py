@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from configs import albert, bert, distilbert, electra, finetune, gpt2
+from configs import albert, bert, distilbert, electra, finetune, gpt1, gpt2
 from ssl_jax import checks, source
 from ssl_jax.errors import UserError
 
@@ -148,6 +148,17 @@ def test_layers_that_share_start_a_run_of_another_depth(tmp_path):
     config.model.share = "attention"
     with pytest.raises(UserError, match="all has model.layers=24, and this config 48: .* init.layers"):
         source.check_fit(checks.settle(source.resolve(config)))
+
+
+def test_a_run_is_tuned_with_the_words_that_it_was_trained_with(tmp_path):
+    where = leave(gpt1.get_config("tiny"), tmp_path / "source")
+    released = finetune.get_config("gpt1-tiny,rte,release")
+    assert take(finetune.get_config("gpt1-tiny,rte,release"), where)[0].data.tokenizer.words == "bert"  # the source's
+    released.init.run = str(where)  # the recipe's own: nothing is taken
+    with pytest.raises(
+        UserError, match="trained with data.tokenizer.words=bert: set --config.data.tokenizer.words=bert"
+    ):
+        source.check_fit(source.resolve(released))
 
 
 def test_what_two_configs_say_is_told_before_jax_is_loaded(released, root, tmp_path):

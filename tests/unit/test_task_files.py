@@ -55,11 +55,17 @@ def multirc(labels):
     return {"idx": 3, "passage": {"text": "Text.", "questions": [{"question": "Why?", "idx": 5, "answers": answers}]}}
 
 
+def snli(*pairs):
+    return json_lines(*({"sentence1": one, "sentence2": other, "gold_label": label, "pairID": "7"}
+                        for one, other, label in pairs))  # fmt: skip
+
+
 MNLI_HEADER = "index|promptID|sentence1|sentence2|label1|gold_label"
 STS_HEADER = "index|genre|filename|year|old_index|source1|source2|sentence1|sentence2|score"
 STORY_HEADER = ",".join(["InputStoryid", *(f"InputSentence{n}" for n in range(1, 5)), "RandomFifthSentenceQuiz1",
                          "RandomFifthSentenceQuiz2", "AnswerRightEnding"])  # fmt: skip
 CONLL = "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\nBonn NNP B-NP I-LOC\n"
+EU_BONN = (("EU", "rejects"), ("Bonn",))
 
 # task -> its files; the labels; what its splits hold.
 SETS = {
@@ -168,6 +174,20 @@ SETS = {
         ("False", "True"),
         {split: [Example("Mark told Pete lies, and *he* knew.", "Mark", 0, "2")] for split in ("train", "heldout")},
     ),
+    "snli": (
+        {f"snli_1.0_{split}.jsonl": snli(("A.", "B.", label), ("C.", "D.", "entailment"))
+         for split, label in (("train", "neutral"), ("dev", "contradiction"), ("test", "neutral"))},
+        ("entailment", "neutral", "contradiction"),
+        {split: [Example("A.", "B.", label), Example("C.", "D.", 0)]
+         for split, label in (("train", 1), ("heldout", 2), ("test", 1))},
+    ),
+    "scitail": (
+        {"scitail_1.0_train.tsv": table('A "quote.|B.|entails', "A.|B.|neutral"),
+         "scitail_1.0_dev.txt": snli(("A.", "B.", "neutral"), ("C.", "D.", "entailment"))},
+        ("entails", "neutral"),
+        {"train": [Example('A "quote.', "B.", 0), Example("A.", "B.", 1)],
+         "heldout": [Example("A.", "B.", 1), Example("C.", "D.", 0)]},
+    ),
     "squad": (
         {"train-v1.1.json": squad(question(1, [{"text": "Ōta", "answer_start": 9}, {"text": "Bob", "answer_start": 17}])),
          "dev-v1.1.json": squad(question(2, [{"text": "Bob", "answer_start": 17}]))},
@@ -220,10 +240,11 @@ SETS = {
          "test": [Choice("M. N. O. P.", ("Q.", "R."), -1)]},
     ),
     "conll2003": (
-        {"eng.train": CONLL, "valid.txt": CONLL[:40], "eng.testb": CONLL},
+        {"eng.train": CONLL, "valid.txt": CONLL[:40], "eng.testb": f"{CONLL}\n-DOCSTART- -X- O O\n\nx NN O O\n"},
         ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"),
-        {"train": [Words(("EU", "rejects"), (3, 0)), Words(("Bonn",), (6,))], "heldout": [Words(("EU",), (3,))],
-         "test": [Words(("EU", "rejects"), (3, 0)), Words(("Bonn",), (6,))]},
+        {"train": [Words(("EU", "rejects"), (3, 0), EU_BONN, 0), Words(("Bonn",), (6,), EU_BONN, 1)],
+         "heldout": [Words(("EU",), (3,), (("EU",),), 0)],
+         "test": [Words(("EU", "rejects"), (3, 0), EU_BONN, 0), Words(("Bonn",), (6,), EU_BONN, 1), Words(("x",), (0,), (("x",),), 0)]},
     ),
     "imdb": (
         {"train/pos/0_9.txt": "Fine.<br />Yes.\n", "train/neg/0_1.txt": "Dull.", "test/neg/1_2.txt": "No.",
@@ -264,6 +285,12 @@ def test_what_a_set_leaves_out_is_counted(reading, tmp_path):
     for split in ("dev", "test"):  # of which every line is answered
         with pytest.raises(UserError, match=f"{split}.tsv, line 3: 3 columns"):
             reading("qqp", SETS["qqp"][0] | {f"{split}.tsv": lines})
+    dev = "snli_1.0_dev.jsonl"
+    read = reading(*bad("snli", dev, snli(("A.", "B.", "-"), ("C.", "D.", "neutral"), ("E.", "F.", "-"))))
+    assert read.splits["heldout"] == [Example("C.", "D.", 1)]
+    assert read.places["heldout"] == [f"{tmp_path / dev}, line 2"]
+    where = f"{tmp_path / dev}, line 1"
+    assert read.notes["heldout"] == [f"left out: 2 pairs without a gold label (the first: {where})"]
     read, where = reading(*bad("race", "dev/high/3.json", passage(3))), tmp_path / "dev/high/3.json"
     assert read.notes["heldout"] == [f"left out: 1 files that do not end in .txt (the first: {where})"]
     name, files = bad("imdb", "train/neg/0_1.html", "Dull.")
@@ -290,6 +317,8 @@ FAULTS = {
                        "train.tsv, line 2: unknown label '2'; there are: 0, 1"),
     "no number": (*bad("stsb", "train.tsv", table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|x")), "line 2: the score 'x' is no number"),
     "score out of range": (*bad("stsb", "dev.tsv", table(STS_HEADER, "0|g|f|2|1|n|n|A.|B.|-1")), "'-1' is not between 0 and 5"),
+    "a class of SNLI's": (*bad("scitail", "scitail_1.0_dev.txt", snli(("A.", "B.", "contradiction"))),
+                          "scitail_1.0_dev.txt, line 1: unknown label 'contradiction'; there are: entails, neutral"),
     "a folder": ("sst2", {"train.tsv/a": "", "dev.tsv": ""}, "train.tsv is a folder, and should be a file"),
     "empty file": (*bad("sst2", "dev.tsv", ""), "dev.tsv, line 1: the file is empty"),
     "Latin-1": (*bad("sst2", "train.tsv", b"sentence\tlabel\ncaf\xe9\t1\n"), "train.tsv, line 2, byte 18: not UTF-8"),
@@ -454,7 +483,7 @@ def test_what_is_not_there_is_told_with_how_to_get_it(reading, smoke_config, tmp
         tasks.read(config)
 
 
-@pytest.mark.parametrize("name", ["cola", "stsb", "mnli", "squad2", "conll2003", "race", "ag_news"])
+@pytest.mark.parametrize("name", ["cola", "stsb", "mnli", "squad2", "conll2003", "race", "ag_news", "snli", "scitail"])
 def test_tensorflow_datasets_are_read_by_name(name, smoke_config, monkeypatch, mock_sets):
     """Records of the right types and random content, as `tfds.testing` makes them."""
     if name in ("cola", "squad2", "race", "conll2003"):  # random answers are in no context, random words have spaces

@@ -473,6 +473,8 @@ class Halves(Numbers):
         parts = [[m.span() for m in re.finditer(r"(?<!\S)\w{1,2}|(?<=\w)\w+", text)] for text in texts]
         return [SimpleNamespace(ids=[5 + end - start for start, end in spans], offsets=spans) for spans in parts]
 
+    encode_batch_fast = encode_batch
+
 
 def test_a_words_first_token_has_its_label():
     examples = [Words(("Angela", "-", "of", "Bonn"), (1, 2, 0, 3)), Words(("x",), (4,))]
@@ -491,6 +493,34 @@ def test_a_words_first_token_has_its_label():
         "train: 2 examples, 1 cut to the length of 5 (the first: example 0, 7 tokens), 1 labels of words that the "
         "tokenizer makes no token of",
     ]
+
+
+def test_words_are_read_in_their_document():
+    """BERT, section 5.3: as much of the document as fits, equally on both sides; only the sentence has labels."""
+    documents = (("A", "bcd"), ("efgh",), ("ij", "kl")), (("m",),)
+    examples = [Words(words, tuple(range(1, 1 + len(words))), document, place)
+                for document in documents for place, words in enumerate(document)]  # fmt: skip
+    a, b, c, m = ([one.ids for one in Halves().encode_batch([" ".join(one.words)], False)][0] for one in examples)
+    labels = {1: [1, -1], 2: [1, 2], 3: [1], 0: [1, 2, -1]}  # of tokens
+    order, parts = (1, 2, 3, 0), ((a, b, c), (a + b, c, []), ([], m, []), ([], a, b + c))
+    store = tasks.WordStore([examples[n] for n in order], Halves(), context="document")  # a sample, in another order
+    for length in range(3, 14):
+        rows = store.rows(VOCABULARY, length)
+        made, before = rows(np.arange(4)), rows.before(np.arange(4))
+        for n, (left, own, right) in enumerate(parts):
+            row, own_labels, skipped = own[: length - 2], labels[order[n]][: length - 2], 0
+            while len(row) < length - 2 and (left or right):  # one from each side in turn
+                if right:
+                    row, right = row + right[:1], right[1:]
+                if left and len(row) < length - 2:
+                    row, left, skipped = left[-1:] + row, left[:-1], skipped + 1
+            row = [START, *row, SEPARATOR]
+            assert made["tokens"][n].tolist() == row + [PAD] * (length - len(row))
+            assert made["mask"][n].sum() == len(row) and before[n] == skipped
+            told = [-1] * (1 + skipped) + own_labels
+            assert made["token_label"][n].tolist() == told + [-1] * (length - len(told))
+    with pytest.raises(UserError, match="example 1: task.context=document, and no -DOCSTART- .* task.context=sentence"):
+        tasks.WordStore([examples[0], Words(("x",), (1,))], Halves(), context="document")
 
 
 @pytest.mark.parametrize(

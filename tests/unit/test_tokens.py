@@ -34,7 +34,7 @@ DOCUMENTS = [document() for _ in range(300)]
 
 
 def config(root, corpus, **options):
-    tokenizer = dict(path="", kind="wordpiece", vocab_size=200, lowercase=True, add=())
+    tokenizer = dict(path="", kind="wordpiece", vocab_size=200, lowercase=True, words="bert", add=())
     block = dict(corpus=corpus, root=str(root), tokenizer=tokenizer, max_documents=0, heldout=0.1)
     return ConfigDict(block | options)
 
@@ -249,7 +249,7 @@ def test_byte_level_gives_documents_back(tmp_path):
     texts = typical + ODD_TEXTS
     path = tmp_path / "b.jsonl"
     path.write_text("".join(json.dumps(dict(text=text)) + "\n" for text in texts))
-    options = dict(path="", kind="byte_bpe", vocab_size=300, lowercase=False, add=())
+    options = dict(path="", kind="byte_bpe", vocab_size=300, lowercase=False, words="bert", add=())
     folder = tokens.prepare(config(tmp_path, f"text:{path}", tokenizer=options, heldout=0.0))
     store, tokenizer = tokens.Store(folder, "train"), tokenizer_files.load(f"{folder}/tokenizer.json")
     count = len(store.documents) - 1
@@ -268,7 +268,7 @@ def test_large_vocabularies_need_four_bytes(corpus, tmp_path):
     big["model"]["vocab"].update({f"unused{number}": number for number in range(200, size)})
     path = tmp_path / "big.json"
     path.write_text(json.dumps(big))
-    options = dict(path=str(path), kind="", vocab_size=size, lowercase=True, add=())
+    options = dict(path=str(path), kind="", vocab_size=size, lowercase=True, words="bert", add=())
     folder = tokens.prepare(config(tmp_path, corpus, tokenizer=options))
     store = tokens.Store(folder, "train")
     assert store.tokens.dtype == np.uint32
@@ -280,22 +280,25 @@ def test_large_vocabularies_need_four_bytes(corpus, tmp_path):
     [
         ({}, ["", " "], "(vocabulary of 200 is out of reach|leaves nothing to train on)"),
         (
-            dict(heldout=1.0, tokenizer=dict(path="TOKENIZER", kind="", vocab_size=200, lowercase=True, add=())),
+            dict(
+                heldout=1.0,
+                tokenizer=dict(path="TOKENIZER", kind="", vocab_size=200, lowercase=True, words="bert", add=()),
+            ),
             DOCUMENTS,
             "leaves nothing to train on: 300 documents",
         ),
         (
-            dict(tokenizer=dict(path="TOKENIZER", kind="", vocab_size=30522, lowercase=True, add=())),
+            dict(tokenizer=dict(path="TOKENIZER", kind="", vocab_size=30522, lowercase=True, words="bert", add=())),
             DOCUMENTS,
             "has 200 pieces, but the config's vocabulary has 30522",
         ),
         (
-            dict(tokenizer=dict(path="none.json", kind="", vocab_size=200, lowercase=True, add=())),
+            dict(tokenizer=dict(path="none.json", kind="", vocab_size=200, lowercase=True, words="bert", add=())),
             DOCUMENTS,
             "no tokenizer file none.json",
         ),
         (
-            dict(tokenizer=dict(path="", kind="wordpiece", vocab_size=10**6, lowercase=True, add=())),
+            dict(tokenizer=dict(path="", kind="wordpiece", vocab_size=10**6, lowercase=True, words="bert", add=())),
             DOCUMENTS,
             "out of reach",
         ),
@@ -479,7 +482,7 @@ def test_no_example_at_all_is_one_line(tmp_path, corpus):
     path = tmp_path / "short.jsonl"
     path.write_text("".join(json.dumps(dict(text=f"w{number}")) + "\n" for number in range(60)))
     made = tokens.prepare(config(tmp_path, corpus))
-    options = dict(path=f"{made}/tokenizer.json", kind="", vocab_size=200, lowercase=True, add=())
+    options = dict(path=f"{made}/tokenizer.json", kind="", vocab_size=200, lowercase=True, words="bert", add=())
     store = tokens.Store(tokens.prepare(config(tmp_path, f"text:{path}", tokenizer=options)), "train")
     with pytest.raises(UserError, match="has no 'single' examples: no document has 10 tokens or more"):
         pairs.pair_index(store, "single", 64, 0.1, 0, 1)
