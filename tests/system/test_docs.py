@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from configs import fewshot
+from ssl_jax import checks, tasks
 from ssl_jax import config as schema
 from ssl_jax.command_line import _names
+from ssl_jax.models.model import build_model
 from tests.system.test_configs import parsed
 
 ROOT = Path(__file__).parents[2]
@@ -181,3 +183,24 @@ def test_every_module_that_a_page_names_exists():
     assert named - {"configs/NAME.py", "configs/PAPER.py"} and not {
         path for path in named - {"configs/NAME.py", "configs/PAPER.py"} if not (ROOT / path).exists()
     }
+
+
+ROWS = [
+    tuple(words[1:])
+    for block in blocks(ROOT / "docs/ablations.md")
+    for words in commands(block)
+    if words[1] == "scripts/train.py"
+]
+
+
+@pytest.mark.parametrize("words", ROWS, ids=lambda words: " ".join(words[2:])[:100])
+def test_every_row_of_the_papers_tables_fits_itself(words, monkeypatch):
+    """Whatever a config says of itself is in order; what it starts from is made up by whoever runs it."""
+    found, _ = values(words[1:])
+    config = next(value for name, value in found if name == "config")
+    flags = [f"--{name}={value or ''}" for name, value in found if name.startswith("config.")]
+    config = parsed(monkeypatch, f"--config={ROOT}/{config}", *flags)
+    if config.data.examples == "task":
+        with config.unlocked():
+            config.task.classes = 1 if tasks.TASKS[config.task.name].kind == "regression" else 3
+    build_model(checks.settle(config))
