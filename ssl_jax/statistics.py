@@ -192,7 +192,7 @@ def summary(results, seeds, statistic):
             "sd": float(finite.std(ddof=1)) if len(finite) > 1 else 0.0,
             "median": float(np.median(finite)),
             "best": float(finite.min() if name.endswith("loss") else finite.max()),
-            "interval": interval(finite),
+            "interval": list(interval(finite) or ()) or None,  # as JSON has it
             "values": [float(x) if np.isfinite(x) else None for x in values],
         }
     return made

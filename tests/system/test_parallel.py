@@ -137,7 +137,7 @@ def test_parameters_are_sharded_by_name(smoke_config):
     "changes, message",
     [
         ([("batch_size", 6)], "batch_size=6 is not divisible by 4 devices x run.accumulate=1 = 4"),
-        ([("run.accumulate", 3)], "batch_size=8 is not divisible by accumulate=3$"),
+        ([("run.accumulate", 3)], "batch_size=8 is not divisible by run.accumulate=3$"),
         ([("parallel.devices", -1)], "parallel.devices=-1: at least 0"),
         ([MESH, ("parallel.fsdp", 0)], "parallel.fsdp=0: at least 1"),
         ([("parallel.devices", 5)], "parallel.devices=5, but this run has 4"),

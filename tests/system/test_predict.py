@@ -86,7 +86,7 @@ def test_a_head_looks_where_its_layer_may(folder):
 
 def test_a_text_that_does_not_fit_is_told_with_both_numbers(folder):
     run = load_run(folder)
-    with pytest.raises(UserError, match=f"the text has 102 tokens, and the model {check.SIZES['positions']} positions"):
+    with pytest.raises(UserError, match=f"the text has 102 tokens, and the model {check.SIZES['max_positions']} positions"):
         predict.attention(run, "a " * 100)
 
 
@@ -134,7 +134,7 @@ def test_what_a_model_cannot_be_asked_is_one_line(trained):
     for sentence, best, message in [
         ("", 5, "no \\[MASK\\] to fill in ''"),
         ("a b " * 9000, 5, "no \\[MASK\\] to fill in 'a b a b a b .*\\.\\.\\..{,40}$"),
-        ("a " * 100 + "[MASK]", 5, f"the text has 103 tokens, and the model {check.SIZES['positions']} positions"),
+        ("a " * 100 + "[MASK]", 5, f"the text has 103 tokens, and the model {check.SIZES['max_positions']} positions"),
         ("[MASK]", 0, "best=0: at least 1"),
     ]:
         with pytest.raises(UserError, match=message):

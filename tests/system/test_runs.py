@@ -252,9 +252,9 @@ def test_a_run_that_takes_the_optimizer_too_is_the_one_that_went_on(finished, qu
 
 
 def test_how_often_follows_the_length_of_a_run(smoke_config):
-    names = ("run.log_every", "run.evaluate_every", "run.checkpoint_every")
+    names = ("log_every", "evaluate_every", "checkpoint_every")
     cadences = lambda config: [plan.cadence(config, name) for name in names]  # noqa: E731
-    config = smoke_config(*((name, 0) for name in names))
+    config = smoke_config(*((f"run.{name}", 0) for name in names))
     for steps, expected in [
         (1, [1, 1, 1]), (6, [1, 2, 2]), (20, [1, 5, 5]), (75, [4, 19, 19]), (200, [10, 50, 50]), (1_000_000, [100, 10_000, 1_000]),
     ]:  # fmt: skip

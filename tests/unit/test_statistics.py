@@ -25,7 +25,7 @@ def test_a_summary_is_arithmetic():
     assert (loss["best"], loss["values"]) == (1.0, [1.0, 3.0, 2.0, None])
     # t at three degrees of freedom, 3.182, times sd / 2.
     half = 3.182446 * accuracy["sd"] / 2
-    assert accuracy["interval"] == pytest.approx((0.40625 - half, 0.40625 + half), rel=1e-5)
+    assert accuracy["interval"] == pytest.approx([0.40625 - half, 0.40625 + half], rel=1e-5)
     lines = statistics.table(made)
     assert "median*" in lines[0] and "failed: 1, 3" in lines[-1]
     assert [line.split()[0] for line in lines if line.endswith("(chance 0.25)")] == ["accuracy"]
@@ -68,7 +68,7 @@ def test_who_is_right_no_more_often_than_the_most_frequent_label_has_learned_not
 
 def test_the_same_numbers_have_no_spread():
     made = statistics.summary([dict(step=1, accuracy=0.5)] * 3, range(3), "mean")
-    assert made["accuracy"] == dict(mean=0.5, sd=0.0, median=0.5, best=0.5, interval=(0.5, 0.5), values=[0.5] * 3)
+    assert made["accuracy"] == dict(mean=0.5, sd=0.0, median=0.5, best=0.5, interval=[0.5, 0.5], values=[0.5] * 3)
     assert made["failed"] == []
 
 
