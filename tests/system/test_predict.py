@@ -86,7 +86,9 @@ def test_a_head_looks_where_its_layer_may(folder):
 
 def test_a_text_that_does_not_fit_is_told_with_both_numbers(folder):
     run = load_run(folder)
-    with pytest.raises(UserError, match=f"the text has 102 tokens, and the model {check.SIZES['max_positions']} positions"):
+    with pytest.raises(
+        UserError, match=f"the text has 102 tokens, and the model {check.SIZES['max_positions']} positions"
+    ):
         predict.attention(run, "a " * 100)
 
 
