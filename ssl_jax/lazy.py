@@ -1,4 +1,4 @@
-"""JAX, imported at its first use: it takes a second, and a config is checked and refused before that."""
+"""JAX and SciPy, imported at their first use: each takes about a second, and a config is checked and refused before that."""
 
 import importlib
 
@@ -15,3 +15,4 @@ class Lazy:
 
 jax, jnp, lax, optax = Lazy("jax"), Lazy("jax.numpy"), Lazy("jax.lax"), Lazy("optax")
 sharding = Lazy("jax.sharding")
+optimize, stats = Lazy("scipy.optimize"), Lazy("scipy.stats")

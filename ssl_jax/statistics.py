@@ -7,8 +7,8 @@ tests are Student's t: at three seeds a percentile bootstrap, drawn from three v
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize, stats
 
+from ssl_jax.lazy import optimize, stats
 from ssl_jax.metrics import ABOVE_ZERO
 from ssl_jax.objectives import chance_of
 

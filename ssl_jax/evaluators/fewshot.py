@@ -40,13 +40,8 @@ class Evaluator:
         known = tasks.TASKS[task].prompts
         self.name = options.prompt or next(iter(known))
         check_choice(self.name, known, f"prompt of task {task!r}")
-        self.exp, self.task, self.prompt, self.options, self.at_end = (
-            exp,
-            task,
-            known[self.name],
-            options,
-            options.at_end,
-        )
+        self.exp, self.task, self.prompt = exp, task, known[self.name]
+        self.options, self.at_end = options, options.at_end
         self.records = tasks.records(task, tasks.source_of(exp.config, options.folder)) if records is None else records
         require(exp, self.prompt)
         if self.prompt.kind == "threshold" and not self.records["train"]:

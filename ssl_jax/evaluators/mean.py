@@ -7,6 +7,16 @@ from ssl_jax.errors import check_choice
 from ssl_jax.objectives import quotient
 
 
+def split_examples(exp, options, batch_size):
+    """{length: batches of the split of `options`, `evaluators.Mean`}, for each length of the run; errors as Evaluator."""
+    check_choice(options.split, exp.stores, "split of an evaluation")
+    data, kind, store = exp.config.data, options.pairs or exp.kind, exp.stores[options.split]
+    return {
+        length: batches.evaluation_batches(data, kind, store, exp.vocabulary, length, batch_size, exp.config.seed)
+        for length in {phase.length for phase in exp.phases}
+    }
+
+
 class Evaluator:
     """Walks over a split in order, each example once, masked alike every time."""
 
@@ -20,21 +30,14 @@ class Evaluator:
         Raises:
           UserError: no such split, or the split has too little text.
         """
-        split = options.split
-        check_choice(split, exp.stores, "split of an evaluation")
-        config, store = exp.config, exp.stores[split]
+        config = exp.config
+        self.examples = split_examples(exp, options, config.batch_size)
         self.programs = programs
         self.losses = {name: weight for name, weight in config.losses.items() if weight}
         self.devices = exp.devices
         self.rows = self.devices.rows(config.batch_size)
         self.max_batches, self.at_end = options.max_batches, options.at_end
-        self.attach = functools.partial(exp.attach, f"eval_{split}")
-        self.examples = {
-            length: batches.evaluation_batches(
-                config.data, options.pairs or exp.kind, store, exp.vocabulary, length, config.batch_size, config.seed
-            )
-            for length in {phase.length for phase in exp.phases}
-        }
+        self.attach = functools.partial(exp.attach, f"eval_{options.split}")
 
     def run(self, params, length, folder=None):
         """Yields (name, mean) for `loss`, the weighted sum of all objectives, and for each metric; writes nothing."""

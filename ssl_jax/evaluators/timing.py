@@ -5,8 +5,7 @@ import time
 import jax
 import numpy as np
 
-from ssl_jax.data import batches
-from ssl_jax.errors import check_choice
+from ssl_jax.evaluators.mean import split_examples
 from ssl_jax.models.model import flatten_choices
 from ssl_jax.objectives import task_logits
 
@@ -28,16 +27,9 @@ class Evaluator:
         Raises:
           UserError: no such split, or the split has too little text.
         """
-        check_choice(options.split, exp.stores, "split of an evaluation")
-        config, store = exp.config, exp.stores[options.split]
         self.plain, self.options, self.at_end = exp.devices.plain, options, options.at_end
-        self.examples = {
-            length: batches.evaluation_batches(
-                config.data, exp.kind, store, exp.vocabulary, length, options.batch_size, config.seed
-            )
-            for length in {phase.length for phase in exp.phases}
-        }
-        read = task_logits(config) or "encoded"
+        self.examples = split_examples(exp, options, options.batch_size)
+        read = task_logits(exp.config) or "encoded"
         self.forward = jax.jit(lambda params, batch: exp.model.apply({"params": params}, flatten_choices(batch))[read])
 
     def run(self, params, length, folder=None):

@@ -143,15 +143,28 @@ def test_sums_start_anew_after_each_line_of_metrics(parts, compiled_step):
     np.testing.assert_allclose(total, sum(losses[-2:]), rtol=1e-5)
 
 
+def by_device(config, parts):
+    """Without dropout: a batch's terms, and the corrupted batch as each of four devices has it."""
+    _, vocabulary, model, _, batch = parts
+    config.model.dropout = config.model.attention_dropout = 0.0
+    corrupted = jax.jit(make_corrupt(config, vocabulary))(batch)
+    return make_terms(config, model), jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), corrupted)
+
+
+def gradient_norm(config, parts):
+    """What the step reports."""
+    _, vocabulary, model, state, batch = parts
+    devices = build_parallel(config.parallel)
+    step = devices.compile(make_train_step(config, model, vocabulary))
+    after, _ = step(devices.adopt(state), devices.put_batch(batch))
+    return devices.read(after["sums"]["gradient_norm"][0])
+
+
 def test_the_gradient_of_the_average_by_device_is_the_mean_of_the_devices_means(parts):
     """The originals' CrossShardOptimizer. The global average, the default, is what test_five_steps.py is about."""
-    _, vocabulary, model, state, batch = parts
-    config = bert.get_config("tiny,smoke")
-    config.model.dropout = config.model.attention_dropout = 0.0
+    state, config = parts[3], bert.get_config("tiny,smoke")
     config.loss_average = "device"
-    corrupted = jax.jit(make_corrupt(config, vocabulary))(batch)
-    terms = make_terms(config, model)
-    shares = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), corrupted)
+    terms, shares = by_device(config, parts)
     weights = np.asarray(shares["weights"].sum((1, 2)))
     assert len(set(weights.tolist())) > 1  # the devices have unequal numbers of masked tokens
 
@@ -162,21 +175,14 @@ def test_the_gradient_of_the_average_by_device_is_the_mean_of_the_devices_means(
         return jax.vmap(mean, in_axes=(None, 0))(params, shares).mean()
 
     expected = optax.global_norm(jax.jit(jax.grad(loss))(state["params"]))
-    devices = build_parallel(config.parallel)
-    step = devices.compile(make_train_step(config, model, vocabulary))
-    after, _ = step(devices.adopt(state), devices.put_batch(batch))
-    np.testing.assert_allclose(devices.read(after["sums"]["gradient_norm"][0]), expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient_norm(config, parts), expected, rtol=1e-5)
 
 
 def test_gradients_clipped_by_device_are_clipped_before_they_are_summed(parts):
     """bert/optimization.py: `clip_by_global_norm` on each TPU core, then CrossShardOptimizer's sum."""
-    _, vocabulary, model, state, batch = parts
-    config = bert.get_config("tiny,smoke")
-    config.model.dropout = config.model.attention_dropout = 0.0
+    state, config = parts[3], bert.get_config("tiny,smoke")
     config.loss_average = config.optimizer.grad_clip_by = "device"
-    corrupted = jax.jit(make_corrupt(config, vocabulary))(batch)
-    terms = make_terms(config, model)
-    shares = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), corrupted)
+    terms, shares = by_device(config, parts)
 
     @jax.jit
     def gradient(params, share):
@@ -189,10 +195,7 @@ def test_gradients_clipped_by_device_are_clipped_before_they_are_summed(parts):
     most = config.optimizer.grad_clip_norm = float(np.median(norms))  # two of the devices are clipped
     clipped = [jax.tree.map(lambda x: x * min(1, most / norm), own) for own, norm in zip(own, norms, strict=True)]  # noqa: B023
     expected = optax.global_norm(jax.tree.map(lambda *parts: sum(parts), *clipped))
-    devices = build_parallel(config.parallel)
-    step = devices.compile(make_train_step(config, model, vocabulary))
-    after, _ = step(devices.adopt(state), devices.put_batch(batch))
-    np.testing.assert_allclose(devices.read(after["sums"]["gradient_norm"][0]), expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient_norm(config, parts), expected, rtol=1e-5)
 
 
 def test_a_sharded_state_stays_where_it_is(parts):
