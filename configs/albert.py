@@ -28,7 +28,7 @@ the README's command, which at length 512 masks 3.9 % (run_pretraining.py); word
 punctuation mark and each piece with a digit or a letter beyond a to z (create_pretraining_data.py, _is_start_piece_sp),
 where the paper has complete words (section 4.1); 16 heads for xlarge where the paper's rule, H / 64, gives 32; the mean
 of per-core means as the loss; gradients clipped on each core (optimization.py); masks that are part of the data, so that
-each of the 40 copies of the text keeps its own (create_pretraining_data.py, dupe_factor), where ours are drawn anew in
+each of the 40 copies of the text keeps its own (create_pretraining_data.py, dupe_factor), where ours are redrawn in
 every epoch.
 
 Table 5's accuracies that the loss does not train take an evaluation, as above: `nsp/sop_accuracy` in result.json

@@ -11,7 +11,7 @@ open: the form of Adam, its epsilon and exclusions (optimization.py), the count 
 as the loss (CrossShardOptimizer), gradients clipped on each core before they are summed (optimization.py),
 run_pretraining.py's default of at most 20 predictions, which at length 512 masks 3.9 %, not 15 %, and masks that are part
 of the data, so that each of the 10 copies of the text keeps its own (create_pretraining_data.py, dupe_factor), where ours
-are drawn anew in every epoch.
+are redrawn in every epoch.
 
 `cased` keeps case, as section 5.3 needs; the vocabulary's size is that of the released cased models, the paper gives
 none.

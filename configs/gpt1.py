@@ -17,7 +17,7 @@ ssl_jax/tokenization/train.py), for which nothing need be installed, so a vocabu
 vocabulary has no token for the end of a text, so documents follow each other without one. BooksCorpus is no longer
 distributed: the default corpus is the demo's.
 
-Figure 2, left, transfers the embeddings and the first k blocks and starts the others anew: --config.init.layers=0,1,2
+Figure 2, left, transfers the embeddings and the first k blocks and initialises the others: --config.init.layers=0,1,2
 of finetune.py (--n_transfer in train.py); k = 0 is 'encoder' in both init.drop and init.fresh.
 
 `release` is what the fine-tuning code does and the paper does not say: dropout on the embedding tables themselves, so

@@ -45,7 +45,7 @@ class Task(Mean):
 
 @dataclasses.dataclass(frozen=True)
 class FewShot(Evaluation):
-    """The metrics of a task that the model is asked, untrained."""
+    """The metrics of a prompted task, on which the model was not trained."""
 
     task: str = option("", TEXT, "one of tasks.PROMPTED")
     prompt: str = option("", TEXT, "one of the task's prompts; '': the first")
