@@ -84,7 +84,8 @@ def _changes(workdir, planned, replan):
         elif now != name:
             run = planned.runs[now]
             differing = list(planning.difference(values, planning.made_of(run.kind, run.config)))
-            lines.append("row {}, {}, seed {}: ".format(*cell) + listed(differing, 5))
+            if differing:  # what it starts from differs otherwise, and is there itself
+                lines.append("row {}, {}, seed {}: ".format(*cell) + listed(differing, 5))
     if lines and not replan:
         raise UserError(
             f"{workdir} was planned otherwise, {len(lines)} runs: {'; '.join(lines[:3])}"
