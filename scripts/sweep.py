@@ -43,7 +43,7 @@ WORKERS = flags.DEFINE_integer("workers", 0, "start so many workers, detached fr
 WAIT = flags.DEFINE_bool("wait", True, "with --workers: say how it stands until all is done")
 SLURM = flags.DEFINE_string("slurm", None, "submit the workers to Slurm, with submitit's options, as JSON")
 STOP = flags.DEFINE_bool("stop", False, "let all workers save their runs and end")
-EXCLUDE = flags.DEFINE_string("exclude", None, "RUN=REASON: leave a finished run out of the report, and say why")
+EXCLUDE = flags.DEFINE_string("exclude", None, "RUN:REASON: leave a finished run out of the report, and say why")
 
 
 def table_of(flag, texts):
@@ -191,7 +191,7 @@ def exclude(workdir, text):
     """Marks a run as left out of the report."""
     from ssl_jax.sweeps import ledger
 
-    name, _, reason = text.rpartition("=") if text.count("=") == 1 else text.partition(":")
+    name, _, reason = text.partition(":")
     check_choice(name, ledger.read(workdir)["runs"], "run")
     if not reason:
         raise UserError("--exclude=RUN:REASON: say why the run is left out")

@@ -24,7 +24,7 @@ from ssl_jax.errors import UserError, listed
 
 # A process that is killed leaves its lease behind: LEASE seconds and the library's 10 for clocks that differ later
 # another one may take it. It is renewed four times as often as it ends.
-LEASE = 20
+LEASE = 10
 SLACK = 10
 # A run that dies so often without saying why (out of memory, a broken node) is not tried again.
 MOST_LOSSES = 5
