@@ -1,5 +1,6 @@
 """Sweeps as a user runs them: killed, started twice, stopped, moved; each ends as an undisturbed one."""
 
+import contextlib
 import json
 import os
 import random
@@ -21,30 +22,31 @@ from ml_collections import ConfigDict
 from ssl_jax.sweeps.tables import Claim, Column, Row, Stage, Table
 
 
-def get_sweep(variant="mini"):
+def get_sweep(variant="one"):
     config = bert.get_config("tiny,smoke")
-    config.update_from_flattened_dict({"steps": 12, "phases.lengths": (32,), "phases.shares": (1.0,), "model.layers": 1})
-    config.run.update(log_every=2, evaluate_every=6, checkpoint_every=2)
+    config.update_from_flattened_dict({"steps": 8, "phases.lengths": (32,), "phases.shares": (1.0,), "model.layers": 1})
+    config.run.update(log_every=2, evaluate_every=4, checkpoint_every=2)
     tune = finetune.get_config("bert-tiny,topics,smoke")
     tune.init.run = "@pretrain"
     tune.steps = 4
-    rows = [Row(f"rate {rate:g}", {"optimizer.learning_rate": rate}) for rate in (1e-3, 2e-3, 4e-3)[: 1 + len(variant) // 6]]
+    rates = (1e-3, 2e-3, 4e-3, 8e-3)[: {"one": 1, "two": 2, "four": 4}[variant]]
+    rows = tuple(Row(f"rate {rate:g}", {"optimizer.learning_rate": rate}) for rate in rates)
     columns = (Column("MLM", "pretrain", "mlm_accuracy", 100), Column("topics", "topics", "accuracy", 100))
-    claims = (Claim("rate 0.002", "rate 0.001", "MLM", 1),)
-    return Table("rates", {"pretrain": Stage(config), "topics": Stage(tune)}, tuple(rows), columns, "rate 0.001", claims, 2)
+    claims = (Claim("rate 0.002", "rate 0.001", "MLM", 1),) if len(rows) > 1 else ()
+    return Table("rates", {"pretrain": Stage(config), "topics": Stage(tune)}, rows, columns, "rate 0.001", claims, seeds=2)
 
 
-def get_config(variant="mini"):
+def get_config(variant="one"):
     return ConfigDict({name: stage.config for name, stage in get_sweep(variant).stages.items()})
 """
 
 
 @pytest.fixture(scope="module")
 def command(root, data_root, tmp_path_factory):
-    """The words of scripts/sweep.py on a small table: two rows, two stages, two seeds, eight runs."""
+    """The words of scripts/sweep.py on a small table: one row, two stages, two seeds, four runs."""
     path = tmp_path_factory.mktemp("table") / "rates.py"
     path.write_text(TABLE)
-    return [sys.executable, str(root / "scripts/sweep.py"), "--config", f"{path}:longer", f"--root={data_root}"]
+    return [sys.executable, str(root / "scripts/sweep.py"), "--config", f"{path}:one", f"--root={data_root}"]
 
 
 def sweep(command, *words, ok=True, **how):
@@ -58,7 +60,7 @@ def sweep(command, *words, ok=True, **how):
 def undisturbed(command, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed")
     printed = sweep(command, "--workdir", workdir, "--workers", 1)
-    assert "8 runs, 8 of them new: 8 queued" in printed and "8 done" in printed
+    assert "4 runs, 4 of them new: 4 queued" in printed and "4 done" in printed
     return workdir
 
 
@@ -85,6 +87,18 @@ def workers(workdir):
         if "ssl_jax.sweeps.worker" in words and str(workdir) in words:
             found.append(process)
     return found
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_worker_is_left(tmp_path_factory):
+    yield
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if (
+                "ssl_jax.sweeps.worker" in process.cmdline()
+                and str(tmp_path_factory.getbasetemp()) in process.cmdline()[-1]
+            ):
+                process.kill()
 
 
 def kill(processes):
@@ -164,15 +178,16 @@ def test_a_run_that_fails_is_told_does_not_end_the_others_and_is_run_again(comma
     found = states(tmp_path)
     assert found.pop(name) == "failed" and found.pop(needing) == "dependency failed" and set(found.values()) == {"done"}
     printed = sweep(command[:2], "--workdir", tmp_path)
-    assert f"{name}: diverged: " in printed and f"{needing}: needs {name}" in printed and "6 done, 1 failed" in printed
+    assert f"{name}: diverged: " in printed and f"{needing}: needs {name}" in printed and "2 done, 1 failed" in printed
     content["config"]["optimizer"]["learning_rate"] = rate
     files.write_json(point, content)
     printed = sweep(command, "--workdir", tmp_path, "--workers", 1)
-    assert f"failed before and queued again: {name}" in printed and "8 done" in printed
+    assert f"failed before and queued again: {name}" in printed and "4 done" in printed
     assert ledger.status(tmp_path, name)["attempts"] == 2 and ledger.status(tmp_path, needing)["attempts"] == 1
 
 
 def test_a_plan_says_what_would_run_and_launches_nothing(command, tmp_path):
+    command = [word.replace(":one", ":two") for word in command]
     printed = sweep(command, "--workdir", tmp_path / "w", "--plan")
     assert "rates: 2 rows, 2 seeds, 8 runs" in printed and "rate 0.002: optimizer.learning_rate=0.002" in printed
     assert "claim: rate 0.002 above rate 0.001, MLM" in printed and "in all" in printed
@@ -207,3 +222,22 @@ def test_any_config_is_swept_from_the_command_line(root, data_root, tmp_path):
         command[:2], "--workdir", tmp_path, f"--exclude={name}:it was tried by hand"
     )
     assert ledger.status(tmp_path, name)["excluded"] == "it was tried by hand"
+
+
+def test_runs_that_train_as_one_program_have_folders_of_their_own_and_one_that_diverges_fails_alone(
+    root, data_root, tmp_path
+):
+    command = [sys.executable, str(root / "scripts/sweep.py"), "--config", str(root / "configs/bert.py:tiny,smoke")]
+    words = ["--config.model.layers=1", "--config.steps=8", f"--root={data_root}", "--config.phases.lengths=32,"]
+    words += ["--config.phases.shares=1.0,", "--sweep.optimizer.learning_rate=1e-3,1e30"]
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    sweep(command, *words, "--workdir", alone, "--workers", 1, ok=False)
+    printed = sweep(command, *words, "--workdir", both, "--workers", 1, "--together", ok=False)
+    assert "2 of them train together, in 1 programs" in printed
+    assert states(alone) == states(both) and sorted(states(both).values()) == ["done", "failed"]
+    name = next(name for name, state in states(both).items() if state == "done")
+    ours, theirs = (files.read_json(workdir / "runs" / name / "result.json") for workdir in (both, alone))
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    config = [files.read_json(workdir / "runs" / name / "config.json")["config"] for workdir in (both, alone)]
+    assert config[0] == config[1]
+    assert list((both / "runs" / name / "checkpoints").iterdir()) and not list((both / "together").iterdir())
