@@ -254,15 +254,21 @@ class Job:
     """A worker as a Slurm job. When Slurm preempts it, or its time is over, it saves its run and is queued again."""
 
     def __init__(self, workdir):
-        self.workdir = str(workdir)
+        self.workdir, self.process = str(workdir), None
 
     def __call__(self):
-        subprocess.run([*worker.COMMAND, self.workdir], check=True)
+        self.process = subprocess.Popen([*worker.COMMAND, self.workdir])
+        if code := self.process.wait():
+            raise RuntimeError(f"the worker ended with {code}")
 
     def checkpoint(self):
+        """Called by submitit before the job ends; what is returned is submitted again."""
         import submitit
 
-        return submitit.helpers.DelayedSubmission(self)
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+        return submitit.helpers.DelayedSubmission(Job(self.workdir))
 
 
 def submit(workdir, count, options):

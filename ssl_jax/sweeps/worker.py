@@ -51,10 +51,7 @@ def work(workdir):
             return True
         for name in names:
             with open(ledger.folder_of(workdir, name) / "log.txt", "ab") as log:
-                # A process group of its own: Ctrl-C reaches it through `stop` alone.
-                child = subprocess.Popen(
-                    [*COMMAND, workdir, name], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-                )
+                child = subprocess.Popen([*COMMAND, workdir, name], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
                 while child.poll() is None:
                     if stopping(workdir):
                         child.send_signal(signal.SIGTERM)

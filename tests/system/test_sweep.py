@@ -92,12 +92,10 @@ def workers(workdir):
 @pytest.fixture(autouse=True, scope="module")
 def no_worker_is_left(tmp_path_factory):
     yield
+    base = str(tmp_path_factory.getbasetemp())
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if (
-                "ssl_jax.sweeps.worker" in process.cmdline()
-                and str(tmp_path_factory.getbasetemp()) in process.cmdline()[-1]
-            ):
+            if "ssl_jax.sweeps.worker" in process.cmdline() and base in " ".join(process.cmdline()):
                 process.kill()
 
 
