@@ -12,7 +12,7 @@ import pytest
 from configs import albert, bert, finetune
 from ssl_jax import files
 from ssl_jax.errors import UserError
-from ssl_jax.sweeps import launch, ledger, planning, points, swept, worker
+from ssl_jax.sweeps import launch, ledger, planning, points, search, swept, worker
 from ssl_jax.sweeps.tables import Claim, Column, Row, Stage, Table
 
 
@@ -97,6 +97,39 @@ def test_values_are_read_from_a_command_line():
     ):
         with pytest.raises(UserError, match=message):
             swept.read(texts)
+
+
+def test_a_search_finds_the_best_rate_and_its_folder_is_all_it_knows(tmp_path):
+    distributions = {"optimizer.learning_rate": points.log_uniform(1e-6, 1e-1), "batch_size": points.choice(4, 8)}
+
+    def score(changes):  # the smallest at 1e-3
+        return abs(math.log10(changes["optimizer.learning_rate"]) + 3)
+
+    before = []
+    for _ in range(15):
+        proposed = search.propose(before, distributions, 2, maximise=False, seed=0)
+        assert proposed == search.propose(list(before), distributions, 2, maximise=False, seed=0)
+        before += [(changes, score(changes)) for changes in proposed]
+    drawn = points.sample(30, distributions, seed=0)
+    assert min(value for _, value in before) < 0.2
+    late = [value for _, value in before[20:]]
+    assert sum(late) / len(late) < sum(map(score, drawn)) / 30  # it looks where it is good
+    # Of a sweep's folder: the mean over seeds; a run that failed has no value, one that is not final does not count.
+    rows = tuple(Row(f"rate {rate:g}", {"optimizer.learning_rate": rate}) for rate in (1e-3, 2e-3, 4e-3))
+    planned = planning.plan(one_stage(rows, seeds=2))
+    launch.write(tmp_path, planned, "a.py")
+    for (row, _, seed), name in planned.cells.items():
+        folder = ledger.folder_of(tmp_path, name)
+        state = {"rate 0.001": "done", "rate 0.002": "failed", "rate 0.004": "queued"}[row]
+        ledger.write_status(folder, state=state)
+        files.write_json(folder / "result.json", {"step": 3, "loss": 2.0 + seed})
+    assert search.tried(tmp_path, "loss") == [
+        ({"optimizer.learning_rate": 1e-3}, 2.5),
+        ({"optimizer.learning_rate": 2e-3}, None),
+    ]
+    with pytest.raises(UserError, match="has no 'score', only step, loss"):
+        search.tried(tmp_path, "score")
+    assert search.tried(tmp_path / "new", "loss") == []
 
 
 # ---- Plans
