@@ -49,6 +49,9 @@ class Init:
     run: str = option(
         "", TEXT, "a finished run to start from; 'teacher': the first of teacher.runs; 'none' as '': none"
     )
+    step: int = option(
+        0, whole(0), "its checkpoint of this step, as long as it keeps it (run.keep_checkpoints); 0: the newest"
+    )
     layers: tuple = option(
         (), several(int, 0, DEEPEST), "which of its layers, from 0, are the first ones here; (): all of them"
     )
