@@ -1,0 +1,260 @@
+"""ALBERT's ablations (Lan et al. 2019, sections 4.4 to 4.8 and appendix A.1); columns are its dev sets.
+
+    .venv/bin/python scripts/sweep.py --config configs/ablations/albert.py:table5,mini --workdir runs/albert-5
+
+Fine-tuning is the median of five seeds (section 4.2.2) from one pre-training; at smaller scales each seed pre-trains, too.
+Table 5's accuracies of pairs are those of the head that was trained, on the pairs of either kind; "none" has no such head.
+Table 11's depths start from the depth before, each for as many steps (configs/albert.py).
+
+Not here: Tables 2, 6 and 7, which compare whole models, hours and corpora: their commands are in docs/ablations.md.
+"""
+
+from configs import ablations
+from configs.ablations import masked, mean_of, model, percent, published, source, tuned
+from ssl_jax.sweeps.tables import Claim, Column, Row, Stage, Table
+
+TASKS = ("squad", "squad2", "mnli", "sst2", "race")
+MEDIAN = dict(statistic="median")
+# SQuAD as F1 / EM. The average is over five tasks, SQuAD's two numbers averaged first: each is half a task.
+COLUMNS = (
+    percent("SQuAD1.1 F1", "squad", "f1", published="SQuAD1.1", **MEDIAN),
+    percent("SQuAD1.1 EM", "squad", "exact", published="SQuAD1.1", part=1, **MEDIAN),
+    percent("SQuAD2.0 F1", "squad2", "best_f1", published="SQuAD2.0", **MEDIAN),
+    percent("SQuAD2.0 EM", "squad2", "best_exact", published="SQuAD2.0", part=1, **MEDIAN),
+    percent("MNLI", "mnli", **MEDIAN),
+    percent("SST-2", "sst2", **MEDIAN),
+    percent("RACE", "race", **MEDIAN),
+    mean_of("avg", {"SQuAD1.1 F1": 1, "SQuAD1.1 EM": 1, "SQuAD2.0 F1": 1, "SQuAD2.0 EM": 1, "MNLI": 2, "SST-2": 2, "RACE": 2},
+            **MEDIAN),
+)  # fmt: skip
+PARAMETERS = Column("params exact", "pretrain", "parameters", higher=False)
+# LAMB's rate for batches of 4,096, by the square root of the batch (You et al. 2019, arXiv 1904.00962, section 4.3).
+SMALL = {"steps": 20_000, "optimizer.learning_rate": 0.00176 / 4}
+
+
+def columns(scale, *more):
+    return (*more, *(COLUMNS if scale == "paper" else (*masked(), ablations.TOPICS)))
+
+
+def stages(size, scale, at=None, epochs=2.0):
+    """Pre-training and fine-tuning; `at`: changes of pre-training beside the scale's."""
+    at = {"small": SMALL} | (at or {})
+    config = model("albert", size, scale, at=at)
+    tasks = tuned("albert", size, scale, TASKS, at={"mini": {"task.epochs": epochs}})
+    return {"pretrain": Stage(config, share_seed=scale == "paper"), **tasks}
+
+
+def table(number, name, scale, **made):
+    where = f"albert-table{number}"
+    title = f"ALBERT, Table {number.split('-')[0]}: {name}"
+    seeds = made.pop("seeds", {"paper": 5, "small": 3, "mini": 3, "smoke": 2})
+    return Table(title, published=published(where), source=source(where), seeds=seeds[scale], **made)
+
+
+def claims(scale, *told, band=0.5):
+    """Claims about (row, reference, direction, text) on the average, or at smaller scales on what stands for it.
+
+    `band`: of 'the same', in percentage points; the average's is the paper's own word: 0.1 is "no drop" and 0.7 "slight".
+    """
+    found = []
+    for column, width in (("avg", band),) if scale == "paper" else (("mlm accuracy", 0.3), ("topics", 1.0)):
+        found += [
+            Claim(row, reference, column, direction, 0.0 if direction else width, text)
+            for row, reference, direction, text in told
+        ]
+    return tuple(found)
+
+
+def table3(scale):
+    """Embeddings of 64 to 768, as shares of the width, with and without sharing."""
+    # Heads that start at neighbours need embeddings as wide as the trunk (models/neighbours.py): here there are none.
+    made = stages("base", scale, {"mini": {"steps": 1500, "model.neighbours": ()}})
+    width = made["pretrain"].config.model.hidden_size
+    rows = [
+        Row(f"{name} E{size}", {"model.share": share, "model.embedding_size": width * size // 768})
+        for name, share in (("not-shared", "none"), ("all-shared", "all"))
+        for size in (64, 128, 256, 768)
+    ]
+    return table(
+        "3-embedding", "embedding size", scale,
+        stages=made, rows=tuple(rows), columns=columns(scale, PARAMETERS), reference="all-shared E128",
+        claims=claims(
+            scale,
+            ("not-shared E768", "not-shared E64", 1, "not shared, larger embeddings are better, if not by much (4.4)"),
+            ("all-shared E128", "all-shared E64", 1, "all shared, 128 is best (4.4)"),
+            ("all-shared E128", "all-shared E768", 1, "all shared, 128 is best (4.4)"),
+        ),
+        hypothesis="" if scale == "paper" else (
+            "With a twelfth of the width, embeddings are too narrow for a vocabulary of thousands: the narrowest is worst in "
+            "masked tokens, shared or not. Whether a sixth of the width beats the full one when all layers share is a "
+            "matter of tenths in the paper, and is not expected to show in runs this short."
+        ),
+    )  # fmt: skip
+
+
+def table4(scale):
+    """What layers share, at two widths of the embeddings."""
+    made = stages("base", scale, {"mini": {"steps": 1500, "model.neighbours": (), "model.layers": 4}})
+    width = made["pretrain"].config.model.hidden_size
+    kinds = (("all-shared", "all"), ("shared-attention", "attention"), ("shared-FFN", "ffn"), ("not-shared", "none"))
+    rows = [
+        Row(f"E{size} {name}", {"model.share": share, "model.embedding_size": width * size // 768})
+        for size in (768, 128)
+        for name, share in kinds
+    ]
+    return table(
+        "4-sharing", "what layers share", scale,
+        stages=made, rows=tuple(rows), columns=columns(scale, PARAMETERS), reference="E128 all-shared",
+        claims=claims(
+            scale,
+            ("E768 all-shared", "E768 not-shared", -1, "sharing everything hurts (4.5: -2.5 on average)"),
+            ("E128 all-shared", "E128 not-shared", -1, "sharing everything hurts (4.5: -1.5 on average)"),
+            ("E128 shared-attention", "E128 not-shared", 0, "sharing attention alone costs nothing (4.5: +0.1 on average)"),
+            ("E768 shared-FFN", "E768 shared-attention", -1, "most of the drop is from sharing the FFN (4.5)"),
+            ("E128 shared-FFN", "E128 shared-attention", -1, "most of the drop is from sharing the FFN (4.5)"),
+        ),
+        hypothesis="" if scale == "paper" else (
+            "Layers that share have a fraction of the parameters, so they predict fewer masked tokens in the same number of "
+            "steps, and the FFN has two thirds of a layer's parameters. With few layers and few steps the model is limited by "
+            "its training rather than by its size, so differences are smaller than the paper's."
+        ),
+    )  # fmt: skip
+
+
+def table5(scale):
+    """Sentence-pair losses: none, NSP, SOP."""
+    made = stages("base", scale, {"mini": {"steps": 3000}})
+    pairs = {
+        f"evals.{kind}.{key}": value for kind in ("nsp", "sop") for key, value in (("module", "mean"), ("pairs", kind))
+    }
+    rows = (
+        Row("none", {"losses.sop": 0.0}),
+        Row("NSP", {"losses.sop": 0.0, "losses.nsp": 1.0, **pairs}),
+        Row("SOP", pairs),
+    )
+    intrinsic = [percent(name.upper(), "pretrain", f"{name}/pair_accuracy") for name in ("nsp", "sop")]
+    if scale != "paper":
+        intrinsic += [percent(f"{name.upper()} chance", "pretrain", f"{name}/pair_chance") for name in ("nsp", "sop")]
+    first = percent("MLM", "pretrain", "mlm_accuracy")
+    found = (
+        (*columns("paper"),)
+        if scale == "paper"
+        else (Column("mlm loss", "pretrain", "mlm_loss", higher=False), ablations.TOPICS)
+    )
+    main = "avg" if scale == "paper" else "topics"
+    return table(
+        "5-sop", "sentence order", scale,
+        stages=made, rows=rows, columns=(first, *intrinsic, *found), reference="SOP",
+        claims=(
+            Claim("SOP", "NSP", "SOP", 1, text="next-sentence prediction does not solve sentence order (4.6: 52.0, chance)"),
+            Claim("NSP", "SOP", "NSP", 1, text="sentence order solves next sentences to a degree (4.6: 78.9 beside 90.5)"),
+            Claim("SOP", "none", main, 1, text="sentence order helps downstream (4.6: about +1 on average)"),
+            Claim("SOP", "NSP", main, 1, text="sentence order helps downstream more than next sentences (4.6: about +1)"),
+        ),
+        hypothesis="" if scale == "paper" else (
+            "The columns of pairs need no downstream task: a head trained on next sentences is expected at chance on "
+            "exchanged ones, as topics tell the random second segments. Topics are one text each, where the paper's gains "
+            "are on tasks of several sentences: no difference downstream is expected."
+        ),
+    )  # fmt: skip
+
+
+def table8(scale):
+    """Dropout in the largest model after a million steps."""
+    made = stages(
+        "xxlarge", scale, {"paper": {"steps": 1_000_000}, "small": SMALL | {"steps": 60_000}, "mini": {"steps": 3000}}
+    )
+    rows = tuple(
+        Row(name, {"model.dropout": rate, "model.attention_dropout": rate})
+        for name, rate in (("with", 0.1), ("without", 0.0))
+    )
+    return table(
+        "8-dropout", "dropout", scale,
+        stages=made, rows=rows, columns=columns(scale), reference="without",
+        claims=claims(scale, ("without", "with", 1, "removing dropout helps, downstream and in masked tokens (4.8)")),
+        hypothesis="" if scale == "paper" else (
+            "The model does not overfit, as little as the paper's: every batch is nearly new to it. So dropout only takes "
+            "capacity, and without it more masked tokens are right."
+        ),
+    )  # fmt: skip
+
+
+def table11(scale):
+    """Depth of `large`, each from the one before; parameters are the same."""
+    depths = {"paper": (1, 3, 6, 12, 24, 48), "small": (1, 3, 6, 12, 24), "mini": (1, 3, 6, 12), "smoke": (1, 3, 6)}[
+        scale
+    ]
+    at = {"small": SMALL | {"steps": 10_000}, "mini": {"steps": 800, "model.neighbours": (-1, 1, -2, 2)}}
+    made, before = {}, None
+    for layers in depths:
+        config = model("albert", "large", scale, at=at)
+        config.model.layers = layers
+        config.init.run = f"@depth{before}" if before else ""
+        given = ("model.layers",)  # before what the source says
+        made[f"depth{layers}"], before = Stage(config, share_seed=scale == "paper", given=given), layers
+    tasks = tuned("albert", "large", scale, TASKS, source=f"@depth{before}", at={"mini": {"task.epochs": 2.0}})
+    rows = tuple(Row(str(layers), {f"{task}/init.run": f"@depth{layers}" for task in tasks}) for layers in depths)
+    return table(
+        "11-depth", "depth", scale,
+        stages=made | tasks, rows=rows, columns=COLUMNS if scale == "paper" else (ablations.TOPICS,), reference=str(depths[0]),
+        claims=tuple(
+            Claim(str(deep), str(shallow), "avg" if scale == "paper" else "topics", 1, text="deeper is better, with diminishing gains (A.1)")
+            for shallow, deep in zip(depths, depths[1:4])
+        ),
+        hypothesis="" if scale == "paper" else (
+            "Each depth starts from the one before and so has been trained for longer, too, as in the paper: that deeper "
+            "rows are better does not tell the two apart. Beyond three layers little is expected of a model this narrow."
+        ),
+    )  # fmt: skip
+
+
+def table12(scale):
+    """Width of three layers of `large`."""
+    base = {"paper": 1024, "small": 256, "mini": 64, "smoke": 16}[scale]
+    head = {"paper": 64, "small": 64, "mini": 32, "smoke": 16}[scale]
+    made = stages("large", scale, {
+        "paper": {"model.layers": 3}, "small": SMALL | {"model.layers": 3, "steps": 10_000},
+        "mini": {"model.layers": 3, "steps": 1200, "model.neighbours": (), "model.embedding_size": 64}, "smoke": {"model.layers": 3},
+    })  # fmt: skip
+    rows = tuple(
+        Row(str(width), {"model.hidden_size": width * base // 1024, "model.heads": width * base // 1024 // head})
+        for width in (1024, 2048, 4096, 6144)
+    )
+    return table(
+        "12-width", "width", scale,
+        stages=made, rows=rows, columns=columns(scale, PARAMETERS), reference="1024",
+        claims=claims(
+            scale,
+            ("2048", "1024", 1, "wider is better, with diminishing gains (A.1)"),
+            ("4096", "2048", 1, "wider is better, with diminishing gains (A.1)"),
+            ("6144", "4096", -1, "the widest declines (A.1)"),
+        ),
+        hypothesis="" if scale == "paper" else (
+            "Wider is expected to be better throughout: at these widths the model is far from where the paper's declined."
+        ),
+    )  # fmt: skip
+
+
+def table13(scale):
+    """Depth of the widest."""
+    made = stages("xxlarge", scale, {"small": SMALL | {"steps": 30_000}, "mini": {"steps": 3000}})
+    layers = {"paper": (12, 24), "small": (4, 8), "mini": (2, 4), "smoke": (2, 4)}[scale]
+    rows = tuple(Row(name, {"model.layers": number}) for name, number in zip(("12", "24"), layers, strict=True))
+    return table(
+        "13-wide-depth", "depth of the widest", scale,
+        stages=made, rows=rows, columns=columns(scale), reference="12",
+        claims=claims(scale, ("24", "12", 0, "twice the depth changes nothing in the widest (A.2)")),
+        hypothesis="" if scale == "paper" else (
+            "At this width depth still helps, as in Table 11's first rows; the paper's finding is about a model 4,096 wide."
+        ),
+    )  # fmt: skip
+
+
+TABLES = {
+    "table3": table3, "table4": table4, "table5": table5, "table8": table8, "table11": table11, "table12": table12,
+    "table13": table13,
+}  # fmt: skip
+
+
+def get_sweep(variant="table5"):
+    return ablations.choose(variant, TABLES)
