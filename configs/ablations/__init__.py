@@ -94,7 +94,11 @@ def model(paper, size, scale, small="small", mini="demo", suffixes="", at=None):
     """
     variant = {"paper": size, "small": small, "mini": mini, "smoke": size}[scale] + suffixes
     config = importlib.import_module(f"configs.{paper}").get_config(variant + ",smoke" * (scale == "smoke"))
-    shared = SMALL if scale == "small" and config.data.examples != "task" else {}
+    shared = {}
+    if scale == "small":
+        shared = SMALL_TUNED if config.data.examples == "task" else SMALL
+    elif scale == "smoke":
+        shared = {"task.epochs": 0.0}  # by steps
     config.update_from_flattened_dict(shared | (at or {}).get(scale, {}))
     return config
 

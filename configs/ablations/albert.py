@@ -185,21 +185,30 @@ def table11(scale):
         scale
     ]
     at = {"small": SMALL | {"steps": 10_000}, "mini": {"steps": 800, "model.neighbours": (-1, 1, -2, 2)}}
-    made, before = {}, None
-    for layers in depths:
+
+    def depth(layers, before):
         config = model("albert", "large", scale, at=at)
         config.model.layers = layers
         config.init.run = f"@depth{before}" if before else ""
-        given = ("model.layers",)  # before what the source says
-        made[f"depth{layers}"], before = Stage(config, share_seed=scale == "paper", given=given), layers
-    tasks = tuned("albert", "large", scale, TASKS, source=f"@depth{before}", at={"mini": {"task.epochs": 2.0}})
-    rows = tuple(Row(str(layers), {f"{task}/init.run": f"@depth{layers}" for task in tasks}) for layers in depths)
+        return Stage(config, share_seed=scale == "paper", given=("model.layers",))  # before what the source says
+
+    before = (0, *depths)
+    made = {f"depth{layers}": depth(layers, start) for start, layers in zip(before, depths[:-1])}
+    made["pretrain"] = depth(depths[-1], depths[-2])
+    tasks = tuned("albert", "large", scale, TASKS, at={"mini": {"task.epochs": 2.0}})
+    rows = tuple(
+        Row(str(layers), {"pretrain/model.layers": layers, "pretrain/init.run": f"@depth{start}" if start else ""})
+        for start, layers in zip(before, depths)
+    )
     return table(
         "11-depth", "depth", scale,
-        stages=made | tasks, rows=rows, columns=COLUMNS if scale == "paper" else (ablations.TOPICS,), reference=str(depths[0]),
-        claims=tuple(
-            Claim(str(deep), str(shallow), "avg" if scale == "paper" else "topics", 1, text="deeper is better, with diminishing gains (A.1)")
-            for shallow, deep in zip(depths, depths[1:4])
+        stages=made | tasks, rows=rows, columns=columns(scale), reference=str(depths[0]),
+        claims=claims(
+            scale,
+            *(
+                (str(deep), str(shallow), 1, "deeper is better, with diminishing gains (A.1)")
+                for shallow, deep in zip(depths, depths[1:4])
+            ),
         ),
         hypothesis="" if scale == "paper" else (
             "Each depth starts from the one before and so has been trained for longer, too, as in the paper: that deeper "
@@ -214,7 +223,8 @@ def table12(scale):
     head = {"paper": 64, "small": 64, "mini": 32, "smoke": 16}[scale]
     made = stages("large", scale, {
         "paper": {"model.layers": 3}, "small": SMALL | {"model.layers": 3, "steps": 10_000},
-        "mini": {"model.layers": 3, "steps": 1200, "model.neighbours": (), "model.embedding_size": 64}, "smoke": {"model.layers": 3},
+        "mini": {"model.layers": 3, "steps": 700, "model.neighbours": (), "model.embedding_size": 64},
+        "smoke": {"model.layers": 3},
     })  # fmt: skip
     rows = tuple(
         Row(str(width), {"model.hidden_size": width * base // 1024, "model.heads": width * base // 1024 // head})

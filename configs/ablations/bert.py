@@ -11,7 +11,7 @@ Not here: Figure 5, see docs/ablations.md.
 import math
 
 from configs import ablations, finetune
-from configs.ablations import masked, model, percent, published, source, tuned
+from configs.ablations import model, percent, published, source, tuned
 from ssl_jax.sweeps.tables import Claim, Column, Row, Stage, Table
 
 SMALL = {"steps": 20_000, "optimizer.learning_rate": 5e-4}
@@ -129,9 +129,13 @@ def table6(scale):
             **tuned("bert", "base", scale, tasks, at={"mini": {"task.epochs": 2.0}}),
         },
         rows=tuple(rows), columns=columns, reference="L12 H768 A12", published=cells,
-        claims=(
-            *(Claim(one, other, "mlm loss", -1, text="larger models predict masked tokens better (5.2)") for one, other in larger),
-            *(Claim(one, other, main, 1, text="larger models are better on every task, however small (5.2)") for one, other in larger),
+        claims=tuple(
+            Claim(one, other, column, direction, text=told)
+            for column, direction, told in (
+                ("mlm loss", -1, "larger models predict masked tokens better (Table 6)"),
+                (main, 1, "larger models are better on every task, however small (5.2)"),
+            )
+            for one, other in larger
         ),
         hypothesis="" if scale == "paper" else (
             "Wider and deeper models predict masked tokens better after as many steps, as long as those are enough to leave "
@@ -159,7 +163,10 @@ def table7(scale):
     layers = {"paper": 12, "small": 4, "mini": 4, "smoke": 4}[scale]  # the last four, of all
     config = model(
         "bert", "base", scale, suffixes=",cased" * (scale == "paper"),
-        at={"small": SMALL | {"steps": 40_000}, "mini": {"steps": 4000, "model.layers": layers}, "smoke": {"model.layers": layers}},
+        at={
+            "small": SMALL | {"steps": 40_000}, "mini": {"steps": 4000, "model.layers": layers},
+            "smoke": {"model.layers": layers},
+        },
     )  # fmt: skip
     large = {"model.layers": 24, "model.hidden_size": 1024, "model.heads": 16}
     rows = [Row("fine-tune large", large)] if scale == "paper" else []
@@ -175,7 +182,7 @@ def table7(scale):
         stages={"pretrain": Stage(config, share_seed=True), **tuned("bert", "base", scale, ("conll2003",), at=at)},
         rows=tuple(rows), columns=columns if scale == "paper" else (ablations.TOPICS,), reference="fine-tune base",
         claims=(
-            Claim(best, "fine-tune base", column, 0, 0.5 if scale == "paper" else 1.0, "features are 0.3 behind fine-tuning (5.3)"),
+            Claim(best, "fine-tune base", column, 0, 0.5 if scale == "paper" else 1.0, "0.3 behind fine-tuning (5.3)"),
             Claim(best, "feature: last hidden", column, 1, text="the last four layers are better than the last (table)"),
             Claim("feature: last hidden", "feature: embeddings", column, 1, text="layers are better than embeddings (table)"),
         ),
@@ -215,7 +222,8 @@ def table8(scale):
     same = "fine-tuning is robust to what stands in place of a token (appendix C.2)"
     return table(
         8, "masking", scale,
-        stages={"pretrain": Stage(config, share_seed=scale == "paper"), **tasks}, rows=tuple(rows), columns=columns, reference=MASKS[0],
+        stages={"pretrain": Stage(config, share_seed=scale == "paper"), **tasks},
+        rows=tuple(rows), columns=columns, reference=MASKS[0],
         claims=tuple(
             Claim("100/0/0", MASKS[0], column, -1 if text else 0, 0.0 if text else 0.5 if scale == "paper" else 1.5, text or same)
             for column, text in claims

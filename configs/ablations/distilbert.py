@@ -68,8 +68,8 @@ def table4(scale):
         ),
         seeds={"paper": 5, "small": 3, "mini": 5, "smoke": 2}[scale], published=cells, source=source("distilbert-table4"),
         hypothesis="" if scale == "paper" else (
-            "A random start costs most, since the student sees few tokens; without masked tokens hardly anything changes, since the "
-            "teacher's distribution says more about the same tokens. The cosine is expected to be within the seeds' errors."
+            "A random start costs most, since the student sees few tokens; without masked tokens hardly anything changes, since "
+            "the teacher's distribution says more about the same tokens. The cosine is expected to be within the seeds' errors."
         ),
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ there: BERT for a million steps, ELECTRA for 766,000); `small` sets that as a bu
 drawn.
 """
 
-from configs import ablations, electra
+from configs import ablations
 from configs.ablations import mean_of, model, percent, published, source, tuned
 from ssl_jax.sweeps.tables import Claim, Column, Row, Stage, Table
 
@@ -171,10 +171,9 @@ def table1(scale):
     shares = (("50% trained", 2), ("25%", 4), ("12.5%", 8), ("6.25%", 16))
     rows += [Row(f"ELECTRA-Small {name}", {"steps": steps // part}) for name, part in shares]
     if scale == "paper":
-        rows += [
-            Row("BERT-Base", stages={"pretrain": Stage(model("bert", "base", scale), share_seed=True), **tuned("bert", "base", scale, TASKS)}),
-            Row("ELECTRA-Base", stages={"pretrain": Stage(electra.get_config("base"), share_seed=True), **tuned("electra", "base", scale, TASKS)}),
-        ]  # fmt: skip
+        for name, paper in (("BERT-Base", "bert"), ("ELECTRA-Base", "electra")):
+            base = Stage(model(paper, "base", scale), share_seed=True)
+            rows.append(Row(name, stages={"pretrain": base, **tuned(paper, "base", scale, TASKS)}))
     return Table(
         "ELECTRA, Table 1: small models", stages=made, rows=tuple(rows),
         columns=(Column("params", "pretrain", "parameters", higher=False), *columns(scale)), reference="ELECTRA-Small",

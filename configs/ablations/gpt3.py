@@ -100,7 +100,8 @@ def figure1_2(scale):
         Claim("13B", "XL", "K=64", 1, text="larger models make increasingly efficient use of examples (Figure 1.2)"),
     )
     return table(
-        "GPT-3, Figure 1.2: use of examples", scale, {"few": few}, columns, {}, "GPT-3, Figure 1.2: drawn, without printed values",
+        "GPT-3, Figure 1.2: use of examples", scale, {"few": few}, columns, {},
+        "GPT-3, Figure 1.2: drawn, without printed values",
         ("XL", "13B", "175B"), claims,
     )  # fmt: skip
 

@@ -48,7 +48,7 @@ def stages(scale, augmented, at=None):
         made[f"{task}-teacher"] = Stage(tuned_teacher[task].config, share_seed=True)
         for name, before in (("intermediate", "@general"), ("prediction", f"@{task}-intermediate")):
             suffixes = f",{name}" + (f",{task}" if scale == "paper" else "")
-            faster = {"small": {"optimizer.learning_rate": 1e-4, "task.epochs": 6.0 if name == "intermediate" else 3.0}}
+            faster = {"small": {"task.epochs": 6.0 if name == "intermediate" else 3.0}}
             config = model("tinybert", "4-312", scale, **SIZE, suffixes=suffixes, at=faster | {"mini": at["task"]})
             config.init.run = before
             config.teacher.runs = () if task == "stsb" else (f"@{task}-teacher",)
