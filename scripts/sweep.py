@@ -39,11 +39,14 @@ RATE = flags.DEFINE_float(
     "flops_per_second", 0.0, "of a worker, for time estimates; 0: that of the sweep's finished runs", lower_bound=0
 )
 REPLAN = flags.DEFINE_bool("replan", False, "plan a sweep as its config is now, although it was planned otherwise")
+TOGETHER = flags.DEFINE_bool(
+    "together", False, "train runs that differ only in the seed or other numbers as one program"
+)
 WORKERS = flags.DEFINE_integer("workers", 0, "start so many workers, detached from the terminal", lower_bound=0)
 WAIT = flags.DEFINE_bool("wait", True, "with --workers: say how it stands until all is done")
 SLURM = flags.DEFINE_string("slurm", None, "submit the workers to Slurm, with submitit's options, as JSON")
 STOP = flags.DEFINE_bool("stop", False, "let all workers save their runs and end")
-EXCLUDE = flags.DEFINE_string("exclude", None, "RUN=REASON: leave a finished run out of the report, and say why")
+EXCLUDE = flags.DEFINE_string("exclude", None, "RUN:REASON: leave a finished run out of the report, and say why")
 
 
 def table_of(flag, texts):
@@ -164,7 +167,11 @@ def run(workdir):
     unknown = next((run for run in planned.runs.values() if run.unknown), None)
     if unknown:
         raise UserError(f"row {unknown.rows[0]}, {unknown.stage}: {unknown.unknown}")
-    print(*launch.write(workdir, planned, flags.FLAGS["config"].config_filename, REPLAN.value), sep="\n", flush=True)
+    print(
+        *launch.write(workdir, planned, flags.FLAGS["config"].config_filename, REPLAN.value, TOGETHER.value),
+        sep="\n",
+        flush=True,
+    )
     if SLURM.value is not None:
         jobs = launch.submit(workdir, WORKERS.value or 1, read_options(SLURM.value))
         print(f"submitted: {', '.join(jobs)}")
@@ -206,7 +213,7 @@ def exclude(workdir, text):
     """Marks a run as left out of the report."""
     from ssl_jax.sweeps import ledger
 
-    name, _, reason = text.rpartition("=") if text.count("=") == 1 else text.partition(":")
+    name, _, reason = text.partition(":")
     check_choice(name, ledger.read(workdir)["runs"], "run")
     if not reason:
         raise UserError("--exclude=RUN:REASON: say why the run is left out")

@@ -5,6 +5,7 @@ six digits of a hash of all that decides its numbers; a run that several rows ne
 """
 
 import contextlib
+import fnmatch
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from ssl_jax.errors import UserError, check_choice, listed, shown
 from ssl_jax.flops import peak_flops
 from ssl_jax.old_configs import complete
 from ssl_jax.options import flat
+from ssl_jax.population import VARYING
 from ssl_jax.statistics import detectable
 from ssl_jax.sweeps.tables import Table
 
@@ -363,6 +365,56 @@ def spelt(value):
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     return ",".join(map(spelt, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def together(planned, names):
+    """Which of the runs may train as one program: those of a stage that start from the same and differ only in VARYING keys.
+
+    Args:
+      planned: a `Plan`.
+      names: of the runs to look at.
+
+    Returns:
+      A list of lists of names, each of two or more.
+    """
+    groups = {}
+    for name in names:
+        run = planned.runs[name]
+        if run.kind == "train":
+            values = dict(flat(made_of(run.kind, run.config)))
+            # A number that is 0 switches something off, and is then another program.
+            key = {key: bool(value) if varies(key) and key != "seed" else value for key, value in values.items()}
+            key.pop("seed")
+            groups.setdefault((run.stage, run.needs, json.dumps(key, sort_keys=True)), []).append(name)
+    return [group for group in groups.values() if len(group) > 1 and _is_one_program(planned, group)]
+
+
+def varies(key):
+    """Whether members of a population may differ in a key."""
+    return any(fnmatch.fnmatch(key, pattern) for pattern in VARYING)
+
+
+def member_changes(configs):
+    """For each of several configs that may train together, {key: value} of the VARYING keys in which they differ."""
+    values = [{key: value for key, value in flat(config) if varies(key)} for config in configs]
+    differing = [key for key in values[0] if len({own[key] for own in values}) > 1]
+    return [{key: own[key] for key in differing} for own in values]
+
+
+def with_members(configs):
+    """One config that trains several together, `config.members`."""
+    config = configs[0].copy_and_resolve_references()
+    changes = member_changes(configs)
+    config.members = tuple(" ".join(f"{key}={value!r}" for key, value in own.items()) for own in changes)
+    return config
+
+
+def _is_one_program(planned, group):
+    try:
+        checks.settle(with_members([planned.runs[name].settled for name in group]))
+    except UserError:
+        return False
+    return True
 
 
 def lines(planned, rate=0.0):

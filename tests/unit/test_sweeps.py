@@ -191,6 +191,29 @@ def test_a_table_refuses_names_that_are_not_there():
             one_stage(how.pop("rows", (row,)), **how)
 
 
+def test_runs_that_may_be_one_program_are_found():
+    rows = (
+        Row("a", {"optimizer.learning_rate": 1e-3}),
+        Row("b", {"optimizer.learning_rate": 2e-3}),
+        Row("no NSP", {"losses.nsp": 0.0}),
+        Row("four layers", {"model.layers": 4}),
+    )
+    planned = planning.plan(one_stage(rows, seeds=2))
+
+    def names(row):
+        return [planned.cells[row, "run", seed] for seed in (0, 1)]
+
+    groups = planning.together(planned, list(planned.runs))
+    # Another seed or rate is the same program; a loss that is left out and another depth are not.
+    assert groups == [names("a") + names("b"), names("no NSP"), names("four layers")]
+    config = planning.with_members([planned.runs[name].settled for name in groups[0]])
+    assert config.members[1] == "optimizer.learning_rate=0.001 seed=1" and len(config.members) == 4
+    # Fine-tunings of different pre-trainings start from different runs.
+    planned = planning.plan(two_stages(seeds=2))
+    stages = {planned.runs[group[0]].stage for group in planning.together(planned, list(planned.runs))}
+    assert stages == {"pretrain"}
+
+
 # ---- The ledger
 
 
