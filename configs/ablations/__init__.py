@@ -23,6 +23,8 @@ import importlib
 import re
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from configs import fewshot, finetune
 from ssl_jax.errors import check_choice
 from ssl_jax.sweeps.tables import Column, Stage
@@ -53,6 +55,11 @@ def choose(variant, tables):
     check_choice(name, tables, "table")
     check_choice(scale, SCALES, "scale")
     return tables[name](scale)
+
+
+def blocks(table):
+    """The configs of a table's stages, a block for each: flags of scripts/sweep.py set their keys, --config.pretrain.steps=100."""
+    return ConfigDict({name: stage.config for name, stage in table.stages.items()})
 
 
 @functools.cache

@@ -268,3 +268,7 @@ TABLES = {
 
 def get_sweep(variant="table5"):
     return ablations.choose(variant, TABLES)
+
+
+def get_config(variant="table5"):
+    return ablations.blocks(get_sweep(variant))

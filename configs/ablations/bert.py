@@ -240,3 +240,7 @@ TABLES = {"table5": table5, "table6": table6, "table7": table7, "table8": table8
 
 def get_sweep(variant="table5"):
     return ablations.choose(variant, TABLES)
+
+
+def get_config(variant="table5"):
+    return ablations.blocks(get_sweep(variant))

@@ -79,3 +79,7 @@ TABLES = {"table4": table4}
 
 def get_sweep(variant="table4"):
     return ablations.choose(variant, TABLES)
+
+
+def get_config(variant="table4"):
+    return ablations.blocks(get_sweep(variant))

@@ -162,3 +162,7 @@ TABLES = {"table4": table4, "table5": table5, "figure2-left": figure2_left, "fig
 
 def get_sweep(variant="table5"):
     return ablations.choose(variant, TABLES)
+
+
+def get_config(variant="table5"):
+    return ablations.blocks(get_sweep(variant))

@@ -72,3 +72,7 @@ TABLES = {"table3": table3}
 
 def get_sweep(variant="table3"):
     return ablations.choose(variant, TABLES)
+
+
+def get_config(variant="table3"):
+    return ablations.blocks(get_sweep(variant))

@@ -190,3 +190,7 @@ TABLES = {
 
 def get_sweep(variant="figure1.3"):
     return ablations.choose(variant, TABLES)
+
+
+def get_config(variant="figure1.3"):
+    return ablations.blocks(get_sweep(variant))

@@ -187,3 +187,7 @@ TABLES = {"table2": table2, "table3": table3, "table4": table4, "table7": table7
 
 def get_sweep(variant="table2"):
     return ablations.choose(variant, TABLES)
+
+
+def get_config(variant="table2"):
+    return ablations.blocks(get_sweep(variant))
