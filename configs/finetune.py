@@ -105,7 +105,7 @@ from ssl_jax import tasks
 from ssl_jax.errors import check_choice
 from ssl_jax.objectives import loss_of
 
-SHARED = ("common", "demos", "fewshot", "finetune")
+SHARED = ("ablations", "common", "demos", "fewshot", "finetune")
 PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in SHARED]
 
 # Parts outside the trunk, in any run to start from, including generators and a student's projection.

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from ml_collections import ConfigDict
 
 from ssl_jax import checks, files
 from ssl_jax.checkpoints import decisive_values
@@ -108,7 +107,7 @@ def plan(table, previous=None):
                 stages = _stages(table, row)
                 for seed in seeds:
                     for stage in stages:
-                        own = first if table.stages[stage].share_seed else seed
+                        own = first if stage_of(table, row, stage).share_seed else seed
                         run = _run(table, row, stage, own, runs, cells, names, here, costs, previous or {})
                         before = runs.get(run.name, run)
                         runs[run.name] = run._replace(
@@ -144,9 +143,14 @@ def _stages(table, row):
     return [name for name in table.stages if name in wanted]
 
 
+def stage_of(table, row, name):
+    """The `Stage` of a row."""
+    return row.stages.get(name) or table.stages[name]
+
+
 def _changed(table, row, stage):
     """A stage's config with what the row changes there, and {key: value} of that."""
-    config = table.stages[stage].config.copy_and_resolve_references()
+    config = stage_of(table, row, stage).config.copy_and_resolve_references()
     changes = {}
     for name, value in row.changes.items():
         where, slash, key = name.partition("/")
@@ -162,7 +166,9 @@ def _set(config, key, value):
     *blocks, last = key.split(".")
     if blocks[:1] == ["evals"] and len(blocks) == 2:
         with config.unlocked():
-            config.evals.setdefault(blocks[1], ConfigDict(dict(module="mean")))[last] = value
+            if blocks[1] not in config.evals:
+                config.evals[blocks[1]] = dict(module="mean")
+            config.evals[blocks[1]][last] = value
         return
     present = dict(flat(config))
     check_choice(key, present, "config key")
@@ -206,7 +212,7 @@ def _run(table, row, stage, seed, runs, cells, names, here, costs, previous):
     """The `Run` of a row, stage and seed; earlier ones are in `runs`, by row, stage and seed in `cells`, and by what
     decides their numbers in `names`.
     """
-    about = table.stages[stage]
+    about = stage_of(table, row, stage)
     config, changes = _changed(table, row, stage)
     needs = []
 
@@ -215,7 +221,7 @@ def _run(table, row, stage, seed, runs, cells, names, here, costs, previous):
             return _absolute(key, text, here)
         name, slash, rest = text[1:].partition("/")
         check_choice(name, table.stages, f"stage that {key} of stage {stage} refers to")
-        if (row.name, name, seed) not in cells and not table.stages[name].share_seed:
+        if (row.name, name, seed) not in cells and not stage_of(table, row, name).share_seed:
             raise UserError(f"stage {stage} refers to {name}, which comes after it")
         needed = (
             cells.get((row.name, name, seed))
