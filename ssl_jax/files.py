@@ -8,6 +8,7 @@ import bz2
 import codecs
 import collections
 import contextlib
+import csv
 import functools
 import hashlib
 import io
@@ -355,6 +356,16 @@ def write_json(path, value):
     """Writes a JSON file, whole or not at all."""
     with replacing(path) as file:
         file.write((json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_csv(path, rows, fields=None):
+    """Writes dicts with the same keys as a table, whole or not at all; `fields`: the keys, where there may be no rows."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, fields or rows[0])
+    table.writeheader()
+    table.writerows(rows)
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
 
 
 @contextlib.contextmanager
