@@ -5,8 +5,9 @@ Importing this module does not load JAX, so a config is checked before that.
 
 import dataclasses
 
-from ssl_jax import evaluators, population, tasks
+from ssl_jax import evaluators, population, source, tasks
 from ssl_jax.config import check_values
+from ssl_jax.distill.matching import check_teachers
 from ssl_jax.errors import UserError, check_choice, listed
 from ssl_jax.models.spec import model_fields
 from ssl_jax.objectives import OBJECTIVES, task_logits, trained
@@ -16,6 +17,26 @@ from ssl_jax.plan import check_stages, example_kind, make_clock, masks, plan_pha
 from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.tokenization.train import untrained
 from ssl_jax.tokenization.vocabulary import vocabulary_of
+
+
+def from_source(config, given, workdir=None, start=True):
+    """The config with what it takes from the run or model that it starts from, and log lines that list it.
+
+    Args:
+      config: a run's.
+      given: the keys set explicitly, as flags are; they come before what the source says.
+      workdir: the run's folder, if any.
+      start: whether the source must exist; otherwise only one that is given must.
+
+    Raises:
+      UserError: a value is out of bounds, or does not fit the source, or the source is missing.
+    """
+    check_values(config)
+    config, lines = source.adopt(config, given, workdir)
+    if start:
+        check_teachers(config)
+        config = source.resolve(source.resolve_teacher(config), workdir)
+    return config, lines
 
 
 def settle(config, given=()):

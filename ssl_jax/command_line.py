@@ -95,11 +95,13 @@ config_flags.register_flag_parser_for_type(float, _Parser(float, "a number"))
 config_flags.register_flag_parser_for_type(bool, _Parser(_read_bool, "True or False"))
 
 
-def define_config(default=None):
+def define_config(required=True):
     """Defines `--config FILE.py:variant` with its `--config.key=value` overrides; returns the flag."""
-    return config_flags.DEFINE_config_file(
-        "config", default, "a config file and its variant, for example configs/bert.py:tiny"
+    holder = config_flags.DEFINE_config_file(
+        "config", None, "a config file and its variant, for example configs/bert.py:tiny"
     )
+    flags.FLAGS["config"].needed = required
+    return holder
 
 
 def define_path(name, default, help_text, **options):
@@ -153,20 +155,14 @@ def settled(workdir=None, start=True):
         missing.
     """
     from ssl_jax import checks, source  # takes half a second, which scripts without a config avoid
-    from ssl_jax import config as schema
-    from ssl_jax.distill.matching import check_teachers
 
     flag = flags.FLAGS["config"]
     config, given = flag.value, config_flags.get_override_values(flag)
-    schema.check_values(config)
     numbers = {key: given[key] for key in ("model.vocab_size", "data.tokenizer.vocab_size") if key in given}
     if len(set(numbers.values())) > 1:
         told = " and ".join(f"--config.{key}={value}" for key, value in numbers.items())
         raise UserError(f"{told} are one number: set data.tokenizer.vocab_size alone")
-    config, lines = source.adopt(config, given, workdir)
-    if start:
-        check_teachers(config)
-        config = source.resolve(source.resolve_teacher(config), workdir)
+    config, lines = checks.from_source(config, given, workdir, start)
     config = checks.settle(config, given)
     if start or lines:
         source.check_fit(config, workdir)
@@ -196,7 +192,8 @@ def run(main, usage=None):
         if any(argument in ("--help", "-help", "-h", "--helpshort", "--helpfull") for argument in sys.argv[1:]):
             print(_help())
             raise SystemExit(0)
-        if "config" in flags.FLAGS and flags.FLAGS["config"].default is None and _config_file(sys.argv)[0] is None:
+        given = _config_file(sys.argv)[0] is not None
+        if "config" in flags.FLAGS and flags.FLAGS["config"].needed and not given:
             raise flags.Error("--config is missing: a config file and its variant, as in --config configs/bert.py:tiny")
         sys.argv, evaluations = _without_evaluations(sys.argv)
         _check_keys(sys.argv)
@@ -205,7 +202,7 @@ def run(main, usage=None):
             raise flags.Error(f"what is to be done? {usage}")
         if rest and not usage:
             raise flags.Error(f"{shown(rest[0])} is not a flag; flags begin with --, as in --config.steps=100")
-        if "config" in flags.FLAGS:
+        if "config" in flags.FLAGS and given:
             _add_evaluations(flags.FLAGS["config"].value, evaluations)
             _check_config(flags.FLAGS["config"])
     except Exception as error:  # from absl, ml_collections or a config file

@@ -20,12 +20,14 @@ class Stage:
       flops: if above 0, the run has as many steps as cost this (PaLM's count), so that rows are compared at equal compute.
       share_seed: every seed of a row has this run with the base seed: a teacher, or one pre-training that is fine-tuned
         from several seeds.
+      given: keys that flags have set, which come before what the run it starts from says.
     """
 
     config: Any
     kind: str = "train"
     flops: float = 0.0
     share_seed: bool = False
+    given: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Row:
     """A row of a table: only the intervention.
 
     Attributes:
-      name: as the paper prints it, and as published.csv has it.
+      name: as the paper prints it.
       changes: {config key: value} of the first stage; 'STAGE/key' of another one, '*/key' of all.
-      published: its name in published.csv, if not `name`.
+      published: its name in `Table.published`, if not `name`.
     """
 
     name: str
@@ -48,7 +50,7 @@ class Column:
     """A measurement of each row.
 
     Attributes:
-      name: as the paper prints it, and as published.csv has it.
+      name: as the paper prints it.
       stage: whose result it is read from.
       metric: key of the run's result.json ('mlm_accuracy', 'sop/sop_accuracy'), or 'parameters'.
       scale: what the measured value is multiplied by to have the paper's unit: 100 for percent.
@@ -56,7 +58,7 @@ class Column:
       higher: whether more is better.
       part: which of several published numbers in one cell: 0 of '88.6/81.5' is F1, 1 exact match.
       average_of: names of columns whose mean this is, instead of `stage` and `metric`.
-      published: its name in published.csv, if not `name`.
+      published: its name in `Table.published`, if not `name`.
       difference: the published numbers are differences from the reference row.
     """
 
@@ -103,7 +105,7 @@ class Table:
       reference: the row that differences are taken from.
       claims: of `Claim`s.
       seeds: how many, from the base config's on; the same for all rows, so that differences are paired.
-      published: id of the table in configs/ablations/published.csv.
+      published: {row: {column: {'text', 'value', 'status'}}}, the published numbers.
       source: of the published numbers, as printed.
       hypothesis: what was expected and why this setting, written before the runs.
     """
@@ -115,7 +117,7 @@ class Table:
     reference: str = ""
     claims: tuple = ()
     seeds: int = 1
-    published: str = ""
+    published: dict = field(default_factory=dict)
     source: str = ""
     hypothesis: str = ""
 
