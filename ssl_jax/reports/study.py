@@ -2,17 +2,16 @@
 
 import dataclasses
 import json
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 from ssl_jax import files, source
-from ssl_jax.errors import UserError, listed
+from ssl_jax.errors import UserError
 from ssl_jax.options import flat
+from ssl_jax.sweeps import ledger
 from ssl_jax.sweeps.tables import Claim, Column, Row
 
-SLACK = 10  # seconds by which the clocks of two machines may differ, as for the leases of a sweep's runs
-FINAL = ("done", "failed", "dependency failed", "excluded")
+FINAL = (*ledger.FINAL, "excluded")
 LONGEST_NAME = 60  # of a row that is named by what its config has and others have not
 
 
@@ -125,15 +124,14 @@ def read_sweep(folder):
       UserError: sweep.json is damaged.
     """
     folder = Path(folder)
-    path = folder / "sweep.json"
-    content = files.read_json(path)
+    content = ledger.read(folder)
     try:
         columns = tuple(_made(Column, values) for values in content["columns"])
         planned = content["runs"]
         states = _statuses(folder, planned)
         runs = {
             name: _run(
-                folder / "runs" / name,
+                ledger.folder_of(folder, name),
                 states[name],
                 name=name,
                 **{key: tuple(run[key]) for key in ("rows", "seeds", "needs")},
@@ -155,7 +153,9 @@ def read_sweep(folder):
         )
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         told = f"no {error}" if isinstance(error, KeyError) else error
-        raise UserError(f"{path} is no sweep's: {told}; the command that made the sweep writes it again") from error
+        raise UserError(
+            f"{folder}/sweep.json is no sweep's: {told}; the command that made the sweep writes it again"
+        ) from error
 
 
 def _made(kind, values):
@@ -166,27 +166,12 @@ def _made(kind, values):
 
 
 def _statuses(folder, planned):
-    """Name -> status.json of each run; 'lost' if it runs and its lease has expired, 'dependency failed' if it cannot start."""
-    found = {}
-    for name, run in planned.items():
-        own = _read(folder / "runs" / name / "status.json")
-        own.setdefault("state", "missing")
-        if own["state"] == "running" and not _is_held(folder / "runs" / name):
-            own["state"] = "lost"
-        bad = [other for other in run["needs"] if found[other]["state"] in ("failed", "dependency failed")]
-        if bad and own["state"] != "done":
-            own |= {"state": "dependency failed", "reason": f"needs {listed(bad, 3)}"}
+    """Name -> status of each run, see `ledger.statuses`; one that is done, and that somebody excluded, is 'excluded'."""
+    found = ledger.statuses(folder, planned)
+    for own in found.values():
         if own["state"] == "done" and own.get("excluded"):
             own |= {"state": "excluded", "reason": own["excluded"]}
-        found[name] = own
     return found
-
-
-def _is_held(folder):
-    try:
-        return (folder / "lease").stat().st_mtime + SLACK > time.time()
-    except FileNotFoundError:
-        return False
 
 
 def _read(path):

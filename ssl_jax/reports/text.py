@@ -103,7 +103,7 @@ def claim_numbers(one, digits):
         told += f" ({ranged((compared.low, compared.high), digits, signed)}), {compared.pairs} pairs"
         told += f", adjusted p {probability(one.p)}"
     if one.expected is not None:
-        told += f"; published {signed(one.expected, digits)}"
+        told += f"; published {signed(one.expected, max(0, digits - 1))}"
     if claim.direction == 0:
         told += f"; the same within {plain(claim.band, digits)}"
     if compared.detectable is not None:
@@ -123,19 +123,19 @@ def needed(one):
 
 
 def problems(study):
-    """Lines on the runs that have no result or were excluded, each with its reason."""
+    """(run, state, reason) of those that have no result, although they began, or were excluded."""
     for run in study.runs.values():
-        if run.state not in ("done", "queued", "missing", "running"):
+        if run.state not in ("done", "queued", "running"):
             tried = run.status.get("attempts", 0)
             more = f" (attempt {tried})" if tried > 1 else ""
-            yield f"{run.name}: {run.state}{more}", run.status.get("reason", "")
+            yield run.name, run.state + more, run.status.get("reason", "")
 
 
 def provenance(study):
     """(what, text) of how the runs were made."""
     done = [run for run in study.runs.values() if run.state in ("done", "excluded")]
     if study.command:
-        yield "made with", study.command
+        yield "made with", f"scripts/sweep.py --config {study.command}"
     if study.source:
         yield "published numbers", study.source
     if done:
@@ -248,7 +248,7 @@ def tables(measured):
                     "reference" if cell.row == study.reference else difference,
                     ranged((one.low, one.high), digits, signed) if one and one.spread is not None else "",
                 ]
-                row += [signed(cell.expected, digits)] * expected
+                row += [signed(cell.expected, max(0, digits - 1))] * expected  # as many decimals as the paper has
             rows.append(row)
         yield column, heads, rows
 
@@ -299,7 +299,7 @@ def terminal(measured):
     failed = list(problems(study))
     if failed or measured.notes:
         yield ""
-        yield from (f"{head}: {reason}" if reason else head for head, reason in failed)
+        yield from (": ".join(filter(None, one)) for one in failed)
         yield from measured.notes
 
 
@@ -333,8 +333,8 @@ def markdown(measured):
         yield from ("", "## Rows", "", *_markdown_table(heads, rows))
     failed = list(problems(study))
     if failed:
-        yield from ("", "## Runs without a result", "", "| run | why |", "|---|---|")
-        yield from (f"| {_escaped(head)} | {_escaped(reason)} |" for head, reason in failed)
+        yield from ("", "## Runs without a result, and excluded ones", "")
+        yield from _markdown_table(["run", "state", "why"], failed)
     if measured.notes:
         yield from ("", "## Notes", "", *(f"* {line}" for line in measured.notes))
     made = list(provenance(study))
