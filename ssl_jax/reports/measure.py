@@ -165,9 +165,7 @@ def measure(study, allow_unequal=False):
         needed = _seeds_needed(expected, compared)
         made.append(Verdict(claim, compared, same, own, p, verdict, expected, needed, unpaired))
     digits = {name: _digits([cells[row.name, name] for row in study.rows], column) for name, column in columns.items()}
-    return Measured(
-        study, cells, tuple(made), digits, (*study.notes, *notes, *_shared(study, found), *_warnings(study))
-    )
+    return Measured(study, cells, tuple(made), digits, (*notes, *_shared(study, found), *_warnings(study)))
 
 
 def _values(study, runs_of, columns, row, column):

@@ -2,8 +2,9 @@
 const [config, ...charts] = JSON.parse(document.getElementById("specs").textContent);
 const views = [];
 
-function rowsOf({ keys, rows }) {
-  return rows.map((values) => Object.fromEntries(keys.map((key, at) => [key, values[at]])));
+function rowsOf(columns) {
+  const plain = Object.entries(columns).map(([key, own]) => [key, own.words ? own.at.map((at) => own.words[at]) : own]);
+  return (plain[0]?.[1] ?? []).map((_, at) => Object.fromEntries(plain.map(([key, values]) => [key, values[at]])));
 }
 
 function focus(row) {

@@ -87,9 +87,16 @@ class _Figures:
 
 
 def _columns(rows):
-    """Rows as a list of keys and lists of values, which is a third of the size; numbers of six digits."""
-    keys = list(rows[0]) if rows else []
-    return {"keys": keys, "rows": [[_short(row[key]) for key in keys] for row in rows]}
+    """Rows by column: key -> its values, numbers of six digits, or of words the different ones and which of them."""
+    made = {}
+    for key in rows[0] if rows else ():
+        values = [_short(row[key]) for row in rows]
+        if all(isinstance(value, str) for value in values):
+            words = {word: at for at, word in enumerate(dict.fromkeys(values))}
+            made[key] = {"words": list(words), "at": [words[value] for value in values]}
+        else:
+            made[key] = values
+    return made
 
 
 def _short(value):

@@ -67,7 +67,6 @@ class Study(NamedTuple):
       claims: of `sweeps.tables.Claim`.
       stages: names, in their order.
       runs: name -> `Run`.
-      notes: lines on what was found.
     """
 
     title: str
@@ -80,7 +79,6 @@ class Study(NamedTuple):
     claims: tuple
     stages: tuple
     runs: dict
-    notes: tuple = ()
 
     @property
     def finished(self):
@@ -203,11 +201,14 @@ def columns_of(runs, stage):
 
 
 def numbers(result):
-    """The measurements in a result: name -> number."""
+    """The measurements in a result, without levels of chance: name -> number."""
     return {
         name: value
         for name, value in result.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and name != "step"
+        if isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and name != "step"
+        and not name.endswith("chance")
     }
 
 
@@ -263,87 +264,94 @@ def read_folders(folders):
     """
     from ssl_jax.checkpoints import decisive_values  # takes JAX
 
-    found = []
-    for folder in map(Path, folders):
-        found += _members(folder)
-    places = [folder.resolve() for folder, _ in found]
-    for folder, place in zip(found, places, strict=True):
-        if places.count(place) > 1:
-            raise UserError(f"{folder[0]} is named twice")
+    found = [member for folder in folders for member in _members(Path(folder))]
+    places = [member.folder.resolve() for member in found]
+    for member in found:
+        if places.count(member.folder.resolve()) > 1:
+            raise UserError(f"{member.folder} is named twice")
     configs = [
-        {key: value for key, value in flat(decisive_values(values)) if key not in ("seed", "seeds", "members")}
-        for _, values in found
+        {key: value for key, value in flat(decisive_values(member.values)) if key not in ("seed", "seeds", "members")}
+        for member in found
     ]
-    keys = [
-        key
-        for key in dict.fromkeys(key for config in configs for key in config)
-        if any(config.get(key) != configs[0].get(key) for config in configs)
-    ]
-    chosen = [{key: config[key] for key in keys if key in config} for config in configs]
-    names = _row_names([folder for folder, _ in found], chosen, [values["seed"] for _, values in found])
-    runs, notes = {}, []
-    for (folder, values), name in zip(found, names, strict=True):
-        run = _run(
-            folder,
-            {"state": "done" if (folder / "result.json").exists() else "unfinished"},
-            name=str(folder),
+    every = dict.fromkeys(key for config in configs for key in config)
+    keys = [key for key in every if any(config.get(key) != configs[0].get(key) for config in configs)]
+    changes = [{key: config[key] for key in keys if key in config} for config in configs]
+    names = _row_names(found, changes)
+    rows = {name: Row(name, own) for name, own in zip(names, changes, strict=True)}
+    costs = {name: _cost(found[names.index(name)].values) for name in rows}
+    runs = {}
+    for member, name in zip(found, names, strict=True):
+        status = {"state": "done"}
+        if not (member.folder / "result.json").exists():
+            status = {"state": "unfinished", "reason": _so_far(member.folder, member.values["steps"])}
+        runs[str(member.folder)] = _run(
+            member.folder,
+            status,
+            name=str(member.folder),
             stage="run",
             kind="train",
             rows=(name,),
-            seeds=(values["seed"],),
+            seeds=(member.values["seed"],),
             needs=(),
-            parameters=0,
-            flops=0.0,
-            tokens=0,
-            steps=values["steps"],
+            steps=member.values["steps"],
+            **costs[name],
         )
-        if run.state != "done":
-            run.status["reason"] = _so_far(folder, values["steps"])
-            notes.append(f"{folder} has no result: {run.status['reason']}")
-        runs[run.name] = run
-    rows = {name: Row(name, changes) for name, changes in zip(names, chosen, strict=True)}
-    return Study(
-        title=f"{len(runs)} runs" if len(runs) > 1 else str(found[0][0]),
-        hypothesis="",
-        source="",
-        command="",
-        reference="",
-        rows=tuple(rows.values()),
-        columns=columns_of(runs.values(), "run"),
-        claims=(),
-        stages=("run",),
-        runs=runs,
-        notes=tuple(notes),
-    )
+    title = f"{len(runs)} runs" if len(runs) > 1 else next(iter(runs))
+    return Study(title, "", "", "", "", tuple(rows.values()), columns_of(runs.values(), "run"), (), ("run",), runs)
+
+
+class _Member(NamedTuple):
+    """A run: its folder, its config's values, and the folder that was named, which may hold several."""
+
+    folder: Path
+    values: dict
+    named: Path
 
 
 def _members(folder):
-    """Yields (folder, config values) of a run, or of each of the runs that trained together in it."""
+    """The `_Member`s of a folder: its run, or those that trained together in it."""
     values = source.read_values(folder)
     if values["seeds"] <= 1 and not values["members"]:
-        yield folder, values
-        return
+        return [_Member(folder, values, folder)]
     from ml_collections import ConfigDict
 
     from ssl_jax.population import members  # takes JAX
 
-    for member in members(ConfigDict(values)):
-        yield folder / member.name, json.loads(member.config.to_json())
+    return [
+        _Member(folder / member.name, json.loads(member.config.to_json()), folder)
+        for member in members(ConfigDict(values))
+    ]
 
 
-def _row_names(folders, changes, seeds):
-    """A name for the row of each run: what its config has and others have not, or a folder if that is long.
+def _cost(values):
+    """Parameters, FLOPs and tokens of a config's training; 0 where they cannot be told, as without the files of its task."""
+    from ssl_jax.describe import describe
+    from ssl_jax.sweeps.worker import config_of
+
+    try:
+        about = describe(config_of(values))
+    except (UserError, OSError):
+        return {"parameters": 0, "flops": 0.0, "tokens": 0}
+    tokens = sum((phase["last"] - phase["first"]) * phase["tokens_per_step"] for phase in about["phases"])
+    return {"parameters": about["parameters"], "flops": about["flops"]["training"]["palm"], "tokens": tokens}
+
+
+def _row_names(found, changes):
+    """A name for the row of each run: what its config has and others have not, or the named folder if that is long.
 
     Runs of one config and one seed, as before and after a change to the code, are rows of their own, named by their folders.
     """
     texts = [", ".join(f"{key}={_spelt(value)}" for key, value in own.items()) for own in changes]
-    keys = [(text, seed) for text, seed in zip(texts, seeds, strict=True)]
-    repeated = {text for text, seed in keys if keys.count((text, seed)) > 1}
-    names, firsts = [], {}
-    for folder, text in zip(folders, texts, strict=True):
-        first = firsts.setdefault(text, str(folder))
-        names.append(str(folder) if text in repeated else first if len(text) > LONGEST_NAME or not text else text)
-    return names
+    keys = [(text, member.values["seed"]) for text, member in zip(texts, found, strict=True)]
+    repeated = {key[0] for key in keys if keys.count(key) > 1}
+    firsts = {}
+    for member, text in zip(found, texts, strict=True):
+        firsts.setdefault(text, str(member.named))
+    short = lambda text: text and len(text) <= LONGEST_NAME and not repeated
+    names = {text: text if short(text) else name for text, name in firsts.items()}
+    if len(set(names.values())) < len(names):  # members of one folder that differ in more than their seed
+        names = {text: text for text in names}
+    return [str(member.named) if text in repeated else names[text] for member, text in zip(found, texts, strict=True)]
 
 
 def _spelt(value):
