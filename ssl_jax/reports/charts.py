@@ -28,7 +28,7 @@ class Chart:
 
     def __init__(self, title, description, layers, height, data):
         layered = layers if isinstance(layers, alt.LayerChart) else alt.layer(*layers)
-        spec = layered.properties(width="container", height=height).to_dict()
+        spec = layered.properties(width="container", height=height).to_dict(validate=False)
         self.spec = {**spec, "description": description}
         self.title, self.description, self.data = title, description, data
 

@@ -24,7 +24,7 @@ def write(measured, folder):
       UserError: Altair or vl-convert is missing.
     """
     try:
-        import altair  # noqa: F401
+        import altair.utils.schemapi
         import jinja2
         import vl_convert  # noqa: F401
     except ImportError as error:
@@ -35,8 +35,10 @@ def write(measured, folder):
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     style, script = (HERE / "page.css").read_text(), _script()
     figures = _Figures()
+    with altair.utils.schemapi.debug_mode(False):  # checking every part of our own charts takes most of the time
+        content = _content(measured, figures)
     page = environment.get_template("page.html").render(
-        **_content(measured, figures),
+        **content,
         style=style,
         script=script,
         specs=_embedded(figures.made),
@@ -51,11 +53,11 @@ def write(measured, folder):
 @functools.cache
 def _script():
     """Vega, Vega-Lite, vega-embed and page.js as one script."""
+    import altair
     import vl_convert
-    from altair.utils._importers import vl_version_for_vl_convert
 
-    snippet = (HERE / "page.js").read_text()
-    return vl_convert.javascript_bundle(snippet, vl_version=vl_version_for_vl_convert()).replace(
+    snippet, version = (HERE / "page.js").read_text(), ".".join(altair.SCHEMA_VERSION.split(".")[:2])
+    return vl_convert.javascript_bundle(snippet, vl_version=version).replace(
         "</script", "<\\/script"
     )
 
