@@ -5,6 +5,8 @@
     python scripts/sweep.py --config configs/bert.py:tiny --sweep.optimizer.learning_rate=1e-4,3e-4 --sweep.seed=0:5 \
         --workdir runs/rates --workers 2
     python scripts/sweep.py --config configs/finetune.py:bert-base,mrpc --sweep bert --workdir runs/mrpc --workers 1
+    python scripts/sweep.py --config configs/bert.py:tiny --sweep.optimizer.learning_rate='log_uniform(1e-5,1e-2)' \
+        --search 20 --workdir runs/search --workers 2                              # Optuna chooses
     python scripts/sweep.py --workdir runs/table5                                  # how it stands
     python -m ssl_jax.sweeps.worker runs/table5                                    # one more worker, on any machine
 
@@ -25,13 +27,19 @@ from ml_collections import config_flags
 
 from ssl_jax import command_line
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.sweeps import swept
+from ssl_jax.sweeps import points, swept
 
 CONFIG = command_line.define_config(required=False)
 WORKDIR = command_line.define_path("workdir", None, "the folder of the sweep", required=True)
 SWEEP = flags.DEFINE_string("sweep", None, "one of SWEEPS in the config file")
 SAMPLES = flags.DEFINE_integer("samples", 0, "points to draw from random values", lower_bound=0)
 SEEDS = flags.DEFINE_integer("seeds", 0, "seeds of each row; 0: as the table says, or 1", lower_bound=0)
+SEARCH = flags.DEFINE_integer(
+    "search", 0, "let Optuna choose so many points from the values of --sweep.KEY", lower_bound=0
+)
+METRIC = flags.DEFINE_string(
+    "metric", "loss", "with --search: of result.json; the best is the smallest loss or the largest score"
+)
 ROOT = command_line.define_path("root", None, "data.root of all stages: where prepared corpora go")
 SETS = command_line.define_path("sets", None, "the published sets' own files, in a folder for each task")
 PLAN = flags.DEFINE_bool("plan", False, "say what would run, and do nothing else")
@@ -39,15 +47,24 @@ RATE = flags.DEFINE_float(
     "flops_per_second", 0.0, "of a worker, for time estimates; 0: that of the sweep's finished runs", lower_bound=0
 )
 REPLAN = flags.DEFINE_bool("replan", False, "plan a sweep as its config is now, although it was planned otherwise")
+TOGETHER = flags.DEFINE_bool(
+    "together", False, "train runs that differ only in the seed or other numbers as one program"
+)
 WORKERS = flags.DEFINE_integer("workers", 0, "start so many workers, detached from the terminal", lower_bound=0)
 WAIT = flags.DEFINE_bool("wait", True, "with --workers: say how it stands until all is done")
 SLURM = flags.DEFINE_string("slurm", None, "submit the workers to Slurm, with submitit's options, as JSON")
 STOP = flags.DEFINE_bool("stop", False, "let all workers save their runs and end")
-EXCLUDE = flags.DEFINE_string("exclude", None, "RUN=REASON: leave a finished run out of the report, and say why")
+EXCLUDE = flags.DEFINE_string("exclude", None, "RUN:REASON: leave a finished run out of the report, and say why")
 
 
-def table_of(flag, texts):
-    """The `Table` of --config and the other flags; `texts` are those of --sweep.KEY=VALUES."""
+def table_of(flag, texts, found=None):
+    """The `Table` of --config and the other flags.
+
+    Args:
+      flag: of --config.
+      texts: of --sweep.KEY=VALUES.
+      found: the points, instead of those that the flags name.
+    """
     from ssl_jax.sweeps.tables import Stage, Table
 
     path, _, variant = flag.config_filename.partition(":")
@@ -65,7 +82,7 @@ def table_of(flag, texts):
             for name, stage in table.stages.items()
         }
     else:
-        rows, base, count = rows_of(module, path, texts, flag.value)
+        rows, base, count = rows_of(module, path, texts, flag.value, found)
         stages = {"run": Stage(base, given=tuple(config_flags.get_override_values(flag)))}
         table = Table(f"{flag.config_filename}, a sweep", stages, rows, seeds=count)
     for stage in stages.values():
@@ -73,9 +90,8 @@ def table_of(flag, texts):
     return dataclasses.replace(table, stages=stages, seeds=SEEDS.value or table.seeds)
 
 
-def rows_of(module, path, texts, base):
-    """The rows of a config of one run, its base config, and how many seeds each row has."""
-    from ssl_jax.sweeps import points
+def rows_of(module, path, texts, base, found):
+    """The rows of a config of one run, its base config, and how many seeds each row has; see `table_of`."""
     from ssl_jax.sweeps.planning import spelt
     from ssl_jax.sweeps.tables import Row
 
@@ -88,15 +104,16 @@ def rows_of(module, path, texts, base):
         if seeds != list(range(seeds[0], seeds[0] + len(seeds))):
             raise UserError("--sweep.seed: seeds follow each other, as in --sweep.seed=0:5")
         base.seed, count = seeds[0], len(seeds)
-    found = [{}]
-    if SWEEP.value:
-        known = getattr(module, "SWEEPS", {})
-        check_choice(SWEEP.value, known, f"sweep of {path}")
-        found = known[SWEEP.value]
-    if texts:
-        found = points.product(found, swept.read(texts, SAMPLES.value, base.seed))
-    elif SAMPLES.value:
-        raise UserError("--samples is of random values, which --sweep.KEY gives")
+    if found is None:
+        found = [{}]
+        if SWEEP.value:
+            known = getattr(module, "SWEEPS", {})
+            check_choice(SWEEP.value, known, f"sweep of {path}")
+            found = known[SWEEP.value]
+        if texts:
+            found = points.product(found, swept.read(texts, SAMPLES.value, base.seed))
+        elif SAMPLES.value:
+            raise UserError("--samples is of random values, which --sweep.KEY gives")
     name = lambda point: ", ".join(f"{key}={spelt(value)}" for key, value in point.items()) or "the config"  # noqa: E731
     return tuple(Row(name(point), point) for point in found), base, count
 
@@ -131,6 +148,8 @@ def main():
         print("all workers save their runs and end")
     elif EXCLUDE.value is not None:
         exclude(workdir, EXCLUDE.value)
+    elif CONFIG.value and SEARCH.value:
+        search(workdir)
     elif CONFIG.value:
         run(workdir)
     else:
@@ -149,19 +168,63 @@ def run(workdir):
     unknown = next((run for run in planned.runs.values() if run.unknown), None)
     if unknown:
         raise UserError(f"row {unknown.rows[0]}, {unknown.stage}: {unknown.unknown}")
-    print(*launch.write(workdir, planned, flags.FLAGS["config"].config_filename, REPLAN.value), sep="\n", flush=True)
+    say(*launch.write(workdir, planned, flags.FLAGS["config"].config_filename, REPLAN.value, TOGETHER.value))
     if SLURM.value is not None:
         jobs = launch.submit(workdir, WORKERS.value or 1, read_options(SLURM.value))
         print(f"submitted: {', '.join(jobs)}")
     elif WORKERS.value:
         started = launch.start(workdir, WORKERS.value)
-        print(
-            f"{len(started)} workers have started; they go on without this terminal, and --stop ends them", flush=True
-        )
-        if WAIT.value and not launch.watch(workdir, started, lambda line: print(line, flush=True)):
+        say(f"{len(started)} workers have started; they go on without this terminal, and --stop ends them")
+        if WAIT.value and not launch.watch(workdir, started, say):
             raise UserError(f"not all runs are done; the same command goes on, {workdir}/runs/NAME/log.txt say why")
     else:
         print(f"nothing runs yet: --workers N starts workers here, or python -m ssl_jax.sweeps.worker {workdir}")
+
+
+def say(*lines):
+    print(*lines, sep="\n", flush=True)
+
+
+def search(workdir):
+    """Lets Optuna choose points, as many at a time as there are workers, and runs them."""
+    from ssl_jax.sweeps import launch, ledger, planning
+    from ssl_jax.sweeps import search as searching
+
+    flag, texts = flags.FLAGS["config"], {key: text for key, text in TEXTS.items() if key != "seed"}
+    lists, distributions = swept.split(texts)
+    distributions |= {key: points.choice(*values) for key, values in lists.items()}
+    if not distributions or SAMPLES.value or not WORKERS.value:
+        raise UserError(
+            "--search needs values to choose from, --sweep.KEY=VALUES, and --workers; --samples is for random points"
+        )
+    maximise = not METRIC.value.endswith("loss")
+    while True:
+        before = searching.tried(workdir, METRIC.value)
+        found = [row["changes"] for row in ledger.read(workdir)["rows"]] if (workdir / "sweep.json").exists() else []
+        if len(before) == len(found):  # nothing is left to run
+            more = min(WORKERS.value, SEARCH.value - len(found))
+            if more <= 0:
+                break
+            found += searching.propose(before, distributions, more, maximise, flag.value.seed)
+        planned = planning.plan(table_of(flag, TEXTS, found), launch.previous(workdir))
+        say(*launch.write(workdir, planned, flag.config_filename, REPLAN.value))
+        if not launch.watch(workdir, launch.start(workdir, WORKERS.value), say) and stopped(workdir):
+            return
+    scored = [(value, changes) for changes, value in before if value is not None]
+    if not scored:
+        raise UserError("no point has a result: all runs failed")
+    value, changes = (max if maximise else min)(scored, key=lambda one: one[0])
+    told = " ".join(f"--config.{key}={planning.spelt(own)}" for key, own in changes.items())
+    say(f"best of {len(scored)}: {METRIC.value} {value:.4g} with {told}")
+
+
+def stopped(workdir):
+    """Whether runs are left: the workers were stopped, or died."""
+    from ssl_jax.sweeps import ledger
+
+    return any(
+        own["state"] not in ledger.FINAL for own in ledger.statuses(workdir, ledger.read(workdir)["runs"]).values()
+    )
 
 
 def read_options(text):
@@ -191,7 +254,7 @@ def exclude(workdir, text):
     """Marks a run as left out of the report."""
     from ssl_jax.sweeps import ledger
 
-    name, _, reason = text.rpartition("=") if text.count("=") == 1 else text.partition(":")
+    name, _, reason = text.partition(":")
     check_choice(name, ledger.read(workdir)["runs"], "run")
     if not reason:
         raise UserError("--exclude=RUN:REASON: say why the run is left out")

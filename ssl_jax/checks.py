@@ -5,7 +5,7 @@ Importing this module does not load JAX, so a config is checked before that.
 
 import dataclasses
 
-from ssl_jax import evaluators, population, source, tasks
+from ssl_jax import evaluators, population, source, tasks, trackers
 from ssl_jax.config import check_values
 from ssl_jax.distill.matching import check_teachers
 from ssl_jax.errors import UserError, check_choice, listed
@@ -122,6 +122,7 @@ def check(config, phases, parallel=None):
 
     `config.check_values` has already checked each value individually.
     """
+    trackers.check(config.run.trackers)
     if config.seed + config.seeds > 1 << 32:
         raise UserError(f"seed={config.seed} and {config.seeds - 1} seeds after it: the last is {(1 << 32) - 1}")
     members = population.members(config)

@@ -1,12 +1,11 @@
-"""A run's output: progress bar, metrics.jsonl, timings.jsonl, TensorBoard events, curves.png."""
+"""A run's output: progress bar, metrics.jsonl, timings.jsonl, curves.png, and what trackers.py has."""
 
-import functools
 import importlib.metadata
+import itertools
 import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -16,6 +15,7 @@ from ssl_jax import files
 from ssl_jax.errors import UserError, cut
 from ssl_jax.objectives import chance_of
 from ssl_jax.statistics import completed, learned_nothing, summary, table
+from ssl_jax.trackers import TRACKERS
 
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint ml_collections tensorflow-datasets grain tokenizers numpy".split()
 
@@ -46,32 +46,30 @@ class Log:
     had run separately.
     """
 
-    def __init__(self, workdir, first_step, steps, names=("",), saved=None):
+    def __init__(self, workdir, first_step, steps, members=None, saved=None):
         """Keeps the lines up to `first_step`, where the run resumes, and drops later ones.
 
         Args:
           workdir: the run's folder.
           first_step, steps: where the run resumes and where it ends.
-          names: of the folders of the run's members in `workdir`; '': `workdir` itself.
+          members: the run's `population.Member`s: each has its folder in `workdir`, and its config says which trackers
+            it has; None: there is one, without a tracker.
           saved: the output of `content` when the checkpoint of `first_step` was saved; None: it has no copy.
         """
-        self.folders = [Path(workdir) / name for name in names]
+        self.folders = [Path(workdir) / member.name for member in members] if members else [Path(workdir)]
         self.writes = jax.process_index() == 0
         if not self.writes:
             return
-        self.events, self.lines = [], []  # lines of metrics.jsonl, for each folder
+        self.trackers, self.lines = [[] for _ in self.folders], []  # lines of metrics.jsonl, for each folder
         saved = (saved or {}).get("metrics")
-        saved = saved if isinstance(saved, list) and len(saved) == len(names) else [None] * len(names)
+        known = isinstance(saved, list) and len(saved) == len(self.folders)
+        saved = saved if known else [None] * len(self.folders)
         for folder, copy in zip(self.folders, saved, strict=True):
-            (folder / "events").mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             self.lines.append(_restored_metrics(folder / "metrics.jsonl", first_step, copy))
             _keep_timings(folder / "timings.jsonl", first_step, self.lines[-1])
-            with files.naming(folder / "events"):
-                self.events.append(tensorboard().event_file_writer.EventsWriter(str(folder / "events" / "events")))
-                # Makes TensorBoard drop what an earlier process wrote after this step.
-                session = tensorboard().proto.event_pb2.SessionLog
-                _write_event(self.events[-1], first_step + 1, session_log=session(status=session.START))
-                self.events[-1].flush()
+        for member, folder, own in zip(members or (), self.folders, self.trackers, strict=bool(members)):
+            own += [TRACKERS[name](folder, member.config, first_step) for name in member.config.run.trackers]
         self.bar = tqdm(total=steps, initial=first_step, unit="step", disable=None, dynamic_ncols=True, smoothing=0.1)
         self.speed = ""
 
@@ -140,9 +138,8 @@ class Log:
     def close(self):
         if self.writes:
             self.bar.close()
-            for folder, events in zip(self.folders, self.events, strict=True):
-                with files.naming(folder / "events"):
-                    events.close()
+            for tracker in itertools.chain(*self.trackers):
+                tracker.close()
 
     def _append(self, folder, number, name, step, split, values):
         if not self.writes:
@@ -152,32 +149,8 @@ class Log:
             self.lines[number].append(line)
         with files.naming(folder / name), open(folder / name, "a") as lines:
             lines.write(line)
-        with files.naming(folder / "events"):
-            for key, value in values.items():
-                _write_event(self.events[number], step, summary=tensorboard().summary.scalar(f"{split}/{key}", value))
-            self.events[number].flush()
-
-
-@functools.cache
-def tensorboard():
-    """tensorboardX, without torch: it would import torch if installed, adding seconds to each start."""
-    hidden = sys.modules.get("torch") is None
-    if hidden:
-        sys.modules["torch"] = None
-    try:
-        import tensorboardX
-        import tensorboardX.event_file_writer
-        import tensorboardX.proto.event_pb2
-        import tensorboardX.summary
-    finally:
-        if hidden:
-            del sys.modules["torch"]
-    return tensorboardX
-
-
-def _write_event(events, step, **content):
-    # In this thread, unlike SummaryWriter: an error is raised where it happens.
-    events.write_event(tensorboard().proto.event_pb2.Event(wall_time=time.time(), step=step, **content))
+        for tracker in self.trackers[number]:
+            tracker.log(step, split, values)
 
 
 def _line(values):

@@ -77,6 +77,11 @@ class Run:
     checkpoint_minutes: float = option(
         10.0, number(0), "at least this often there is a checkpoint, whatever checkpoint_every; 0: not so"
     )
+    trackers: tuple = option(
+        ("tensorboard",),
+        several(str),
+        "where metrics go besides the run's files: tensorboard, wandb, mlflow (trackers.py)",
+    )
     keep_checkpoints: int = option(3, whole(1), "how many are kept, the newest")
     extend: bool = option(
         False, BOOL, "True: a run of other `steps` continues to these, with its optimizer and order of examples"

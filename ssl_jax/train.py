@@ -156,9 +156,8 @@ def run(exp, workdir, claim):
     runs.write_description(config, workdir, exp.prepared)
 
     # ---- What it says and writes
-    names = [member.name for member in population.members]
-    log = logs.Log(workdir, first, config.steps, names, checkpoints.restored_log())
-    parameters = flops.count_parameters(shapes["params"]) // len(names)
+    log = logs.Log(workdir, first, config.steps, population.members, checkpoints.restored_log())
+    parameters = flops.count_parameters(shapes["params"]) // len(population.members)
     meter = Meter(config, exp.model, devices.device_count, exp.teacher_models)
 
     def evaluate(done, length, last):

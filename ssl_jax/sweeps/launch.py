@@ -40,7 +40,7 @@ def rate(workdir):
     return statistics.median(rates or [0.0])
 
 
-def write(workdir, planned, command, replan=False):
+def write(workdir, planned, command, replan=False, together=False):
     """Writes a plan into its folder; runs that are there keep what they have done, failed ones are queued again.
 
     Args:
@@ -48,6 +48,7 @@ def write(workdir, planned, command, replan=False):
       planned: a `planning.Plan` of `previous(workdir)`.
       command: what it was asked for with, for the report.
       replan: whether runs may be others than those planned before.
+      together: whether new runs that can be one program train as one.
 
     Returns:
       Lines that say what is new, what is kept and what is queued again.
@@ -66,9 +67,12 @@ def write(workdir, planned, command, replan=False):
         for name in new:
             _write_run(workdir, planned.runs[name])
         again = [name for name in planned.runs if name not in new and _requeue(ledger.folder_of(workdir, name))]
-        files.write_json(workdir / "sweep.json", content(planned, command))
+        groups = _groups(workdir, planned, new if together else [])
+        files.write_json(workdir / "sweep.json", content(planned, command) | {"together": groups})
     found = ledger.statuses(workdir, ledger.read(workdir)["runs"])
     lines.append(f"{len(planned.runs)} runs, {len(new)} of them new: {ledger.counts(found)}")
+    if groups:
+        lines.append(f"{sum(map(len, groups))} of them train together, in {len(groups)} programs")
     if again:
         lines.append(f"failed before and queued again: {listed(again, 5)}")
     return lines
@@ -84,7 +88,8 @@ def _changes(workdir, planned, replan):
         elif now != name:
             run = planned.runs[now]
             differing = list(planning.difference(values, planning.made_of(run.kind, run.config)))
-            lines.append("row {}, {}, seed {}: ".format(*cell) + listed(differing, 5))
+            if differing:  # what it starts from differs otherwise, and is there itself
+                lines.append("row {}, {}, seed {}: ".format(*cell) + listed(differing, 5))
     if lines and not replan:
         raise UserError(
             f"{workdir} was planned otherwise, {len(lines)} runs: {'; '.join(lines[:3])}"
@@ -92,6 +97,13 @@ def _changes(workdir, planned, replan):
             "another --workdir keeps both"
         )
     yield from lines
+
+
+def _groups(workdir, planned, new):
+    """Lists of runs that train together: those of before, and those among the new ones."""
+    before = ledger.read(workdir).get("together", []) if (workdir / "sweep.json").exists() else []
+    kept = [group for group in before if all(name in planned.runs for name in group)]
+    return kept + planning.together(planned, new)
 
 
 def _write_run(workdir, run):
@@ -242,15 +254,21 @@ class Job:
     """A worker as a Slurm job. When Slurm preempts it, or its time is over, it saves its run and is queued again."""
 
     def __init__(self, workdir):
-        self.workdir = str(workdir)
+        self.workdir, self.process = str(workdir), None
 
     def __call__(self):
-        subprocess.run([*worker.COMMAND, self.workdir], check=True)
+        self.process = subprocess.Popen([*worker.COMMAND, self.workdir])
+        if code := self.process.wait():
+            raise RuntimeError(f"the worker ended with {code}")
 
     def checkpoint(self):
+        """Called by submitit before the job ends; what is returned is submitted again."""
         import submitit
 
-        return submitit.helpers.DelayedSubmission(self)
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+        return submitit.helpers.DelayedSubmission(Job(self.workdir))
 
 
 def submit(workdir, count, options):

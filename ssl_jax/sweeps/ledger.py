@@ -3,6 +3,7 @@
 W/sweep.json            the table, its runs and what they need; written by whoever launches
 W/runs/NAME/point.json  what the run is to do: its config, and the keys that were given
 W/runs/NAME/status.json how far it is: `state`, `reason`, `attempts`, ... written by whoever has the lease
+W/together/...          runs that train as one program, until each is moved to its own folder
 W/runs/NAME/lease       held by the process that trains, renewed while it lives
 
 Importing this loads no JAX: a worker looks around before it starts one.
@@ -10,6 +11,7 @@ Importing this loads no JAX: a worker looks around before it starts one.
 
 import contextlib
 import datetime
+import hashlib
 import logging
 import os
 import socket
@@ -24,7 +26,7 @@ from ssl_jax.errors import UserError, listed
 
 # A process that is killed leaves its lease behind: LEASE seconds and the library's 10 for clocks that differ later
 # another one may take it. It is renewed four times as often as it ends.
-LEASE = 20
+LEASE = 10
 SLACK = 10
 # A run that dies so often without saying why (out of memory, a broken node) is not tried again.
 MOST_LOSSES = 5
@@ -50,6 +52,12 @@ def read(workdir):
 
 def folder_of(workdir, name):
     return Path(workdir) / "runs" / name
+
+
+def together_folder(workdir, names):
+    """Where runs that train as one program do so, until each has its own folder."""
+    digits = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+    return Path(workdir) / "together" / digits
 
 
 def status(workdir, name):

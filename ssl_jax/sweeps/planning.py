@@ -5,6 +5,7 @@ six digits of a hash of all that decides its numbers; a run that several rows ne
 """
 
 import contextlib
+import fnmatch
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ from ssl_jax.errors import UserError, check_choice, listed, shown
 from ssl_jax.flops import peak_flops
 from ssl_jax.old_configs import complete
 from ssl_jax.options import flat
+from ssl_jax.population import VARYING
 from ssl_jax.statistics import detectable
 from ssl_jax.sweeps.tables import Table
 
@@ -43,7 +45,7 @@ class Run(NamedTuple):
       needs: names of the runs that come first.
       config: as written in the table, with its references: what it starts from has not been taken from its source yet.
       given: the keys that its row, its stage or a flag set, which come before what a source says.
-      changes: of its row, {key: value}.
+      changes: of its row that it depends on, {key: value}: its own and those of the runs that it needs.
       settled: the config as it will run, as far as it is known now; None for an evaluation.
       parameters, flops, tokens, steps: of the training (PaLM's count); 0 for an evaluation.
       memory: of the training, in bytes, an estimate, see `_memory`.
@@ -99,7 +101,7 @@ def plan(table, previous=None):
     base = next(iter(table.stages.values())).config
     first = base.seed
     seeds = tuple(range(first, first + table.seeds))
-    runs, cells, problems, costs = {}, {}, {}, {}
+    runs, cells, names, problems, costs = {}, {}, {}, {}, {}
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for row in table.rows:
             try:
@@ -107,7 +109,7 @@ def plan(table, previous=None):
                 for seed in seeds:
                     for stage in stages:
                         own = first if table.stages[stage].share_seed else seed
-                        run = _run(table, row, stage, own, cells, here, costs, previous or {})
+                        run = _run(table, row, stage, own, runs, cells, names, here, costs, previous or {})
                         before = runs.get(run.name, run)
                         runs[run.name] = run._replace(
                             rows=_with(before.rows, row.name), seeds=_with(before.seeds, seed), changes=before.changes
@@ -200,8 +202,10 @@ def _resolved(config, replace):
     return config
 
 
-def _run(table, row, stage, seed, cells, here, costs, previous):
-    """The `Run` of a row, stage and seed; earlier stages of the row are in `cells`."""
+def _run(table, row, stage, seed, runs, cells, names, here, costs, previous):
+    """The `Run` of a row, stage and seed; earlier ones are in `runs`, by row, stage and seed in `cells`, and by what
+    decides their numbers in `names`.
+    """
     about = table.stages[stage]
     config, changes = _changed(table, row, stage)
     needs = []
@@ -226,16 +230,16 @@ def _run(table, row, stage, seed, cells, here, costs, previous):
     settled, cost = None, (0, 0.0, 0, 0, 0.0, "")
     if about.kind == "train":
         settled, config, given, cost = _settled(config, given, about, costs)
-    key = (row.name, stage, seed)
-    was = previous.get(key)
+    for needed in needs:
+        changes = runs[needed].changes | changes
     values = made_of(about.kind, config)
-    if was and was[1]["kind"] == about.kind and _completed(was[1]) == values:
-        name = was[0]
-    else:
-        name = _name(stage, row.changes, seed, values)
-    return Run(
-        name, stage, about.kind, (), (), tuple(dict.fromkeys(needs)), config, given, dict(row.changes), settled, *cost
-    )
+    text = json.dumps(values, sort_keys=True)
+    if text not in names:
+        was = previous.get((row.name, stage, seed))
+        same = was and was[1]["kind"] == about.kind and _completed(was[1]) == values
+        names[text] = was[0] if same else _name(stage, changes, seed, text, names.values())
+    name, needs = names[text], tuple(dict.fromkeys(needs))
+    return Run(name, stage, about.kind, (), (), needs, config, given, changes, settled, *cost)
 
 
 def _starts(config):
@@ -328,18 +332,26 @@ def _completed(values):
 
 
 def difference(before, now):
-    """Lines 'key: old -> new' on what `made_of` gave before and gives now."""
+    """Lines 'key: old -> new' on what `made_of` gave before and gives now; other names of runs of the sweep do not count."""
     old, new = dict(flat(_completed(before))), dict(flat(now))
     for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key):
+        if old.get(key) != new.get(key) and not _within(old.get(key)) & _within(new.get(key)):
             yield f"{key}: {shown(old.get(key))} -> {shown(new.get(key))}"
 
 
-def _name(stage, changes, seed, values):
-    digits = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]
+def _within(value):
+    """Whether a value refers to runs of the sweep."""
+    entries = value if isinstance(value, list) else [value]
+    return bool(entries) and all(isinstance(entry, str) and entry.startswith(f"{RUNS}/") for entry in entries)
+
+
+def _name(stage, changes, seed, text, taken):
+    """'pretrain_sop=0_seed=1-1a2b3c'; `text` is what is hashed, and names that others have are not given again."""
     words = [f"{key.rpartition('.')[2].rpartition('/')[2]}={spelt(value)}" for key, value in changes.items()]
     plain = re.sub(r"[^\w.,=+-]", "-", "_".join([stage, *words]))[:90]
-    return f"{plain}_seed={seed}-{digits}"
+    digits = hashlib.sha256(text.encode()).hexdigest()
+    name = f"{plain}_seed={seed}-{digits[:6]}"
+    return name if name not in taken else f"{name}{digits[6:12]}"
 
 
 def spelt(value):
@@ -347,6 +359,56 @@ def spelt(value):
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     return ",".join(map(spelt, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def together(planned, names):
+    """Which of the runs may train as one program: those of a stage that start from the same and differ only in VARYING keys.
+
+    Args:
+      planned: a `Plan`.
+      names: of the runs to look at.
+
+    Returns:
+      A list of lists of names, each of two or more.
+    """
+    groups = {}
+    for name in names:
+        run = planned.runs[name]
+        if run.kind == "train":
+            values = dict(flat(made_of(run.kind, run.config)))
+            # A number that is 0 switches something off, and is then another program.
+            key = {key: bool(value) if varies(key) and key != "seed" else value for key, value in values.items()}
+            key.pop("seed")
+            groups.setdefault((run.stage, run.needs, json.dumps(key, sort_keys=True)), []).append(name)
+    return [group for group in groups.values() if len(group) > 1 and _is_one_program(planned, group)]
+
+
+def varies(key):
+    """Whether members of a population may differ in a key."""
+    return any(fnmatch.fnmatch(key, pattern) for pattern in VARYING)
+
+
+def member_changes(configs):
+    """For each of several configs that may train together, {key: value} of the VARYING keys in which they differ."""
+    values = [{key: value for key, value in flat(config) if varies(key)} for config in configs]
+    differing = [key for key in values[0] if len({own[key] for own in values}) > 1]
+    return [{key: own[key] for key in differing} for own in values]
+
+
+def with_members(configs):
+    """One config that trains several together, `config.members`."""
+    config = configs[0].copy_and_resolve_references()
+    changes = member_changes(configs)
+    config.members = tuple(" ".join(f"{key}={value!r}" for key, value in own.items()) for own in changes)
+    return config
+
+
+def _is_one_program(planned, group):
+    try:
+        checks.settle(with_members([planned.runs[name].settled for name in group]))
+    except UserError:
+        return False
+    return True
 
 
 def lines(planned, rate=0.0):

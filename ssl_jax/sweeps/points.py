@@ -9,6 +9,7 @@ only(lambda point: point["batch_size"] > 16, product(...))                      
 import itertools
 import math
 import random as python_random
+from typing import NamedTuple
 
 from ssl_jax.errors import UserError, shown
 
@@ -77,25 +78,51 @@ def when(condition, changes, points):
     return [point | (changes if condition(point) else {}) for point in _points(points)]
 
 
-def sample(count, distributions, seed=0):
-    """`count` random points: {key: `uniform`, `log_uniform`, `integers` or `choice`}; the same for the same seed."""
-    generator = python_random.Random(seed)
-    return [{key: draw(generator) for key, draw in distributions.items()} for _ in range(count)]
+class Distribution(NamedTuple):
+    """Random values of a key.
+
+    Attributes:
+      kind: 'uniform', 'log_uniform', 'integers' or 'choice'.
+      low, high: of numbers, both included.
+      choices: the values of a choice.
+    """
+
+    kind: str
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple = ()
+
+    def draw(self, generator):
+        if self.kind == "choice":
+            return generator.choice(self.choices)
+        if self.kind == "integers":
+            return generator.randint(self.low, self.high)
+        if self.kind == "log_uniform":
+            return math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
+        return generator.uniform(self.low, self.high)
 
 
 def uniform(low, high):
-    return lambda generator: generator.uniform(low, high)
+    return Distribution("uniform", low, high)
 
 
 def log_uniform(low, high):
     """Uniform in the logarithm: as many draws between 1e-5 and 1e-4 as between 1e-4 and 1e-3."""
-    return lambda generator: math.exp(generator.uniform(math.log(low), math.log(high)))
+    if not 0 < low <= high:
+        raise UserError(f"sweep: log_uniform({low:g},{high:g}) needs numbers above 0, the smaller one first")
+    return Distribution("log_uniform", low, high)
 
 
 def integers(low, high):
     """Whole numbers from `low` to `high`, both included."""
-    return lambda generator: generator.randint(low, high)
+    return Distribution("integers", low, high)
 
 
 def choice(*values):
-    return lambda generator: generator.choice(values)
+    return Distribution("choice", choices=values)
+
+
+def sample(count, distributions, seed=0):
+    """`count` random points from {key: `Distribution`}; the same for the same seed."""
+    generator = python_random.Random(seed)
+    return [{key: one.draw(generator) for key, one in distributions.items()} for _ in range(count)]

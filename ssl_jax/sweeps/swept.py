@@ -32,6 +32,17 @@ def read(texts, samples=0, seed=0):
     Raises:
       UserError: a key is unknown, or its values are not of its type.
     """
+    lists, distributions = split(texts)
+    if distributions and not samples:
+        raise UserError(f"--sweep.{next(iter(distributions))} is random: --samples says how many points to draw")
+    if samples and not distributions:
+        raise UserError("--samples is of random values, as in --sweep.optimizer.learning_rate='log_uniform(1e-5,1e-3)'")
+    factors = [lists] + ([points.sample(samples, distributions, seed)] if distributions else [])
+    return points.product(*factors)
+
+
+def split(texts):
+    """{key: text} as {key: values} of the lists and {key: `points.Distribution`}; errors as for `read`."""
     lists, distributions = {}, {}
     for key, text in texts.items():
         bound = bound_of(key)
@@ -43,12 +54,7 @@ def read(texts, samples=0, seed=0):
             distributions[key] = DISTRIBUTIONS[drawn[1]](low, high)
         else:
             lists[key] = _values(key, bound, text)
-    if distributions and not samples:
-        raise UserError(f"--sweep.{next(iter(distributions))} is random: --samples says how many points to draw")
-    if samples and not distributions:
-        raise UserError("--samples is of random values, as in --sweep.optimizer.learning_rate='log_uniform(1e-5,1e-3)'")
-    factors = [lists] + ([points.sample(samples, distributions, seed)] if distributions else [])
-    return points.product(*factors)
+    return lists, distributions
 
 
 def _values(key, bound, text):

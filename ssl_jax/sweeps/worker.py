@@ -7,7 +7,9 @@ that dies takes nothing with it.
 """
 
 import contextlib
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,10 +51,7 @@ def work(workdir):
             return True
         for name in names:
             with open(ledger.folder_of(workdir, name) / "log.txt", "ab") as log:
-                # A process group of its own: Ctrl-C reaches it through `stop` alone.
-                child = subprocess.Popen(
-                    [*COMMAND, workdir, name], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-                )
+                child = subprocess.Popen([*COMMAND, workdir, name], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
                 while child.poll() is None:
                     if stopping(workdir):
                         child.send_signal(signal.SIGTERM)
@@ -80,73 +79,132 @@ def attempt(workdir, name):
     # Until the training itself waits for it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.chdir(workdir)
-    folder = ledger.folder_of(".", name)
-    with ledger.lease(folder) as mine:
-        if not mine:
+    sweep = ledger.read(".")
+    names = next((group for group in sweep.get("together", []) if name in group), [name])
+    folders = {name: ledger.folder_of(".", name) for name in names}
+    with contextlib.ExitStack() as leases:
+        if not all(leases.enter_context(ledger.lease(folder)) for folder in folders.values()):
             return TAKEN
-        names, _ = ledger.ready(".", ledger.read(".")["runs"])
-        before = ledger.status(".", name)
-        # The lease is ours, so that a run that was killed looks like one that is running.
-        if before["state"] != "running" and name not in names:
+        able, _ = ledger.ready(".", sweep["runs"])
+        before = {name: ledger.status(".", name) for name in names}
+        # The leases are ours, so that a run that was killed looks like one that is running.
+        todo = [name for name in names if before[name]["state"] == "running" or name in able]
+        if name not in todo:
             return TAKEN
-        losses = before.get("losses", 0) + (before["state"] == "running")
-        attempts = before.get("attempts", 0) + 1
-        begun = {"worker": ledger.worker(), "started": ledger.now(), "attempts": attempts, "losses": losses}
+        for own in todo:
+            died = before[own]["state"] == "running"
+            before[own]["losses"] = before[own].get("losses", 0) + died
+            before[own]["attempts"] = before[own].get("attempts", 0) + 1
+        losses = before[name]["losses"]
+        begun = {"worker": ledger.worker(), "started": ledger.now()}
+        for own in todo:
+            counted = {key: before[own][key] for key in ("losses", "attempts")}
+            ledger.write_status(folders[own], state="running", reason="", **begun, **counted)
         if losses >= ledger.MOST_LOSSES:
-            reason = f"died {losses} times without a reason; {folder}/log.txt may have one"
-            ledger.write_status(folder, state="failed", reason=reason, **begun)
-            return 0
-        start = time.monotonic()
-        ledger.write_status(folder, state="running", reason="", **begun)
-        outcome = _run(folder)
-        seconds = before.get("seconds", 0.0) + time.monotonic() - start
-        if outcome["state"] == "preempted":
-            outcome["preemptions"] = before.get("preemptions", 0) + 1
-        ledger.write_status(folder, seconds=round(seconds, 1), **outcome)
+            reason = f"died {losses} times without a reason; {folders[name]}/log.txt may have one"
+            outcomes, seconds = {own: {"state": "failed", "reason": reason} for own in todo}, 0.0
+        else:
+            start = time.monotonic()
+            outcomes = _run({own: folders[own] for own in todo})
+            seconds = (time.monotonic() - start) / len(todo)
+        for own, outcome in outcomes.items():
+            if outcome["state"] == "preempted":
+                outcome["preemptions"] = before[own].get("preemptions", 0) + 1
+            spent = before[own].get("seconds", 0.0) + seconds
+            ledger.write_status(folders[own], seconds=round(spent, 1), **outcome)
     return 0
 
 
-def _run(folder):
-    """Does what point.json says; returns the new values of status.json."""
+def _run(folders):
+    """Does what point.json says in the folders of one run, or of several that train together.
+
+    Args:
+      folders: name -> folder.
+
+    Returns:
+      For each name, the new values of status.json.
+    """
     from ssl_jax import logs, parallel  # loads JAX
 
+    def all_of(**values):
+        return {name: dict(values) for name in folders}
+
     try:
-        point = files.read_json(folder / "point.json")
+        points = {name: files.read_json(folder / "point.json") for name, folder in folders.items()}
         parallel.initialise()
         commit = logs.provenance()["commit"]
-        done = {"train": _train, "evaluate": _evaluate}[point["kind"]](point, folder)
+        (name, folder), *others = folders.items()
+        if others:
+            diverged = _train_together(points, folders)
+        elif points[name]["kind"] == "evaluate":
+            diverged = _evaluate(points[name], folder)
+        else:
+            diverged = _train(points[name], folder)
     except NotFiniteError as error:
-        return {"state": "failed", "reason": f"diverged: {error}"}
+        return all_of(state="failed", reason=f"diverged: {error}")
     except (UserError, OSError) as error:
         print(f"error: {error}", flush=True)
-        return {"state": "failed", "reason": str(error)}
+        return all_of(state="failed", reason=str(error))
     except KeyboardInterrupt:
-        return {"state": "preempted", "reason": "Ctrl-C"}
+        return all_of(state="preempted", reason="interrupted")
     except Exception as error:  # one run that fails does not end the others
         traceback.print_exc()
         sys.stderr.flush()
-        return {"state": "failed", "reason": f"{type(error).__name__}: {error}".splitlines()[0][:500]}
-    if not done:
-        return {"state": "preempted", "reason": "SIGTERM"}
-    return {"state": "done", "reason": "", "commit": commit}
+        return all_of(state="failed", reason=f"{type(error).__name__}: {error}".splitlines()[0][:500])
+    if diverged is None:
+        return all_of(state="preempted", reason="SIGTERM")
+    outcomes = all_of(state="done", reason="", commit=commit)
+    return outcomes | {name: {"state": "failed", "reason": "diverged"} for name in diverged}
 
 
-def _train(point, folder):
-    from ssl_jax import checks, train
+def _settled(point, folder):
+    """The config of a training as it will run."""
+    from ssl_jax import checks
 
     given = tuple(point["given"])
     config, lines = checks.from_source(config_of(point["config"]), given, folder)
     for line in lines:
         print(line, flush=True)
-    return train.train(checks.settle(config, given), folder) is not None
+    return checks.settle(config, given)
+
+
+def _train(point, folder):
+    """Trains a run; None if it was stopped, otherwise []: none has diverged."""
+    from ssl_jax import train
+
+    return None if train.train(_settled(point, folder), folder) is None else []
+
+
+def _train_together(points, folders):
+    """Trains runs as one program and gives each its folder; None if it was stopped, otherwise names of those that diverged."""
+    from ssl_jax import population, train
+    from ssl_jax.sweeps import planning
+
+    whole = ledger.together_folder(".", list(folders))
+    config = planning.with_members([_settled(points[name], folder) for name, folder in folders.items()])
+    if train.train(config, whole) is None:
+        return None
+    diverged = []
+    for (name, folder), member in zip(folders.items(), population.members(config), strict=True):
+        path = whole / member.name / "result.json"
+        result = files.read_json(path) if path.exists() else {"loss": math.nan}
+        if not all(math.isfinite(value) for value in result.values() if isinstance(value, float)):
+            diverged.append(name)
+        for path in (whole / member.name).iterdir():
+            if path.is_dir():
+                shutil.rmtree(folder / path.name, ignore_errors=True)
+            os.replace(path, folder / path.name)
+    shutil.rmtree(whole)
+    return diverged
 
 
 def _evaluate(point, folder):
+    """Evaluates what a run refers to; []: none has diverged."""
     from ssl_jax import evaluate
 
     entries = evaluate.evaluate(config_of(point["config"]), folder)
     files.write_json(folder / "result.json", results(entries))
-    return True
+    return []
 
 
 def results(entries):
