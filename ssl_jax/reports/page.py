@@ -57,9 +57,7 @@ def _script():
     import vl_convert
 
     snippet, version = (HERE / "page.js").read_text(), ".".join(altair.SCHEMA_VERSION.split(".")[:2])
-    return vl_convert.javascript_bundle(snippet, vl_version=version).replace(
-        "</script", "<\\/script"
-    )
+    return vl_convert.javascript_bundle(snippet, vl_version=version).replace("</script", "<\\/script")
 
 
 def _hash(content):
