@@ -17,11 +17,11 @@ SIZES = {
     "175B": "175b",
 }  # fmt: skip
 SHOTS = {"zero": 0, "one": 1, "few": -2}
-# Name -> layers, width, heads.
+# Layers, width, heads of the first sizes of a table.
 SHAPES = {
-    "small": {"Small": (4, 256, 4), "Medium": (6, 384, 6), "Large": (8, 512, 8), "XL": (10, 640, 10)},
-    "mini": {"Small": (2, 64, 4), "Medium": (2, 128, 4), "Large": (2, 192, 4)},
-    "smoke": {"Small": (2, 16, 2), "Medium": (2, 32, 2), "Large": (2, 48, 2)},
+    "small": ((4, 256, 4), (6, 384, 6), (8, 512, 8), (10, 640, 10)),
+    "mini": ((2, 64, 4), (2, 128, 4), (2, 192, 4)),
+    "smoke": ((2, 16, 2), (2, 32, 2), (2, 48, 2)),
 }
 # Of a growing batch, as GPT-3's: an eighth of it at first.
 SMALL = {"steps": 15_000, "ramp.start": 32, "ramp.share": 0.05, "phases.lengths": (256,), "model.max_positions": 256,
@@ -36,7 +36,7 @@ def rows_of(scale, names=tuple(SIZES)):
         return tuple(Row(name, stages={"pretrain": Stage(gpt3.get_config(SIZES[name]))}) for name in names)
     return tuple(
         Row(name, {f"model.{key}": value for key, value in zip(("layers", "hidden_size", "heads"), shape, strict=True)})
-        for name, shape in SHAPES[scale].items()
+        for name, shape in zip(names, SHAPES[scale])
     )
 
 
@@ -72,7 +72,7 @@ def table(title, scale, stages, columns, cells, where, names=tuple(SIZES), claim
                 for number in shots
             ),
         )
-        first, *_, last = SHAPES[scale]
+        first, *_, last = names[: len(SHAPES[scale])]
         claims = (
             Claim(last, first, "clm loss", -1, text="the loss falls smoothly with size (3, Figure 3.1)"),
             Claim(last, first, "title 0", 1, text="larger models do better without examples (1, Figure 1.3)"),

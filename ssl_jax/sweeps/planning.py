@@ -31,6 +31,8 @@ from ssl_jax.sweeps.tables import Table
 
 RUNS = "runs"  # folder of the runs in that of the sweep; references are relative to the latter, so that it can be moved
 # What does not decide an evaluation's numbers; for training this is `checkpoints.FREE_KEYS` and where data lie.
+# Parts of a model whose parameters papers count: neither heads nor a generator.
+COUNTED = ("embeddings", "encoder", "pooler")
 FREE_OF_EVALUATIONS = ("folder", "batch_size")
 
 
@@ -46,7 +48,8 @@ class Run(NamedTuple):
       given: the keys that its row, its stage or a flag set, which come before what a source says.
       changes: of its row that it depends on, {key: value}: its own and those of the runs that it needs.
       settled: the config as it will run, as far as it is known now; None for an evaluation.
-      parameters, flops, tokens, steps: of the training (PaLM's count); 0 for an evaluation.
+      parameters: as papers count them, of trunk and pooler, without heads and generators; 0 for an evaluation.
+      flops, tokens, steps: of the training (PaLM's count); 0 for an evaluation.
       memory: of the training, in bytes, an estimate, see `_memory`.
       unknown: why costs are not known, '' if they are: the files of its task are missing.
     """
@@ -299,8 +302,9 @@ def _cost(config, costs):
             costs[key] = (0, 0.0, 0, 0, 0.0, str(error))
         else:
             tokens = sum((p["last"] - p["first"]) * p["tokens_per_step"] for p in about["phases"])
-            flops, parameters = about["flops"]["training"]["palm"], about["parameters"]
-            memory = max(_memory(config, parameters, phase) for phase in about["phases"])
+            flops = about["flops"]["training"]["palm"]
+            memory = max(_memory(config, about["parameters"], phase) for phase in about["phases"])
+            parameters = sum(count for part, count in about["parts"].items() if part.split(".")[0] in COUNTED)
             costs[key] = (parameters, flops, tokens, about["config"]["steps"], memory, "")
     return costs[key]
 
