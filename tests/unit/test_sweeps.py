@@ -311,6 +311,10 @@ def test_states_are_those_of_the_folders(sweep):
     assert launch._requeue(folder) and state(first) == state(needing[0]) == "queued"
     ledger.write_status(folder, state="done")
     assert set(needing) <= set(ledger.ready(workdir, runs)[0])
+    assert list(launch._other_commits(ledger.statuses(workdir, runs).values())) == []
+    ledger.write_status(folder, commit="0123456789abcdef")
+    (line,) = launch._other_commits(ledger.statuses(workdir, runs).values())
+    assert line.startswith("1 finished runs are kept that are of commit 0123456789ab; this is ")
     (folder / "status.json").write_text("{")  # cut off by a full disk: it is looked at again
     assert state(first) == "queued"
 
