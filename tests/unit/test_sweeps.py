@@ -282,12 +282,16 @@ def test_what_was_planned_before_is_kept_and_what_differs_is_told(sweep):
 
 def test_an_option_that_was_added_since_does_not_make_another_run(sweep):
     workdir, planned = sweep
+    name = next(iter(planned.runs))
+    before = worker._settled(files.read_json(workdir / "runs" / name / "point.json"), workdir / "runs" / name)
     for name in planned.runs:  # as a version without it would have written it
         path = workdir / "runs" / name / "point.json"
         point = files.read_json(path)
         del point["config"]["model"]["remat"]
         files.write_json(path, point)
     assert list(planning.plan(two_stages(), launch.previous(workdir)).runs) == list(planned.runs)
+    name = next(iter(planned.runs))
+    assert worker._settled(files.read_json(workdir / "runs" / name / "point.json"), workdir / "runs" / name) == before
 
 
 def test_states_are_those_of_the_folders(sweep):
