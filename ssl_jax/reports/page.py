@@ -29,7 +29,7 @@ def write(measured, folder):
         import vl_convert  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f"report.html needs {error.name}: pip install 'ssl_jax[report]'; report.md and the .csv files are in {folder}"
+            f"report.html needs {error.name.partition('.')[0]}: pip install 'ssl_jax[report]'; report.md and the .csv files are in {folder}"
         ) from error
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
