@@ -4,10 +4,10 @@
     ... --config configs/finetune.py:bert-base,jsonl --config.task.folder=FOLDER    # or mnli, squad, race, ...
     ... --config configs/finetune.py:electra-small,rte --config.init.run=runs/electra    # 'none': from scratch
     ... --config configs/finetune.py:gpt1-base,mnli --config.optimizer.lr_multipliers='^classifier=10'
-    .venv/bin/python scripts/grid.py --config configs/finetune.py:bert-base,mrpc --grid bert --workdir runs/mrpc
+    .venv/bin/python scripts/sweep.py --config configs/finetune.py:bert-base,mrpc --sweep bert --workdir runs/mrpc --workers 1
 
 The fourth gives the new output layer (named choice for choices) ten times the rate of the pre-trained layers; the last
-trains every point of one of GRIDS.
+trains every point of one of SWEEPS.
 
 A variant is PAPER-SIZE,TASK: a size of configs/PAPER.py and a row of TASKS in ssl_jax/tasks. Further suffixes are the
 paper's, such as `smoke`, `seeds`, or one of the two below. It starts from runs/PAPER-SIZE unless `init.run` says otherwise,
@@ -24,7 +24,7 @@ rest as in fine-tuning. `bilstm` puts the two BiLSTMs on a fine-tuned trunk, as 
 
 BERT (Devlin et al. 2018, sections 4 and A.3); DistilBERT and TinyBERT follow it. Section 4.1: a dense layer on the
 pooled vector, batch 32, 3 epochs, the best of 5e-5, 4e-5, 3e-5 and 2e-5 as the learning rate (here the last one; the
-grid `bert` has all of them, `bert-ranges` the ranges of A.3); SQuAD and SWAG, sections 4.2 to 4.4, are rows of BERT.
+sweep `bert` has all of them, `bert-ranges` the ranges of A.3); SQuAD and SWAG, sections 4.2 to 4.4, are rows of BERT.
 A.3: everything else, dropout included, as in pre-training. From run_classifier.py and run_squad.py
 (google-research/bert, eedf5716), which settle the rest: warm-up over the first 10 %, decay to 0, lengths of 128 and
 384, nothing masked. CoNLL-2003, section 5.3: a cased model, so it starts from runs/bert-SIZE-cased, a run of
@@ -44,7 +44,7 @@ supplies the layers (`heads.JointSpanHead`), the classifier's weight of 0.5, bea
 and the rule of the lowest score of no answer. For 1.1 both ends are predicted independently, as in BERT.
 
 ELECTRA (Clark et al. 2020, Table 7): layer-wise rate decay, 10 epochs of RTE and STS-B, no weight
-decay. The rates of small and base are the best of several, the same for all tasks (appendix B, in GRIDS). There is no
+decay. The rates of small and base are the best of several, the same for all tasks (appendix B, in SWEEPS). There is no
 pooler: classes are read from [CLS], after dropout (finetune/classification/classification_tasks.py in
 google-research/electra, 8a46635f). `release` is where configure_finetuning.py and model/optimization.py differ:
 a rate of 1e-4 for small, weight decay 0.01, and one level too many between the head and the top layer, which its author
@@ -83,7 +83,7 @@ BERT6-PKD of TinyBERT's Tables 1 and 6:
 The loss is (1 - a) times that of the answers, a times the cross-entropy with the teacher's classes at a temperature T,
 and b times `patience` (section 3). The layers are PKD-Skip's, for 6 of 12 layers 2, 4, 6, 8 and 10;
 --config.teacher.layer_map=top is PKD-Last, 7 to 11. Section 4.2: batch 32, 4 epochs; T of 5, 10 and 20 and a of 0.2,
-0.5 and 0.7 were searched first, then rates and b, the grid `pkd`. It does not say which won: a = 0.7, T = 10, b = 500
+0.5 and 0.7 were searched first, then rates and b, the sweep `pkd`. It does not say which won: a = 0.7, T = 10, b = 500
 and a rate of 1e-5 are the repository's example (intersun/PKD-for-BERT-Model-Compression, 9e9e8609,
 src/argument_parser.py). Another a is --config.losses.classify and soft_labels. `release` multiplies the soft labels by
 T^2 and divides them by the number of classes (src/KD_loss.py, KLDivLoss with a mean over all elements). PKD has no
@@ -104,8 +104,9 @@ from configs import common, demos
 from ssl_jax import tasks
 from ssl_jax.errors import check_choice
 from ssl_jax.objectives import loss_of
+from ssl_jax.sweeps.points import product
 
-SHARED = ("common", "demos", "fewshot", "finetune")
+SHARED = ("ablations", "common", "demos", "fewshot", "finetune")
 PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in SHARED]
 
 # Parts outside the trunk, in any run to start from, including generators and a student's projection.
@@ -140,21 +141,21 @@ ALBERT_SQUAD2 = {
 ELECTRA = {"small": (3e-4, 0.8), "base": (1e-4, 0.8), "large": (5e-5, 0.9), "demo": (1e-4, 0.8)}
 ELECTRA_TASKS = {"rte": (10.0, 128), "stsb": (10.0, 128), "squad": (2.0, 512), "squad2": (2.0, 512)}
 
-# The papers' search spaces (development set), for scripts/grid.py: key -> its values. BERT, section 4.1 and appendix
-# A.3; ELECTRA, appendix B; TinyBERT, section 4.2, its prediction stage; PKD, section 4.2.
-GRIDS = {
-    "bert": {
+# The papers' search spaces (development set), for scripts/sweep.py. BERT, section 4.1 and appendix A.3; ELECTRA, appendix B;
+# PKD, section 4.2.
+# TinyBERT's is in configs/tinybert.py.
+SWEEPS = {
+    "bert": product({
         "optimizer.learning_rate": (5e-5, 4e-5, 3e-5, 2e-5), "batch_size": (32,), "task.epochs": (3.0,),
-    },
-    "bert-ranges": {
+    }),
+    "bert-ranges": product({
         "optimizer.learning_rate": (5e-5, 3e-5, 2e-5), "batch_size": (16, 32), "task.epochs": (2.0, 3.0, 4.0),
-    },
-    "electra-small": {"optimizer.learning_rate": (1e-4, 2e-4, 3e-4, 5e-3)},
-    "electra-base": {
+    }),
+    "electra-small": product({"optimizer.learning_rate": (1e-4, 2e-4, 3e-4, 5e-3)}),
+    "electra-base": product({
         "optimizer.learning_rate": (3e-5, 5e-5, 1e-4, 1.5e-4), "optimizer.layer_decay": (0.9, 0.8, 0.7),
-    },
-    "tinybert": {"optimizer.learning_rate": (1e-5, 2e-5, 3e-5), "batch_size": (16, 32)},
-    "pkd": {"optimizer.learning_rate": (5e-5, 2e-5, 1e-5), "losses.patience": (10.0, 100.0, 500.0, 1000.0)},
+    }),
+    "pkd": product({"optimizer.learning_rate": (5e-5, 2e-5, 1e-5), "losses.patience": (10.0, 100.0, 500.0, 1000.0)}),
 }  # fmt: skip
 
 

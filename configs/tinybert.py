@@ -33,10 +33,10 @@ distillation are BERT's, so that its warm-up is 10,000 steps. From huawei-noah/P
 second text (pregenerate_training_data.py), unmasked; the intermediate stage has a constant rate, the prediction stage
 10 % of warm-up (task_distill.py).
 
-The prediction stage has a batch and a rate chosen on the development set, the grid `tinybert` of configs/finetune.py:
+The prediction stage has a batch and a rate chosen on the development set, the sweep `prediction` below:
 
-    .venv/bin/python scripts/grid.py --config configs/tinybert.py:4-312,prediction,mnli --grid tinybert \
-        --config.teacher.runs=runs/teacher --config.init.run=runs/intermediate --workdir runs/tinybert
+    .venv/bin/python scripts/sweep.py --config configs/tinybert.py:4-312,prediction,mnli --sweep prediction \
+        --config.teacher.runs=runs/teacher --config.init.run=runs/intermediate --workdir runs/tinybert --workers 1
 
 `release` is where that code differs from the paper. In general distillation: a rate of 5e-5 with 10 % of warm-up; one
 token of every text masked (masked_lm_prob is 0, but create_masked_lm_predictions chooses at least one). In all stages:
@@ -64,6 +64,7 @@ from configs import common, demos
 from ssl_jax import tasks
 from ssl_jax.config import base
 from ssl_jax.errors import UserError
+from ssl_jax.sweeps.points import product
 
 SIZES = {
     **{name: common.MINIATURES[name] for name in ("tiny", "mini", "small")},
@@ -71,6 +72,9 @@ SIZES = {
     "6-768": dict(layers=6, hidden_size=768, heads=12, ffn_size=3072),
     "demo": dict(layers=1, hidden_size=64, heads=4, ffn_size=256),
 }
+
+# Section 4.2, the prediction stage.
+SWEEPS = {"prediction": product({"optimizer.learning_rate": (1e-5, 2e-5, 3e-5), "batch_size": (16, 32)})}
 
 # Section 4.2 by task: epochs of the intermediate stage, and length. It gives neither for SQuAD: the length is BERT's.
 TASKS = {

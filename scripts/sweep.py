@@ -81,13 +81,28 @@ def table_of(flag, texts, found=None):
             name: dataclasses.replace(stage, config=flag.value[name], given=(*stage.given, *own[name]))
             for name, stage in table.stages.items()
         }
+        rows = tuple(dataclasses.replace(row, stages=own_stages(row, stages)) for row in table.rows)
+        table = dataclasses.replace(table, rows=rows)
     else:
         rows, base, count = rows_of(module, path, texts, flag.value, found)
         stages = {"run": Stage(base, given=tuple(config_flags.get_override_values(flag)))}
         table = Table(f"{flag.config_filename}, a sweep", stages, rows, seeds=count)
-    for stage in stages.values():
+    for stage in (*stages.values(), *(stage for row in table.rows for stage in row.stages.values())):
         place(stage)
     return dataclasses.replace(table, stages=stages, seeds=SEEDS.value or table.seeds)
+
+
+def own_stages(row, stages):
+    """A row's own stages with what flags have set for the stages of their names."""
+    from ssl_jax.options import flat
+
+    made = {}
+    for name, stage in row.stages.items():
+        config, values = stage.config.copy_and_resolve_references(), dict(flat(stages[name].config))
+        given = stages[name].given
+        config.update_from_flattened_dict({key: values[key] for key in given})
+        made[name] = dataclasses.replace(stage, config=config, given=(*stage.given, *given))
+    return made
 
 
 def rows_of(module, path, texts, base, found):
@@ -114,7 +129,14 @@ def rows_of(module, path, texts, base, found):
             found = points.product(found, swept.read(texts, SAMPLES.value, base.seed))
         elif SAMPLES.value:
             raise UserError("--samples is of random values, which --sweep.KEY gives")
-    name = lambda point: ", ".join(f"{key}={spelt(value)}" for key, value in point.items()) or "the config"  # noqa: E731
+    keys = {key for point in found for key in point}
+    short = {key: key.rpartition(".")[2] for key in keys}
+    if len(set(short.values())) < len(keys):  # model.layers and init.layers
+        short = {key: key for key in keys}
+
+    def name(point):
+        return ", ".join(f"{short[key]}={spelt(value)}" for key, value in point.items()) or "the config"
+
     return tuple(Row(name(point), point) for point in found), base, count
 
 

@@ -148,8 +148,8 @@ class Checkpoints:
         except Exception as error:  # Orbax and tensorstore raise arbitrary types, also from their threads.
             raise UserError(f"cannot save a checkpoint in {self.folder}: {_reason(error)}") from error
 
-    def restore(self, like):
-        """The newest readable state, or None if there are no checkpoints.
+    def restore(self, like, step=0):
+        """The newest readable state, or that of a step, or None if there are no checkpoints.
 
         A checkpoint that cannot be read, whose fingerprint differs or whose step does not match its folder is named on
         stderr, and the previous one is tried. Once one is readable, those skipped are renamed to `<step>.damaged`.
@@ -157,13 +157,19 @@ class Checkpoints:
         Args:
           like: a dict of trees of `jax.ShapeDtypeStruct`, with shardings on a mesh. Only its keys are read from what
             was saved.
+          step: of the checkpoint; 0: the newest.
 
         Raises:
-          UserError: a readable checkpoint belongs to another config (the message lists the differing keys), or
-            checkpoints exist but none is readable.
+          UserError: none is of `step`; a readable checkpoint belongs to another config (the message lists the differing
+            keys), or checkpoints exist but none is readable.
         """
-        damaged = {}
-        for step in sorted(self.manager.all_steps(), reverse=True):
+        damaged, steps = {}, sorted(self.manager.all_steps(), reverse=True)
+        if step and step not in steps:
+            raise UserError(
+                f"{self.folder} has no checkpoint of step {step}, only of {listed(reversed(steps)) or 'none'}; "
+                "run.keep_checkpoints says how many a run keeps"
+            )
+        for step in [step] if step else steps:  # noqa: B020
             state = None
             try:
                 config = saved_config(self.folder / str(step))

@@ -49,6 +49,9 @@ class Init:
     run: str = option(
         "", TEXT, "a finished run to start from; 'teacher': the first of teacher.runs; 'none' as '': none"
     )
+    step: int = option(
+        0, whole(0), "its checkpoint of this step, as long as it keeps it (run.keep_checkpoints); 0: the newest"
+    )
     layers: tuple = option(
         (), several(int, 0, DEEPEST), "which of its layers, from 0, are the first ones here; (): all of them"
     )
@@ -81,6 +84,9 @@ class Run:
         ("tensorboard",),
         several(str),
         "where metrics go besides the run's files: tensorboard, wandb, mlflow (trackers.py)",
+    )
+    reference: str = option(
+        "", TEXT, "file of reference curves (health.py): a metric that leaves their band says so; '': none"
     )
     keep_checkpoints: int = option(3, whole(1), "how many are kept, the newest")
     extend: bool = option(

@@ -116,12 +116,13 @@ def load_tokenizer(workdir):
     return tokenizer
 
 
-def load(workdir, parallel=None):
-    """Reads a run's folder: its config, its tokenizer, the parameters of its newest checkpoint.
+def load(workdir, parallel=None, step=0):
+    """Reads a run's folder: its config, its tokenizer, the parameters of its newest checkpoint, or of that of a step.
 
     Args:
       workdir: the run's folder.
       parallel: the parameters are as its `adopt` takes them; None: on one device.
+      step: of the checkpoint; 0: the newest.
 
     Raises:
       UserError: the folder holds no run, several members of one, no readable checkpoint, or files that are damaged or
@@ -140,7 +141,7 @@ def load(workdir, parallel=None):
         shapes["step"] = jax.ShapeDtypeStruct((), jnp.int32)
     parallel = parallel or Replicated(jax.local_devices()[:1])
     checkpoints = Checkpoints(workdir, None, keep=1)
-    state = checkpoints.restore(parallel.like(shapes))
+    state = checkpoints.restore(parallel.like(shapes), step)
     checkpoints.close()
     if state is None:
         raise UserError(f"{workdir} holds no checkpoint yet")

@@ -40,7 +40,7 @@ def begin(exp, create):
     state = devices.create(create)
     if not config.init.run:
         return state, []
-    run = load_run(config.init.run, devices)
+    run = load_run(config.init.run, devices, config.init.step)
     if "vocabulary" in config.init.grow:
         check_pieces(run, exp.tokenizer)
     elif run.tokenizer_hash != identity(exp.tokenizer):

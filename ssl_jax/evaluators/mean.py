@@ -4,7 +4,7 @@ import functools
 
 from ssl_jax.data import batches
 from ssl_jax.errors import check_choice
-from ssl_jax.objectives import quotient
+from ssl_jax.objectives import OBJECTIVES, quotient
 
 
 def split_examples(exp, options, batch_size):
@@ -37,10 +37,15 @@ class Evaluator:
         self.devices = exp.devices
         self.rows = self.devices.rows(config.batch_size)
         self.max_batches, self.at_end = options.max_batches, options.at_end
+        trained = (name for name in self.losses if OBJECTIVES[name].pairs) if options.pairs else ()
+        self.asked = next(iter(trained), "")  # the loss whose head is asked about `pairs`
         self.attach = functools.partial(exp.attach, f"eval_{options.split}")
 
     def run(self, params, length, folder=None):
-        """Yields (name, mean) for `loss`, the weighted sum of all objectives, and for each metric; writes nothing."""
+        """Yields (name, mean) for `loss`, the weighted sum of all objectives, and for each metric; writes nothing.
+
+        Of chosen `pairs` also `pair_accuracy` and `pair_chance`, by whichever loss their head was trained.
+        """
         del folder
         yield from self.means(self.programs.measure(params, batch) for batch in self.batches(length))
 
@@ -60,3 +65,5 @@ class Evaluator:
         means = {name: quotient(*pair) for name, pair in totals.items()}
         yield "loss", sum(weight * means[f"{name}_loss"] for name, weight in self.losses.items())
         yield from means.items()
+        if self.asked:
+            yield from ((f"pair_{name}", means[f"{self.asked}_{name}"]) for name in ("accuracy", "chance"))

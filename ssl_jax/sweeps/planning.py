@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from ml_collections import ConfigDict
 
 from ssl_jax import checks, files
 from ssl_jax.checkpoints import decisive_values
@@ -32,6 +31,8 @@ from ssl_jax.sweeps.tables import Table
 
 RUNS = "runs"  # folder of the runs in that of the sweep; references are relative to the latter, so that it can be moved
 # What does not decide an evaluation's numbers; for training this is `checkpoints.FREE_KEYS` and where data lie.
+# Parts of a model whose parameters papers count: neither heads nor a generator.
+COUNTED = ("embeddings", "encoder", "pooler")
 FREE_OF_EVALUATIONS = ("folder", "batch_size")
 
 
@@ -47,7 +48,8 @@ class Run(NamedTuple):
       given: the keys that its row, its stage or a flag set, which come before what a source says.
       changes: of its row that it depends on, {key: value}: its own and those of the runs that it needs.
       settled: the config as it will run, as far as it is known now; None for an evaluation.
-      parameters, flops, tokens, steps: of the training (PaLM's count); 0 for an evaluation.
+      parameters: as papers count them, of trunk and pooler, without heads and generators; 0 for an evaluation.
+      flops, tokens, steps: of the training (PaLM's count); 0 for an evaluation.
       memory: of the training, in bytes, an estimate, see `_memory`.
       unknown: why costs are not known, '' if they are: the files of its task are missing.
     """
@@ -108,7 +110,7 @@ def plan(table, previous=None):
                 stages = _stages(table, row)
                 for seed in seeds:
                     for stage in stages:
-                        own = first if table.stages[stage].share_seed else seed
+                        own = first if stage_of(table, row, stage).share_seed else seed
                         run = _run(table, row, stage, own, runs, cells, names, here, costs, previous or {})
                         before = runs.get(run.name, run)
                         runs[run.name] = run._replace(
@@ -144,9 +146,14 @@ def _stages(table, row):
     return [name for name in table.stages if name in wanted]
 
 
+def stage_of(table, row, name):
+    """The `Stage` of a row."""
+    return row.stages.get(name) or table.stages[name]
+
+
 def _changed(table, row, stage):
     """A stage's config with what the row changes there, and {key: value} of that."""
-    config = table.stages[stage].config.copy_and_resolve_references()
+    config = stage_of(table, row, stage).config.copy_and_resolve_references()
     changes = {}
     for name, value in row.changes.items():
         where, slash, key = name.partition("/")
@@ -162,7 +169,9 @@ def _set(config, key, value):
     *blocks, last = key.split(".")
     if blocks[:1] == ["evals"] and len(blocks) == 2:
         with config.unlocked():
-            config.evals.setdefault(blocks[1], ConfigDict(dict(module="mean")))[last] = value
+            if blocks[1] not in config.evals:
+                config.evals[blocks[1]] = dict(module="mean")
+            config.evals[blocks[1]][last] = value
         return
     present = dict(flat(config))
     check_choice(key, present, "config key")
@@ -206,7 +215,7 @@ def _run(table, row, stage, seed, runs, cells, names, here, costs, previous):
     """The `Run` of a row, stage and seed; earlier ones are in `runs`, by row, stage and seed in `cells`, and by what
     decides their numbers in `names`.
     """
-    about = table.stages[stage]
+    about = stage_of(table, row, stage)
     config, changes = _changed(table, row, stage)
     needs = []
 
@@ -215,7 +224,7 @@ def _run(table, row, stage, seed, runs, cells, names, here, costs, previous):
             return _absolute(key, text, here)
         name, slash, rest = text[1:].partition("/")
         check_choice(name, table.stages, f"stage that {key} of stage {stage} refers to")
-        if (row.name, name, seed) not in cells and not table.stages[name].share_seed:
+        if (row.name, name, seed) not in cells and not stage_of(table, row, name).share_seed:
             raise UserError(f"stage {stage} refers to {name}, which comes after it")
         needed = (
             cells.get((row.name, name, seed))
@@ -293,8 +302,9 @@ def _cost(config, costs):
             costs[key] = (0, 0.0, 0, 0, 0.0, str(error))
         else:
             tokens = sum((p["last"] - p["first"]) * p["tokens_per_step"] for p in about["phases"])
-            flops, parameters = about["flops"]["training"]["palm"], about["parameters"]
-            memory = max(_memory(config, parameters, phase) for phase in about["phases"])
+            flops = about["flops"]["training"]["palm"]
+            memory = max(_memory(config, about["parameters"], phase) for phase in about["phases"])
+            parameters = sum(count for part, count in about["parts"].items() if part.split(".")[0] in COUNTED)
             costs[key] = (parameters, flops, tokens, about["config"]["steps"], memory, "")
     return costs[key]
 

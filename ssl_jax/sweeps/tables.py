@@ -38,11 +38,13 @@ class Row:
       name: as the paper prints it.
       changes: {config key: value} of the first stage; 'STAGE/key' of another one, '*/key' of all.
       published: its name in `Table.published`, if not `name`.
+      stages: {name: Stage} that it has in place of the table's: another recipe, not other values.
     """
 
     name: str
     changes: dict = field(default_factory=dict)
     published: str = ""
+    stages: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ class Table:
             if not claim.direction and not claim.band > 0:
                 raise UserError(f"{self.title}: a claim that rows are the same needs a band, set before the runs")
         for row in self.rows:
+            for name in row.stages:
+                check_choice(name, self.stages, f"stage of row {row.name}")
             for key in row.changes:
                 stage, slash, _ = key.partition("/")
                 if slash and stage != "*":

@@ -503,3 +503,19 @@ def test_help_names_the_flags(root):
     assert "--workdir" in told and "Trains a config" in told
     assert re.search(r"^  optimizer.warmup=10000.0 +up to 1 a share of the clock's total", told, re.MULTILINE)
     assert re.search(r"^  model.layers=12 +how many blocks$", told, re.MULTILINE)
+
+
+def test_search_spaces_are_the_papers_and_hold_their_recipes():
+    """BERT, section 4.1 and A.3; ELECTRA, appendix B; TinyBERT and PKD, section 4.2. What a recipe has is a point of it."""
+    sizes = {"bert": 4, "bert-ranges": 3 * 2 * 3, "electra-small": 4, "electra-base": 4 * 3, "pkd": 3 * 4}
+    assert {name: len(points) for name, points in finetune.SWEEPS.items()} == sizes
+    assert len(tinybert.SWEEPS["prediction"]) == 3 * 2
+    variants = {"bert": "bert-base,mnli", "bert-ranges": "bert-base,mnli", "pkd": "bert-base,mnli,pkd6"}
+    found = [
+        (points, finetune.get_config(variants.get(name, f"{name},mnli"))) for name, points in finetune.SWEEPS.items()
+    ]
+    found.append((tinybert.SWEEPS["prediction"], tinybert.get_config("4-312,prediction,mnli")))
+    for points, recipe in found:
+        values = dict(flat(recipe))
+        for key in points[0]:
+            assert values[key] in [point[key] for point in points], key

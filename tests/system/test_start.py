@@ -398,6 +398,22 @@ def test_a_start_is_told_once_and_goes_on_without_its_source(source, data_root, 
     assert tokens.prepare(read_config(tmp_path / "run").data) == prepared
 
 
+def test_a_run_starts_from_any_checkpoint_that_another_kept(data_root, tmp_path):
+    """BERT, Figure 5: fine-tuning after 200,000 steps of a run of a million."""
+    changes = {"steps": 3, "run.checkpoint_every": 1}
+    train.train(shrink(bert.get_config("tiny,smoke"), data_root, **changes), tmp_path / "source")
+    kept = [load_run(tmp_path / "source", step=step) for step in (1, 2, 0)]
+    assert [run.step for run in kept] == [1, 2, 3]
+    config = shrink(bert.get_config("tiny,smoke"), data_root, **{"init.run": str(tmp_path / "source"), "steps": 1})
+    config.optimizer.warmup = 1.0  # its rate is 0 at step 0: the parameters stay as they are
+    for run, step in zip(kept, (1, 2, 0), strict=True):
+        config.init.step = step
+        train.train(config, tmp_path / str(step))
+        assert_equal(load_run(tmp_path / str(step)).params, run.params)
+    with pytest.raises(UserError, match="has no checkpoint of step 7, only of 1, 2, 3; run.keep_checkpoints"):
+        load_run(tmp_path / "source", step=7)
+
+
 def test_lists_decide_a_run_that_starts_from_another(smoke_config):
     prepared = Path(tokens.prepare(smoke_config().data))
     decided = lambda *changes: make_fingerprint(smoke_config(*changes), prepared, {})  # noqa: E731

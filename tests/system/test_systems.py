@@ -154,6 +154,9 @@ def test_a_head_of_pairs_is_asked_about_the_others(trained, asked, smoke_config,
         right += ((np.asarray(logits(batch)).argmax(1) == 1) == batch["pair"])[real].tolist()
     assert len(right) == len(examples.examples) > 50
     assert result[f"{asked}/{trained}_accuracy"] == pytest.approx(np.mean(right))
+    for pairs in ("nsp", "sop"):  # by one name, whichever loss is trained
+        assert result[f"{pairs}/pair_accuracy"] == result[f"{pairs}/{trained}_accuracy"]
+        assert result[f"{pairs}/pair_chance"] == result[f"{pairs}/{trained}_chance"]
     config.losses[trained] = 0.0
     with pytest.raises(UserError, match="^evals.nsp.pairs=nsp asks a head of pairs: set losses.nsp or losses.sop$"):
         experiment.open(config)
