@@ -191,6 +191,29 @@ def test_a_table_is_arithmetic(tmp_path):
     assert (a["parameters"], a["flops"], a["tokens"]) == (4e6, 2.4e14, 1e7)
 
 
+@pytest.mark.parametrize(
+    "printed, part, scale, found, digits",
+    [
+        ("88.6/81.55", 1, 100, 81.55, 3),
+        ("82.8 (test) / 82.3 dev", 1, 100, 82.3, 2),
+        ("84.25", 1, 100, None, 2),
+        ("110M", 0, 1, 110e6, 0),  # of parameters
+        ("greedy", 0, 100, None, 2),
+    ],
+)
+def test_a_published_cell_is_shown_as_printed_and_read_as_a_number(tmp_path, printed, part, scale, found, digits):
+    column = Column("x", "run", "parameters" if scale == 1 else "accuracy", scale=scale, part=part)
+    write_sweep(tmp_path, results_of({"A": A}), (column,), stages=("run",), published={"A": {"x": "1"}})
+    content = files.read_json(tmp_path / "sweep.json")
+    value = {} if printed == "greedy" else {"value": 110e6 if printed == "110M" else 88.6}  # the first number
+    content["rows"][0]["published"]["x"] = {"text": printed, "status": "derived", **value}
+    files.write_json(tmp_path / "sweep.json", content)
+    measured, (row,), *_ = report(tmp_path)
+    assert row["published"] == printed and row["published_value"] == ("" if found is None else str(found))
+    assert measured.digits == {"x": digits}
+    assert any(f"{printed} (derived)" in line for line in text.terminal(measured))
+
+
 def number(value):
     try:
         return float(value)
