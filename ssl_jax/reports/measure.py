@@ -6,6 +6,7 @@ sweep has one run of each row, stage and seed.
 """
 
 import math
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from ssl_jax.statistics import Comparison, compare, interval, judge, seeds_neede
 from ssl_jax.sweeps.tables import Claim
 
 STATISTICS = {"mean": np.mean, "median": np.median}
+NUMBER = r"-?\d+(?:\.(\d+))?"  # and its decimals
 MOST_SEEDS = 10_000  # that `seeds_needed` looks for
 
 
@@ -293,14 +295,16 @@ def _published(row, column):
 
 
 def _number(cell, column):
-    """The number of a published cell; of '88.6/81.5', the column's part."""
-    parts = cell.get("text", "").split("/")
-    if len(parts) == 1:
+    """The number of a published cell, of '88.6/81.5' that of the column's part; None where there is none."""
+    if not column.part:
         return cell.get("value")
-    try:
-        return float(parts[column.part].replace(",", ""))
-    except (ValueError, IndexError):
-        return None
+    found = re.match(NUMBER, _part(cell.get("text", ""), column))
+    return float(found[0]) if found else None
+
+
+def _part(text, column):
+    """A column's part of a published text, as printed; '' if it has fewer."""
+    return dict(enumerate(text.split("/"))).get(column.part, "").strip()
 
 
 def _expected(study, column, row, reference):
@@ -387,13 +391,11 @@ def _warnings(study):
 
 def _digits(cells, column):
     """Decimals to print: one more than the paper has, or else four digits of the largest value."""
-    printed = [
-        cell.text.split("/")[min(column.part, cell.text.count("/"))] for cell in cells if cell.published is not None
-    ]
-    if printed:
-        return 1 + max(len(text.partition(".")[2].strip()) for text in printed)
-    values = [abs(one.value) for cell in cells for one in cell.values]
     if column.metric == "parameters" and column.scale == 1:
         return 0
+    printed = [re.match(NUMBER, _part(cell.text, column)) for cell in cells if cell.published is not None]
+    if any(printed):
+        return 1 + max(len(number[1] or "") for number in printed if number)
+    values = [abs(one.value) for cell in cells for one in cell.values]
     largest = max(values, default=0)
     return max(0, 3 - math.floor(math.log10(largest))) if largest > 1e-4 else 6

@@ -28,9 +28,8 @@ def write(measured, folder):
         import jinja2
         import vl_convert  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            f"report.html needs {error.name}: pip install 'ssl_jax[report]'; report.md and the .csv files are in {folder}"
-        ) from error
+        what = f"report.html needs {error.name.partition('.')[0]}: pip install 'ssl_jax[report]'"
+        raise UserError(f"{what}; report.md and the .csv files are in {folder}") from error
     loader = jinja2.FileSystemLoader(HERE)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     style, script = (HERE / "page.css").read_text(), _script()

@@ -191,6 +191,29 @@ def test_a_table_is_arithmetic(tmp_path):
     assert (a["parameters"], a["flops"], a["tokens"]) == (4e6, 2.4e14, 1e7)
 
 
+@pytest.mark.parametrize(
+    "printed, part, scale, found, digits",
+    [
+        ("88.6/81.55", 1, 100, 81.55, 3),
+        ("82.8 (test) / 82.3 dev", 1, 100, 82.3, 2),
+        ("84.25", 1, 100, None, 2),
+        ("110M", 0, 1, 110e6, 0),  # of parameters
+        ("greedy", 0, 100, None, 2),
+    ],
+)
+def test_a_published_cell_is_shown_as_printed_and_read_as_a_number(tmp_path, printed, part, scale, found, digits):
+    column = Column("x", "run", "parameters" if scale == 1 else "accuracy", scale=scale, part=part)
+    write_sweep(tmp_path, results_of({"A": A}), (column,), stages=("run",), published={"A": {"x": "1"}})
+    content = files.read_json(tmp_path / "sweep.json")
+    value = {} if printed == "greedy" else {"value": 110e6 if printed == "110M" else 88.6}  # the first number
+    content["rows"][0]["published"]["x"] = {"text": printed, "status": "derived", **value}
+    files.write_json(tmp_path / "sweep.json", content)
+    measured, (row,), *_ = report(tmp_path)
+    assert row["published"] == printed and row["published_value"] == ("" if found is None else str(found))
+    assert measured.digits == {"x": digits}
+    assert any(f"{printed} (derived)" in line for line in text.terminal(measured))
+
+
 def number(value):
     try:
         return float(value)
@@ -237,7 +260,7 @@ def test_one_seed_resolves_nothing(tmp_path):
     assert table[1]["n"] == table[1]["pairs"] == "1" and float(table[1]["difference"]) == pytest.approx(10)
     assert [table[1][key] for key in ("low", "high", "difference_low", "difference_p", "detectable")] == [""] * 5
     assert claims[0]["verdict"] == "not resolved" and claims[0]["seeds_needed"] == ""
-    assert "one pair of seeds, which has no interval" in "\n".join(text.terminal(measured))
+    assert "one pair of seeds, which has no interval" in " ".join(" ".join(text.terminal(measured)).split())
 
 
 def test_a_run_that_seeds_share_is_one_value(tmp_path):
@@ -290,7 +313,7 @@ def test_failed_excluded_and_missing_runs_are_counted_and_named(tmp_path):
     assert text.states(measured.study) == "11 of 15 runs done, 1 failed, 1 excluded, 1 queued, 1 lost"
     assert "run_B_seed=3: failed: diverged at step 7" in lines and "run_B_seed=4: excluded: a broken node" in lines
     assert "so far" in lines and not measured.study.finished
-    assert "3 of 5" in lines and "not paired: seed 3, 4" in lines
+    assert "3 of 5" in lines and "not paired: seed 3, 4" in " ".join(lines.split())
     assert "| run_B_seed=4 | excluded | a broken node |" in (tmp_path / "report/report.md").read_text()
 
 
