@@ -25,7 +25,7 @@ from ssl_jax import files
 from ssl_jax.errors import UserError, cut, listed
 from ssl_jax.objectives import OBJECTIVES
 from ssl_jax.old_configs import complete
-from ssl_jax.source import CONVERTED, is_within
+from ssl_jax.source import CONVERTED, is_within, saved_config
 
 # A checkpoint may be resumed with different values of these: they do not affect which examples are seen, how they are
 # masked or what is optimized.
@@ -242,19 +242,6 @@ class Checkpoints:
         if steps:
             multihost_utils.sync_global_devices("damaged checkpoints set aside")
             self.manager.reload()
-
-
-def saved_config(checkpoint):
-    """The config saved with a checkpoint, see `decisive_values`.
-
-    Args:
-      checkpoint: its folder.
-
-    Raises:
-      UserError: it cannot be read.
-    """
-    path = checkpoint / "config" / "metadata"  # where Orbax puts it
-    return files.unsealed(files.read_json(path), path)
 
 
 def saved_log(checkpoint):

@@ -110,6 +110,20 @@ def define_path(name, default, help_text, **options):
     return flags.DEFINE(parser, name, default, help_text, serializer=flags.ArgumentSerializer(), **options)
 
 
+def define_seconds(name, bare, help_text):
+    """Defines a flag --NAME[=SECONDS], 0 if it is not given and `bare` if it has no value; returns the flag."""
+    words = {"true": float(bare), "false": 0.0}  # as absl spells --NAME and --noNAME
+    parser = _Parser(lambda text: words[text] if text in words else _positive(text), "a number of seconds above 0")
+    flag = flags.Flag(parser, flags.ArgumentSerializer(), name, 0.0, help_text, boolean=True)
+    return flags.DEFINE_flag(flag)
+
+
+def _positive(text):
+    if not float(text) > 0:
+        raise ValueError
+    return float(text)
+
+
 def _path(text):
     if not text:  # as from an unset variable; the current folder is '.'
         raise ValueError

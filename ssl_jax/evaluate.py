@@ -9,11 +9,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ssl_jax import files, logs, metrics, report, runs, tasks
+from ssl_jax import files, logs, metrics, runs, tasks
 from ssl_jax.errors import UserError, check_choice, check_entries
 from ssl_jax.evaluators import FIT, PAPER, FewShot, contamination, fewshot
 from ssl_jax.load import load_run
 from ssl_jax.options import check_bound, whole
+from ssl_jax.reports import fewshot as figures
 from ssl_jax.tasks import PROMPTED
 from ssl_jax.tasks.base import solved
 
@@ -49,7 +50,7 @@ def check(config):
         raise UserError(
             f"shots={config.shots}: numbers of examples, -1 for as many as fit, -2 for GPT-3's of each task"
         )
-    check_choice(config.average, report.AVERAGES, "average")
+    check_choice(config.average, figures.AVERAGES, "average")
     check_bound("seeds", config.seeds, whole(1))
     for field in _fields():
         check_bound(field.name, config[field.name], field.metadata["bound"])
@@ -109,7 +110,7 @@ def evaluate(config, workdir, say=print):
     results.json     the config, versions and rows: one per run, task, prompt, shots, draw and metric
     results.csv      the rows; summary.csv the means over draws with their intervals, which the figures show
     answers/         a .jsonl per run, task, prompt, shots and draw: what the model read and answered
-    shots.png, parameters.png     see report.draw
+    shots.png, parameters.png     see figures.draw
 
     Invalid requests raise before anything is computed; after a later error the results so far are kept.
 
@@ -119,7 +120,7 @@ def evaluate(config, workdir, say=print):
       say: called with a line per result.
 
     Returns:
-      The entries of `report.summarise`.
+      The entries of `figures.summarise`.
 
     Raises:
       UserError: a run, a task's files, a prompt or a head is missing; a prompt does not fit.
@@ -139,7 +140,7 @@ def evaluate(config, workdir, say=print):
                 one.compose(shots, limit=1)
     shutil.rmtree(workdir / "answers", ignore_errors=True)
     (workdir / "answers").mkdir(parents=True)
-    for name in report.NAMES:
+    for name in figures.NAMES:
         (workdir / name).unlink(missing_ok=True)
     rows, about = [], {"config": json.loads(config.to_json()), **logs.provenance()}
     try:
@@ -147,17 +148,17 @@ def evaluate(config, workdir, say=print):
             for more in _evaluate_run(config, run, asking, workdir / "answers" / name, say, own):
                 rows += more
                 files.write_json(workdir / "results.json", {**about, "rows": rows})
-                report.write_csv(workdir / "results.csv", rows)
+                files.write_csv(workdir / "results.csv", rows)
         if config.average:
-            rows += report.averages(rows, config.average)
+            rows += figures.averages(rows, config.average)
             files.write_json(workdir / "results.json", {**about, "rows": rows})
-            report.write_csv(workdir / "results.csv", rows)
+            files.write_csv(workdir / "results.csv", rows)
     finally:
         # Once: recomputing all intervals after every row would take longer than the evaluation.
         if rows:
-            entries = report.summarise(rows)
-            report.write_csv(workdir / "summary.csv", entries)
-    for name in report.draw(workdir, entries):
+            entries = figures.summarise(rows)
+            files.write_csv(workdir / "summary.csv", entries)
+    for name in figures.draw(workdir, entries):
         say(f"drawn: {workdir / name}")
     return entries
 
@@ -213,7 +214,7 @@ def told_shots(task, shots, shown):
     """Number of examples requested and shown: '1 example, 0.8 fit'."""
     if shots == FIT:
         return f"as many examples as fit, {shown:.3g}"
-    if task == report.AVERAGE and shots == PAPER:
+    if task == figures.AVERAGE and shots == PAPER:
         return f"the paper's examples, {shown:.3g} fit"
     number = PROMPTED[task].shots if shots == PAPER else shots
     asked = ("the paper's " if shots == PAPER else "") + f"{number} example{'s' * (number != 1)}"

@@ -8,6 +8,7 @@ import bz2
 import codecs
 import collections
 import contextlib
+import csv
 import functools
 import hashlib
 import io
@@ -305,6 +306,26 @@ def of_kind(value, kind, where):
     return value
 
 
+def logged_lines(path):
+    """The lines of a .jsonl file that are objects with a step and a split, with newline, and the number of bad lines.
+
+    A last line without a newline was left by a process killed while writing it; it does not count.
+    """
+    if not Path(path).exists():
+        return [], 0
+    lines = [line for line in Path(path).read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    good = [line.decode() for line in lines if _is_logged(line)]
+    return good, len(lines) - len(good)
+
+
+def _is_logged(line):
+    try:
+        content = parse_json(line.decode(), "")
+    except (UserError, UnicodeDecodeError):
+        return False
+    return isinstance(content, dict) and type(content.get("step")) is int and isinstance(content.get("split"), str)
+
+
 def json_line(value):
     """A value as one line of a JSON Lines file, bytes; characters that some readers treat as line ends are escaped."""
     line = json.dumps(value, ensure_ascii=False)  # already escapes all such ASCII characters
@@ -355,6 +376,16 @@ def write_json(path, value):
     """Writes a JSON file, whole or not at all."""
     with replacing(path) as file:
         file.write((json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_csv(path, rows, fields=None):
+    """Writes dicts with the same keys as a table, whole or not at all; `fields`: the keys, where there may be no rows."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, fields or rows[0])
+    table.writeheader()
+    table.writerows(rows)
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
 
 
 @contextlib.contextmanager

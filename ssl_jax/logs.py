@@ -241,29 +241,9 @@ def _reading_order(item):
     return name in ("gradient_norm", "learning_rate"), name != "loss", name
 
 
-def read_lines(path):
-    """The lines of a .jsonl file that are objects with a step and a split, with newline, and the number of bad lines.
-
-    A last line without a newline was left by a process killed while writing it; it does not count.
-    """
-    if not Path(path).exists():
-        return [], 0
-    lines = [line for line in Path(path).read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-    good = [line.decode() for line in lines if _is_line(line)]
-    return good, len(lines) - len(good)
-
-
-def _is_line(line):
-    try:
-        content = files.parse_json(line.decode(), "")
-    except (UserError, UnicodeDecodeError):
-        return False
-    return isinstance(content, dict) and type(content.get("step")) is int and isinstance(content.get("split"), str)
-
-
 def _restored_metrics(path, last_step, saved):
     """The lines of metrics.jsonl up to a step: those saved with the checkpoint, if it has them."""
-    found, damaged = read_lines(path)
+    found, damaged = files.logged_lines(path)
     kept = [line for line in found if json.loads(line)["step"] <= last_step]
     lines = kept if saved is None else saved.splitlines(keepends=True)
     if lines != kept:
@@ -279,7 +259,7 @@ def _restored_metrics(path, last_step, saved):
 
 def _keep_timings(path, last_step, metrics):
     """Drops lines after a step; reports training lines that have no timings."""
-    found, _ = read_lines(path)
+    found, _ = files.logged_lines(path)
     kept = [line for line in found if json.loads(line)["step"] <= last_step]
     timed = {json.loads(line)["step"] for line in kept}
     trained = [line["step"] for line in map(json.loads, metrics) if line["split"] == "train"]

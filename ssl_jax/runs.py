@@ -17,7 +17,6 @@ from ssl_jax.checkpoints import (
     decisive_values,
     differing_keys,
     fingerprint,
-    saved_config,
     told,
 )  # fmt: skip
 from ssl_jax.errors import UserError
@@ -71,7 +70,7 @@ def read_config(workdir):
     Raises:
       UserError: the folder holds no run, or its config.json is damaged or does not match the checkpoints.
     """
-    values, saved = read_values(workdir), _newest_config(workdir)
+    values, saved = read_values(workdir), source.newest_config(workdir)
     saved = saved.get("config", {}) if CONVERTED in saved else saved
     saved = decisive_values(complete(saved, like=saved))
     differing = differing_keys(saved, _restricted(decisive_values(values), saved))
@@ -87,14 +86,6 @@ def read_config(workdir):
 _FILLED_IN = ("prepared", "init.run", "teacher.runs", "teacher.cache")
 
 
-def _newest_config(workdir):
-    """The fingerprint saved with the newest checkpoint whose fingerprint can be read, or {}."""
-    for step in source.steps_in(workdir):
-        with contextlib.suppress(UserError):
-            return saved_config(Path(workdir) / "checkpoints" / str(step))
-    return {}
-
-
 def _restricted(values, saved):
     """The values of a nested dict whose keys are also in `saved`."""
     return {
@@ -108,7 +99,7 @@ def is_converted(workdir):
     """As `source.is_converted`, but if config.json is damaged the checkpoints decide."""
     with contextlib.suppress(UserError):
         return source.is_converted(workdir)
-    return CONVERTED in _newest_config(workdir)
+    return CONVERTED in source.newest_config(workdir)
 
 
 def load_tokenizer(workdir):
@@ -117,7 +108,7 @@ def load_tokenizer(workdir):
     Raises:
       UserError: it cannot be read, or is not the one that the run was saved with.
     """
-    path, saved = Path(workdir) / "tokenizer.json", _newest_config(workdir)
+    path, saved = Path(workdir) / "tokenizer.json", source.newest_config(workdir)
     tokenizer = tokenizer_files.load(path)
     expected = saved.get("prepared", saved).get("tokenizer_hash")
     if expected not in (None, tokenizer_files.fingerprint(path)):

@@ -3,13 +3,14 @@
 `ssl_jax/start.py` takes its parameters. Importing this module does not load JAX, so mismatches are rejected first.
 """
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from ssl_jax.errors import UserError, check_choice, listed, shown
-from ssl_jax.files import read_json
+from ssl_jax.files import read_json, unsealed
 from ssl_jax.interop import config_files
 from ssl_jax.models.spec import TRAINED, Trunk
 from ssl_jax.old_configs import complete
@@ -97,6 +98,27 @@ def steps_in(workdir):
     """The steps of a run's checkpoints, newest first."""
     folder = Path(workdir) / "checkpoints"
     return sorted((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), reverse=True)
+
+
+def saved_config(checkpoint):
+    """The config saved with a checkpoint, see `checkpoints.decisive_values`.
+
+    Args:
+      checkpoint: its folder.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    path = checkpoint / "config" / "metadata"  # where Orbax puts it
+    return unsealed(read_json(path), path)
+
+
+def newest_config(workdir):
+    """The config saved with the newest checkpoint whose config can be read, see `saved_config`, or {}."""
+    for step in steps_in(workdir):
+        with contextlib.suppress(UserError):
+            return saved_config(Path(workdir) / "checkpoints" / str(step))
+    return {}
 
 
 def _begun(config, workdir):

@@ -28,42 +28,76 @@ class Comparison(NamedTuple):
     """Two rows of a table with the same seeds.
 
     Attributes:
-      difference: the mean over the seeds of `row - reference`.
-      low, high: its 95 % interval; None with one seed.
-      p: of a two-sided paired t-test; None with one seed.
+      pairs: how many differences there are, one for each seed.
+      difference: their mean, `row - reference`.
+      spread: their sd; it and all below are None for one pair.
+      low, high: the 95 % interval.
+      p: of a two-sided paired t-test.
       detectable: the least difference that would be found with a probability of 80 %, at this spread and so many seeds.
-      verdict: 'holds', 'contradicted' or 'not resolved', of the direction that the paper claims.
     """
 
+    pairs: int
     difference: float
-    low: float | None
-    high: float | None
-    p: float | None
-    detectable: float | None
-    verdict: str
+    spread: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    detectable: float | None = None
 
 
-def compare(row, reference, direction, p=None):
-    """The `Comparison` of two rows, whose values at one place are of one seed.
+def compare(row, reference):
+    """The `Comparison` of two rows, [n] finite values each, those at one place of one seed."""
+    differences = np.asarray(row, float) - np.asarray(reference, float)
+    n, mean = len(differences), float(differences.mean())
+    if n < 2:
+        return Comparison(n, mean)
+    spread = float(differences.std(ddof=1))
+    p = min(1.0, 2 * _beyond(abs(mean), spread, n))
+    return Comparison(n, mean, spread, *interval(differences), p, detectable(spread, n))
+
+
+def _beyond(mean, spread, n):
+    """The p-value of a one-sided t-test: how often `n` values of that sd, and no effect, have a mean of at least `mean`."""
+    if spread <= 1e-12 * abs(mean):  # all are the same number, up to rounding
+        return 0.5 * (mean == 0) + 1.0 * (mean < 0)
+    return float(stats.t.sf(mean / (spread / np.sqrt(n)), n - 1))
+
+
+def judge(compared, direction, band=0.0):
+    """What a `Comparison` says of a claim, if its p is small enough: ('holds' or 'contradicted', p); p is 1 for one pair.
 
     Args:
-      row, reference: [n] values, finite.
-      direction: 1, the paper claims that `row` is larger; -1, smaller; 0, no claim: the verdict is ''.
-      p: instead of the test's own, one that was adjusted for a table, see `holm`; the verdict follows it.
+      compared: of the claim's two rows.
+      direction: 1, the paper claims that `row` is larger; -1, smaller; 0, that they are the same.
+      band: for 0, the largest difference that counts as none. It holds by two one-sided tests that the difference lies
+        within the band (Schuirmann 1987), and is contradicted by a two-sided test that it lies outside. Only one of the two
+        can be wrong, so that the smaller p bounds the error.
     """
-    differences = np.asarray(row, float) - np.asarray(reference, float)
-    mean = float(differences.mean())
-    if len(differences) < 2:
-        return Comparison(mean, None, None, None, None, "not resolved" if direction else "")
-    spread = differences.std(ddof=1)
-    if spread == 0:
-        own = float(mean == 0)
-    else:
-        own = float(stats.ttest_1samp(differences, 0).pvalue)
-    p = own if p is None else p
-    verdict = "not resolved" if p >= 1 - LEVEL else "holds" if mean * direction > 0 else "contradicted"
-    least = detectable(spread, len(differences))
-    return Comparison(mean, *interval(differences), p, least, verdict if direction else "")
+    mean, spread, n = compared.difference, compared.spread, compared.pairs
+    if spread is None:
+        return "holds", 1.0
+    if direction:
+        return "holds" if mean * direction > 0 else "contradicted", compared.p
+    within, outside = equivalence(compared, band), min(1.0, 2 * _beyond(abs(mean) - band, spread, n))
+    return ("holds", within) if within <= outside else ("contradicted", outside)
+
+
+def equivalence(compared, band):
+    """The p-value of two one-sided tests that the difference of a `Comparison` of several pairs lies within +-`band`.
+
+    The band is set before the runs. Below 0.05 the 90 % interval of the difference lies inside it.
+    """
+    mean, spread, n = compared.difference, compared.spread, compared.pairs
+    return max(_beyond(band + mean, spread, n), _beyond(band - mean, spread, n))
+
+
+def verdicts(judged):
+    """The verdicts of a table's claims, each as `judge` gives it: [('holds', 'contradicted' or 'not resolved', p)].
+
+    p is adjusted for all claims of the table by `holm`; below 0.05 a claim is resolved.
+    """
+    adjusted = holm([p for _, p in judged])
+    return [(leaning if p < 1 - LEVEL else "not resolved", p) for (leaning, _), p in zip(judged, adjusted, strict=True)]
 
 
 def power(effect, spread, seeds, alpha=1 - LEVEL):
@@ -100,19 +134,6 @@ def seeds_needed(effect, spread, share=0.8, alpha=1 - LEVEL, most=10_000):
         middle = (low + high) // 2
         low, high = (low, middle) if power(effect, spread, middle, alpha) >= share else (middle + 1, high)
     return low
-
-
-def equivalence(row, reference, band):
-    """The p-value of two one-sided paired t-tests: small if the difference lies within -`band` to `band`.
-
-    The band is set before the runs. Below 0.05 the 90 % interval of the difference lies inside it.
-    """
-    differences = np.asarray(row, float) - np.asarray(reference, float)
-    if differences.std(ddof=1) == 0:
-        return float(abs(differences.mean()) >= band)
-    above = stats.ttest_1samp(differences, -band, alternative="greater").pvalue
-    below = stats.ttest_1samp(differences, band, alternative="less").pvalue
-    return float(max(above, below))
 
 
 def holm(ps):

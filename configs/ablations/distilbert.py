@@ -46,7 +46,7 @@ def table4(scale):
     change = "GLUE macro change"
     columns = (
         *(percent(name, task, "score", **MEDIAN) for name, task in TASKS.items()),
-        mean_of(change, dict.fromkeys(TASKS, 1), difference=True, **MEDIAN),
+        mean_of(change, TASKS, difference=True, **MEDIAN),
     )
     main = change if scale == "paper" else "topics"
     return Table(

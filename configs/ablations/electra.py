@@ -17,7 +17,7 @@ METRICS = {"cola": "matthews", "stsb": "spearman"}
 MEDIAN = dict(statistic="median")
 COLUMNS = (
     *(percent(task, task, METRICS.get(task, "accuracy"), **MEDIAN) for task in TASKS),
-    mean_of("GLUE", dict.fromkeys(TASKS, 1), **MEDIAN),
+    mean_of("GLUE", TASKS, **MEDIAN),
 )
 SEEDS = {"paper": 10, "small": 3, "mini": 3, "smoke": 2}
 NO_GENERATOR = {"losses.rtd": 0.0, "generator.kind": "none"}

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from configs.fewshot import SUITES, get_config
-from ssl_jax import evaluate, report, runs, train
+from ssl_jax import evaluate, runs, train
 from ssl_jax.errors import UserError
 from ssl_jax.evaluators import FIT, FewShot, contamination, fewshot
 from ssl_jax.inference import generate, scoring
 from ssl_jax.interop import check
 from ssl_jax.load import load_run
+from ssl_jax.reports import fewshot as figures
 from ssl_jax.tasks import PROMPTED, language
 from ssl_jax.tasks.base import Item, Prompt, solved
 from tests.unit.test_scoring import POSITIONS, run_of
@@ -306,12 +307,12 @@ def test_means_over_draws_have_their_interval():
     row = dict(run="a", parameters=10, task="t", prompt="p", metric="accuracy", chance=0.25)
     rows = [row | dict(shots=0, shown=0.0, seed=0, value=0.5)]
     rows += [row | dict(shots=2, shown=2.0, seed=seed, value=value) for seed, value in enumerate((0.2, 0.4, 0.6))]
-    zero, few = report.summarise(rows)
+    zero, few = figures.summarise(rows)
     assert (zero["value"], zero["low"], zero["high"], zero["seeds"]) == (0.5, 0.5, 0.5, 1)
     assert few["value"] == pytest.approx(0.4) and few["seeds"] == 3
     # Student's t at two degrees of freedom, 4.303, times the standard error, 0.2 / sqrt(3).
     assert (few["low"], few["high"]) == pytest.approx((0.4 - 0.4968, 0.4 + 0.4968), abs=1e-4)
-    assert [report.setting(shots) for shots in (0, 1, 5, -1)] == ["zero", "one", "few", "few"]
+    assert [figures.setting(shots) for shots in (0, 1, 5, -1)] == ["zero", "one", "few", "few"]
 
 
 @pytest.fixture(scope="module")
@@ -476,14 +477,14 @@ def test_the_averages_are_the_papers():
     }
     for suite, which, expected in (("superglue", "metrics", printed), ("gpt3", "accuracies", derived)):
         assert get_config(suite).average == which
-        found = report.averages([row for row in rows if row["task"] in suites[suite]], which)
+        found = figures.averages([row for row in rows if row["task"] in suites[suite]], which)
         names = {0: "zero", 1: "one", -2: "few"}
         assert {(one["run"], names[one["shots"]]): one["value"] for one in found} == pytest.approx(expected, abs=0.06)
         assert all((one["task"], one["prompt"], one["metric"]) == ("average", which, "average") for one in found)
     counted = [
         row
         for row in rows
-        if row["run"] == "Small" and row["shots"] == 0 and report.AVERAGES["accuracies"](row["metric"])
+        if row["run"] == "Small" and row["shots"] == 0 and figures.AVERAGES["accuracies"](row["metric"])
     ]
     assert len(counted) == 42
 

@@ -16,6 +16,9 @@ import pytest
 from ssl_jax import files
 from ssl_jax.sweeps import ledger
 
+# For hangs: each run takes about ten seconds where nothing else runs.
+pytestmark = pytest.mark.timeout(1800)
+
 TABLE = """
 from configs import bert, finetune
 from ml_collections import ConfigDict

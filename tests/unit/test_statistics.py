@@ -84,16 +84,40 @@ A, B = [0.61, 0.64, 0.60, 0.66, 0.63], [0.60, 0.61, 0.60, 0.62, 0.60]
 
 
 def test_rows_are_compared_seed_by_seed():
-    made, other = statistics.compare(A, B, 1), stats.ttest_rel(A, B)
-    assert made.difference == pytest.approx(0.022) and made.p == pytest.approx(other.pvalue)
+    made, other = statistics.compare(A, B), stats.ttest_rel(A, B)
+    assert made.pairs == 5 and made.difference == pytest.approx(0.022) and made.p == pytest.approx(other.pvalue)
+    assert made.spread == pytest.approx(np.std(np.subtract(A, B), ddof=1))
     assert (made.low, made.high) == pytest.approx(other.confidence_interval(0.95), rel=1e-9)
-    assert made.verdict == "holds" and statistics.compare(A, B, -1).verdict == "contradicted"
-    assert statistics.compare(A, B, 0).verdict == ""
     # Unpaired it would not be found: seeds differ more than rows.
-    assert made.p < 0.05 < statistics.compare(A, sorted(B, reverse=True), 1).p
-    assert statistics.compare(A, B, 1, p=0.06).verdict == "not resolved"  # adjusted for its table
-    assert statistics.compare([0.6], [0.5], 1) == (pytest.approx(0.1), None, None, None, None, "not resolved")
-    assert statistics.compare([1, 2], [0, 1], 1)[:4] == (1, 1, 1, 0) and statistics.compare([1, 2], [1, 2], 1).p == 1
+    assert made.p < 0.05 < statistics.compare(A, sorted(B, reverse=True)).p
+    assert statistics.compare([0.6], [0.5]) == (1, pytest.approx(0.1), None, None, None, None, None)
+    assert statistics.compare([1, 2], [0, 1])[1:6] == (1, 0, 1, 1, 0) and statistics.compare([1, 2], [1, 2]).p == 1
+    # Differences of 0.1 that rounding makes unlike have no spread either.
+    assert statistics.compare([0.3, 0.4, 0.8], [0.2, 0.3, 0.7]).p == 0
+
+
+def test_a_claim_holds_is_contradicted_or_is_not_resolved():
+    made = statistics.compare(A, B)
+    assert statistics.judge(made, 1) == ("holds", made.p) and statistics.judge(made, -1) == ("contradicted", made.p)
+    # One seed says nothing, whatever the difference.
+    assert statistics.verdicts([statistics.judge(statistics.compare([9], [0]), 1)]) == [("not resolved", 1)]
+    assert statistics.verdicts([("holds", made.p)]) == [("holds", made.p)]
+    # Among as many claims as make 0.05 of it, it is no longer resolved.
+    several = statistics.verdicts([("holds", made.p)] + [("holds", 0.9)] * int(0.05 / made.p))
+    assert several[0][0] == "not resolved" and several[0][1] > 0.05 > made.p
+    # The same: within the band, outside it, or neither.
+    assert [statistics.judge(made, 0, band)[0] for band in (1, 0.001)] == ["holds", "contradicted"]
+    found = [statistics.verdicts([statistics.judge(made, 0, band)])[0][0] for band in (1, 0.022, 1e-6)]
+    assert found == ["holds", "not resolved", "contradicted"]
+    assert statistics.judge(made, 0, 1e-9)[1] == pytest.approx(made.p, rel=1e-4)
+
+
+def test_a_claim_at_the_edge_of_its_band_is_wrong_as_seldom_as_it_says():
+    random, found = np.random.default_rng(0), []
+    for differences in random.normal(1.0, 1.0, (4000, 5)):  # a true difference of just the band
+        found += statistics.verdicts([statistics.judge(statistics.compare(differences, np.zeros(5)), 0, 1.0)])
+    shares = [np.mean([verdict == name for verdict, _ in found]) for name in ("holds", "contradicted")]
+    assert max(shares) < 0.05 + 0.014  # four standard errors
 
 
 def test_an_interval_covers_what_it_says_where_a_bootstrap_does_not():
@@ -121,9 +145,10 @@ def test_the_detectable_effect_is_that_of_tables_of_power(seeds, expected):
 
 def test_equivalence_is_the_90_percent_interval_within_the_band():
     low, high = stats.ttest_rel(A, B).confidence_interval(0.9)
-    edge = max(abs(low), abs(high))
-    assert statistics.equivalence(A, B, edge * 1.001) < 0.05 < statistics.equivalence(A, B, edge * 0.999)
-    assert statistics.equivalence([1, 2], [1, 2], 0.1) == 0 and statistics.equivalence([2, 3], [1, 2], 0.1) == 1
+    edge, made = max(abs(low), abs(high)), statistics.compare(A, B)
+    assert statistics.equivalence(made, edge * 1.001) < 0.05 < statistics.equivalence(made, edge * 0.999)
+    assert statistics.equivalence(statistics.compare([1, 2], [1, 2]), 0.1) == 0
+    assert statistics.equivalence(statistics.compare([2, 3], [1, 2]), 0.1) == 1
 
 
 def test_holm_by_hand():

@@ -1,8 +1,5 @@
 """Figures as in the GPT-3 paper from an evaluation's rows: score against examples shown, and against parameters."""
 
-import csv
-import io
-
 import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
@@ -71,16 +68,6 @@ def averages(rows, which):
             | {"chance": None, "overlap": None, "own_overlap": None, "clean_value": None}
         )  # fmt: skip
     return found
-
-
-def write_csv(path, rows):
-    """Writes dicts with the same keys as a table, atomically."""
-    with replacing(path) as file:
-        text = io.StringIO()
-        table = csv.DictWriter(text, rows[0])
-        table.writeheader()
-        table.writerows(rows)
-        file.write(text.getvalue().encode())
 
 
 def draw(folder, entries):
