@@ -3,6 +3,7 @@
 python scripts/report.py sweeps/albert-table5             # a table here; report.md, .csv files and report.html in W/report
 python scripts/report.py sweeps/albert-table5 --watch     # again every 30 seconds, until all runs are done
 python scripts/report.py runs/a runs/b runs/seeds         # what their configs differ in, and what they reached
+python scripts/report.py runs/seeds/seed-* --reference good.json    # their curves as bands, for run.reference (health.py)
 """
 
 import sys
@@ -19,12 +20,21 @@ WORKDIR = command_line.define_path(
 WATCH = command_line.define_seconds(
     "watch", 30, "write and print it again every so many seconds until all runs are done"
 )
+REFERENCE = command_line.define_path(
+    "reference", None, "write the bands of these runs' curves there, and do nothing else"
+)
 ALLOW_UNEQUAL = flags.DEFINE_bool("allow_unequal", False, "report rows that were measured on different data, marked")
 
 
 def main(*folders):
+    from ssl_jax import files, health
     from ssl_jax.reports import measure, page, study, text  # after the flags: --help need not wait for SciPy
 
+    if REFERENCE.value:
+        made = health.reference(folders)
+        files.write_json(REFERENCE.value, made)
+        print(f"{REFERENCE.value} has the bands of {len(made['bands'])} curves of {made['runs']} runs")
+        return
     place = Path(folders[0]) / "report" if study.is_sweep(folders[0]) else Path(folders[0]).parent / "report"
     place = Path(WORKDIR.value or place)
     while True:

@@ -129,7 +129,14 @@ def rows_of(module, path, texts, base, found):
             found = points.product(found, swept.read(texts, SAMPLES.value, base.seed))
         elif SAMPLES.value:
             raise UserError("--samples is of random values, which --sweep.KEY gives")
-    name = lambda point: ", ".join(f"{key}={spelt(value)}" for key, value in point.items()) or "the config"  # noqa: E731
+    keys = {key for point in found for key in point}
+    short = {key: key.rpartition(".")[2] for key in keys}
+    if len(set(short.values())) < len(keys):  # model.layers and init.layers
+        short = {key: key for key in keys}
+
+    def name(point):
+        return ", ".join(f"{short[key]}={spelt(value)}" for key, value in point.items()) or "the config"
+
     return tuple(Row(name(point), point) for point in found), base, count
 
 

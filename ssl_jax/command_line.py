@@ -32,7 +32,7 @@ flags.disclaim_key_flags()  # flags defined through this module belong to the sc
 # Config keys that hold paths, in which ~ is a home folder.
 PATHS = (
     "data.corpus", "data.root", "data.tokenizer.path", "task.folder", "task.augmented", "init.run", "teacher.runs",
-    "teacher.cache", "runs", "folder",
+    "teacher.cache", "run.reference", "runs", "folder",
 )  # fmt: skip
 OVERRIDE = re.compile(r"--?(?:no)?config\.(.+?)(?:=(.*))?", re.DOTALL)
 EVALUATION = re.compile(r"--?config\.evals\.(\w+)\.(\w+)=(.*)", re.DOTALL)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ssl_jax import files
 from ssl_jax.errors import UserError, cut
+from ssl_jax.health import Health
 from ssl_jax.objectives import chance_of
 from ssl_jax.statistics import completed, learned_nothing, summary, table
 from ssl_jax.trackers import TRACKERS
@@ -70,6 +71,11 @@ class Log:
             _keep_timings(folder / "timings.jsonl", first_step, self.lines[-1])
         for member, folder, own in zip(members or (), self.folders, self.trackers, strict=bool(members)):
             own += [TRACKERS[name](folder, member.config, first_step) for name in member.config.run.trackers]
+        self.health = [
+            Health(own.config.run.reference, own.config) if own.config.run.reference else None for own in members or ()
+        ]
+        for line in itertools.chain(*(health.start() for health in self.health if health)):
+            say(line)
         self.bar = tqdm(total=steps, initial=first_step, unit="step", disable=None, dynamic_ncols=True, smoothing=0.1)
         self.speed = ""
 
@@ -90,6 +96,10 @@ class Log:
             self._append(folder, i, "metrics.jsonl", step, split, {name: own[i] for name, own in values.items()})
         if self.writes:
             say(f"step {step:,}  {split}  {_line(values)}{note}")
+            for i, health in enumerate(self.health):
+                if health:
+                    for line in health.check(step, split, {name: own[i] for name, own in values.items()}):
+                        say(f"{self.folders[i].name}: {line}" if len(self.folders) > 1 else line)
 
     def training(self, step, values, timings):
         """Appends one line of training metrics and one of timings, and prints both."""

@@ -85,6 +85,9 @@ class Run:
         several(str),
         "where metrics go besides the run's files: tensorboard, wandb, mlflow (trackers.py)",
     )
+    reference: str = option(
+        "", TEXT, "file of reference curves (health.py): a metric that leaves their band says so; '': none"
+    )
     keep_checkpoints: int = option(3, whole(1), "how many are kept, the newest")
     extend: bool = option(
         False, BOOL, "True: a run of other `steps` continues to these, with its optimizer and order of examples"

@@ -14,7 +14,7 @@ CONFIG = {
     "view": {"stroke": None},
     "axis": {
         "labelColor": "var(--muted)", "titleColor": "var(--muted)", "titleFontWeight": "normal", "labelFontSize": 12,
-        "titleFontSize": 12, "gridColor": "var(--line)", "domain": False, "tickColor": "var(--line)", "labelLimit": 170,
+        "titleFontSize": 12, "gridColor": "var(--line)", "domain": False, "tickColor": "var(--line)",
     },
     "axisY": {"titleAnchor": "start", "titleAngle": 0, "titleAlign": "left", "titleY": -10, "titleX": 0},
     "text": {"color": "var(--ink)", "fontSize": 12},
@@ -222,20 +222,23 @@ def against(cells, column, digits, names, count, title):
     """The mean of each row against what it cost: `count` is 'flops' or 'parameters'."""
     known = [cell for cell in cells if cell.mean is not None and getattr(cell, count)]
     found = [{**_entry(cell, digits), "x": getattr(cell, count)} for cell in known]
-    sizes = {one["x"] for one in found}
-    if len(sizes) < 2 or column.metric == "parameters":
+    ratio = max((one["x"] for one in found), default=1) / min((one["x"] for one in found), default=1)
+    if ratio < 1.05 or column.metric == "parameters":  # rows of one size, or of one budget, say nothing here
         return None
-    short, exact = (".2~s", ".4~s") if count == "parameters" else (".1~e", ".3~e")
-    kind = "log" if max(sizes) / min(sizes) > 4 else "linear"
+    kind = "s" if count == "parameters" else "e"
     values = [x for one in found for x in (one["value"], one["low"], one["high"]) if x is not None]
     scale = alt.Scale(domain=_padded(values), zero=False, nice=False)
     x = alt.X(
-        "x:Q", title=title, scale=alt.Scale(type=kind, zero=False, nice=False, padding=24),
-        axis=alt.Axis(format=short, tickCount=4, labelOverlap=True, grid=False),
-    )  # fmt: skip
+        "x:Q",
+        title=title,
+        scale=alt.Scale(type="log", nice=False, padding=24)
+        if ratio > 4
+        else alt.Scale(zero=False, nice=False, padding=24),
+        axis=alt.Axis(format=f".{3 if ratio < 2 else 2}~{kind}", tickCount=4, labelOverlap=True, grid=False),
+    )
     y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=5))
     hint = [
-        alt.Tooltip("row:N"), alt.Tooltip("x:Q", title=title, format=exact),
+        alt.Tooltip("row:N"), alt.Tooltip("x:Q", title=title, format=f".4~{kind}"),
         alt.Tooltip("value:Q", title="mean", format=f",.{digits}f"), alt.Tooltip("interval:N", title="95 %"),
     ]  # fmt: skip
     base, own = _base("means"), colour(names)
@@ -245,7 +248,7 @@ def against(cells, column, digits, names, count, title):
         point.encode(x=x, y=y, color=own, opacity=_focused(1), tooltip=hint),
     ]
     if len(found) <= LABELLED:
-        label = base.mark_text(dx=9, align="left", limit=110)
+        label = base.mark_text(dx=9, align="left", limit=140)
         layers.append(label.encode(x=x, y=y, text="row:N", opacity=_focused(1)))
     told = "; ".join(f"{one['row']}: {text.counted(one['x'])}, {text.plain(one['value'], digits)}" for one in found)
     layers = alt.layer(*layers).add_params(alt.param(name=FOCUS, value=""))

@@ -21,7 +21,8 @@ async function draw() {
       const { view } = await vegaEmbed(place, spec, {
         ast: true, // expressions are interpreted: the page's policy forbids to compile them
         actions: false,
-        config,
+        // Names of rows may take two fifths of a chart.
+        config: { ...config, axis: { ...config.axis, labelLimit: Math.round(0.4 * place.clientWidth) } },
         defaultStyle: false,
         mode: "vega-lite",
         renderer: "svg",

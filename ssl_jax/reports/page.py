@@ -167,11 +167,10 @@ def _summary(measured):
     if not found:
         return ""
     counts = {verdict: found.count(verdict) for verdict in BADGES}
-    are = lambda count: "is" if count == 1 else "are"
+    are = lambda count: f"{count} {'is' if count == 1 else 'are'}"
     return (
-        f"{counts['holds']} of {text.several(len(found), 'claim')} {'holds' if counts['holds'] == 1 else 'hold'}, "
-        f"{counts['contradicted']} {are(counts['contradicted'])} contradicted, "
-        f"{counts['not resolved']} {are(counts['not resolved'])} not resolved."
+        f"{counts['holds']} of {len(found)} claims {'holds' if counts['holds'] == 1 else 'hold'}, "
+        f"{are(counts['contradicted'])} contradicted, {are(counts['not resolved'])} not resolved."
     )
 
 
@@ -200,7 +199,7 @@ def _verdict(one, digits):
         "verdict": one.verdict,
         "badge": BADGES[one.verdict],
         "text": text.claim_text(claim),
-        "column": claim.column,
+        "column": claim.column if claim.text else "",
         "facts": facts,
         "note": note,
     }

@@ -1,12 +1,14 @@
 """A report in words and numbers: report.md, the CSV files, and what the terminal shows."""
 
 import datetime
+import textwrap
 from pathlib import Path
 
 from ssl_jax import files
 from ssl_jax.errors import cut, listed
 from ssl_jax.reports.measure import MOST_SEEDS
 
+WIDTH = 110  # of sentences in a terminal
 CELL_FIELDS = (
     "row", "column", "published", "published_value", "published_status", "n", "seeds", "mean", "low", "high",
     "statistic", "statistic_value", "reference", "pairs", "difference", "difference_low", "difference_high", "difference_p",
@@ -148,10 +150,10 @@ def provenance(study):
     seconds = sum(run.status.get("seconds", 0) for run in study.runs.values())
     if seconds:
         yield "time of all runs", str(datetime.timedelta(seconds=round(seconds)))
-    for what in ("attempts", "preemptions"):
-        total = sum(run.status.get(what, 0) for run in study.runs.values())
-        if total:
-            yield what, f"{total} of {several(len(study.runs), 'run')}"
+    again = sum(max(0, run.status.get("attempts", 0) - 1) for run in study.runs.values())
+    if again:
+        preempted = sum(run.status.get("preemptions", 0) for run in study.runs.values())
+        yield "begun again", f"{again} times, after {several(preempted, 'preemption')}"
 
 
 def _device(run):
@@ -284,7 +286,8 @@ def terminal(measured):
     for one in measured.verdicts:
         yield ""
         yield f"{one.verdict.upper()}: {claim_text(one.claim)}"
-        yield f"  {claim_numbers(one, measured.digits[one.claim.column])}"
+        numbers = claim_numbers(one, measured.digits[one.claim.column])
+        yield from textwrap.wrap(numbers, WIDTH, initial_indent="  ", subsequent_indent="  ")
     for column, heads, rows in tables(measured):
         yield ""
         yield heading(column)

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from ssl_jax import files
+from ssl_jax import files, logs
 from ssl_jax.errors import UserError, listed
 from ssl_jax.sweeps import ledger, planning, worker
 
@@ -73,6 +73,7 @@ def write(workdir, planned, command, replan=False, together=False):
     lines.append(f"{len(planned.runs)} runs, {len(new)} of them new: {ledger.counts(found)}")
     if groups:
         lines.append(f"{sum(map(len, groups))} of them train together, in {len(groups)} programs")
+    lines += _other_commits(found.values())
     if again:
         lines.append(f"failed before and queued again: {listed(again, 5)}")
     return lines
@@ -104,6 +105,14 @@ def _groups(workdir, planned, new):
     before = ledger.read(workdir).get("together", []) if (workdir / "sweep.json").exists() else []
     kept = [group for group in before if all(name in planned.runs for name in group)]
     return kept + planning.together(planned, new)
+
+
+def _other_commits(found):
+    """Lines on finished runs of other versions of the code."""
+    now = logs.provenance()["commit"]
+    others = [own["commit"] for own in found if own["state"] == "done" and own.get("commit") and own["commit"] != now]
+    for commit in dict.fromkeys(others):
+        yield f"{others.count(commit)} finished runs are kept that are of commit {commit[:12]}; this is {now[:12] or 'not known'}"
 
 
 def _write_run(workdir, run):

@@ -305,6 +305,7 @@ def test_a_long_table_and_long_runs_stay_small_and_are_drawn(tmp_path):
 
     async def visit(browser):
         await browser.open(html)
+        assert browser.complaints == []
         return await browser.evaluate(
             "[...document.querySelectorAll('.chart')[0].querySelectorAll('.role-axis-label text')].map(one => one.textContent)"
         )

@@ -241,10 +241,11 @@ def test_runs_that_may_be_one_program_are_found():
     assert groups == [names("a") + names("b"), names("no NSP"), names("four layers")]
     config = planning.with_members([planned.runs[name].settled for name in groups[0]])
     assert config.members[1] == "optimizer.learning_rate=0.001 seed=1" and len(config.members) == 4
-    # Fine-tunings of different pre-trainings start from different runs.
+    # Fine-tunings of one pre-training at other rates, but not those of different ones, which start from different runs.
     planned = planning.plan(two_stages(seeds=2))
-    stages = {planned.runs[group[0]].stage for group in planning.together(planned, list(planned.runs))}
-    assert stages == {"pretrain"}
+    groups = planning.together(planned, list(planned.runs))
+    tuned = [group for group in groups if planned.runs[group[0]].stage == "topics"]
+    assert tuned == [[planned.cells[row, "topics", seed] for row in ("SOP", "higher rate")] for seed in (0, 1)]
 
 
 # ---- The ledger
@@ -311,6 +312,10 @@ def test_states_are_those_of_the_folders(sweep):
     assert launch._requeue(folder) and state(first) == state(needing[0]) == "queued"
     ledger.write_status(folder, state="done")
     assert set(needing) <= set(ledger.ready(workdir, runs)[0])
+    assert list(launch._other_commits(ledger.statuses(workdir, runs).values())) == []
+    ledger.write_status(folder, commit="0123456789abcdef")
+    (line,) = launch._other_commits(ledger.statuses(workdir, runs).values())
+    assert line.startswith("1 finished runs are kept that are of commit 0123456789ab; this is ")
     (folder / "status.json").write_text("{")  # cut off by a full disk: it is looked at again
     assert state(first) == "queued"
 
