@@ -155,8 +155,8 @@ PAIRS_MINI = {
     "optimizer.learning_rate": 3e-3,
     "run.evaluate_every": 2000,
 }
-PAIRS_MINI_TOPICS = {"data.max_examples": 2000, "data.heldout": 0.1, "phases.lengths": (128,), "task.epochs": 4.0,
-                     "optimizer.learning_rate": 1e-3}  # fmt: skip
+# 39 % of a pilot's topics are right after two epochs of all articles at 64 tokens; always the most frequent one: 18 %.
+PAIRS_MINI_TOPICS = {"data.heldout": 0.1, "phases.lengths": (64,), "task.epochs": 2.0, "optimizer.learning_rate": 1e-3}
 PAIRS_HYPOTHESIS = (
     "A head trained on next sentences is at chance on exchanged ones, or below, within 3 points; one trained on order is "
     "above its chance by at least 5. That it solves next sentences is not expected in runs this short. Chance is the most "

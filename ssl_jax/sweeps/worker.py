@@ -165,9 +165,11 @@ def _run(folders):
 def _settled(point, folder):
     """The config of a training as it will run."""
     from ssl_jax import checks
+    from ssl_jax.old_configs import complete
 
     given = tuple(point["given"])
-    config, lines = checks.from_source(config_of(point["config"]), given, folder)
+    # It may have been planned before an option was added.
+    config, lines = checks.from_source(config_of(complete(point["config"])), given, folder)
     for line in lines:
         print(line, flush=True)
     return checks.settle(config, given)

@@ -282,12 +282,22 @@ def test_what_was_planned_before_is_kept_and_what_differs_is_told(sweep):
 
 def test_an_option_that_was_added_since_does_not_make_another_run(sweep):
     workdir, planned = sweep
-    for name in planned.runs:  # as a version without it would have written it
-        path = workdir / "runs" / name / "point.json"
-        point = files.read_json(path)
-        del point["config"]["model"]["remat"]
-        files.write_json(path, point)
-    assert list(planning.plan(two_stages(), launch.previous(workdir)).runs) == list(planned.runs)
+    old = f"{next(iter(planned.runs))}-old"  # without the option the hash was another one
+    first = workdir / "runs" / next(iter(planned.runs))
+    before = worker._settled(files.read_json(first / "point.json"), first)
+    text = (workdir / "sweep.json").read_text().replace(f'"{first.name}"', f'"{old}"')
+    (workdir / "sweep.json").write_text(text)
+    folder = first.rename(first.with_name(old))
+    point = files.read_json(folder / "point.json")
+    del point["config"]["data"]["static_masks"]
+    files.write_json(folder / "point.json", point)
+    again = planning.plan(two_stages(), launch.previous(workdir))
+    assert old in again.runs and first.name not in again.runs
+    assert worker._settled(point, folder) == before
+    # One that is not at its default would be another run.
+    table = two_stages()
+    table.stages["pretrain"].config.data.static_masks = True
+    assert old not in planning.plan(table, launch.previous(workdir)).runs
 
 
 def test_states_are_those_of_the_folders(sweep):
