@@ -146,9 +146,9 @@ def percent(name, stage, metric="accuracy", **more):
     return Column(name, stage, metric, scale=100.0, **more)
 
 
-def mean_of(name, weights, **more):
-    """A Column that is a mean of others, {name: weight} with whole weights."""
-    return Column(name, average_of=tuple(part for part, weight in weights.items() for _ in range(weight)), **more)
+def mean_of(name, parts, **more):
+    """A Column that is the mean of others."""
+    return Column(name, average_of=tuple(parts), **more)
 
 
 def masked(stage="pretrain", loss="mlm"):

@@ -18,7 +18,7 @@ COLUMNS = (
     percent("MNLI-mm", "mnli", "heldout_mismatched/accuracy"),
     percent("MRPC", "mrpc"),
     percent("CoLA", "cola", "matthews"),
-    mean_of("avg", dict.fromkeys(("MNLI-m", "MNLI-mm", "MRPC", "CoLA"), 1)),
+    mean_of("avg", ("MNLI-m", "MNLI-mm", "MRPC", "CoLA")),
 )
 SIZE = dict(small="mini")  # a student of 4 x 256; its teacher has 8 x 512
 TEACHER = dict(small="medium")

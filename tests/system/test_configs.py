@@ -355,6 +355,7 @@ def parsed(monkeypatch, *arguments):
     monkeypatch.setattr(command_line.flags, "FLAGS", values)
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
     config_flags.DEFINE_config_file("config", None, flag_values=values)
+    values["config"].needed = True  # as command_line.define_config
     made = []
     command_line.run(lambda: made.append(values["config"].value))
     return made[0]

@@ -113,13 +113,23 @@ def test_claims_are_true_of_the_published_numbers(paper, name):
             assert abs(row - reference) <= claim.band, claim
 
 
+def printed(table, row, name):
+    """A published number, or the mean of its published parts."""
+    column = next(column for column in table.columns if column.name == name)
+    found = published(table, row, name)
+    if found is None and column.average_of:
+        parts = [printed(table, row, part) for part in column.average_of]
+        found = None if None in parts else np.mean(parts)
+    return found
+
+
 @pytest.mark.parametrize("paper, name", TABLES)
 def test_averages_are_those_that_the_paper_prints(paper, name):
     """Of the printed parts, to the rounding of both: so SQuAD's two numbers weigh half each, MNLI's sets as one task."""
     table, checked = table_of(paper, name), 0
     for column in table.columns:
         for row in table.rows if column.average_of and not column.difference else ():
-            parts = [published(table, row.name, part) for part in column.average_of]
+            parts = [printed(table, row.name, part) for part in column.average_of]
             whole = published(table, row.name, column.name)
             if None not in (*parts, whole):
                 # Two cells of ALBERT's print another number for the same model; their average is a tenth off.
