@@ -193,7 +193,7 @@ def run(main, usage=None):
             print(_help())
             raise SystemExit(0)
         given = _config_file(sys.argv)[0] is not None
-        if "config" in flags.FLAGS and flags.FLAGS["config"].needed and not given:
+        if "config" in flags.FLAGS and getattr(flags.FLAGS["config"], "needed", True) and not given:
             raise flags.Error("--config is missing: a config file and its variant, as in --config configs/bert.py:tiny")
         sys.argv, evaluations = _without_evaluations(sys.argv)
         _check_keys(sys.argv)
