@@ -45,8 +45,9 @@ def classes(task, split, rows, logits):
     """The index of a class or choice; a score itself. Answers to a question, and pairs, are also scored as groups."""
     predictions, labels = largest(logits), rows.store.labels[: len(logits)]
     ids = getattr(rows.store, "ids", ())[: len(logits)]
-    files = submissions.classes(task.name, split, predictions, task.labels, ids)
-    if not (labels >= 0).all():
+    known = bool((labels >= 0).all())
+    files = submissions.classes(task.name, split, predictions, task.labels, ids, labels if known else ())
+    if not known:
         return Decision(None, files)
     groups = [name.rpartition("/")[0] for name in ids]  # MultiRC's ids are QUESTION/ANSWER, AX-g's PAIR/NUMBER
     values = metrics.evaluate(TASKS[task.name], predictions, labels, split, groups if all(groups) else ())

@@ -8,7 +8,6 @@ import numpy as np
 
 from ssl_jax.files import replacing
 from ssl_jax.tasks import TASKS
-from ssl_jax.tasks.base import Submission
 
 
 def save(folder, files):
@@ -18,7 +17,7 @@ def save(folder, files):
             file.write(text.encode())
 
 
-def classes(task, split, predictions, labels, ids=()):
+def classes(task, split, predictions, labels, ids=(), golds=()):
     """The predictions of a split in its server's format, or for other splits as predictions-SPLIT.tsv.
 
     Args:
@@ -26,11 +25,15 @@ def classes(task, split, predictions, labels, ids=()):
       predictions: [N], in the split's order: class indices, or float32 scores.
       labels: the names of the classes, in the set's order; () if there are none: choices, scores.
       ids: [N], the set's ids of its examples; used by the formats that have them.
+      golds: [N], as predictions, the right ones, or () if they are not known; a server's format has none.
 
     Returns:
       dict, the file's name -> its text.
     """
-    served = TASKS[task].submission.get(split, Submission(f"predictions-{split}.tsv"))
+    served = TASKS[task].submission.get(split)
+    if served is None:
+        named = [[labels[number] for number in own] if labels else own for own in (predictions, golds)]
+        return {f"predictions-{split}.tsv": tsv(*named)}
     if served.bounds:
         predictions = np.clip(predictions, *served.bounds)
     names = served.labels or labels
@@ -39,20 +42,23 @@ def classes(task, split, predictions, labels, ids=()):
     return {served.file: FORMATS[served.format or served.file.rpartition(".")[2]](predictions, ids)}
 
 
-def tsv(predictions, ids=()):
+def tsv(predictions, golds=()):
     """A header (index and prediction) and a line per prediction: GLUE's format. Predictions are str, int or float.
 
+    With `golds`, the right ones, there is a third column, label.
     GLUE's labels need no quoting. One with a tab, a line break or a quotation mark is quoted as Python's csv
     (`excel-tab`) and pandas (`sep="\\t"`) read it.
     """
-    del ids
-    lines = ["index\tprediction\n"]
+    known = len(golds) > 0
+    lines = ["\t".join(("index", "prediction", "label")[: 2 + known])]
     for index, prediction in enumerate(predictions):
-        cell = f"{prediction:.6g}" if isinstance(prediction, (float, np.floating)) else str(prediction)
-        if re.search('[\t\r\n"]', cell):
-            cell = '"{}"'.format(cell.replace('"', '""'))
-        lines.append(f"{index}\t{cell}\n")
-    return "".join(lines)
+        lines.append("\t".join([str(index), _cell(prediction), *([_cell(golds[index])] if known else [])]))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _cell(value):
+    cell = f"{value:.6g}" if isinstance(value, (float, np.floating)) else str(value)
+    return '"{}"'.format(cell.replace('"', '""')) if re.search('[\t\r\n"]', cell) else cell
 
 
 def jsonl(predictions, ids=()):
@@ -80,7 +86,7 @@ def paragraphs(predictions, ids):
 
 
 # f(predictions, ids) -> text.
-FORMATS = {"tsv": tsv, "jsonl": jsonl, "paragraphs": paragraphs}
+FORMATS = {"tsv": lambda predictions, ids: tsv(predictions), "jsonl": jsonl, "paragraphs": paragraphs}
 
 
 def squad(values):

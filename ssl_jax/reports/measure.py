@@ -1,23 +1,26 @@
 """What the runs of a study say: each row's value in each column, its difference to the reference row, each claim's verdict.
 
-Intervals and tests are Student's t over seeds, see `statistics`; rows are compared seed by seed. MultiBERTs' bootstrap over
-seeds and examples (`statistics.multibootstrap`) is not used: it asks for several fine-tunings of each pre-training, and a
-sweep has one run of each row, stage and seed.
+Intervals and tests are Student's t over seeds, see `statistics`; rows are compared seed by seed. Of eight seeds or more,
+accuracies are also compared over seeds and examples together, by MultiBERTs' bootstrap (`statistics.multibootstrap`).
 """
 
+import csv
+import io
 import math
 import re
 from typing import NamedTuple
 
 import numpy as np
 
+from ssl_jax import files
 from ssl_jax.errors import UserError, listed
 from ssl_jax.reports.study import unlike
-from ssl_jax.statistics import Comparison, compare, interval, judge, seeds_needed, verdicts
+from ssl_jax.statistics import Comparison, compare, interval, judge, multibootstrap, seeds_needed, verdicts
 from ssl_jax.sweeps.tables import Claim
 
 STATISTICS = {"mean": np.mean, "median": np.median}
 NUMBER = r"-?\d+(?:\.(\d+))?"  # and its decimals
+LEAST_SEEDS = 8  # of MultiBERTs' bootstrap (Sellam et al. 2022, section 4)
 MOST_SEEDS = 10_000  # that `seeds_needed` looks for
 
 
@@ -95,6 +98,7 @@ class Verdict(NamedTuple):
       expected: the published difference; None if it is not known.
       seeds_needed: how many seeds would find the published difference in 80 % of cases; None if that is not known.
       unpaired: seeds without a value of both rows.
+      over_examples: (difference, (low, high), p, examples) over seeds and examples; None where that is not known.
     """
 
     claim: Claim
@@ -106,6 +110,7 @@ class Verdict(NamedTuple):
     expected: float | None
     seeds_needed: int | None
     unpaired: tuple
+    over_examples: tuple | None
 
 
 class Measured(NamedTuple):
@@ -165,7 +170,8 @@ def measure(study, allow_unequal=False):
     ):
         expected = _expected(study, columns[claim.column], claim.row, claim.reference)
         needed = _seeds_needed(expected, compared)
-        made.append(Verdict(claim, compared, same, own, p, verdict, expected, needed, unpaired))
+        examples = _over_examples(runs_of, columns[claim.column], claim)
+        made.append(Verdict(claim, compared, same, own, p, verdict, expected, needed, unpaired, examples))
     digits = {name: _digits([cells[row.name, name] for row in study.rows], column) for name, column in columns.items()}
     return Measured(study, cells, tuple(made), digits, (*notes, *_shared(study, found), *_warnings(study)))
 
@@ -314,6 +320,39 @@ def _expected(study, column, row, reference):
     if column.difference:  # from the reference row, whose own is none
         mine, theirs = (0.0 if name == study.reference else x for name, x in ((row, mine), (reference, theirs)))
     return None if mine is None or theirs is None else round(mine - theirs, 10)
+
+
+def _over_examples(runs_of, column, claim):
+    """`Verdict.over_examples`: of an accuracy, where runs of enough seeds have left their predictions beside the labels."""
+    if column.metric != "accuracy" or column.average_of:
+        return None
+    sides = [
+        {seed: run for (row, stage, seed), run in runs_of.items() if (row, stage) == (name, column.stage)}
+        for name in (claim.row, claim.reference)
+    ]
+    seeds = [seed for seed in sides[0] if seed in sides[1] and all(side[seed].state == "done" for side in sides)]
+    if any(len({side[seed].name for seed in seeds}) < max(len(seeds), LEAST_SEEDS) for side in sides):
+        return None
+    scores = [[right(side[seed]) for seed in seeds] for side in sides]
+    if any(own is None for side in scores for own in side) or len({len(own) for side in scores for own in side}) > 1:
+        return None
+    difference, (low, high), p = multibootstrap(*scores)
+    return difference * column.scale, (low * column.scale, high * column.scale), p, len(scores[0][0])
+
+
+def right(run):
+    """Whether each held-out example was answered rightly, a list, by the run's predictions; None if they do not say."""
+    path = run.folder / "predictions-heldout.tsv"
+    try:
+        lines = list(csv.reader(io.StringIO(files.read_text(path)), "excel-tab"))
+    except (UserError, csv.Error):
+        return None
+    if not lines or lines[0] != ["index", "prediction", "label"]:
+        return None
+    found = [prediction == label for _, prediction, label in lines[1:]]
+    # What is not the accuracy of single examples, such as MultiRC's of questions, is left out.
+    same = found and math.isclose(sum(found) / len(found), run.result.get("accuracy", -1), abs_tol=1e-6)
+    return found if same else None
 
 
 def _seeds_needed(expected, compared):

@@ -112,6 +112,10 @@ def claim_numbers(one, digits):
         told += f"; detectable with {compared.pairs} pairs: {plain(compared.detectable, digits)}"
     if one.seeds_needed is not None:
         told += f"; seeds for the published difference: {needed(one)}"
+    if one.over_examples is not None:
+        difference, edges, p, count = one.over_examples
+        told += f"; over seeds and {count:,} examples: {signed(difference, digits)} ({ranged(edges, digits, signed)})"
+        told += f", p {probability(p)}"
     if one.unpaired:
         told += f"; not paired: seed {listed(one.unpaired)}"
     return told

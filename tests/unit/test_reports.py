@@ -451,3 +451,37 @@ def test_long_curves_are_thinned():
     assert 80 < len(kept) <= 100 and kept[0] == 10 and kept[-1] == 100_000 and kept == sorted(set(kept))
     assert sum(step <= 10_000 for step in kept) > 30 and max(np.diff(kept)) <= 2_100
     assert curves.thinned(steps[:50], 100) == steps[:50]
+
+
+def test_eight_seeds_are_compared_over_seeds_and_examples(tmp_path):
+    """MultiBERTs' bootstrap, from the predictions that runs leave beside the labels."""
+    seeds, count, random = 8, 200, np.random.default_rng(0)
+    results, answers = {}, {}
+    for row, share in (("a", 0.6), ("b", 0.8)):
+        for seed in range(seeds):
+            results[row, "pretrain", seed] = {"loss": 1.0}
+            answers[row, seed] = random.random(count) < share
+            results[row, "mnli", seed] = {"accuracy": float(answers[row, seed].mean())}
+    column = Column("MNLI", "mnli", "accuracy", scale=100.0)
+    folder = write_sweep(tmp_path, results, [column], [Claim("b", "a", "MNLI", 1)])
+
+    def leave(row, seed, right):
+        lines = [f"{n}\t{'yes' if one else 'no'}\tyes\n" for n, one in enumerate(right)]
+        path = folder / "runs" / f"mnli_{row}_seed={seed}" / "predictions-heldout.tsv"
+        path.write_text("index\tprediction\tlabel\n" + "".join(lines))
+
+    def verdict():
+        return measure.measure(study.read([folder])).verdicts[0]
+
+    assert verdict().over_examples is None  # no predictions
+    for (row, seed), right in answers.items():
+        leave(row, seed, right)
+    difference, (low, high), p, examples = verdict().over_examples
+    expected = 100 * np.mean([answers["b", seed].mean() - answers["a", seed].mean() for seed in range(seeds)])
+    assert difference == pytest.approx(expected) and low < expected < high and p < 0.05 and examples == count
+    # Answers here are independent, with a variance of 0.24 + 0.16 in a pair's difference: drawing seeds and examples each has
+    # that of the mean of 1,600, and both together again, so that the interval is 2 * 1.96 * sqrt(3 * 0.4 / 1600) = 10.7 wide.
+    assert 7 < high - low < 14
+    assert "over seeds and 200 examples" in text.claim_numbers(verdict(), 1)
+    leave("b", 3, answers["b", 3][::-1] ^ (np.arange(count) == 0))  # not what its result.json says
+    assert verdict().over_examples is None

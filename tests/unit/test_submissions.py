@@ -52,9 +52,9 @@ def test_files_are_as_the_servers_take_them(case, tmp_path):
 
 @pytest.mark.parametrize("label", ["a\tb", "a\nb", "a\rb", 'say "no"', '"', "a\r\nb\t", " a ", "a\u2028b\x85", "a,b"])
 def test_any_label_reads_back(label, tmp_path):
-    submissions.save(tmp_path, submissions.classes("jsonl", "heldout", [0, 1, 0], (label, "no")))
+    submissions.save(tmp_path, submissions.classes("jsonl", "heldout", [0, 1, 0], (label, "no"), golds=[1, 1, 0]))
     path = tmp_path / "predictions-heldout.tsv"
-    expected = [["index", "prediction"], ["0", label], ["1", "no"], ["2", label]]
+    expected = [["index", "prediction", "label"], ["0", label, "no"], ["1", "no", "no"], ["2", label, label]]
     with open(path, newline="", encoding="utf-8") as file:
         assert list(csv.reader(file, "excel-tab")) == expected
     # And what is written as an example is read again, by whoever ends lines where str.splitlines does.

@@ -65,8 +65,10 @@ def build(world, **parallel):
     return made, devices.adopt(params)
 
 
-def lines(names):
-    return "index\tprediction\n" + "".join(f"{index}\t{name}\n" for index, name in enumerate(names))
+def lines(*columns):
+    rows = zip(*(list(map(str, own)) for own in columns), strict=True)
+    head = "\t".join(("index", "prediction", "label")[: 1 + len(columns)])
+    return "".join(f"{line}\n" for line in [head, *("\t".join([str(n), *row]) for n, row in enumerate(rows))])
 
 
 CUTS = {
@@ -84,7 +86,8 @@ def test_metrics_are_scikit_learns_on_all_examples_however_cut(cut, world, tmp_p
     guess = logits.argmax(-1)
     assert found["accuracy"] == found["score"] == sklearn.metrics.accuracy_score(store.labels, guess) < 1
     assert found["macro_f1"] == sklearn.metrics.f1_score(store.labels, guess, average="macro", zero_division=0)
-    assert (tmp_path / "predictions-heldout.tsv").read_text() == lines(LABELS[n] for n in guess)
+    right = [LABELS[n] for n in store.labels]
+    assert (tmp_path / "predictions-heldout.tsv").read_text() == lines([LABELS[n] for n in guess], right)
     # What a mean of the objectives says is there too, from the same pass.
     assert found["classify_accuracy"] == pytest.approx(found["accuracy"]) and found["loss"] == found["classify_loss"]
     assert found["classify_chance"] == pytest.approx(found["chance"]) and found["chance"] == store.chance
@@ -96,12 +99,12 @@ def test_metrics_are_scikit_learns_on_all_examples_however_cut(cut, world, tmp_p
         )
         # A test set has predictions alone.
         assert list(made(task, "test").run(params, LENGTH, tmp_path)) == []
-        assert (tmp_path / "predictions-test.tsv").read_text() == lines(LABELS[n] for n in guess)
+        assert (tmp_path / "predictions-test.tsv").read_text() == lines([LABELS[n] for n in guess])
         # As far as it goes.
         found = dict(made(task, most=2).run(params, LENGTH, tmp_path))
         assert found["accuracy"] == (store.labels == guess)[:8].mean()
         assert found["chance"] == np.bincount(store.labels[:8]).max() / 8
-        assert (tmp_path / "predictions-heldout.tsv").read_text() == lines(LABELS[n] for n in guess[:8])
+        assert (tmp_path / "predictions-heldout.tsv").read_text() == lines([LABELS[n] for n in guess[:8]], right[:8])
 
 
 def test_timing_reads_a_split_several_times_and_reports_medians(world, monkeypatch):

@@ -637,7 +637,7 @@ def test_a_task_is_learned_through_the_real_entry_point(data_root, tmp_path):
     assert result["step"] == 30 and result["classify_accuracy"] == 1 and result["loss"] == result["classify_loss"] < 0.3
     assert result["accuracy"] == result["macro_f1"] == result["score"] == 1
     written = (tmp_path / "run/predictions-heldout.tsv").read_text()
-    assert written == "index\tprediction\n0\tcity\n1\tcity\n2\tnumber\n"
+    assert written == "index\tprediction\tlabel\n0\tcity\tcity\n1\tcity\tcity\n2\tnumber\tnumber\n"
     run = load_run(tmp_path / "run")
     assert (run.config.task.classes, list(run.config.task.labels), run.config.steps) == (2, ["city", "number"], 30)
     batch = predict.one_example(run.vocabulary, run.tokenizer.encode("it is rome .", add_special_tokens=False).ids)
