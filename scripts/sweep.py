@@ -38,7 +38,9 @@ SEARCH = flags.DEFINE_integer(
     "search", 0, "let Optuna choose so many points from the values of --sweep.KEY", lower_bound=0
 )
 METRIC = flags.DEFINE_string(
-    "metric", "loss", "with --search: of result.json; the best is the smallest loss or the largest score"
+    "metric",
+    "",
+    "of result.json, for the best row: the smallest loss or the largest score; default: score of a task, or loss",
 )
 ROOT = command_line.define_path("root", None, "data.root of all stages: where prepared corpora go")
 SETS = command_line.define_path("sets", None, "the published sets' own files, in a folder for each task")
@@ -199,6 +201,8 @@ def run(workdir):
         say(f"{len(started)} workers have started; they go on without this terminal, and --stop ends them")
         if WAIT.value and not launch.watch(workdir, started, say):
             raise UserError(f"not all runs are done; the same command goes on, {workdir}/runs/NAME/log.txt say why")
+        if WAIT.value and "run" in table.stages and len(table.rows) > 1:
+            say_best(workdir)
     else:
         print(f"nothing runs yet: --workers N starts workers here, or python -m ssl_jax.sweeps.worker {workdir}")
 
@@ -219,25 +223,42 @@ def search(workdir):
         raise UserError(
             "--search needs values to choose from, --sweep.KEY=VALUES, and --workers; --samples is for random points"
         )
-    maximise = not METRIC.value.endswith("loss")
+    metric, statistic = measured(flag.value)
     while True:
-        before = searching.tried(workdir, METRIC.value)
+        before = searching.tried(workdir, metric, statistic)
         found = [row["changes"] for row in ledger.read(workdir)["rows"]] if (workdir / "sweep.json").exists() else []
         if len(before) == len(found):  # nothing is left to run
             more = min(WORKERS.value, SEARCH.value - len(found))
             if more <= 0:
                 break
-            found += searching.propose(before, distributions, more, maximise, flag.value.seed)
+            found += searching.propose(before, distributions, more, not metric.endswith("loss"), flag.value.seed)
         planned = planning.plan(table_of(flag, TEXTS, found), launch.previous(workdir))
         say(*launch.write(workdir, planned, flag.config_filename, REPLAN.value))
         if not launch.watch(workdir, launch.start(workdir, WORKERS.value), say) and stopped(workdir):
             return
-    scored = [(value, changes) for changes, value in before if value is not None]
+    say_best(workdir)
+
+
+def measured(config):
+    """What the rows of a config of one run are compared by: a metric of result.json, and its statistic over seeds."""
+    if METRIC.value:
+        return METRIC.value, "mean"
+    if config.evals.heldout.module == "task":
+        return "score", config.task.statistic
+    return "loss", "mean"
+
+
+def say_best(workdir):
+    """Says which row is the best, and the flags that make it."""
+    from ssl_jax.sweeps import planning, search
+
+    metric, statistic = measured(flags.FLAGS["config"].value)
+    scored = [(value, changes) for changes, value in search.tried(workdir, metric, statistic) if value is not None]
     if not scored:
-        raise UserError("no point has a result: all runs failed")
-    value, changes = (max if maximise else min)(scored, key=lambda one: one[0])
+        raise UserError("no row has a result: all runs failed")
+    value, changes = (min if metric.endswith("loss") else max)(scored, key=lambda one: one[0])
     told = " ".join(f"--config.{key}={planning.spelt(own)}" for key, own in changes.items())
-    say(f"best of {len(scored)}: {METRIC.value} {value:.4g} with {told}")
+    say(f"best of {len(scored)}: {metric} {value:.4g} ({statistic} over seeds) with {told}")
 
 
 def stopped(workdir):

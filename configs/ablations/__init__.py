@@ -30,7 +30,7 @@ from ssl_jax.errors import check_choice
 from ssl_jax.sweeps.tables import Column, Stage
 
 SCALES = ("paper", "small", "mini", "smoke")
-UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9}
+UNITS = {"": 1.0, "K": 1e3, "k": 1e3, "M": 1e6, "B": 1e9}
 # Of pre-training on one GPU: what the miniatures' configs have from their papers is for larger batches or longer runs.
 SMALL = {
     "batch_size": 256,
@@ -77,7 +77,7 @@ def published(table):
     for line in _lines():
         if line["table"] == table:
             text = line["value"]
-            number = re.match(r"(-?\d+(?:\.\d+)?(?:e-?\d+)?)([KMB]?)\b", text)
+            number = re.match(r"(-?\d+(?:\.\d+)?(?:e-?\d+)?)([KkMB]?)(?![\d.])", text)
             value = {"value": float(number[1]) * UNITS[number[2]]} if number else {}
             found.setdefault(line["row"], {})[line["column"]] = {"text": text, **value, "status": line["status"]}
     check_choice(table, {line["table"] for line in _lines()}, "table of published.csv")

@@ -6,13 +6,22 @@ continued anywhere.
 
 import math
 
+import numpy as np
+
 from ssl_jax import files
 from ssl_jax.errors import UserError
 from ssl_jax.sweeps import ledger
 
+STATISTICS = {"mean": np.mean, "median": np.median}
 
-def tried(workdir, metric):
-    """(changes, value) of the rows of a sweep whose runs are final, value None where none has `metric`; the mean over seeds.
+
+def tried(workdir, metric, statistic="mean"):
+    """(changes, value) of the rows of a sweep whose runs are final, value None where no run is done.
+
+    Args:
+      workdir: the sweep's folder.
+      metric: of result.json.
+      statistic: of its values over seeds: 'mean', 'median' or 'best', the largest (of a loss the smallest).
 
     Raises:
       UserError: a finished run has no such metric.
@@ -26,7 +35,9 @@ def tried(workdir, metric):
         names = [name for name, run in sweep["runs"].items() if row["name"] in run["rows"]]
         values = [_measured(workdir, name, metric) for name in names if found[name]["state"] == "done"]
         if all(found[name]["state"] in ledger.FINAL for name in names):
-            tried.append((row["changes"], sum(values) / len(values) if values else None))
+            best = np.min if metric.endswith("loss") else np.max
+            value = float(STATISTICS.get(statistic, best)(values)) if values else None
+            tried.append((row["changes"], value))
     return tried
 
 

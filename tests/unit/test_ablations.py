@@ -191,6 +191,8 @@ def test_published_numbers_are_read_as_printed():
     cells = ablations.published("albert-table3-embedding")["all-shared E128"]
     assert cells["SQuAD1.1"] == {"text": "89.3/82.3", "value": 89.3, "status": "read"}
     assert cells["params paper"]["value"] == 12e6 and cells["params exact"]["status"] == "derived"
+    assert ablations.published("albert-table2-overall")["BERT-base 108M"]["speedup"]["value"] == 4.7  # '4.7x'
+    assert ablations.published("albert-table6-time")["ALBERT-xxlarge"]["steps"]["value"] == 125e3  # '125k'
     lines = list(csv.DictReader((Path(ablations.__file__).parent / "published.csv").open()))
     assert all(line["value"] and line["source"] and line["status"] for line in lines)
     keys = [(line["table"], line["row"], line["column"]) for line in lines]

@@ -127,6 +127,7 @@ def test_a_search_finds_the_best_rate_and_its_folder_is_all_it_knows(tmp_path):
         ({"optimizer.learning_rate": 1e-3}, 2.5),
         ({"optimizer.learning_rate": 2e-3}, None),
     ]
+    assert search.tried(tmp_path, "loss", "best")[0][1] == 2.0
     with pytest.raises(UserError, match="has no 'score', only step, loss"):
         search.tried(tmp_path, "score")
     assert search.tried(tmp_path / "new", "loss") == []
