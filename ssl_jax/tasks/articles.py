@@ -9,6 +9,7 @@ An article that is asked about is its first sentence: whole ones leave no room f
 The wording is ours. Solved examples are articles that a run is trained on.
 """
 
+import functools
 import itertools
 
 import numpy as np
@@ -21,18 +22,23 @@ SEED = 0
 
 
 def read_articles(source):
-    """The articles of the demo corpus by split, as pre-training splits them.
+    """The articles of the demo corpus by split, as pre-training splits them; nobody changes them.
 
     Returns:
       The names of the topics, and 'train' and 'heldout' -> list of dict with `text`, `title`, `description` and
       `topic`, the number of a name; without empty articles, and each text once.
     """
+    return _read_articles(source.root, source.max_documents, source.heldout)
+
+
+@functools.lru_cache(maxsize=2)  # two seconds; a run reads them twice, a plan for each of its rows
+def _read_articles(root, max_documents, heldout):
     from ssl_jax.data import corpora  # here, because it loads TFDS: configs are checked without it
 
-    corpus = corpora.open_corpus("demo", source.root)
-    documents = list(itertools.islice(corpus, source.max_documents or None))
+    corpus = corpora.open_corpus("demo", root)
+    documents = list(itertools.islice(corpus, max_documents or None))
     hashes = np.stack([tokens.content_hash(document["text"]) for document in documents])
-    duplicate, held_out = tokens.find_duplicates(hashes), tokens.is_heldout(hashes, source.heldout)
+    duplicate, held_out = tokens.find_duplicates(hashes), tokens.is_heldout(hashes, heldout)
     splits = {split: [] for split in tokens.SPLITS}
     for document, again, held in zip(documents, duplicate, held_out, strict=True):
         if document["text"].strip() and not again:
