@@ -139,10 +139,12 @@ def table4(scale):
     )  # fmt: skip
 
 
-# Table 5 at the scale mini, chosen by pilots of the row SOP alone, with a seed that the table does not have. Of the demo's
-# chunks of 64 tokens two in three are single sentences, of those of 128 one in five; books have fewer, but after 1.5 M tokens
-# the order was still at chance. Layers share the FFN alone: `model.neighbours` would make shared attention look at neighbours
-# everywhere. With a weight of 1 the order began to be learned at step 700, with 4 at step 400.
+# Table 5 at the scale mini, chosen by five pilots of the row SOP alone, with a seed that the table does not have; the other rows
+# have its settings untuned, so if these favour a row, it is SOP. Of the demo's chunks of 64 tokens two in three are single
+# sentences, of those of 128 one in five. Books have fewer; their only pilot shared all layers and weighed order with 1, as the
+# demo's first one did, and both were at chance after 1.5 M tokens. Layers share the FFN alone, because `model.neighbours` makes
+# the heads of layer 0 start at neighbours, and with attention shared those of both layers: plausible, not tried apart. With a
+# weight of 1 the order began to be learned at step 700, with 4 and a higher rate at step 400.
 PAIRS_MINI = {
     "steps": 2000,
     "data.heldout": 0.1,
