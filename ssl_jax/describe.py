@@ -1,5 +1,6 @@
 """A config in numbers, from shapes alone: nothing is allocated, whatever the size."""
 
+import functools
 import json
 
 import jax
@@ -11,9 +12,10 @@ from ssl_jax.plan import plan_phases, predictions_per_sequence
 from ssl_jax.step import initial_params
 
 
-def parameter_shapes(config):
-    """The parameter tree as `jax.ShapeDtypeStruct`s."""
-    return jax.eval_shape(lambda: initial_params(config, build_model(config)))
+@functools.lru_cache(maxsize=64)  # the rows of a sweep have few shapes
+def parameter_shapes(model):
+    """The parameter tree of a `Model` as `jax.ShapeDtypeStruct`s."""
+    return jax.eval_shape(lambda: initial_params(model, seed=0))
 
 
 def describe(config):
@@ -25,7 +27,8 @@ def describe(config):
       training `flops_per_token`; `flops`, see `flops.of_run`.
     """
     config = tasks.resolve(settle(config))
-    shapes, model = parameter_shapes(config), build_model(config)
+    model = build_model(config)
+    shapes = parameter_shapes(model)
     parts = {}
     for part, tree in shapes.items():
         # The trunk is nearly all of a model: its own parts are worth a line each.

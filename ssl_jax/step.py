@@ -203,9 +203,8 @@ def every_row(x, total, shard):
     return total(rows).reshape(-1, *x.shape[1:])
 
 
-def initial_params(config, model, seed=None):
-    """The parameters at step 0, from a seed, by default the config's."""
-    seed = config.seed if seed is None else seed
+def initial_params(model, seed):
+    """The parameters at step 0, from a seed."""
     params = model.init(stream(seed, INITIALISATION), dummy_batch(model.orders))["params"]
     if model.config.neighbours:
         params = attend_to_neighbours(params, model.config)
@@ -219,7 +218,7 @@ def initial_params(config, model, seed=None):
 def initial_state(config, model, vocabulary, seed=None):
     """Step 0 of a seed, by default the config's: parameters, optimizer state, and zeros for the sums of metrics."""
     seed = config.seed if seed is None else seed
-    params = initial_params(config, model, seed)
+    params = initial_params(model, seed)
     # Names and shapes of the sums do not depend on the teacher.
     counts = jnp.ones(vocabulary.size) if config.corruption.frequency_smoothing else None
     measure = make_measure(config, model, vocabulary, counts, distill.own_outputs)

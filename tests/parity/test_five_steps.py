@@ -142,7 +142,7 @@ def make_params(config, model, seed=0):
     def start(path, x):
         return (path_name(path).endswith("scale") + random.normal(0, 0.2, x.shape)).astype(np.float32)
 
-    return jax.tree_util.tree_map_with_path(start, jax.eval_shape(lambda: initial_params(config, model)))
+    return jax.tree_util.tree_map_with_path(start, jax.eval_shape(lambda: initial_params(model, config.seed)))
 
 
 def make_state(config, model):

@@ -281,7 +281,7 @@ def test_parts_wait_and_stay_through_the_real_entry_point(jsonl, tmp_path):
     for step, moving in ((6, "^(?!.*(position|ffn))"), (3, "^classifier")):
         run = load_run(tmp_path / "run")
         assert run.step == step and run.config.init.run == ""
-        start = jax.jit(lambda: initial_params(config, run.model))()  # noqa: B023
+        start = jax.jit(lambda: initial_params(run.model, config.seed))()  # noqa: B023
         moved = jax.tree.map(lambda a, b: (a != b).any(), start, run.params)
         for path, flag in jax.tree_util.tree_leaves_with_path(moved):
             assert flag == bool(re.search(moving, path_name(path))), (step, path_name(path))
@@ -331,7 +331,7 @@ def test_features_of_another_run_stay_bit_for_bit_while_a_tagger_learns(data_roo
     result = loop.train(config, tmp_path / "second")
     assert result["loss"] == result["classify_tokens_loss"] < 2 * np.log(9)
     first, second = (load_run(tmp_path / name) for name in ("first", "second"))
-    start = jax.jit(lambda: initial_params(second.config, second.model))()
+    start = jax.jit(lambda: initial_params(second.model, second.config.seed))()
     assert set(start) == {"embeddings", "encoder", "features", "token_classes"}
     for path, x in jax.tree_util.tree_leaves_with_path(second.params):
         name = path_name(path)

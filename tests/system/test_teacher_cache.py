@@ -42,7 +42,7 @@ def write_run(workdir, config, change=lambda x: 5 * x):
     workdir.mkdir()
     (workdir / "config.json").write_text(json.dumps({"config": json.loads(config.to_json())}))
     shutil.copy(prepared / "tokenizer.json", workdir)
-    save(workdir, jax.tree.map(change, jax.jit(lambda: initial_params(config, build_model(config)))()))
+    save(workdir, jax.tree.map(change, jax.jit(lambda: initial_params(build_model(config), config.seed))()))
     return str(workdir)
 
 

@@ -30,8 +30,12 @@ def published(table, row, column):
     return planning._published(table, row, column)
 
 
+# `small` differs from `mini` in sizes that the whole paper shares: of each paper one table is planned there.
+PLANNED = [one for one in ALL if one[2] != "small" or one[1] == next(iter(MODULES[one[0]].TABLES))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("paper, name, scale", ALL)
+@pytest.mark.parametrize("paper, name, scale", PLANNED)
 def test_every_table_is_planned_at_every_scale(paper, name, scale):
     """Its rows are built by their shapes alone; only the published sets' files may be missing."""
     table = dataclasses.replace(table_of(paper, name, scale), seeds=1)

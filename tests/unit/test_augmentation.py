@@ -303,7 +303,7 @@ def random_run(config, kind="wordpiece"):
     """A run of random parameters, large enough that contexts matter."""
     config.model.vocab_size = tokenizer(kind).get_vocab_size()
     model, random = build_model(config), np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda: initial_params(config, model))
+    shapes = jax.eval_shape(lambda: initial_params(model, config.seed))
 
     def draw(path, x):
         return np.float32(1.0 * (path[-1].key == "scale") + random.normal(0, 0.3, x.shape) * (x.ndim > 1))

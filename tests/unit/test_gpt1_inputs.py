@@ -157,7 +157,7 @@ def both_orders():
          "task.classes": 2, "task.orders": 2, "batch_size": 4, "phases.lengths": (LENGTH,)}
     )  # fmt: skip
     model = build_model(config)
-    params = jax.jit(lambda: jax.tree.map(lambda x: 5 * x, initial_params(config, model)))()
+    params = jax.jit(lambda: jax.tree.map(lambda x: 5 * x, initial_params(model, config.seed)))()
     batch = batches.TaskEvaluation(similar_store(7)[0], OWN, LENGTH, 4)(1)  # three examples, and one that fills up
     return config, model, params, batch
 
@@ -258,7 +258,7 @@ def test_the_released_code_drops_the_same_of_all_endings_before_the_classifier(r
          "task.dropout": 0.5, "task.classes": 3, "losses.clm": 0.0}
     )  # fmt: skip
     model = build_model(config)
-    params = jax.jit(lambda: initial_params(config, model))()
+    params = jax.jit(lambda: initial_params(model, config.seed))()
     tokens_of_row = np.arange(5, 5 + LENGTH, dtype=np.int32)
     rows = {"tokens": tokens_of_row, "mask": np.ones(LENGTH, bool), "segments": np.zeros(LENGTH, np.int32)}
     batch = {name: np.broadcast_to(x, (4, 3, LENGTH)) for name, x in rows.items()}
@@ -328,7 +328,7 @@ def test_scores_are_predicted_in_their_own_units():
     config = finetune.get_config("bert-tiny,stsb,smoke")
     config.update_from_flattened_dict({"model.vocab_size": 6000, "task.classes": 1, "model.layers": 1})
     model = build_model(config)
-    params = jax.jit(lambda: initial_params(config, model))()
+    params = jax.jit(lambda: initial_params(model, config.seed))()
     params["classifier"]["dense"]["bias"] += 0.5
     store = tasks.TaskStore([Example("70 80", "90", 2.5), Example("75", "76", 5.0)], Numbers(), np.float32)
     batch = batches.TaskEvaluation(store, VOCABULARY, 8, 2)(0)

@@ -370,7 +370,7 @@ def test_an_unknown_schedule_is_refused_with_the_choices():
 
 def test_decay_reaches_matrices_and_tables_and_neither_norms_nor_biases():
     config = bert.get_config("tiny")
-    params = jax.eval_shape(lambda: initial_params(config, build_model(config)))
+    params = jax.eval_shape(lambda: initial_params(build_model(config), config.seed))
     chosen = {}
     jax.tree_util.tree_map_with_path(
         lambda path, flag: chosen.__setitem__(path_name(path), flag), decayed(params, config.optimizer.no_decay)
@@ -387,7 +387,7 @@ def shapes_of(module, variant, **changes):
     """The parameters' names and shapes of a config's model."""
     config = module.get_config(variant)
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
-    return jax.eval_shape(lambda: initial_params(config, build_model(config)))
+    return jax.eval_shape(lambda: initial_params(build_model(config), config.seed))
 
 
 def by_part(values):
@@ -432,7 +432,7 @@ def test_layer_decay_is_electras(size, suffix, gap):
     """Table 7 and model/optimization.py, name by name."""
     config = finetune.get_config(f"electra-{size},topics{suffix}")
     config.task.classes = 2
-    params = jax.eval_shape(lambda: initial_params(config, build_model(config)))
+    params = jax.eval_shape(lambda: initial_params(build_model(config), config.seed))
     n, decay = config.model.layers, {"small": 0.8, "base": 0.8, "large": 0.9}[size]
     depths = {"embeddings/": 0, "encoder/projection/": 0, "classifier/": n + 1 + gap}
     depths |= {f"encoder/layers/{layer}/": layer + 1 for layer in range(n)}

@@ -33,7 +33,7 @@ def world():
     config.model.update(layers=1, vocab_size=VOCABULARY.size)
     model, (store, _) = build_model(config), make_store(NUMBER)
     # Large ones, or all logits would be nearly those of the bias.
-    params = jax.jit(lambda: jax.tree.map(lambda x: 20 * x, initial_params(config, model)))()
+    params = jax.jit(lambda: jax.tree.map(lambda x: 20 * x, initial_params(model, config.seed)))()
     batch = batches.TaskEvaluation(store, VOCABULARY, LENGTH, NUMBER)(0)
     logits = jax.jit(lambda params: model.apply({"params": params}, batch)["class_logits"])(params)
     assert len(np.unique(logits.argmax(-1))) > 1

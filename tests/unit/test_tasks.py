@@ -557,7 +557,7 @@ def test_every_kind_has_its_head(task):
     head = {"mnli": "classes", "stsb": "classes", "copa": "choice", "squad": "span", "conll2003": "token_classes"}[task]
     assert [name for name, weight in config.losses.items() if weight] == [objectives.loss_of(kind)]
     assert example_kind(config) == "task" and build_model(config).heads == (head,)
-    params = jax.eval_shape(lambda: initial_params(config, build_model(config)))
+    params = jax.eval_shape(lambda: initial_params(build_model(config), config.seed))
     own = {"embeddings", "encoder", {"classes": "classifier"}.get(head, head)}
     assert set(params) == own | ({"pooler"} if task in ("mnli", "stsb", "copa") else set())
     # 'features' are there where heads read several layers.

@@ -114,7 +114,7 @@ def test_with_dropout_the_terms_of_examples_add_up_however_they_are_put_together
         batch = {name: np.stack([np.roll(x, n, axis=0) for n in range(texts)], axis=1) if x.ndim == 2 else x
                  for name, x in batch.items()} | {"label": batch["pair"]}  # fmt: skip
     model = build_model(config)
-    params = jax.jit(lambda: jax.tree.map(lambda x: 4 * x, initial_params(config, model)))()
+    params = jax.jit(lambda: jax.tree.map(lambda x: 4 * x, initial_params(model, config.seed)))()
     corrupt, terms = make_corrupt(config, vocabulary), make_terms(config, model)
 
     @jax.jit
