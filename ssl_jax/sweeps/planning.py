@@ -357,7 +357,10 @@ def _within(value):
 
 def _name(stage, changes, seed, text, taken):
     """'pretrain_sop=0_seed=1-1a2b3c'; `text` is what is hashed, and names that others have are not given again."""
-    words = [f"{key.rpartition('.')[2].rpartition('/')[2]}={spelt(value)}" for key, value in changes.items()]
+    told = {
+        key: value for key, value in changes.items() if not key.startswith("evals.")
+    }  # long, and the rest tells more
+    words = [f"{key.rpartition('.')[2].rpartition('/')[2]}={spelt(value)}" for key, value in told.items()]
     plain = re.sub(r"[^\w.,=+-]", "-", "_".join([stage, *words]))[:90]
     digits = hashlib.sha256(text.encode()).hexdigest()
     name = f"{plain}_seed={seed}-{digits[:6]}"
