@@ -57,10 +57,8 @@ def work(workdir):
                         child.send_signal(signal.SIGTERM)
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         child.wait(POLL)
-            if child.returncode not in (
-                0,
-                TAKEN,
-            ):  # it could not even write its state: the disk is full, or it was killed
+            # It could not even write its state: the disk is full, or it was killed.
+            if child.returncode not in (0, TAKEN):
                 time.sleep(10 * POLL)
             if child.returncode != TAKEN:
                 break  # look again: others may be ready now
