@@ -29,13 +29,14 @@ ALLOW_UNEQUAL = flags.DEFINE_bool("allow_unequal", False, "report rows that were
 def main(*folders):
     from ssl_jax import files, health
     from ssl_jax.reports import measure, page, study, text  # after the flags: --help need not wait for SciPy
+    from ssl_jax.sweeps import ledger
 
     if REFERENCE.value:
         made = health.reference(folders)
         files.write_json(REFERENCE.value, made)
         print(f"{REFERENCE.value} has the bands of {len(made['bands'])} curves of {made['runs']} runs")
         return
-    place = Path(folders[0]) / "report" if study.is_sweep(folders[0]) else Path(folders[0]).parent / "report"
+    place = Path(folders[0]) / "report" if ledger.is_sweep(folders[0]) else Path(folders[0]).parent / "report"
     place = Path(WORKDIR.value or place)
     while True:
         found = study.read(folders)

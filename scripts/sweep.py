@@ -226,7 +226,7 @@ def search(workdir):
     metric, statistic = measured(flag.value)
     while True:
         before = searching.tried(workdir, metric, statistic)
-        found = [row["changes"] for row in ledger.read(workdir)["rows"]] if (workdir / "sweep.json").exists() else []
+        found = [row["changes"] for row in ledger.read(workdir)["rows"]] if ledger.is_sweep(workdir) else []
         if len(before) == len(found):  # nothing is left to run
             more = min(WORKERS.value, SEARCH.value - len(found))
             if more <= 0:

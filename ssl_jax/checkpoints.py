@@ -169,7 +169,9 @@ class Checkpoints:
                 f"{self.folder} has no checkpoint of step {step}, only of {listed(reversed(steps)) or 'none'}; "
                 "run.keep_checkpoints says how many a run keeps"
             )
-        for step in [step] if step else steps:  # noqa: B020
+        if step:
+            steps = [step]
+        for step in steps:
             state = None
             try:
                 config = saved_config(self.folder / str(step))

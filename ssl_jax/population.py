@@ -78,12 +78,17 @@ def members(config):
     return [_member(config, own) for own in changes]
 
 
+def varies(key):
+    """Whether members may differ in a config key."""
+    return any(fnmatch.fnmatch(key, pattern) for pattern in VARYING)
+
+
 def _parsed(text):
     """'seed=1 optimizer.learning_rate=3e-4' as {'seed': 1, 'optimizer.learning_rate': 0.0003}."""
     changes = {}
     for entry in text.split():
         key, _, value = entry.partition("=")
-        if key in options() and not any(fnmatch.fnmatch(key, pattern) for pattern in VARYING):
+        if key in options() and not varies(key):
             raise UserError(
                 f"members: {key} cannot differ between runs that train together, only {listed(VARYING, len(VARYING))}; "
                 "run them apart"

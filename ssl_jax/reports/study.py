@@ -96,17 +96,13 @@ class Study(NamedTuple):
         return [name for name in self.runs if name in found]
 
 
-def is_sweep(folder):
-    return (Path(folder) / "sweep.json").exists()
-
-
 def read(folders):
     """The `Study` of one sweep's folder, or of folders of runs.
 
     Raises:
       UserError: a sweep is among several folders; a folder holds no run; a file is damaged.
     """
-    sweeps = [folder for folder in folders if is_sweep(folder)]
+    sweeps = [folder for folder in folders if ledger.is_sweep(folder)]
     if sweeps and len(folders) > 1:
         raise UserError(f"{sweeps[0]} is a sweep, which has a report of its own: name it alone, or folders of runs")
     return read_sweep(folders[0]) if sweeps else read_folders(folders)

@@ -16,7 +16,7 @@ from ssl_jax.sweeps import ledger, planning, worker
 
 def previous(workdir):
     """(row, stage, seed) -> (name, `planning.made_of`) of the sweep in a folder; {} if there is none yet."""
-    if not (Path(workdir) / "sweep.json").exists():
+    if not ledger.is_sweep(workdir):
         return {}
     found = {}
     for name, run in ledger.read(workdir)["runs"].items():
@@ -28,7 +28,7 @@ def previous(workdir):
 
 def rate(workdir):
     """FLOP/s of the runs of a sweep that are done, their median, compiling and evaluating included; 0 before there is one."""
-    if not (Path(workdir) / "sweep.json").exists():
+    if not ledger.is_sweep(workdir):
         return 0.0
     runs = ledger.read(workdir)["runs"]
     found = {name: ledger.status(workdir, name) for name in runs}
@@ -102,7 +102,7 @@ def _changes(workdir, planned, replan):
 
 def _groups(workdir, planned, new):
     """Lists of runs that train together: those of before, and those among the new ones."""
-    before = ledger.read(workdir).get("together", []) if (workdir / "sweep.json").exists() else []
+    before = ledger.read(workdir).get("together", []) if ledger.is_sweep(workdir) else []
     kept = [group for group in before if all(name in planned.runs for name in group)]
     return kept + planning.together(planned, new)
 
@@ -199,7 +199,7 @@ def start(workdir, count):
     """Starts `count` workers that go on when this process, or its terminal, ends.
 
     Returns:
-      Their processes. They write to W/workers/PID.log.
+      Their processes. They write to files in W/workers.
     """
     workdir = Path(workdir).absolute()
     (workdir / "workers").mkdir(exist_ok=True)

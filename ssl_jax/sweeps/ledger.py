@@ -35,6 +35,11 @@ STATES = ("queued", "running", "done", "failed", "preempted", "lost", "dependenc
 logging.getLogger("flufl.lock").setLevel(logging.CRITICAL)  # a lease that another one has is no error
 
 
+def is_sweep(workdir):
+    """Whether a folder holds a sweep."""
+    return (Path(workdir) / "sweep.json").exists()
+
+
 def read(workdir):
     """The content of a sweep's sweep.json.
 
@@ -42,7 +47,7 @@ def read(workdir):
       UserError: the folder holds no sweep, or the file is damaged.
     """
     path = Path(workdir) / "sweep.json"
-    if not path.exists():
+    if not is_sweep(workdir):
         raise UserError(f"{workdir} holds no sweep: there is no sweep.json; scripts/sweep.py makes one")
     sweep = files.read_json(path)
     if not isinstance(sweep.get("runs"), dict):

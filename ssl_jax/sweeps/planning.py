@@ -5,7 +5,6 @@ six digits of a hash of all that decides its numbers; a run that several rows ne
 """
 
 import contextlib
-import fnmatch
 import hashlib
 import json
 import os
@@ -25,14 +24,14 @@ from ssl_jax.errors import UserError, check_choice, listed, shown
 from ssl_jax.flops import peak_flops
 from ssl_jax.old_configs import complete
 from ssl_jax.options import flat
-from ssl_jax.population import VARYING
+from ssl_jax.population import varies
 from ssl_jax.statistics import detectable
 from ssl_jax.sweeps.tables import Table
 
 RUNS = "runs"  # folder of the runs in that of the sweep; references are relative to the latter, so that it can be moved
-# What does not decide an evaluation's numbers; for training this is `checkpoints.FREE_KEYS` and where data lie.
 # Parts of a model whose parameters papers count: neither heads nor a generator.
 COUNTED = ("embeddings", "encoder", "pooler")
+# What does not decide an evaluation's numbers; for training this is `checkpoints.FREE_KEYS` and where data lie.
 FREE_OF_EVALUATIONS = ("folder", "batch_size")
 
 
@@ -93,7 +92,7 @@ def plan(table, previous=None):
 
     Args:
       table: its stages' configs may have relative paths: of the current folder.
-      previous: (row, stage, seed) -> (name, config and kind as `identity` takes them), of the sweep's folder: a run
+      previous: (row, stage, seed) -> (name, `made_of`), of the sweep's folder: a run
         that is still the same keeps its name, also where a new option has been added since.
 
     Raises:
@@ -112,13 +111,13 @@ def plan(table, previous=None):
                     for stage in stages:
                         own = first if stage_of(table, row, stage).share_seed else seed
                         run = _run(table, row, stage, own, runs, cells, names, here, costs, previous or {})
+                        if run.name not in runs and run.settled is not None:
+                            write_config(Path(RUNS) / run.name, run)
                         before = runs.get(run.name, run)
                         runs[run.name] = run._replace(
                             rows=_with(before.rows, row.name), seeds=_with(before.seeds, seed), changes=before.changes
                         )
                         cells[row.name, stage, seed] = run.name
-                        if run.settled is not None and run.name not in costs:
-                            write_config(Path(RUNS) / run.name, run)
             except UserError as error:
                 problems[row.name] = str(error)
     if problems:
@@ -224,12 +223,9 @@ def _run(table, row, stage, seed, runs, cells, names, here, costs, previous):
             return _absolute(key, text, here)
         name, slash, rest = text[1:].partition("/")
         check_choice(name, table.stages, f"stage that {key} of stage {stage} refers to")
-        if (row.name, name, seed) not in cells and not stage_of(table, row, name).share_seed:
+        if (row.name, name, seed) not in cells:
             raise UserError(f"stage {stage} refers to {name}, which comes after it")
-        needed = (
-            cells.get((row.name, name, seed))
-            or cells[row.name, name, table.stages[next(iter(table.stages))].config.seed]
-        )
+        needed = cells[row.name, name, seed]
         needs.append(needed)
         return f"{RUNS}/{needed}{slash}{rest}"
 
@@ -357,10 +353,9 @@ def _within(value):
 
 def _name(stage, changes, seed, text, taken):
     """'pretrain_sop=0_seed=1-1a2b3c'; `text` is what is hashed, and names that others have are not given again."""
-    told = {
-        key: value for key, value in changes.items() if not key.startswith("evals.")
-    }  # long, and the rest tells more
-    words = [f"{key.rpartition('.')[2].rpartition('/')[2]}={spelt(value)}" for key, value in told.items()]
+    # Evaluations are left out: they are long, and the rest says more.
+    named = {key: value for key, value in changes.items() if not key.startswith("evals.")}
+    words = [f"{key.rpartition('.')[2].rpartition('/')[2]}={spelt(value)}" for key, value in named.items()]
     plain = re.sub(r"[^\w.,=+-]", "-", "_".join([stage, *words]))[:90]
     digits = hashlib.sha256(text.encode()).hexdigest()
     name = f"{plain}_seed={seed}-{digits[:6]}"
@@ -394,11 +389,6 @@ def together(planned, names):
             key.pop("seed")
             groups.setdefault((run.stage, run.needs, json.dumps(key, sort_keys=True)), []).append(name)
     return [group for group in groups.values() if len(group) > 1 and _is_one_program(planned, group)]
-
-
-def varies(key):
-    """Whether members of a population may differ in a key."""
-    return any(fnmatch.fnmatch(key, pattern) for pattern in VARYING)
 
 
 def member_changes(configs):

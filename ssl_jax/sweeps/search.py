@@ -26,7 +26,7 @@ def tried(workdir, metric, statistic="mean"):
     Raises:
       UserError: a finished run has no such metric.
     """
-    if not (workdir / "sweep.json").exists():
+    if not ledger.is_sweep(workdir):
         return []
     sweep = ledger.read(workdir)
     found = ledger.statuses(workdir, sweep["runs"])
