@@ -24,7 +24,7 @@ def describe(config):
     Returns:
       `config`, with what its task tells (`tasks.resolve`); `parts`, parameters by part of the model; `parameters`
       in all; `phases`, for each sequence length its steps, `tokens_per_step`, `predictions` per sequence and
-      training `flops_per_token`; `flops`, see `flops.of_run`.
+      training `flops_per_token`; `tokens` in all; `flops`, see `flops.of_run`.
     """
     config = tasks.resolve(settle(config))
     model = build_model(config)
@@ -53,5 +53,6 @@ def describe(config):
         "parts": parts,
         "parameters": parameters,
         "phases": phases,
+        "tokens": sum((phase["last"] - phase["first"]) * phase["tokens_per_step"] for phase in phases),
         "flops": flops.of_run(config, model, parameters, plan_phases(config), predictions),
     }

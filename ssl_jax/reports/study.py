@@ -328,8 +328,8 @@ def _cost(values):
         about = describe(config_of(values))
     except (UserError, OSError):
         return {"parameters": 0, "flops": 0.0, "tokens": 0}
-    tokens = sum((phase["last"] - phase["first"]) * phase["tokens_per_step"] for phase in about["phases"])
-    return {"parameters": about["parameters"], "flops": about["flops"]["training"]["palm"], "tokens": tokens}
+    flops = about["flops"]["training"]["palm"]
+    return {"parameters": about["parameters"], "flops": flops, "tokens": about["tokens"]}
 
 
 def _row_names(found, changes):

@@ -297,11 +297,10 @@ def _cost(config, costs):
                 raise
             costs[key] = (0, 0.0, 0, 0, 0.0, str(error))
         else:
-            tokens = sum((p["last"] - p["first"]) * p["tokens_per_step"] for p in about["phases"])
             flops = about["flops"]["training"]["palm"]
             memory = max(_memory(config, about["parameters"], phase) for phase in about["phases"])
             parameters = sum(count for part, count in about["parts"].items() if part.split(".")[0] in COUNTED)
-            costs[key] = (parameters, flops, tokens, about["config"]["steps"], memory, "")
+            costs[key] = (parameters, flops, about["tokens"], about["config"]["steps"], memory, "")
     return costs[key]
 
 
