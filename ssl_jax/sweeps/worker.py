@@ -35,41 +35,35 @@ def work(workdir):
     Raises:
       UserError: see `ledger.read`.
     """
-    stopped, child = [], None
+    signals = []
 
-    def stop(number, frame):
-        del frame
-        stopped.append(number)
-        if child is not None and child.poll() is None:
-            child.send_signal(signal.SIGTERM)
+    def stopping():
+        return bool(signals) or (Path(workdir) / "stop").exists()  # the latter: scripts/sweep.py --stop
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    while not stopped and not stopping(workdir):
+        signal.signal(number, lambda number, frame: signals.append(number))
+    while not stopping():
         names, unfinished = ledger.ready(workdir, ledger.read(workdir)["runs"])
         if not unfinished:
             return True
         for name in names:
             with open(ledger.folder_of(workdir, name) / "log.txt", "ab") as log:
                 child = subprocess.Popen([*COMMAND, workdir, name], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+                stopped = False
                 while child.poll() is None:
-                    if stopping(workdir):
+                    if not stopped and stopping():
                         child.send_signal(signal.SIGTERM)
+                        stopped = True
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         child.wait(POLL)
             # It could not even write its state: the disk is full, or it was killed.
-            if child.returncode not in (0, TAKEN):
+            if child.returncode not in (0, TAKEN) and not stopped:
                 time.sleep(10 * POLL)
-            if child.returncode != TAKEN:
+            if child.returncode != TAKEN or stopped:
                 break  # look again: others may be ready now
         else:
             time.sleep(POLL)
     return False
-
-
-def stopping(workdir):
-    """Whether all workers of a sweep are to stop: scripts/sweep.py --stop."""
-    return (Path(workdir) / "stop").exists()
 
 
 def attempt(workdir, name):
@@ -79,8 +73,7 @@ def attempt(workdir, name):
       The exit code: 0; TAKEN if there was nothing to do. A run that fails says so in its status.json and exits with 0: the
       others go on.
     """
-    # Until the training itself waits for it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interruptible = _Interruptible()
     os.chdir(workdir)
     sweep = ledger.read(".")
     names = next((group for group in sweep.get("together", []) if name in group), [name])
@@ -108,7 +101,11 @@ def attempt(workdir, name):
             outcomes, seconds = {own: {"state": "failed", "reason": reason} for own in todo}, 0.0
         else:
             start = time.monotonic()
-            outcomes = _run({own: folders[own] for own in todo})
+            try:
+                with interruptible:
+                    outcomes = _run({own: folders[own] for own in todo})
+            except KeyboardInterrupt:
+                outcomes = {own: {"state": "preempted", "reason": "interrupted"} for own in todo}
             seconds = (time.monotonic() - start) / len(todo)
         for own, outcome in outcomes.items():
             if outcome["state"] == "preempted":
@@ -116,6 +113,33 @@ def attempt(workdir, name):
             spent = before[own].get("seconds", 0.0) + seconds
             ledger.write_status(folders[own], seconds=round(spent, 1), **outcome)
     return 0
+
+
+class _Interruptible:
+    """A context whose body the first SIGTERM or Ctrl-C ends with KeyboardInterrupt; elsewhere they wait for it.
+
+    They may come at any moment, and more than once: what is written outside the body is written whole. A training handles
+    them itself while it runs (`preemption.Watch`).
+    """
+
+    def __init__(self):
+        self.came = self.inside = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def __enter__(self):
+        self.inside = True
+        if self.came:
+            raise KeyboardInterrupt
+
+    def __exit__(self, *error):
+        self.inside = False
+
+    def _note(self, number, frame):
+        del number, frame
+        first, self.came = not self.came, True
+        if first and self.inside:
+            raise KeyboardInterrupt
 
 
 def _run(folders):
@@ -148,8 +172,6 @@ def _run(folders):
     except (UserError, OSError) as error:
         print(f"error: {error}", flush=True)
         return all_of(state="failed", reason=str(error))
-    except KeyboardInterrupt:
-        return all_of(state="preempted", reason="interrupted")
     except Exception as error:  # one run that fails does not end the others
         traceback.print_exc()
         sys.stderr.flush()

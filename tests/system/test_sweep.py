@@ -162,6 +162,21 @@ def test_workers_go_on_without_the_terminal_stop_when_told_and_go_on_in_another_
     assert numbers(there) == numbers(undisturbed)
 
 
+def test_a_run_that_is_interrupted_again_and_again_says_so(command, tmp_path):
+    sweep(command, "--workdir", tmp_path)
+    name = next(iter(ledger.read(tmp_path)["runs"]))
+    process = subprocess.Popen([sys.executable, "-m", "ssl_jax.sweeps.worker", str(tmp_path), name])
+    while ledger.status(tmp_path, name)["state"] != "running":
+        time.sleep(0.05)
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
+    own = ledger.status(tmp_path, name)
+    assert own["state"] == "preempted" and own["preemptions"] == 1
+    # Or by the last of them, when Python had ended but for its own clearing up.
+    assert process.returncode in (0, -signal.SIGTERM)
+
+
 def test_a_run_that_fails_is_told_does_not_end_the_others_and_is_run_again(command, tmp_path):
     sweep(command, "--workdir", tmp_path)
     runs = ledger.read(tmp_path)["runs"]
