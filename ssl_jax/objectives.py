@@ -19,6 +19,7 @@ import numpy as np
 
 from ssl_jax.errors import check_choice
 from ssl_jax.lazy import jax, jnp  # a config is checked against the rows before JAX is loaded
+from ssl_jax.models import decoding
 from ssl_jax.models.visibility import visible
 from ssl_jax.options import number, option
 
@@ -169,28 +170,54 @@ def _classify(logits, targets, weights):
     )
 
 
-def mlm(out, batch):
+def _predict(out, name, batch, logit_pieces, scale=None):
+    """Cross-entropy over the vocabulary, as `_classify`; if the logits are large, without holding all of them.
+
+    Args:
+      out: has NAME_logits [B, P, V]; from a language head also NAME_decoding.
+      logit_pieces: see `decoding.pieces_of`.
+      scale: float32 [B, P], what each position's loss counts in the sum; None: its weight.
+    """
+    targets, weights = batch["targets"], predicted(batch).astype(jnp.float32)
+    rows = targets, weights, weights if scale is None else scale
+
+    def sums(logits, rows, shared):
+        del shared
+        targets, weights, scale = rows
+        correct = (logits.argmax(-1) == targets) * weights
+        return (cross_entropy(logits, targets) * scale).sum(), correct.sum()
+
+    if f"{name}_decoding" in out:
+        made = out[f"{name}_decoding"]
+        size, (total, correct) = len(made.table), decoding.summed(sums, made, rows, pieces=logit_pieces)
+    else:
+        logits = out[f"{name}_logits"]
+        size, (total, correct) = logits.shape[-1], sums(logits, rows, ())
+    chance = label_counts(targets, weights, size)
+    return Term(total, weights.sum(), {"accuracy": (correct, weights.sum()), "chance": (chance, weights.sum())})
+
+
+def mlm(out, batch, *, logit_pieces=1):
     """Masked language modelling (BERT, section 3.1): cross-entropy at the chosen positions.
 
-    Reads `out['mlm_logits']` [B, P, V], `batch['targets']` and `batch['weights']` [B, P].
+    Reads `out['mlm_logits']` [B, P, V] or `['mlm_decoding']`, `batch['targets']` and `batch['weights']` [B, P].
     """
-    return _classify(out["mlm_logits"], batch["targets"], predicted(batch))
+    return _predict(out, "mlm", batch, logit_pieces)
 
 
-def clm(out, batch, *, language_mean="tokens"):
+def clm(out, batch, *, language_mean="tokens", logit_pieces=1):
     """Causal language modelling (GPT-1, section 3.1): cross-entropy of each next token.
 
     With a `language_mean` of 'sequences' each sequence counts once, with the mean over its own tokens (lm_losses of
-    train.py in openai/finetune-transformer-lm). Reads `out['clm_logits']` [B, S, V], `batch['targets']` and
-    `batch['weights']` [B, S].
+    train.py in openai/finetune-transformer-lm). Reads `out['clm_logits']` [B, S, V] or `['clm_decoding']`,
+    `batch['targets']` and `batch['weights']` [B, S].
     """
-    term = _classify(out["clm_logits"], batch["targets"], predicted(batch))
     if language_mean == "tokens":
-        return term
+        return _predict(out, "clm", batch, logit_pieces)
     weights = predicted(batch).astype(jnp.float32)
-    losses = (cross_entropy(out["clm_logits"], batch["targets"]) * weights).sum(-1) / jnp.maximum(weights.sum(-1), 1.0)
+    scale = weights / jnp.maximum(weights.sum(-1, keepdims=True), 1.0)
     counted = predicted_of(batch, language_mean=language_mean).astype(jnp.float32)
-    return term._replace(sum=losses.sum(), weight=counted.sum())
+    return _predict(out, "clm", batch, logit_pieces, scale)._replace(weight=counted.sum())
 
 
 def pair(out, batch):
@@ -325,12 +352,12 @@ def rtd_masked(out, batch):
     return _detect(out, chosen(batch))
 
 
-def replaced_mlm(out, batch):
+def replaced_mlm(out, batch, *, logit_pieces=1):
     """Replace MLM (ELECTRA, section 3.5): predicts the original tokens from a text with the generator's samples.
 
-    Reads `out['restored_logits']` [B, P, V], `batch['targets']` and `batch['weights']` [B, P].
+    Reads `out['restored_logits']` [B, P, V] or `['restored_decoding']`, `batch['targets']` and `batch['weights']` [B, P].
     """
-    return _classify(out["restored_logits"], batch["targets"], predicted(batch))
+    return _predict(out, "restored", batch, logit_pieces)
 
 
 def all_tokens(out, batch):
@@ -425,17 +452,34 @@ def _soften(ours, theirs, weights, temperature):
     )
 
 
-def soft_targets(out, batch, *, temperature):
+def soft_targets(out, batch, *, temperature, logit_pieces=1):
     """The teacher's distribution over the vocabulary at every token except padding (DistilBERT, section 2, L_ce).
 
     As released (distiller.py): KL(teacher || student) at a temperature T, times T^2, which preserves the gradients'
-    scale (Hinton et al. 2015, section 2). Reads `out['token_logits']` [B, S, V], `out['teacher']['token_logits']`
-    and `batch['mask']`. A cached teacher may have only its K largest logits, [B, S, K], with `['token_ids']`
-    [B, S, K] and `['token_rest']` [B, S], see `_soften`.
+    scale (Hinton et al. 2015, section 2). Reads `token_logits` [B, S, V], or `token_decoding`, of `out` and of
+    `out['teacher']`, and `batch['mask']`. A cached teacher may have only its K largest logits, [B, S, K], with
+    `['token_ids']` [B, S, K] and `['token_rest']` [B, S], see `_soften`.
     """
-    names = {"token_logits": "logits", "token_ids": "ids", "token_rest": "rest"}
-    theirs = {names[name]: x for name, x in out["teacher"].items() if name in names}
-    return _soften(out["token_logits"], theirs, tokens(batch), temperature)
+    if "token_decoding" in out["teacher"]:
+        x, *tables = out["teacher"]["token_decoding"]
+        theirs = {"x": x}
+    else:
+        names, tables = {"token_logits": "logits", "token_ids": "ids", "token_rest": "rest"}, ()
+        theirs = {names[name]: x for name, x in out["teacher"].items() if name in names}
+
+    def sums(logits, rows, shared):
+        (theirs, weights), (temperature, tables) = rows, shared
+        if "x" in theirs:
+            theirs = {"logits": decoding.Decoding(theirs["x"], *tables).logits()}
+        term = _soften(logits, theirs, weights, temperature)
+        return term.sum, (term.weight, term.metrics)
+
+    rows, shared = (theirs, tokens(batch)), (temperature, tables)
+    if "token_decoding" in out:
+        total, more = decoding.summed(sums, out["token_decoding"], rows, shared, logit_pieces)
+    else:
+        total, more = sums(out["token_logits"], rows, shared)
+    return Term(total, *more)
 
 
 def soft_predictions(out, batch, *, temperature):
@@ -603,11 +647,14 @@ def _named(function, options):
     return {name: value for name, value in options.items() if name in inspect.signature(function).parameters}
 
 
+PIECES = ("run.logit_pieces",)
 SOFT, MATCHED = ("teacher.temperature",), ("teacher.count_padding",)
 OBJECTIVES = {
     # Tokens
-    "mlm": Objective("masked tokens (BERT)", mlm, predicted, heads=("mlm",), masks=True),
-    "clm": Objective("the next token (GPT)", clm, predicted_of, heads=("clm",), options=("task.language_mean",)),
+    "mlm": Objective("masked tokens (BERT)", mlm, predicted, heads=("mlm",), masks=True, options=PIECES),
+    "clm": Objective(
+        "the next token (GPT)", clm, predicted_of, heads=("clm",), options=("task.language_mean", *PIECES)
+    ),
     "all_tokens": Objective(
         "every token, from a text with some replaced (All-Tokens MLM)",
         all_tokens,
@@ -637,6 +684,7 @@ OBJECTIVES = {
         heads=("restored",),
         masks=True,
         replaced=True,
+        options=PIECES,
     ),
     "adversarial": Objective(
         "the generator against the discriminator (ELECTRA, appendix F)",
@@ -691,7 +739,7 @@ OBJECTIVES = {
         tokens,
         heads=("language", "tokens"),
         teacher="token_logits",
-        options=SOFT,
+        options=(*SOFT, *PIECES),
     ),
     "soft_predictions": Objective(
         "a teacher's distribution over tokens, at the predicted ones alone",

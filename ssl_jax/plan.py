@@ -71,6 +71,9 @@ class Run:
     BLOCK = "run"
 
     accumulate: int = option(1, whole(1), "micro-batches per step: less memory, the same numbers")
+    logit_pieces: int = option(
+        0, whole(0), "in how many pieces logits over the vocabulary are computed; 0: in 8 where they take over 256 MiB"
+    )
     together: bool = option(True, BOOL, "False: one after the other, as where they do not fit in memory together")
     log_every: int = option(0, whole(0), "steps between lines of metrics; 0: 20 in all, but at least every 100 steps")
     evaluate_every: int = option(0, whole(0), "steps between evaluations; 0: 4 in all, but at least every 10,000 steps")

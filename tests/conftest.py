@@ -81,7 +81,7 @@ def shared_programs(request):
     def key_of(name, config, model, *more):
         values = json.loads(config.to_json())
         # What step.py does not read: when a run saves and evaluates, and on which devices.
-        values["run"] = {name: values["run"][name] for name in ("accumulate", "log_every")}
+        values["run"] = {name: values["run"][name] for name in ("accumulate", "log_every", "logit_pieces")}
         del values["evals"], values["parallel"]
         # One test has an older `sums_of`.
         return name, json.dumps(values), model, pickle.dumps(more), step.sums_of

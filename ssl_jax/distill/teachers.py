@@ -6,6 +6,7 @@ holds the outputs that the losses read (`Objective.teacher`):
     token_logits  [B, S, V]         at every token; from a cache [B, S, K], the K largest, and
     token_ids     [B, S, K] int32   their token ids, and
     token_rest    [B, S]            the logsumexp of logit / temperature over all others
+    token_decoding                  without a cache and of one teacher: the `Decoding` of its token_logits
     predicted_logits [B, P, V]      at the predicted tokens
     encoded       [B, S, T]         the last hidden states
     states        [M + 1, B, S, T]  its embeddings, and the layers that teach the student's M
@@ -142,6 +143,8 @@ def make_teach(config, models):
             if "predicted_logits" in names:
                 theirs["predicted_logits"] = theirs["clm_logits" if model.config.causal else "mlm_logits"]
             made.append({name: theirs[name].astype(jnp.float32) for name in names})
+        if "token_logits" in names and len(made) == 1:
+            made[0]["token_decoding"] = theirs["token_decoding"]
         return lax.stop_gradient(jax.tree.map(lambda *x: sum(x) / len(x), *made))
 
     return teach

@@ -70,9 +70,10 @@ class Model(nn.Module):
           `class_logits` [B / orders, C], `choice_logit` [B],
           `token_class_logits` [B, S, C], `span_logits` [B, S, 2] (first, last), the output of `heads.JointSpanHead`,
           `mlm_logits`, `clm_logits` and `restored_logits` [B, P, V], `copied_logits` [B, S, V] and `copy_logit` [B, S],
-          `replaced_logit` [B, S], `token_logits` [B, S, V] (MLM or CLM), `fitted` [L + 1, B, S, T], the embeddings
-          and all layers' states at a teacher's width. If tokens are replaced, also `samples` [B, P], `tokens` [B, S]
-          as the trunk saw them, and `replaced` [B, S], true where they differ from the original. The heads
+          `replaced_logit` [B, S], `token_logits` [B, S, V] (MLM or CLM); instead of "logits" each of these but
+          `copied_logits` has a `Decoding`; `fitted` [L + 1, B, S, T], the embeddings and all layers' states at a
+          teacher's width. If tokens are replaced, also `samples` [B, P], `tokens` [B, S] as the trunk saw them, and
+          `replaced` [B, S], true where they differ from the original. The heads
           on P positions run at `batch['positions']` [B, P], or at all S without that key.
         """
         generated = {}
@@ -101,6 +102,7 @@ class Model(nn.Module):
         embedded, table = self.generator_embeddings(batch)
         out = self.read(GENERATOR_HEADS, heads.Seen(batch, self.generator_encoder(embedded, batch), table))
         if "keys" in batch:
+            del out["mlm_decoding"]  # sampling needs all logits at once, so the loss may as well
             out["samples"] = corruption.sample(out["mlm_logits"], batch["keys"], self.generator.temperature)
         return out
 

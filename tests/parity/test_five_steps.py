@@ -261,7 +261,13 @@ def test_five_steps_are_those_of_a_plain_statement_of_the_paper(name):
 
 CUTS = {
     "pmap": {"parallel.mode": "pmap"},
-    "mesh, 4 micro-batches": {"parallel.mode": "mesh", "parallel.fsdp": 2, "parallel.tensor": 2, "run.accumulate": 4},
+    "mesh, 4 micro-batches, logits in 3 pieces": {
+        "parallel.mode": "mesh",
+        "parallel.fsdp": 2,
+        "parallel.tensor": 2,
+        "run.accumulate": 4,
+        "run.logit_pieces": 3,
+    },
 }
 
 

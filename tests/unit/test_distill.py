@@ -251,8 +251,10 @@ def test_no_gradient_reaches_a_teacher_and_dropout_only_where_asked(dropout):
         kept = {}
 
         def watched(out, batch, theirs, rngs):
-            kept.update(ours=out["encoded"], theirs=teach(out, batch, theirs, rngs))
-            return kept["theirs"]
+            made = teach(out, batch, theirs, rngs)
+            # Of a decoding, what it decodes; its tables are parameters.
+            kept.update(ours=out["encoded"], theirs=made | {"token_decoding": made["token_decoding"].x})
+            return made
 
         def value(params, theirs):
             terms = make_terms(config, model, watched)(params, batch, {"dropout": key}, [theirs])
