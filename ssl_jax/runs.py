@@ -116,6 +116,13 @@ def load_tokenizer(workdir):
     return tokenizer
 
 
+def _with_scores(config):
+    """The config of a model that shows its attention, and reads rows that are padded on the left."""
+    config = config.copy_and_resolve_references()
+    config.model.attention = "plain"
+    return config
+
+
 def load(workdir, parallel=None, step=0):
     """Reads a run's folder: its config, its tokenizer, the parameters of its newest checkpoint, or of that of a step.
 
@@ -134,7 +141,7 @@ def load(workdir, parallel=None, step=0):
         what = f"{config.seeds} seeds" if config.seeds > 1 else f"{len(own)} members"
         raise UserError(f"{workdir} holds {what} of a run: name one of them, as in {workdir}/{own[0].name}")
     tokenizer = load_tokenizer(workdir)
-    model = build_model(config)
+    model = build_model(_with_scores(config))
     shapes = {"params": jax.eval_shape(model.init, jax.random.key(0), dummy_batch(model.orders))["params"]}
     converted = is_converted(workdir)
     if not converted:

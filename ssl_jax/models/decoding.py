@@ -80,6 +80,7 @@ def summed(function, decoding, rows, shared=(), pieces=0):
     pieces = pieces_of(decoding, pieces)
     if pieces == 1:
         return function(decoding.logits(), rows, shared)
+    shared = jax.tree.map(jnp.asarray, shared)  # a member's own number among them
     batch, positions = decoding.x.shape[:2]
     each = -(-positions // pieces)
 

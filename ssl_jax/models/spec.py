@@ -21,6 +21,7 @@ from ssl_jax.options import (
     several,
     whole,
 )
+from ssl_jax.varying import largest
 
 # Names in `transformer.ACTIVATIONS`, and the kinds of `heads.Pooler` and `heads.Features` ('': the trunk's output).
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "tanh", "none")
@@ -87,6 +88,11 @@ class Trunk:
     )
     dropout: float = option(0.1, DROPOUT, "after the embeddings and after the sub-layers")
     attention_dropout: float = option(0.1, DROPOUT, "on the attention probabilities")
+    attention: str = option(
+        "plain",
+        one_of("plain", "fused"),
+        "'fused': in training, one kernel that keeps no [S, S] scores (cuDNN's, on a GPU in bfloat16); it has no dropout",
+    )
     dropped_sublayers: str = option(
         "both",
         one_of("both", "ffn"),
@@ -130,6 +136,11 @@ class Trunk:
             raise UserError(f"model.hidden_size={self.hidden_size} is not divisible by model.heads={self.heads}")
         if self.local_window and not self.causal:
             raise UserError("model.local_window is a band of the past: it needs model.causal=True")
+        if self.attention == "fused" and largest(self.attention_dropout):
+            raise UserError(
+                "model.attention=fused has no dropout on the attention probabilities: set model.attention_dropout=0 as well, "
+                "which is then not the paper's recipe, or model.attention=plain"
+            )
         if self.lstm and (not self.causal or self.layers != 1 or self.embedding_size not in (0, self.hidden_size)):
             raise UserError(
                 "model.lstm reads from left to right, in one layer of the tables' width: it needs "
@@ -160,8 +171,9 @@ class Trunk:
 
 # Fields that only training reads; all others determine what a trunk computes.
 TRAINED = {
-    "dropout", "attention_dropout", "dropped_sublayers", "dropped_embeddings", "dtype", "scan", "remat", "initializer",
-    "initializer_range", "embedding_range", "position_range", "residual_scale", "projection_initializer", "neighbours",
+    "dropout", "attention_dropout", "attention", "dropped_sublayers", "dropped_embeddings", "dtype", "scan", "remat",
+    "initializer", "initializer_range", "embedding_range", "position_range", "residual_scale", "projection_initializer",
+    "neighbours",
 }  # fmt: skip
 
 # The generator's parameters within a model's; these heads have the generator's width.
@@ -263,6 +275,10 @@ def model_fields(config, trunk_class=Trunk):
         raise UserError(f"losses.clm reads the text as it is, {masked[0]} a corrupted one: choose one")
     fields = {field.name for field in dataclasses.fields(Trunk)}
     trunk = trunk_class(**{name: config.model[name] for name in fields})
+    if trunk.attention == "fused" and any(row.teacher == "scores" for row in losses.values()):
+        raise UserError(
+            "losses.attention compares attention scores, which model.attention=fused does not keep: set it to plain"
+        )
     generator = build_generator(config.generator, trunk, losses)
     if own_language and generator is not None:
         raise UserError("losses.soft_targets and soft_predictions read the trunk's own logits: set generator.kind=none")

@@ -7,6 +7,7 @@ Dropout is on if and only if `apply` is given a 'dropout' rng; there is no train
 
 import functools
 import math
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,7 +17,7 @@ from jax.extend.random import threefry2x32_p
 
 from ssl_jax.errors import UserError
 from ssl_jax.models.spec import Trunk
-from ssl_jax.models.visibility import visible
+from ssl_jax.models.visibility import visible, within_documents
 from ssl_jax.varying import each, largest
 
 # 'gelu' is the exact erf form, 'gelu_tanh' the approximation. Google's BERT code uses the tanh form;
@@ -188,8 +189,49 @@ class Embeddings(nn.Module):
         return x, jnp.concatenate([token, position]) if config.predict_positions else token
 
 
+class Sight(NamedTuple):
+    """Which tokens see which, as a fused kernel takes it: `visible` without its [S, S] arrays.
+
+    Attributes:
+      lengths: int32 [B], each row's real tokens, which come first.
+      documents: bool [B, 1, S, S], true within a document; None: a row is one.
+      banded: bool [], whether the layer sees only the last `config.local_window` columns.
+    """
+
+    lengths: Any
+    documents: Any
+    banded: Any
+
+
+def fused_attention(config, query, key, value, sight):
+    """Softmax(query key^T / sqrt(D)) value without dropout, each [B, S, A, D]; cuDNN's kernel where there is one.
+
+    cuDNN's takes bfloat16, and skips what padding, causality and a band hide; a mask of documents it reads as an [S, S]
+    bias. Elsewhere XLA computes the same from the same arguments.
+    """
+    kernel = "cudnn" if jax.default_backend() == "gpu" and query.dtype == jnp.bfloat16 else "xla"
+
+    def attend(window):
+        return jax.nn.dot_product_attention(
+            query,
+            key,
+            value,
+            mask=sight.documents,
+            is_causal=config.causal,
+            key_value_seq_lengths=jnp.maximum(sight.lengths, 1),  # a row that fills up a batch sees something, too
+            local_window_size=window,
+            implementation=kernel,
+        )
+
+    if not config.local_window:
+        return attend(None)
+    return lax.cond(sight.banded, lambda: attend((config.local_window - 1, 0)), lambda: attend(None))
+
+
 class Attention(nn.Module):
     """Multi-head attention over `x` [B, S, H] where `allowed` [B or 1, 1, S, T] is true; `index`: see `Dropout`.
+
+    Where `allowed` is a `Sight`, see `fused_attention`; there are no `scores` then.
 
     With a cache (`key`, `value` [B, T, A, D] and `start`), the keys and values of the S positions are
     written into it starting at column `start`, and attention covers all T columns; without one, T = S.
@@ -211,12 +253,15 @@ class Attention(nn.Module):
                 lax.dynamic_update_slice_in_dim(cache[name], new, cache["start"], axis=1)
                 for name, new in (("key", key), ("value", value))
             )
+        made = {"key": key, "value": value}
+        residual = config.residual(config.hidden_size, "output", axis=(-2, -1))
+        if isinstance(allowed, Sight):
+            return residual(fused_attention(config, query, key, value, allowed)), made
         scores = jnp.einsum("bqad,bkad->baqk", query, key, preferred_element_type=jnp.float32) * config.head_size**-0.5
         probabilities = jax.nn.softmax(jnp.where(allowed, scores, -1e9))
         probabilities = Dropout(config.attention_dropout)(probabilities.astype(config.dtype), index)
         mixed = jnp.einsum("baqk,bkad->bqad", probabilities, value)
-        output = config.residual(config.hidden_size, "output", axis=(-2, -1))(mixed)
-        return output, {"scores": scores, "key": key, "value": value}
+        return residual(mixed), {"scores": scores, **made}
 
 
 class FeedForward(nn.Module):
@@ -279,7 +324,7 @@ class Transformer(nn.Module):
 
         Returns:
           A dict: `embedded` [B, S, H]; `layers` with `hidden` [L, B, S, H], `scores` [L, B, A, S, T], `key`
-          and `value` [L, B, T, A, D]; `encoded` [B, S, H]. XLA prunes unused outputs.
+          and `value` [L, B, T, A, D]; `encoded` [B, S, H]. XLA prunes unused outputs. Fused attention has no `scores`.
         """
         config = self.config
         x = embedded
@@ -287,7 +332,11 @@ class Transformer(nn.Module):
             start = config.initial_by(config.projection_initializer)
             x = config.dense(config.hidden_size, "projection", kernel_init=start)(x)
         projected, start = x, None if cache is None else cache["start"]
-        allowed = visible(batch, config.causal, config.local_window, 0 if cache is None else start)
+        fused = config.attention == "fused" and cache is None
+        if fused:
+            lengths, documents = batch["mask"].astype(jnp.int32).sum(1), within_documents(batch)
+        else:
+            allowed = visible(batch, config.causal, config.local_window, 0 if cache is None else start)
         block = Block(config, parent=None)
 
         def begin(key):
@@ -312,15 +361,14 @@ class Transformer(nn.Module):
                 common = jax.tree.map(lambda p: p[at["group"]], shared)
             rngs = {} if dropout_key is None else {"dropout": jax.random.fold_in(dropout_key, at["number"])}
             past = None if cache is None else at["past"] | {"start": start}
-            return block.apply(
-                {"params": at["own"] | common}, x, allowed[at["kind"]], past, batch.get("index"), rngs=rngs
-            )
+            seen = Sight(lengths, documents, at["banded"]) if fused else allowed[at["banded"].astype(int)]
+            return block.apply({"params": at["own"] | common}, x, seen, past, batch.get("index"), rngs=rngs)
 
         number = jnp.arange(config.layers)
         each = {
             "number": number,
             "group": group_of(number, config.share_groups, config.layers),
-            "kind": number % len(allowed),
+            "banded": (number % 2 == 1) & (config.local_window > 0),
             "own": own,
             "past": {} if cache is None else {name: cache[name] for name in ("key", "value")},
         }

@@ -11,8 +11,9 @@ def visible(batch, causal, band=0, start=0):
     are the columns starting at `start`.
     """
     allowed = jnp.asarray(batch["mask"], bool)[:, None, None, :]
-    if "documents" in batch:
-        allowed &= batch["documents"][:, None, :, None] == batch["documents"][:, None, None, :]
+    documents = within_documents(batch)
+    if documents is not None:
+        allowed &= documents
     query = start + jnp.arange(batch["tokens"].shape[1])[:, None]
     column = jnp.arange(batch["mask"].shape[1])
     if causal:
@@ -20,3 +21,10 @@ def visible(batch, causal, band=0, start=0):
     if band:
         return jnp.stack([allowed, allowed & (column > query - band)])
     return allowed[None]
+
+
+def within_documents(batch):
+    """bool [B, 1, S, S], true where two tokens are of one document; None if the batch does not tell documents apart."""
+    if "documents" not in batch:
+        return None
+    return batch["documents"][:, None, :, None] == batch["documents"][:, None, None, :]

@@ -10,6 +10,7 @@ import pytest
 from ssl_jax import objectives
 from ssl_jax.models import decoding
 from ssl_jax.models.decoding import Decoding
+from ssl_jax.varying import Varying
 
 pytestmark = pytest.mark.slow
 B, P, E, V = 4, 10, 6, 23
@@ -86,6 +87,15 @@ def test_members_that_train_together_each_have_their_own_loss():
 
     whole, cut = (jax.vmap(jax.grad(functools.partial(loss, pieces=pieces)))(tables) for pieces in (1, 4))
     np.testing.assert_allclose(cut, whole, rtol=1e-5, atol=1e-5)
+
+    def distilled(member, pieces):
+        temperature = Varying("teacher.temperature", [1.0, 3.0], member)
+        out = {"token_decoding": made(0), "teacher": {"token_decoding": made(1)}}
+        return objectives.soft_targets(out, batch(), temperature=temperature, logit_pieces=pieces).sum
+
+    whole, cut = (jax.vmap(functools.partial(distilled, pieces=pieces))(np.arange(2)) for pieces in (1, 4))
+    np.testing.assert_allclose(cut, whole, rtol=1e-5)
+    assert whole[0] != whole[1]
 
 
 def test_in_bfloat16_the_gradient_of_the_table_is_summed_in_float32():

@@ -148,6 +148,38 @@ def test_scan_and_remat_give_the_loops_values_and_gradients(changes):
     )
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(),
+        dict(causal=True),
+        dict(causal=True, local_window=3, layers=4),
+        dict(causal=True, local_window=3, scan=True),
+    ],
+    ids=["both ways", "causal", "bands", "bands, scan"],
+)
+@pytest.mark.parametrize("documents", [False, True])
+def test_fused_attention_has_the_values_and_gradients_of_the_plain_one(changes, documents):
+    model, params, batch = make(**changes)
+    batch["mask"][1, 7:] = batch["mask"][2] = False  # padding, and a row that fills up a batch
+    if documents:
+        batch["documents"] = np.tile(np.repeat([0, 1], (4, 7)), (3, 1))
+    fused = Model(TransformerConfig(**model_config(attention="fused", attention_dropout=0.0, **changes)), ())
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def real(model, params):
+        out = model.apply({"params": params}, batch)
+        states = jnp.where(batch["mask"][..., None], out["encoded"], 0)
+        return (states**2).sum(), states
+
+    ((_, expected), wanted), ((_, states), gradient) = (
+        jax.value_and_grad(real, 1, has_aux=True)(each, params) for each in (model, fused)
+    )
+    np.testing.assert_allclose(states, expected, rtol=1e-4, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), gradient, wanted)
+    assert "scores" in apply(model, params, batch)["layers"] and "scores" not in apply(fused, params, batch)["layers"]
+
+
 def test_the_unrolled_stack_is_a_loop_over_single_blocks():
     model, params, batch = make()
     x = apply(model, params, batch)["embedded"]
@@ -425,6 +457,7 @@ def test_heads_that_start_at_neighbours_attend_to_them():
         (dict(norm="mid"), "unknown model.norm 'mid'"),
         (dict(max_positions=4), "sequences of 11 tokens do not fit model.max_positions=4"),
         (dict(local_window=3), "model.local_window is a band of the past: it needs model.causal=True"),
+        (dict(attention="fused", attention_dropout=0.1), "model.attention=fused has no dropout on the attention prob"),
         (dict(share_groups=4), "model.share_groups=4 of 3 layers: from 1 to all of them"),
     ],
 )
