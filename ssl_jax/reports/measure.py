@@ -16,10 +16,9 @@ from ssl_jax import files
 from ssl_jax.errors import UserError, listed
 from ssl_jax.reports.study import unlike
 from ssl_jax.statistics import Comparison, compare, interval, judge, multibootstrap, seeds_needed, verdicts
-from ssl_jax.sweeps.tables import Claim
+from ssl_jax.sweeps.tables import NUMBER, Claim
 
 STATISTICS = {"mean": np.mean, "median": np.median}
-NUMBER = r"-?\d+(?:\.(\d+))?"  # and its decimals
 LEAST_SEEDS = 8  # of MultiBERTs' bootstrap (Sellam et al. 2022, section 4)
 MOST_SEEDS = 10_000  # that `seeds_needed` looks for
 
@@ -228,7 +227,7 @@ def _value(runs_of, columns, row, column, seed):
 def _cell(study, columns, column, row, values, lost, found, groups):
     numbers = [one.value for one in values]
     best = max if column.higher else min
-    published = _published(row, column)
+    published = column.cell(row.published)
     compared, unpaired, same = None, (), False
     expected = None
     if study.reference and row.name != study.reference:
@@ -244,7 +243,7 @@ def _cell(study, columns, column, row, values, lost, found, groups):
         interval=interval(numbers),
         statistic=float(STATISTICS.get(column.statistic, best)(numbers)) if numbers else None,
         text=published.get("text", ""),
-        published=_number(published, column),
+        published=column.number(row.published),
         status=published.get("status", ""),
         compared=compared,
         same_runs=same,
@@ -296,27 +295,10 @@ def _compared(found, row, reference, column):
     return compare(*zip(*means, strict=True)), unpaired, False
 
 
-def _published(row, column):
-    return row.published.get(column.published or column.name, {}) if row.published else {}
-
-
-def _number(cell, column):
-    """The number of a published cell, of '88.6/81.5' that of the column's part; None where there is none."""
-    if not column.part:
-        return cell.get("value")
-    found = re.match(NUMBER, _part(cell.get("text", ""), column))
-    return float(found[0]) if found else None
-
-
-def _part(text, column):
-    """A column's part of a published text, as printed; '' if it has fewer."""
-    return dict(enumerate(text.split("/"))).get(column.part, "").strip()
-
-
 def _expected(study, column, row, reference):
     """The published difference of two rows; None if one of the numbers is not known."""
     by_name = {one.name: one for one in study.rows}
-    mine, theirs = (_number(_published(by_name[name], column), column) for name in (row, reference))
+    mine, theirs = (column.number(by_name[name].published) for name in (row, reference))
     if column.difference:  # from the reference row, whose own is none
         mine, theirs = (0.0 if name == study.reference else x for name, x in ((row, mine), (reference, theirs)))
     return None if mine is None or theirs is None else round(mine - theirs, 10)
@@ -432,7 +414,7 @@ def _digits(cells, column):
     """Decimals to print: one more than the paper has, or else four digits of the largest value."""
     if column.metric == "parameters" and column.scale == 1:
         return 0
-    printed = [re.match(NUMBER, _part(cell.text, column)) for cell in cells if cell.published is not None]
+    printed = [re.match(NUMBER, column.printed(cell.text)) for cell in cells if cell.published is not None]
     if any(printed):
         return 1 + max(len(number[1] or "") for number in printed if number)
     values = [abs(one.value) for cell in cells for one in cell.values]

@@ -448,20 +448,13 @@ def _findings(table, seeds):
     if table.claims:
         least = f"{detectable(1.0, seeds):.3g} times the spread over seeds" if seeds > 1 else "nothing with one seed"
         yield f"{seeds} seeds find, with a probability of 80 %, differences from {least} on"
+    columns = {column.name: column for column in table.columns}
+    cells = {row.name: table.published.get(row.published or row.name) for row in table.rows}
     for claim in table.claims:
         relation = {1: "above", -1: "below", 0: f"within {claim.band:g} of"}[claim.direction]
-        row, reference = (_published(table, name, claim.column) for name in (claim.row, claim.reference))
+        row, reference = (columns[claim.column].number(cells[name]) for name in (claim.row, claim.reference))
         told = "" if None in (row, reference) else f"; published: {row:g} and {reference:g}"
         yield f"  claim: {claim.row} {relation} {claim.reference}, {claim.column}{told}"
-
-
-def _published(table, name, column):
-    """The published number of a row and column, or None."""
-    row = next(row for row in table.rows if row.name == name)
-    about = next(one for one in table.columns if one.name == column)
-    cell = table.published.get(row.published or row.name, {}).get(about.published or about.name)
-    parts = re.findall(r"-?\d+(?:\.\d+)?", cell["text"].replace(",", "")) if cell else []
-    return float(parts[about.part]) if about.part < len(parts) else None
 
 
 def _costs(run, rate):

@@ -3,10 +3,13 @@
 A paper's table is one of these in configs/ablations; a sweep from the command line is one without published values.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from ssl_jax.errors import UserError, check_choice, listed
+
+NUMBER = r"-?\d+(?:\.(\d+))?"  # and its decimals
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,22 @@ class Column:
     average_of: tuple = ()
     published: str = ""
     difference: bool = False
+
+    def cell(self, published):
+        """The published cell of a row's, {'text', 'value', 'status'}; {} where there is none."""
+        return (published or {}).get(self.published or self.name, {})
+
+    def printed(self, text):
+        """This column's part of a published text, as printed; '' if it has fewer."""
+        return dict(enumerate(text.split("/"))).get(self.part, "").strip()
+
+    def number(self, published):
+        """The published number of a row's cells, of '88.6/81.5' that of the column's part; None where there is none."""
+        cell = self.cell(published)
+        if not self.part:
+            return cell.get("value")
+        found = re.match(NUMBER, self.printed(cell.get("text", "")))
+        return float(found[0]) if found else None
 
 
 @dataclass(frozen=True)

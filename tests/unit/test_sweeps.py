@@ -405,3 +405,12 @@ def test_a_point_on_disk_is_the_config_that_was_planned(sweep):
         point = files.read_json(ledger.folder_of(workdir, name) / "point.json")
         assert worker.config_of(point["config"]) == run.config
         assert json.loads(run.config.to_json()) == point["config"]
+
+
+def test_a_published_number_is_the_parsed_value_or_the_columns_part_of_the_text():
+    cells = {"params": {"text": "110M", "value": 110e6}, "SQuAD": {"text": "88.6/81.5", "value": 88.6}}
+    column = Column("parameters", published="params")
+    assert column.number(cells) == 110e6 and column.cell(cells)["text"] == "110M"
+    assert Column("SQuAD", part=1).number(cells) == 81.5 and Column("SQuAD").number(cells) == 88.6
+    assert Column("SQuAD", part=2).number(cells) is None
+    assert Column("RACE").number(cells) is None and Column("SQuAD").number(None) is None
