@@ -7,7 +7,7 @@ Each side runs in a fresh process, in turn (ours, theirs, ours, theirs, ...), on
 the first step, two more to warm up, then ten that are timed. Dropout 0.1, a new synthetic batch each step, global-norm clip
 1.0; float32 on a CPU, on a GPU bfloat16 with float32 parameters. Ours is the step of ssl_jax/train.py with its masking and
 optimizer; theirs a plain loop with sdpa attention, precomputed labels and fused AdamW. "equal work" makes ours compute the
-masked-LM head at all positions, as theirs does.
+masked-LM head at all positions, as theirs does; "scan" compiles one layer and loops over it.
 
 A measurement is a JSON line: seconds of the first step (in the first round with empty compilation caches, afterwards with
 what that round left there), of each timed one, and the process's peak memory (on a GPU the device's). With --output they are
@@ -87,7 +87,7 @@ ROWS = {
     "gpu-albert-base": Row("albert:base", 256, 128, "albert", LONG | {"model.dropout": 0.1}, equal=EQUAL, gpu=True),
 }
 TINY = {"model.vocab_size": 512, "model.layers": 2, "model.hidden_size": 32, "model.heads": 2, "model.ffn_size": 64}
-SIDES = ("ours", "ours, equal work", "torch eager", "torch compile")
+SIDES = ("ours", "ours, scan", "ours, equal work", "torch eager", "torch compile")
 
 ROW = flags.DEFINE_multi_enum("row", None, list(ROWS), "what to time; all of the device's rows without it")
 DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "where")
@@ -268,7 +268,8 @@ def measure_ours(row, side):
         statistics = jax.devices()[0].memory_stats()
         return statistics["peak_bytes_in_use"] if statistics else resident()
 
-    config = config_of(row.config, row.changes | (row.equal if side == "ours, equal work" else {}))
+    own = {"ours": {}, "ours, scan": {"model.scan": True}, "ours, equal work": row.equal}[side]
+    config = config_of(row.config, row.changes | own)
     size = config.model.vocab_size
     special = np.arange(size) < 5
     vocabulary = Vocabulary(
