@@ -17,7 +17,7 @@ used.
 
 Work happens in FOLDER.incomplete, part by part; an interrupted preparation resumes with the parts already
 written. The bytes depend neither on interruptions nor on the number of processes. Memory holds the tokens of
-one part (about 16 MB of text) per process, and one byte per document: whether it is a duplicate.
+one part (at most about 16 MB of text) per process, and one byte per document: whether it is a duplicate.
 
 With a tokenizer that preserves spaces (byte level), decoding a document's tokens restores the document,
 every space and line break included (lowercased if trained that way); with others, whitespace around
@@ -55,7 +55,8 @@ from ssl_jax.tokenization.train import TokenizerOptions, train_tokenizer
 from ssl_jax.tokenization.vocabulary import identity, keeps_spaces, stored_roles
 
 FORMAT = 3  # part of every folder's name: raise it when the bytes change
-PART_BYTES = 16 << 20
+# Of text; smaller corpora are cut into PARTS, so that the last ones occupy all processes, but none below SMALLEST_PART.
+PART_BYTES, PARTS, SMALLEST_PART = 16 << 20, 256, 1 << 20
 # A vocabulary hardly changes after this many documents (they come in random order), and the table of
 # word counts would keep growing.
 TOKENIZER_DOCUMENTS = 200_000
@@ -264,7 +265,8 @@ def _prepare(data, corpus, folder, workers):
             tokenizer = tokenizer_files.load_extended(options) if options.path else train_on(corpus, data)
             (work / "parts").mkdir(parents=True, exist_ok=True)
             tokenizer_files.save(tokenizer, tokenizer_path)
-        per_part = max(1, PART_BYTES * len(corpus) // max(1, corpus.bytes))
+        part_bytes = min(max(corpus.bytes // PARTS, SMALLEST_PART), PART_BYTES)
+        per_part = max(1, part_bytes * len(corpus) // max(1, corpus.bytes))
         parts = [
             (work / "parts" / f"{start}-{min(start + per_part, size)}.npz", start, min(start + per_part, size))
             for start in range(0, size, per_part)
@@ -307,10 +309,10 @@ class _TrainingTexts:
         self.size = min(len(corpus), data.max_documents or len(corpus), TOKENIZER_DOCUMENTS)
 
     def __iter__(self):
-        documents = itertools.islice(self.corpus, self.size)
-        for document in progress(documents, "training the tokenizer", "documents", self.size, announced=True):
-            if not is_heldout(content_hash(document["text"])[None], self.heldout)[0]:
-                yield from cut_at_spaces(document["text"], ENCODED_AT_ONCE)
+        texts = self.corpus.texts(0, self.size)
+        for text in progress(texts, "training the tokenizer", "documents", self.size, announced=True):
+            if not is_heldout(content_hash(text)[None], self.heldout)[0]:
+                yield from cut_at_spaces(text, ENCODED_AT_ONCE)
 
 
 def cut_at_spaces(text, size):
@@ -447,9 +449,9 @@ def _write_part(path, start, stop):
         tokens.append(np.fromiter(ids, dtype))
         waiting.clear()
 
-    for document in corpus.records(start, stop):
-        sentences = cut(document["text"])
-        hashes += content_hash(document["text"]).tobytes()
+    for text in corpus.texts(start, stop):
+        sentences = cut(text)
+        hashes += content_hash(text).tobytes()
         cuts.append(len(sentences))
         for sentence in sentences:
             waiting.append(sentence)

@@ -199,8 +199,10 @@ def test_held_out_documents_are_disjoint_and_chosen_by_content(corpus, tmp_path)
 
 
 def test_held_out_documents_do_not_teach_the_tokenizer(tmp_path):
-    data = config(tmp_path, "", heldout=0.5)
-    seen = list(tokens._TrainingTexts([dict(text=text) for text in DOCUMENTS], data))
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(dict(text=text)) + "\n" for text in DOCUMENTS))
+    data = config(tmp_path, f"text:{path}", heldout=0.5)
+    seen = list(tokens._TrainingTexts(corpora.open_corpus(data.corpus, data.root), data))
     hashes = np.stack([tokens.content_hash(text) for text in seen])
     assert 100 < len(seen) < 200 and not tokens.is_heldout(hashes, 0.5).any()
 
