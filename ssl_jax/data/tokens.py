@@ -25,19 +25,16 @@ sentences is lost, as in BERT.
 """
 
 import array
-import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import itertools
 import json
-import multiprocessing
 import os
 import pathlib
 import re
 import shutil
-import threading
 import zipfile
 
 import filelock
@@ -45,6 +42,7 @@ import numpy as np
 import sentencex
 
 from ssl_jax import files
+from ssl_jax.data import processes
 from ssl_jax.data.arrays import ArrayWriter, CheckedArray
 from ssl_jax.data.progress import progress, say
 from ssl_jax.errors import UserError
@@ -381,44 +379,12 @@ def slice_sentences(text):
 
 
 def _write_parts(parts, data, corpus, tokenizer_path, workers):
-    """Writes the missing part files: in this process if there is only one, else in a process pool."""
-    what = data.corpus, data.root, tokenizer_path, corpus.identity
+    """Writes the missing part files."""
     documents = sum(stop - start for _, start, stop in parts)
-    shown = f"encoding {documents:,} documents in", "parts", len(parts)
-    if len(parts) <= 1 or workers == 1:
-        _open(*what)
-        for part in progress(parts, *shown):
-            _write_part(*part)
-        return
-    # Spawned, not forked: the caller may have started JAX, whose threads do not survive a fork.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(workers, len(parts)), multiprocessing.get_context("spawn"), _start_worker, what
-    )
-    with pool:
-        futures = [pool.submit(_write_part, *part) for part in parts]
-        try:
-            for future in progress(concurrent.futures.as_completed(futures), *shown):
-                future.result()
-        except concurrent.futures.process.BrokenProcessPool as error:
-            raise UserError(
-                "a process that prepared the corpus was killed (out of memory?); run the same command "
-                "again: finished parts are kept"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _start_worker(*what):
-    # The pool already has a process per core.
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-    def end_with_parent():
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    # A pool's processes wait for work forever if their parent is killed.
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    _open(*what)
+    what = data.corpus, data.root, tokenizer_path, corpus.identity
+    written = processes.in_order(_write_part, parts, max(min(workers, len(parts)), 1), _open, *what)
+    for _ in progress(written, f"encoding {documents:,} documents in", "parts", len(parts)):
+        pass
 
 
 def _open(corpus_name, root, tokenizer_path, identity=None):

@@ -353,10 +353,11 @@ def test_workers_end_with_their_parent(corpus, tmp_path):
     path = tmp_path / "program.py"
     path.write_text(
         "import concurrent.futures, multiprocessing, os, sys, time\n"
-        "from ssl_jax.data import tokens\n"
+        "from ssl_jax.data import processes, tokens\n"
         "if __name__ == '__main__':\n"
         "    spawn = multiprocessing.get_context('spawn')\n"
-        "    pool = concurrent.futures.ProcessPoolExecutor(1, spawn, tokens._start_worker, sys.argv[1:])\n"
+        "    what = tokens._open, *sys.argv[1:]\n"
+        "    pool = concurrent.futures.ProcessPoolExecutor(1, spawn, processes.begin, what)\n"
         "    print(pool.submit(os.getpid).result(), flush=True)\n"
         "    time.sleep(60)\n"
     )
