@@ -330,11 +330,11 @@ class TextFiles(tfds.core.dataset_builder.FileReaderBuilder):
         template = self._get_filename_template(name)
         group = [(hashlib.md5(f"{name}{number}".encode()).digest(), record) for number, record in group]
         group.sort()
+        size = sum(len(record) for _, record in group)
         writer = ArrayRecordWriter(str(template.sharded_filepath(shard_index=0, num_shards=1)), "group_size:1")
         for _, record in group:
             writer.write(record)
         writer.close()
-        size = sum(len(record) for _, record in group)
         return tfds.core.SplitInfo(name=name, shard_lengths=[len(group)], num_bytes=size, filename_template=template)
 
     def _documents(self):

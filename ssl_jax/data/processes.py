@@ -11,41 +11,46 @@ from ssl_jax.errors import UserError
 WAITING = 4  # results per process that wait for an earlier one
 
 
-def in_order(function, tasks, workers, start, *arguments):
+def in_order(function, tasks, workers, start, *arguments, threads=False):
     """Yields function(*task) for each task, in their order.
 
     Args:
       function, start: importable by name.
       tasks: tuples.
-      workers: processes; 1: this one.
+      workers: processes, or threads of this one; 1: neither.
       start, arguments: start(*arguments) runs first in each process.
+      threads: for little work that is done outside of the interpreter; processes take seconds to start.
 
     Raises:
       UserError: a process was killed.
     """
-    if workers == 1:
+    if threads or workers == 1:
         start(*arguments)
+    if workers == 1:
         for task in tasks:
             yield function(*task)
         return
-    # Spawned, not forked: the caller may have started JAX, whose threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context, begin, (start, *arguments)) as pool:
-        waiting = collections.deque()
-        try:
-            for task in tasks:
-                waiting.append(pool.submit(function, *task))
-                if len(waiting) == WAITING * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+    if threads:
+        pool = concurrent.futures.ThreadPoolExecutor(workers)
+    else:
+        # Spawned, not forked: the caller may have started JAX, whose threads do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        pool = concurrent.futures.ProcessPoolExecutor(workers, context, begin, (start, *arguments))
+    waiting = collections.deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(function, *task))
+            if len(waiting) == WAITING * workers:
                 yield waiting.popleft().result()
-        except concurrent.futures.process.BrokenProcessPool as error:
-            raise UserError(
-                "a process that prepared the data was killed (out of memory?); run the same command again: finished "
-                "parts are kept"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while waiting:
+            yield waiting.popleft().result()
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise UserError(
+            "a process that prepared the data was killed (out of memory?); run the same command again: finished parts "
+            "are kept"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def begin(start, *arguments):

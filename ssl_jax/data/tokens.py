@@ -55,6 +55,7 @@ from ssl_jax.tokenization.vocabulary import identity, keeps_spaces, stored_roles
 FORMAT = 3  # part of every folder's name: raise it when the bytes change
 # Of text; smaller corpora are cut into PARTS, so that the last ones occupy all processes, but none below SMALLEST_PART.
 PART_BYTES, PARTS, SMALLEST_PART = 16 << 20, 256, 1 << 20
+FEW_BYTES = 32 << 20  # encoded before processes would have been worth their start
 # A vocabulary hardly changes after this many documents (they come in random order), and the table of
 # word counts would keep growing.
 TOKENIZER_DOCUMENTS = 200_000
@@ -382,7 +383,10 @@ def _write_parts(parts, data, corpus, tokenizer_path, workers):
     """Writes the missing part files."""
     documents = sum(stop - start for _, start, stop in parts)
     what = data.corpus, data.root, tokenizer_path, corpus.identity
-    written = processes.in_order(_write_part, parts, max(min(workers, len(parts)), 1), _open, *what)
+    # One of two threads splits a part into sentences while the tokenizers library, on all cores, encodes the other's.
+    few = corpus.bytes < FEW_BYTES
+    workers = max(min(workers, len(parts), 2 if few else workers), 1)
+    written = processes.in_order(_write_part, parts, workers, _open, *what, threads=few)
     for _ in progress(written, f"encoding {documents:,} documents in", "parts", len(parts)):
         pass
 
