@@ -6,7 +6,7 @@ Each side runs in a fresh process, in turn (ours, theirs, ours, theirs, ...), pi
 the same environment: three warm-up steps, then the median of ten timed ones. Dropout 0.1, a new synthetic
 batch each step, global-norm clip 1.0, float32. Ours is the step of ssl_jax/train.py, masking and BERT's Adam
 included; theirs is BertForPreTraining with sdpa attention, precomputed labels, fused AdamW. "equal work"
-makes ours compute the masked-LM head at all positions, as theirs does. The row `data` is described in bench_data.py.
+makes ours compute the masked-LM head at all positions, as theirs does. The row `data` is bench_data.py's.
 """
 
 import json
@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 
-import bench_data
 from absl import flags
 
 from ssl_jax import command_line
@@ -27,7 +26,6 @@ SIDES = ("ours", "ours, equal work", "torch eager", "torch compile")
 WARM_UP, TIMED = 3, 10
 
 ROW = flags.DEFINE_multi_enum("row", ["bert-mini", "bert-base", "data"], [*ROWS, "data"], "what to time")
-TEXT = flags.DEFINE_string("text", None, "a file or folder of texts for the row data; default: the demo corpus")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "fresh processes of each side", lower_bound=1)
 SIDE = flags.DEFINE_multi_enum("side", list(SIDES), list(SIDES), "which sides")
 CORES = flags.DEFINE_integer("cores", 2, "cores that each side may use", lower_bound=1)
@@ -42,7 +40,10 @@ def main():
         return
     for row in ROW.value:
         if row == "data":
-            bench_data.run(TEXT.value, ROUNDS.value, CORES.value)
+            script = os.path.join(os.path.dirname(__file__), "bench_data.py")
+            options = [f"--rounds={ROUNDS.value}", f"--cores={CORES.value}"]
+            if failed := subprocess.run([sys.executable, script, *options], check=False).returncode:
+                sys.exit(failed)
             continue
         seconds = {side: [] for side in SIDE.value}
         for number in range(ROUNDS.value):

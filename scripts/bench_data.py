@@ -1,6 +1,6 @@
-"""The row `data` of bench.py: preparing a corpus beside `tokenizers` alone, masked batches beside transformers' collator.
+"""Times the data path: preparing a corpus beside `tokenizers` alone, masked batches beside transformers' collator.
 
-    python scripts/bench.py --row data --text books.txt
+    python scripts/bench_data.py --text books.txt     # `bench.py --row data` runs it on the demo corpus
 
 Each side runs in a fresh process, in turn, pinned to the same cores.
 
@@ -22,47 +22,60 @@ import tempfile
 import time
 from pathlib import Path
 
-import ssl_jax.command_line  # noqa: F401  puts the clone on the path
+from absl import flags
+
+from ssl_jax import command_line
 
 BATCH, LENGTH, WARM_UP, TIMED = 256, 128, 3, 20
 VOCABULARY, DOCUMENTS = 8192, 2000  # of the tokenizer, and how many it is trained on
 SIDES = {"preparing": ("ours", "tokenizers"), "masked batches": ("ours", "transformers")}
 
+TEXT = flags.DEFINE_string("text", None, "a file or folder of texts; default: the demo corpus")
+ROUNDS = flags.DEFINE_integer("rounds", 3, "fresh processes of each side", lower_bound=1)
+CORES = flags.DEFINE_integer("cores", 2, "cores that each side may use", lower_bound=1)
+CHILD = flags.DEFINE_list("child", None, "measure, side and folder: print its seconds (used by this script)")
 
-def run(text, rounds, cores):
-    """Times both sides of both measures, and prints a JSON line for each and a table.
 
-    Args:
-      text: a corpus's name without `text:`, or None for the demo corpus.
-      rounds: fresh processes of each side.
-      cores: how many each may use.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        about = json.loads(child("set up", "", cores, folder, text or ""))
-        print(json.dumps(dict(row="data", cores=cores, **about)))
-        found = {}
-        for number in range(rounds):
-            for measure, sides in SIDES.items():
-                for side in sides:
-                    made = json.loads(child(measure, side, cores, folder, ""))
-                    print(
-                        json.dumps(dict(row="data", measure=measure, side=side, round=number + 1, **made)), flush=True
-                    )
-                    for name, value in made.items():
-                        found.setdefault((measure, side, name), []).append(value)
+def main():
+    if CHILD.value:
+        measure, side, folder = CHILD.value
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: CORES.value])
+        made = MEASURES[measure, side](Path(folder), CORES.value)
+        if measure == "preparing":
+            peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+            made |= dict(peak=max(peaks) / 1e3)
+        print(json.dumps(made))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            compare(folder)
+
+
+def compare(folder):
+    """Times both sides of both measures; prints a JSON line for each and a table."""
+    about = child("set up", "", folder)
+    print(json.dumps(dict(row="data", cores=CORES.value, **about)))
+    found = {}
+    for number in range(ROUNDS.value):
+        for measure, sides in SIDES.items():
+            for side in sides:
+                made = child(measure, side, folder)
+                print(json.dumps(dict(row="data", measure=measure, side=side, round=number + 1, **made)), flush=True)
+                for name, value in made.items():
+                    found.setdefault((measure, side, name), []).append(value)
     report(found, about)
 
 
-def child(measure, side, cores, folder, text):
-    """The last line that a fresh process printed."""
-    command = [sys.executable, __file__, measure, side, str(cores), folder, text]
-    environment = os.environ | {"RAYON_NUM_THREADS": str(cores), "OMP_NUM_THREADS": str(cores), "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment | {"HF_HUB_OFFLINE": "1"}, check=False
-    )
+def child(measure, side, folder):
+    """What a fresh process measured: a dict."""
+    cores = str(CORES.value)
+    command = [sys.executable, __file__, f"--child={measure},{side},{folder}", f"--cores={cores}"]
+    command += [f"--text={TEXT.value}"] if TEXT.value else []
+    environment = os.environ | {"RAYON_NUM_THREADS": cores, "OMP_NUM_THREADS": cores}
+    environment |= {"JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
-        sys.exit(f"error: {measure} ({side}) failed: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
-    return done.stdout.splitlines()[-1]
+        sys.exit(f"error: {measure} {side} failed: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def report(found, about):
@@ -93,11 +106,12 @@ def rates(size, seconds):
     return f"{statistics.median(made):6.2f} ({made[0]:.2f}-{made[-1]:.2f})"
 
 
-def set_up(folder, text):
+def set_up(folder, cores):
     """Writes the demo corpus as a file unless there is a text, trains the tokenizer, prepares for the batches."""
     from ssl_jax.data import corpora, tokens
     from ssl_jax.tokenization import files, train
 
+    text = TEXT.value
     if not text:
         text = folder / "articles.jsonl"
         articles = corpora.open_corpus("demo", folder / "demo")
@@ -106,7 +120,7 @@ def set_up(folder, text):
     sample = list(corpus.texts(0, min(len(corpus), DOCUMENTS)))
     files.save(train.train_tokenizer("wordpiece", sample, VOCABULARY, True), folder / "tokenizer.json")
     (folder / "text").write_text(str(text))
-    passport = tokens.read_passport(tokens.prepare(block(folder, "batches")))
+    passport = tokens.read_passport(tokens.prepare(block(folder, "batches"), cores))
     size = sum(len(one.encode()) for one in corpus.texts(0, len(corpus)))
     made = {name: sum(split[name] for split in passport["splits"].values()) for name in ("documents", "tokens")}
     return dict(bytes=size, **made)
@@ -218,6 +232,7 @@ def cpu_seconds():
 
 
 MEASURES = {
+    ("set up", ""): set_up,
     ("preparing", "ours"): prepare_ours,
     ("preparing", "tokenizers"): prepare_theirs,
     ("masked batches", "ours"): batches_ours,
@@ -225,18 +240,5 @@ MEASURES = {
 }
 
 
-def main(measure, side, cores, folder, text):
-    cores, folder = int(cores), Path(folder)
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-    if measure == "set up":
-        print(json.dumps(set_up(folder, text)))
-        return
-    made = MEASURES[measure, side](folder, cores)
-    if measure == "preparing":
-        used = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        made |= dict(peak=used / 1e3)
-    print(json.dumps(made))
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    command_line.run(main)
