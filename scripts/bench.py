@@ -11,7 +11,7 @@ masked-LM head at all positions, as theirs does; "scan" compiles one layer and l
 
 A measurement is a JSON line: seconds of the first step (in the first round with empty compilation caches, afterwards with
 what that round left there), of each timed one, and the process's peak memory (on a GPU the device's). With --output they are
-kept, and the same command goes on where it was stopped.
+kept, and the same command goes on where it was stopped. The row `data` is bench_data.py's.
 """
 
 import dataclasses
@@ -89,7 +89,7 @@ ROWS = {
 TINY = {"model.vocab_size": 512, "model.layers": 2, "model.hidden_size": 32, "model.heads": 2, "model.ffn_size": 64}
 SIDES = ("ours", "ours, scan", "ours, equal work", "torch eager", "torch compile")
 
-ROW = flags.DEFINE_multi_enum("row", None, list(ROWS), "what to time; all of the device's rows without it")
+ROW = flags.DEFINE_multi_enum("row", None, [*ROWS, "data"], "what to time; all of the device's rows without it")
 DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "where")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "fresh processes of each side", lower_bound=1)
 SIDE = flags.DEFINE_multi_enum("side", list(SIDES), list(SIDES), "which sides")
@@ -108,20 +108,25 @@ def main():
         print(json.dumps(measure_torch(row, side) if side.startswith("torch") else measure_ours(row, side)))
         return
     gpu = DEVICE.value == "gpu"
-    names = ROW.value or [name for name, row in ROWS.items() if row.gpu == gpu and name != "bert-tiny"]
-    done = read(OUTPUT.value)
+    names = [name for name, row in ROWS.items() if row.gpu == gpu and name != "bert-tiny"] + ["data"] * (not gpu)
     with tempfile.TemporaryDirectory() as caches:
-        for name in names:
-            for number in range(ROUNDS.value):
-                for side in sides_of(ROWS[name]):
-                    if (name, side, number) not in done:
-                        made = {"row": name, "side": side, "round": number, **run_child(name, side, caches)}
-                        write(made)
-                        done[name, side, number] = made
-            report(
-                name,
-                {side: [done[name, side, number] for number in range(ROUNDS.value)] for side in sides_of(ROWS[name])},
-            )
+        for name in ROW.value or names:
+            if name == "data":
+                command = [sys.executable, Path(__file__).with_name("bench_data.py")]
+                subprocess.run([*command, f"--rounds={ROUNDS.value}", f"--cores={CORES.value}"], check=True)
+            else:
+                compare(name, caches)
+
+
+def compare(name, caches):
+    """Measures what the output file does not have of a row, and reports it."""
+    done, sides = read(OUTPUT.value), sides_of(ROWS[name])
+    for number in range(ROUNDS.value):
+        for side in sides:
+            if (name, side, number) not in done:
+                done[name, side, number] = {"row": name, "side": side, "round": number, **run_child(name, side, caches)}
+                write(done[name, side, number])
+    report(name, {side: [done[name, side, number] for number in range(ROUNDS.value)] for side in sides})
 
 
 def row_of(name):

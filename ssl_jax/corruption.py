@@ -143,14 +143,13 @@ def mask_tokens(
                 score = -jnp.log1p(-score) / weight[tokens]
             score = jnp.where(candidate, score, jnp.inf)
             if unit == "token":
-                chosen = candidate & (jnp.argsort(jnp.argsort(score)) < count)
+                chosen = candidate & lowest(score, count)
             else:
                 draws = jax.random.uniform(ngram_key, (length,))
                 most = max_ngram if unit == "ngram" else 1
                 chosen = choose_words(candidate, starts_word[tokens], count, score, draws, most)
             kind = jax.random.uniform(kind_key, (length,))
-            # A stable sort on "not chosen" puts the chosen positions first, in reading order.
-            positions = jnp.argsort(~chosen, stable=True)[:predictions]
+            positions = chosen_first(chosen)[:predictions]
             weights = (jnp.arange(predictions) < chosen.sum()).astype(jnp.float32)
 
         drawn = jax.random.randint(token_key, (length,), 0, vocabulary.size)
@@ -160,6 +159,23 @@ def mask_tokens(
     names = ("tokens", "positions", "targets", "weights", "keys")
     made = jax.vmap(corrupt)(batch["tokens"], batch["mask"], batch["index"])
     return batch | {"original": batch["tokens"]} | dict(zip(names, made, strict=True))
+
+
+def lowest(score, count):
+    """Where the `count` lowest of the scores [S] are, the earlier of equal ones first: bool [S].
+
+    `argsort(argsort(score)) < count` at a tenth of its time on a CPU: XLA sorts single arrays of numbers without a comparison
+    function.
+    """
+    last = jnp.sort(score)[jnp.maximum(count - 1, 0)]
+    below, equal = score < last, score == last
+    return below | (equal & (jnp.cumsum(equal) <= count - below.sum()))
+
+
+def chosen_first(chosen):
+    """All positions of `chosen` [S], bool, the chosen ones first, each kind in reading order: `argsort(~chosen)`, int32."""
+    length = len(chosen)
+    return jnp.sort(jnp.arange(length, dtype=jnp.int32) + jnp.where(chosen, 0, length)) % length
 
 
 def draw_positions(candidate, count, places, kinds):
@@ -180,7 +196,7 @@ def draw_positions(candidate, count, places, kinds):
     total = candidate.sum()
     drawn = (jnp.arange(len(places)) < count) & (total > 0)
     # floor(u n) < n in float32 too: the largest u is 1 - 2**-23, and n 2**-23 is at least n's last place.
-    positions = jnp.argsort(~candidate, stable=True)[jnp.floor(places * total).astype(jnp.int32)]
+    positions = chosen_first(candidate)[jnp.floor(places * total).astype(jnp.int32)]
     positions = jnp.where(drawn, positions, 0)
     coins = jnp.full(len(candidate), 2.0).at[positions].min(jnp.where(drawn, kinds, 2.0))
     return positions, drawn.astype(jnp.float32), coins

@@ -1,12 +1,13 @@
 """Sentence pairs, stored as an index of examples, five integers each, instead of copied tokens."""
 
 import functools
+import os
 
 import filelock
 import numpy as np
 
 from ssl_jax import files
-from ssl_jax.data import tokens
+from ssl_jax.data import processes, tokens
 from ssl_jax.data.arrays import ArrayWriter, CheckedArray
 from ssl_jax.data.progress import progress
 from ssl_jax.errors import UserError, check_choice
@@ -15,6 +16,8 @@ FORMAT = 1  # part of every index's name: raise it when the examples change
 # Documents are processed in blocks of this many, each with its own random numbers.
 BLOCK = 4096
 SHORTEST = 10  # tokens of a single text
+# Fewer tokens, over all passes, are walked by this process before others have started.
+ALONE = 1 << 25
 
 
 def next_sentence_pairs(sentences, documents, first, last, length, short, rng, wrong="random"):
@@ -51,13 +54,16 @@ def next_sentence_pairs(sentences, documents, first, last, length, short, rng, w
     document = np.arange(first, last)
     start, end = documents[first:last], documents[first + 1 : last + 1]
     target = np.where(rng.random(len(document)) < short, rng.integers(2, most + 1, len(document)), most)
+    never = np.zeros(len(document), bool)
     pairs, starts = [], []
     while len(document):
         # The chunk is sentences start to stop; A is start to middle.
         stop = _reach(sentences, start, target, end)
-        alone = stop - start == 1
-        middle = start + np.where(alone, 1, rng.integers(1, np.maximum(stop - start, 2)))
-        label = random = np.zeros(len(document), bool)
+        size = stop - start
+        alone = size == 1
+        middle = start + rng.integers(1, np.maximum(size, 2))
+        a_start, a_end = sentences[start], sentences[middle]
+        label = random = never[: len(document)]
         b_first, b_last = middle, stop
         if wrong != "never":
             label = alone | (rng.random(len(document)) < 0.5)
@@ -66,22 +72,22 @@ def next_sentence_pairs(sentences, documents, first, last, length, short, rng, w
             other += other >= document
             other_end = documents[other + 1]
             other_start = rng.integers(documents[other], other_end)
-            room = target - (sentences[middle] - sentences[start])
             b_first = np.where(random, other_start, middle)
-            b_last = np.where(random, _reach(sentences, other_start, room, other_end), stop)
+            b_last = np.where(random, _reach(sentences, other_start, target - (a_end - a_start), other_end), stop)
 
-        a = np.stack([sentences[start], sentences[middle]])
-        b = np.stack([sentences[b_first], sentences[b_last]])
-        exchanged = label & ~random
-        a, b = np.where(exchanged, b, a), np.where(exchanged, a, b)
-        pairs.append(np.stack([*_truncate(a, b, most, rng), label, alone], axis=1))
+        a, b = (a_start, a_end), (sentences[b_first], sentences[b_last])
+        if wrong == "exchanged":
+            exchanged = label & ~random
+            a, b = np.where(exchanged, b, a), np.where(exchanged, a, b)
+        pairs.append((*_truncate(a, b, most, rng), label, alone))
         starts.append(start)
 
         start = np.where(random, middle, stop)
         going = start < end
-        document, start, end, target = document[going], start[going], end[going], target[going]
+        if not going.all():
+            document, start, end, target = document[going], start[going], end[going], target[going]
     order = np.argsort(np.concatenate(starts))
-    return np.concatenate(pairs)[order]
+    return np.stack([np.concatenate(column)[order] for column in zip(*pairs, strict=True)], axis=1)
 
 
 def two_segments(sentences, documents, first, last, length, short, rng):
@@ -152,7 +158,8 @@ def single_texts(sentences, documents, first, last, length, short, rng):
 
 def _reach(sentences, start, tokens, end):
     """The first sentence boundary `tokens` or more after `start`, at least one sentence, at most `end`."""
-    return np.clip(np.searchsorted(sentences, sentences[start] + tokens), start + 1, end)
+    reached = np.searchsorted(sentences, sentences[start] + tokens)
+    return np.minimum(np.maximum(reached, start + 1), end)
 
 
 def _truncate(a, b, most, rng):
@@ -168,8 +175,8 @@ def excess_tokens(a_length, b_length, most):
     """How many tokens A and B lose, one by one from the longer side, until they total `most`: int [N] each."""
     excess = np.maximum(a_length + b_length - most, 0)
     # The longer side first, until both are equal; then alternately, B first.
-    a_more = np.clip(a_length - b_length, 0, excess)
-    b_more = np.clip(b_length - a_length, 0, excess)
+    a_more = np.minimum(np.maximum(a_length - b_length, 0), excess)
+    b_more = np.minimum(np.maximum(b_length - a_length, 0), excess)
     rest = excess - a_more - b_more
     return a_more + rest // 2, b_more + (rest + 1) // 2
 
@@ -190,12 +197,13 @@ PAIRS = dict(
 LABELS = dict(nsp=("next", "random"), sop=("in_order", "exchanged_or_random"))
 
 
-def pair_index(store, kind, length, short, seed, passes):
+def pair_index(store, kind, length, short, seed, passes, workers=None):
     """The examples of a split, built on first use and stored next to its tokens.
 
-    The same arguments give the same bytes: every block of documents draws from a generator keyed by
-    (seed, pass, length, block). The folder's passport then records in `pairs` the number of `examples` and the share of
-    each of the LABELS and of `single_sentence`: one-sentence chunks, which always get a random B and label 1.
+    The same arguments give the same bytes, whatever the number of workers: every block of documents draws from a generator
+    keyed by (seed, pass, length, block). Memory holds a few blocks' examples per worker. The folder's passport then records
+    in `pairs` the number of `examples` and the share of each of the LABELS and of `single_sentence`: one-sentence chunks,
+    which always get a random B and label 1.
 
     Args:
       store: a Store.
@@ -203,6 +211,7 @@ def pair_index(store, kind, length, short, seed, passes):
       length, short: see next_sentence_pairs and two_segments.
       seed: int >= 0.
       passes: walks over the documents, each with new pairs, in sequence in the index.
+      workers: processes; default: one per core, or this one for less work than starting them is.
 
     Returns:
       A CheckedArray, uint32 or int64 [N, 5]: A's start and end, B's start and end, label.
@@ -227,29 +236,33 @@ def pair_index(store, kind, length, short, seed, passes):
     if not (record.exists() and path.exists()):
         with filelock.FileLock(f"{path}.lock"):
             if not (record.exists() and path.exists()):
-                files.write_json(record, _write(path, store, kind, length, short, seed, passes))
+                if workers is None:
+                    workers = os.cpu_count() if len(store.tokens) * passes > ALONE else 1
+                files.write_json(record, _write(path, store, kind, length, short, seed, passes, workers))
     return CheckedArray(path, files.read_json(record))
 
 
-def _write(path, store, kind, length, short, seed, passes):
+def _write(path, store, kind, length, short, seed, passes, workers):
     """Writes an index and returns its record."""
-    # Both are read in full, repeatedly.
-    sentences, documents = np.asarray(store.sentences), np.asarray(store.documents)
+    count = len(store.documents) - 1
+    # Reads, and so checks, both in full. They are memory maps: the processes share the system's copy.
+    offsets = np.asarray(store.sentences), np.asarray(store.documents)
     dtype = np.uint32 if len(store.tokens) < 1 << 32 else np.int64
-    starts = range(0, len(documents) - 1, BLOCK)
-    blocks = [(number, block, first) for number in range(passes) for block, first in enumerate(starts)]
-    what = f"{kind} examples of {length} tokens for {path.parent.name}, {passes} x {len(documents) - 1:,} documents in"
+    blocks = [
+        (block, first, min(first + BLOCK, count), kind, length, short, (seed, number), dtype)
+        for number in range(passes)
+        for block, first in enumerate(range(0, count, BLOCK))
+    ]
+    workers = max(min(workers, len(blocks)), 1)
+    made = processes.in_order(_block, blocks, workers, _open, *(offsets if workers == 1 else _paths(store)))
+    what = f"{kind} examples of {length} tokens for {path.parent.name}, {passes} x {count:,} documents in"
     labels, single = np.zeros(2, np.int64), 0
     with files.replacing(path) as file:
         array = ArrayWriter(file, dtype, [5])
-        for number, block, first in progress(blocks, what, "blocks", len(blocks), patience=1):
-            key = np.random.SeedSequence([seed, number, length, block])
-            rng = np.random.Generator(np.random.Philox(key))
-            last = min(first + BLOCK, len(documents) - 1)
-            examples = PAIRS[kind](sentences, documents, first, last, length, short, rng)
-            array.append(examples[:, :5])
+        for examples, alone in progress(made, what, "blocks", len(blocks), patience=1):
+            array.append(examples)
             labels += np.bincount(examples[:, 4], minlength=2)
-            single += int(examples[:, 5:].sum())
+            single += alone
         if not array.length:
             raise UserError(
                 f"{path.parent} has no {kind!r} examples: no document has {SHORTEST} tokens or more; use longer texts"
@@ -262,3 +275,21 @@ def _write(path, store, kind, length, short, seed, passes):
     if (path.parent.parent / "data.json").exists():
         tokens.add_to_passport(path.parent.parent, "pairs", f"{path.parent.name}/{path.stem}", told)
     return record
+
+
+def _paths(store):
+    return [store.path / f"{name}.npy" for name in ("sentences", "documents")]
+
+
+def _open(*offsets):
+    """Sets the offsets of sentences and documents for this process: arrays, or files that were checked before."""
+    global _offsets
+    _offsets = [array if isinstance(array, np.ndarray) else np.load(array, mmap_mode="r") for array in offsets]
+
+
+def _block(block, first, last, kind, length, short, key, dtype):
+    """The examples of documents first to last, [N, 5], and how many of them are single sentences."""
+    seed, number = key
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, number, length, block])))
+    examples = PAIRS[kind](*_offsets, first, last, length, short, rng)
+    return examples[:, :5].astype(dtype), int(examples[:, 5:].sum())

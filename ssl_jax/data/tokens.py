@@ -17,7 +17,7 @@ used.
 
 Work happens in FOLDER.incomplete, part by part; an interrupted preparation resumes with the parts already
 written. The bytes depend neither on interruptions nor on the number of processes. Memory holds the tokens of
-one part (about 16 MB of text) per process, and one byte per document: whether it is a duplicate.
+one part (at most about 16 MB of text) per process, and one byte per document: whether it is a duplicate.
 
 With a tokenizer that preserves spaces (byte level), decoding a document's tokens restores the document,
 every space and line break included (lowercased if trained that way); with others, whitespace around
@@ -25,19 +25,16 @@ sentences is lost, as in BERT.
 """
 
 import array
-import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import itertools
 import json
-import multiprocessing
 import os
 import pathlib
 import re
 import shutil
-import threading
 import zipfile
 
 import filelock
@@ -45,6 +42,7 @@ import numpy as np
 import sentencex
 
 from ssl_jax import files
+from ssl_jax.data import processes
 from ssl_jax.data.arrays import ArrayWriter, CheckedArray
 from ssl_jax.data.progress import progress, say
 from ssl_jax.errors import UserError
@@ -55,7 +53,9 @@ from ssl_jax.tokenization.train import TokenizerOptions, train_tokenizer
 from ssl_jax.tokenization.vocabulary import identity, keeps_spaces, stored_roles
 
 FORMAT = 3  # part of every folder's name: raise it when the bytes change
-PART_BYTES = 16 << 20
+# Of text; smaller corpora are cut into PARTS, so that the last ones occupy all processes, but none below SMALLEST_PART.
+PART_BYTES, PARTS, SMALLEST_PART = 16 << 20, 256, 1 << 20
+FEW_BYTES = 32 << 20  # encoded before processes would have been worth their start
 # A vocabulary hardly changes after this many documents (they come in random order), and the table of
 # word counts would keep growing.
 TOKENIZER_DOCUMENTS = 200_000
@@ -264,7 +264,8 @@ def _prepare(data, corpus, folder, workers):
             tokenizer = tokenizer_files.load_extended(options) if options.path else train_on(corpus, data)
             (work / "parts").mkdir(parents=True, exist_ok=True)
             tokenizer_files.save(tokenizer, tokenizer_path)
-        per_part = max(1, PART_BYTES * len(corpus) // max(1, corpus.bytes))
+        part_bytes = min(max(corpus.bytes // PARTS, SMALLEST_PART), PART_BYTES)
+        per_part = max(1, part_bytes * len(corpus) // max(1, corpus.bytes))
         parts = [
             (work / "parts" / f"{start}-{min(start + per_part, size)}.npz", start, min(start + per_part, size))
             for start in range(0, size, per_part)
@@ -307,10 +308,10 @@ class _TrainingTexts:
         self.size = min(len(corpus), data.max_documents or len(corpus), TOKENIZER_DOCUMENTS)
 
     def __iter__(self):
-        documents = itertools.islice(self.corpus, self.size)
-        for document in progress(documents, "training the tokenizer", "documents", self.size, announced=True):
-            if not is_heldout(content_hash(document["text"])[None], self.heldout)[0]:
-                yield from cut_at_spaces(document["text"], ENCODED_AT_ONCE)
+        texts = self.corpus.texts(0, self.size)
+        for text in progress(texts, "training the tokenizer", "documents", self.size, announced=True):
+            if not is_heldout(content_hash(text)[None], self.heldout)[0]:
+                yield from cut_at_spaces(text, ENCODED_AT_ONCE)
 
 
 def cut_at_spaces(text, size):
@@ -379,44 +380,15 @@ def slice_sentences(text):
 
 
 def _write_parts(parts, data, corpus, tokenizer_path, workers):
-    """Writes the missing part files: in this process if there is only one, else in a process pool."""
-    what = data.corpus, data.root, tokenizer_path, corpus.identity
+    """Writes the missing part files."""
     documents = sum(stop - start for _, start, stop in parts)
-    shown = f"encoding {documents:,} documents in", "parts", len(parts)
-    if len(parts) <= 1 or workers == 1:
-        _open(*what)
-        for part in progress(parts, *shown):
-            _write_part(*part)
-        return
-    # Spawned, not forked: the caller may have started JAX, whose threads do not survive a fork.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(workers, len(parts)), multiprocessing.get_context("spawn"), _start_worker, what
-    )
-    with pool:
-        futures = [pool.submit(_write_part, *part) for part in parts]
-        try:
-            for future in progress(concurrent.futures.as_completed(futures), *shown):
-                future.result()
-        except concurrent.futures.process.BrokenProcessPool as error:
-            raise UserError(
-                "a process that prepared the corpus was killed (out of memory?); run the same command "
-                "again: finished parts are kept"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _start_worker(*what):
-    # The pool already has a process per core.
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-    def end_with_parent():
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    # A pool's processes wait for work forever if their parent is killed.
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    _open(*what)
+    what = data.corpus, data.root, tokenizer_path, corpus.identity
+    # One of two threads splits a part into sentences while the tokenizers library, on all cores, encodes the other's.
+    few = corpus.bytes < FEW_BYTES
+    workers = max(min(workers, len(parts), 2 if few else workers), 1)
+    written = processes.in_order(_write_part, parts, workers, _open, *what, threads=few)
+    for _ in progress(written, f"encoding {documents:,} documents in", "parts", len(parts)):
+        pass
 
 
 def _open(corpus_name, root, tokenizer_path, identity=None):
@@ -447,9 +419,9 @@ def _write_part(path, start, stop):
         tokens.append(np.fromiter(ids, dtype))
         waiting.clear()
 
-    for document in corpus.records(start, stop):
-        sentences = cut(document["text"])
-        hashes += content_hash(document["text"]).tobytes()
+    for text in corpus.texts(start, stop):
+        sentences = cut(text)
+        hashes += content_hash(text).tobytes()
         cuts.append(len(sentences))
         for sentence in sentences:
             waiting.append(sentence)

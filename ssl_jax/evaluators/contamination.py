@@ -30,9 +30,9 @@ def training_texts(data):
       UserError: the corpus is not there.
     """
     corpus = corpora.open_corpus(data.corpus, data.root)
-    for document in itertools.islice(corpus, data.max_documents or None):
-        if not tokens.is_heldout(tokens.content_hash(document["text"])[None], data.heldout)[0]:
-            yield document["text"]
+    for text in corpus.texts(0, min(len(corpus), data.max_documents or len(corpus))):
+        if not tokens.is_heldout(tokens.content_hash(text)[None], data.heldout)[0]:
+            yield text
 
 
 def words_of(text):

@@ -58,7 +58,7 @@ def commands(block):
         yield [*full[:at], *full[at + 2 :], *words]
 
 
-BY_MAKE = {"scripts/bench.py", "scripts/demo.py"}
+BY_MAKE = {"scripts/bench.py", "scripts/bench_data.py", "scripts/demo.py"}
 ALL = sorted({tuple(words) for page in PAGES for block in blocks(page) for words in commands(block)})
 SCRIPTS = [words[1:] for words in ALL if words[0] == ".venv/bin/python" and words[1] != "-m"]
 

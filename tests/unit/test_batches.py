@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import os
 import random
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import albert, bert, electra
-from ssl_jax.data import batches, pairs
+from ssl_jax.data import batches, pairs, processes
 from ssl_jax.errors import UserError
 from ssl_jax.tokenization.vocabulary import Vocabulary
 from tests.reference.nsp_pairs import document_pairs
@@ -198,6 +199,36 @@ def test_index_depends_on_seed_and_pass_but_not_on_the_run(store, tmp_path):
     assert not np.array_equal(index[-len(one_pass) :], one_pass)
     other = pairs.pair_index(store, "nsp", 32, 0.1, 1, 1)
     assert other.shape != one_pass.shape or not np.array_equal(other, one_pass)
+
+
+@pytest.mark.parametrize("kind", pairs.PAIRS)
+def test_the_index_is_the_same_for_any_number_of_workers(store, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(pairs, "BLOCK", 60)  # seven blocks, the last one of 40 documents
+    for name in ("sentences", "documents"):
+        np.save(tmp_path / f"{name}.npy", getattr(store, name))
+    made = []
+    for workers in (1, 3):
+        index = pairs.pair_index(store, kind, 32, 0.1, 0, 2, workers)
+        made.append(index.path.read_bytes())
+        index.path.unlink()
+    assert made[0] == made[1]
+    monkeypatch.setattr(pairs, "ALONE", 0)  # so large that all cores are used without being asked for
+    assert pairs.pair_index(store, kind, 32, 0.1, 0, 2).path.read_bytes() == made[0]
+
+
+def test_blocks_that_wait_are_few(monkeypatch):
+    """Tasks are drawn as results are: never more than the processes and what may wait for them."""
+    drawn = 0
+
+    def tasks():
+        nonlocal drawn
+        for number in range(100):
+            drawn += 1
+            yield (number,)
+
+    for done, result in enumerate(processes.in_order(abs, tasks(), 2, os.getpid), 1):
+        assert result == done - 1 and drawn - done < 2 * processes.WAITING
+    assert done == 100
 
 
 @pytest.mark.parametrize(

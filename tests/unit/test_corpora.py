@@ -13,8 +13,10 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import weakref
 
 import pytest
+import tensorflow_datasets as tfds
 import zstandard
 
 from ssl_jax import files
@@ -389,7 +391,86 @@ def test_a_damaged_record_is_noticed_when_it_is_read(built, monkeypatch):
 def test_records_in_bulk_are_the_single_ones(built):
     corpus = corpora.open_corpus(*built)
     singles = [corpus[number] for number in range(len(corpus))]
-    assert list(corpus) == singles and list(corpus.records(7, 30)) == singles[7:30]
+    assert list(corpus) == singles and list(corpus.texts(7, 30)) == [record["text"] for record in singles[7:30]]
+
+
+ODD = [f"{'word ' * (number % 90)}document {number} \u00e9" if number % 7 else "" for number in range(300)]
+
+
+def jsonl(path, documents):
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents))
+    return f"text:{path}"
+
+
+@pytest.mark.parametrize("bulk", [1, 7, 300, 4096])  # 300 is all; 7 leaves a last batch of 6 records
+def test_texts_in_bulk_are_the_single_ones_across_files(tmp_path, monkeypatch, bulk):
+    monkeypatch.setattr(corpora, "SPLIT_BYTES", 10_000)
+    monkeypatch.setattr(corpora.Corpus, "_at_once", bulk)
+    corpus = corpora.open_corpus(jsonl(tmp_path / "a.jsonl", ODD), tmp_path)
+    assert len(corpus._opened[0].info.splits) > 3
+    singles = [corpus[number]["text"] for number in range(len(corpus))]
+    assert sorted(singles) == sorted(ODD) and singles.count("") == 43
+    for start, stop in ((0, 300), (0, 0), (299, 300), (11, 205)):
+        assert list(corpus.texts(start, stop)) == singles[start:stop]
+
+
+class Counting:
+    """A data source that counts how many of its records are alive."""
+
+    class Record(str):
+        pass
+
+    def __init__(self):
+        self.alive = weakref.WeakSet()
+        self.most = self.calls = 0
+
+    def __getitems__(self, numbers):
+        records = [self.Record(number) for number in numbers]
+        self.alive.update(records)
+        self.most, self.calls = max(self.most, len(self.alive)), self.calls + 1
+        return records
+
+
+def test_bulk_reads_hold_one_batch_of_records():
+    source = Counting()
+    numbers = [int(record) for record in corpora.read_in_bulk(source, "", 5, 10_005, 64, lambda record: record)]
+    assert numbers == list(range(5, 10_005)) and source.calls == 157
+    assert source.most <= 2 * 64  # one while the next one is read
+
+
+def test_a_batch_is_about_a_megabyte_whatever_the_documents(tmp_path):
+    many = corpora.open_corpus(jsonl(tmp_path / "many.jsonl", ["x"] * 20_000), tmp_path)
+    large = corpora.open_corpus(jsonl(tmp_path / "large.jsonl", ["x" * 400_000] * 5), tmp_path)
+    assert many._at_once == 4096 and large._at_once == 2
+
+
+class AsGenerated(tfds.core.GeneratorBasedBuilder):
+    """What TensorFlow Datasets' own builder makes of the documents."""
+
+    VERSION = corpora.TextFiles.VERSION
+    _info = corpora.TextFiles._info
+
+    def _split_generators(self, download_manager):
+        return {f"part{i}": self._generate_examples(i) for i in range(3)}
+
+    def _generate_examples(self, part):
+        for number in range(part * 100, part * 100 + 100):
+            yield number, dict(text=ODD[number])
+
+
+def test_records_and_their_order_are_those_of_the_generator_based_builder(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpora, "SPLIT_DOCUMENTS", 100)
+    corpus = corpora.open_corpus(jsonl(tmp_path / "a.jsonl", ODD), tmp_path)
+    builder = AsGenerated(
+        config=corpus._opened[0].builder_config, data_dir=tmp_path / "other", file_format="array_record"
+    )
+    with corpora.quietly():
+        builder.download_and_prepare()
+    ours, theirs = (
+        {path.name.partition("-")[2]: path.read_bytes() for path in (tmp_path / folder).rglob("*.array_record-*")}
+        for folder in ("tfds", "other")
+    )
+    assert ours == theirs and len(theirs) == 3
 
 
 def test_home_is_expanded(tmp_path, monkeypatch):
@@ -406,7 +487,7 @@ def test_progress_is_a_line_a_stage_and_none_of_what_fails_at_once(tmp_path, cap
     path.write_text("one\n\ntwo")
     len(corpora.open_corpus(f"text:{path}", tmp_path))
     told = capsys.readouterr()
-    assert told.out == "" and told.err == f"preparing: reading {path}: documents\npreparing: storing 2 documents\n"
+    assert told.out == "" and told.err == f"preparing: reading {path}: documents\n"
     path.write_bytes(b"\xff")
     with pytest.raises(UserError):
         len(corpora.open_corpus(f"text:{path}", tmp_path))

@@ -471,3 +471,16 @@ def test_every_token_is_asked_for_its_successor_in_its_document(documents):
             assert out["targets"][row, place] == (tokens[row, place + 1] if place < 9 else 0)
     np.testing.assert_array_equal(out["tokens"], tokens)
     np.testing.assert_array_equal(out["original"], tokens)
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1 << 20])  # with so few values, most scores are equal to others
+def test_lowest_and_chosen_first_are_what_stable_sorts_say(levels):
+    random = np.random.default_rng(levels)
+    for _ in range(30):
+        score = random.integers(0, levels, 37).astype(np.float32)
+        score[random.random(37) < 0.2] = np.inf
+        count = random.integers(0, 38)
+        rank = np.argsort(np.argsort(score, kind="stable"), kind="stable")
+        assert np.array_equal(corruption.lowest(score, count), rank < count)
+        chosen = random.random(37) < 0.3
+        assert np.array_equal(corruption.chosen_first(chosen), np.argsort(~chosen, kind="stable"))

@@ -88,16 +88,30 @@ def test_passport_and_store_against_plain_counts(corpus, tmp_path):
     assert sorted(everything) == sorted(map(str.lower, DOCUMENTS))
 
 
-def test_same_bytes_with_one_and_two_workers(corpus, tmp_path, small_parts):
+def test_same_bytes_alone_by_threads_and_by_processes(corpus, tmp_path, small_parts, monkeypatch):
     folders = [tokens.prepare(config(tmp_path / str(workers), corpus), workers) for workers in (1, 2)]
-    assert content(folders[0]) == content(folders[1])
-    assert pathlib.Path(folders[0]).name == pathlib.Path(folders[1]).name
+    monkeypatch.setattr(tokens, "FEW_BYTES", 0)
+    folders.append(tokens.prepare(config(tmp_path / "processes", corpus), 2))
+    for folder in folders[1:]:
+        assert content(folders[0]) == content(folder)
+        assert pathlib.Path(folders[0]).name == pathlib.Path(folder).name
 
 
 def test_same_bytes_whatever_the_size_of_parts(corpus, tmp_path, monkeypatch):
     whole = content(tokens.prepare(config(tmp_path / "whole", corpus)))
     monkeypatch.setattr(tokens, "PART_BYTES", 3000)
     assert content(tokens.prepare(config(tmp_path / "parts", corpus), 1)) == whole
+
+
+def test_parts_are_small_enough_to_occupy_all_processes(corpus, tmp_path, monkeypatch):
+    written, write = [], tokens._write_part
+    monkeypatch.setattr(tokens, "SMALLEST_PART", 1000)
+    monkeypatch.setattr(tokens, "PARTS", 10)
+    monkeypatch.setattr(tokens, "_write_part", lambda path, *where: (written.append(where), write(path, *where)))
+    tokens.prepare(config(tmp_path, corpus), 1)
+    assert len(written) == 10 or len(written) == 11  # what does not fit into ten
+    sizes = [stop - start for start, stop in written]
+    assert len(set(sizes[:10])) == 1 and written[0][0] == 0 and written[-1][1] == len(DOCUMENTS)
 
 
 def test_killed_at_random_and_restarted(corpus, tmp_path, small_parts):
@@ -199,8 +213,10 @@ def test_held_out_documents_are_disjoint_and_chosen_by_content(corpus, tmp_path)
 
 
 def test_held_out_documents_do_not_teach_the_tokenizer(tmp_path):
-    data = config(tmp_path, "", heldout=0.5)
-    seen = list(tokens._TrainingTexts([dict(text=text) for text in DOCUMENTS], data))
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(dict(text=text)) + "\n" for text in DOCUMENTS))
+    data = config(tmp_path, f"text:{path}", heldout=0.5)
+    seen = list(tokens._TrainingTexts(corpora.open_corpus(data.corpus, data.root), data))
     hashes = np.stack([tokens.content_hash(text) for text in seen])
     assert 100 < len(seen) < 200 and not tokens.is_heldout(hashes, 0.5).any()
 
@@ -351,10 +367,11 @@ def test_workers_end_with_their_parent(corpus, tmp_path):
     path = tmp_path / "program.py"
     path.write_text(
         "import concurrent.futures, multiprocessing, os, sys, time\n"
-        "from ssl_jax.data import tokens\n"
+        "from ssl_jax.data import processes, tokens\n"
         "if __name__ == '__main__':\n"
         "    spawn = multiprocessing.get_context('spawn')\n"
-        "    pool = concurrent.futures.ProcessPoolExecutor(1, spawn, tokens._start_worker, sys.argv[1:])\n"
+        "    what = tokens._open, *sys.argv[1:]\n"
+        "    pool = concurrent.futures.ProcessPoolExecutor(1, spawn, processes.begin, what)\n"
         "    print(pool.submit(os.getpid).result(), flush=True)\n"
         "    time.sleep(60)\n"
     )
