@@ -1,6 +1,7 @@
 """The heads on the trunk: a module for each kind of logits, registered in HEADS at the end of this file.
 
-A head takes a `Seen` and returns its entries of `out`; its `weights` counts matmul weights per token, for the FLOPs.
+A head takes a `Seen` and returns its entries of `out`; its `weights` counts matmul weights per token, for the FLOPs; one
+with logits over the vocabulary also has `decoded`, the fraction of tokens that get them, for the memory.
 """
 
 import functools
@@ -194,6 +195,9 @@ class MaskedLanguageHead(nn.Module):
     def weights(self, sizes, predicted=None):
         return decoder_weights(self.config, dense=True) * (sizes.predicted if predicted is None else predicted)
 
+    def decoded(self, sizes):
+        return sizes.predicted
+
     @nn.compact
     def logits(self, x, table):
         config = self.config
@@ -220,6 +224,10 @@ class CopyingHead(nn.Module):
         del sizes
         return decoder_weights(self.config, dense=True) + self.config.hidden_size
 
+    def decoded(self, sizes):
+        del sizes
+        return 1.0
+
 
 class CausalLanguageHead(nn.Module):
     """Tied decoder without a bias (GPT-1, GPT-2): [B, S, H] to [B, S, V], float32.
@@ -235,6 +243,10 @@ class CausalLanguageHead(nn.Module):
     def weights(self, sizes, predicted=1.0):
         del sizes
         return decoder_weights(self.config, dense=self.config.embedding_size != self.config.hidden_size) * predicted
+
+    def decoded(self, sizes):
+        del sizes
+        return 1.0
 
     @nn.compact
     def logits(self, x, table):
@@ -254,6 +266,10 @@ class TokensHead(nn.Module):
 
     def weights(self, sizes):
         return self.language.weights(sizes, 1.0)
+
+    def decoded(self, sizes):
+        del sizes
+        return 1.0
 
 
 class PairHead(nn.Module):
