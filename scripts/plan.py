@@ -105,8 +105,10 @@ def told(plan):
         yield from (f"  note             {note}" for note in proposal["notes"])
         flagged = " ".join(f"--config.{key}={value}" for key, value in proposal["flags"].items())
         yield f"  flags            {flagged or 'none: the config is the cheapest that fits'}"
+    elif not plan["divides"]:
+        yield f"batch_size={plan['batch_size']:,} and the model's heads cannot be cut over {count:,} devices: take another number"
     elif not plan["fits"]:
-        yield f"no cut of {count:,} devices fits: take more of them, a smaller batch_size, or model.dtype=bfloat16"
+        yield f"no cut over {count:,} devices fits: take more of them, with more memory, or model.dtype=bfloat16"
     if "program" in plan:
         yield from of_program(plan["program"], plan["dtype"] == "bfloat16")
 
@@ -160,9 +162,13 @@ def seen_lines(seen):
     cut = seen["cut"]
     yield f"{seen['variant']} on {cut['devices']:,} x {seen['device']}, {seen['batch_size']:,} x {seen['length']:,} tokens a step"
     yield f"  predicted        {gigabytes(predicted)} a device"
-    yield f"  measured         {gigabytes(measured['bytes'])}: {measured['what']}"
-    if "device" in measured["what"].split(" of a ")[-1]:
+    if measured["of"] == "device":
+        yield f"  measured         {gigabytes(measured['bytes'])}, the most that a device had in use"
         yield f"  error            {predicted / measured['bytes'] - 1:+.1%}"
+    else:
+        rest = measured["bytes"] - predicted * cut["devices"]
+        yield f"  measured         {gigabytes(measured['bytes'])}, the peak resident size of the process: a CPU tells no more"
+        yield f"  of that          {gigabytes(rest)} is not predicted: JAX, programs, batches, and the error"
     if seen["flops_per_second"]:
         mfu = f", {seen['mfu']:.1%} of the peak" if seen["mfu"] else ""
         yield f"  reached          {seen['flops_per_second']:.4g} FLOP/s, the median of its timings{mfu}"

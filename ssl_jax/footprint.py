@@ -422,7 +422,7 @@ def _flags(config, own, cut, remat):
         wanted |= {"ramp.start": own.ramp.start, "steps": steps}
         begins = f"begins at {own.ramp.start:,} sequences" if own.ramp.start else "does not grow"
         notes.append(
-            f"the batch {begins}, because {cut.batch_shards * cut.accumulate:,} pieces do not divide {config.ramp.start:,}: "
+            f"the batch {begins}, because {config.ramp.start:,} cannot be cut into {cut.batch_shards * cut.accumulate:,} pieces: "
             f"another recipe, of as many tokens in {steps:,} steps"
         )
     present = {key: _value(config, key) for key in wanted}
@@ -455,8 +455,9 @@ def plan(config, count, device, mfu, always=False):
     Returns:
       `parameters`; `tokens` and `flops` of the run; `flops_per_token`, `length` and `batch_size` of its `largest` phase, to
       which all bytes belong; `cut`; `bytes` on each device by part, and `total`; `memory` of a device; `fits`, within
-      `share` of it; `refused`, why the run would not begin so, '' if it would; `traffic`, see `Traffic`; `seconds` and
-      `device_hours` at `mfu`, None where the peak is not known; `proposal`, None if the config's own cut fits or none does.
+      `share` of it; `refused`, why the run would not begin so, '' if it would; `divides`, whether batch and model can be cut
+      over so many devices at all; `traffic`, see `Traffic`; `seconds` and `device_hours` at `mfu`, None where the peak is
+      not known; `proposal`, None if the config's own cut fits or none does.
 
     Raises:
       UserError: the devices cannot be cut so.
@@ -487,6 +488,7 @@ def plan(config, count, device, mfu, always=False):
         **_cut_plan(config, model, cut, phase, shapes, footprint, device),
         "fits": fit,
         "refused": refused,
+        "divides": next(_cuts(config, model, count), None) is not None,
         "proposal": None,
     }
     if not fit or always:
@@ -526,8 +528,8 @@ SEEN = "memory.json"  # in a run's folder
 def write_seen(exp, workdir, phase, shapes):
     """Writes what the first step of a phase took of a device, beside the estimate, into a run's folder.
 
-    `measured` is the most that a device had in use since the process began, where its backend says so; on a CPU it is the
-    process's peak resident size, which is another thing: it has all virtual devices, JAX itself, and the batches.
+    `measured` is the most that a `device` had in use since the process began (`peak_bytes_in_use`), where its backend says
+    so; on a CPU it is the `process`'s peak resident size, which is another thing: it has all devices, JAX and the batches.
 
     Args:
       exp: the run's `Experiment`.
@@ -544,17 +546,17 @@ def write_seen(exp, workdir, phase, shapes):
     footprint = estimate(exp.config, exp.model, cut, phase, own, exp.teacher_models)
     peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
     if None in peaks:
-        measured = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        what = "the peak resident size of the process, with all its devices"
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        measured = {"of": "process", "bytes": peak}
     else:
-        measured, what = max(peaks), "the largest peak_bytes_in_use of a device"
+        measured = {"of": "device", "bytes": max(peaks)}
     content = {
         "device": jax.devices()[0].device_kind,
         "cut": cut._asdict(),
         "length": phase.length,
         "batch_size": phase.batch_size,
         "predicted": {**footprint._asdict(), "total": footprint.total},
-        "measured": {"bytes": measured, "what": what},
+        "measured": measured,
     }
     files.write_json(Path(workdir) / SEEN, content)
 
