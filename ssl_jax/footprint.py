@@ -200,13 +200,19 @@ def _kept(trunk, length, tensor, width, scores):
 
 
 def _working(trunk, length, tensor, width):
-    """Bytes per token of one layer's backward pass: with `remat` what it recomputes, and the largest gradients."""
+    """Bytes per token of one layer's backward pass, besides what is kept: its largest sub-layer's.
+
+    With `remat` it also recomputes that sub-layer: 4 inner widths (or the widths of attention) and 3 hidden sizes, and of
+    attention's [A, S, S] numbers the softmax and its gradient in float32, and what is dropped; else the gradients alone.
+    """
     if trunk.lstm:
         return 4 * trunk.lstm * width
-    pairs = 8 * trunk.heads / _fits(trunk.heads, tensor) * length
-    gradients = 2 * trunk.ffn_size / _fits(trunk.ffn_size, tensor) * width
-    recomputed = _layer(dataclasses.replace(trunk, remat=False), length, tensor, width) if trunk.remat else 0
-    return recomputed + max(pairs, gradients)
+    pairs = trunk.heads / _fits(trunk.heads, tensor) * length
+    inner = trunk.ffn_size / _fits(trunk.ffn_size, tensor)
+    if not trunk.remat:
+        return max(8 * pairs, 2 * inner * width)
+    attention = 4 * trunk.heads * trunk.head_size / _fits(trunk.heads, tensor)
+    return max(4 * inner * width, attention * width + (8 + width) * pairs) + 3 * trunk.hidden_size * width
 
 
 def _logits(model, length, predictions, tensor):

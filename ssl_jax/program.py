@@ -119,7 +119,7 @@ def vocabulary(config):
 
 
 def lower_step(config, phase):
-    """The training step of a phase, lowered for all of this process's devices, and the shapes of its state.
+    """The training step of a phase, lowered for all of this process's devices.
 
     Args:
       config: a run's, resolved.
@@ -148,7 +148,7 @@ def lower_step(config, phase):
         several = len(population.members)
         batch = {name: jax.ShapeDtypeStruct((len(x), several, *x.shape[1:]), x.dtype) for name, x in batch.items()}
     place = devices.place_shapes
-    return step.lower(place(state), devices.place_batch_shapes(batch), place(teachers)), state
+    return step.lower(place(state), devices.place_batch_shapes(batch), place(teachers))
 
 
 def compile_step(config, phase):
@@ -161,8 +161,7 @@ def compile_step(config, phase):
     if scanned:
         config = config.copy_and_resolve_references()
         config.model.scan = True
-    lowered, _ = lower_step(config, phase)
-    compiled = lowered.compile()
+    compiled = lower_step(config, phase).compile()
     memory = compiled.memory_analysis()
     found, known = collectives(compiled.as_text(), len(jax.devices()))
     sizes = (getattr(memory, f"{name}_size_in_bytes") for name in ("argument", "output", "alias", "temp"))

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from ssl_jax import experiment, program
+
 SMOKE = "--config=configs/bert.py:tiny,smoke"
 
 
@@ -69,3 +71,17 @@ def test_a_run_tells_what_it_took_beside_the_estimate(quiet, root):
 def test_bad_input_gets_one_clear_line(arguments, message, root):
     done = plan(root, *arguments)
     assert done.returncode and message in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "paper, changes",
+    [("bert", {}), ("gpt2", {}), ("gpt2", {"data.document_mask": True}), ("electra", {})],
+    ids=["pairs", "windows", "borders", "single"],
+)
+def test_the_batch_that_is_planned_for_is_the_runs(paper, changes, smoke_config):
+    exp = experiment.open(smoke_config(*changes.items(), paper=paper))
+    planned = program.batch_shapes(exp.config, exp.phases[0])
+    batch = exp.batch(0)
+    assert {name: (x.shape, x.dtype) for name, x in batch.items()} == {
+        name: (x.shape, x.dtype) for name, x in planned.items()
+    }

@@ -13,6 +13,7 @@ from ssl_jax import checks, devices, footprint, program, source
 from ssl_jax.errors import UserError
 from ssl_jax.footprint import Cut
 from ssl_jax.models.model import build_model
+from ssl_jax.step import initial_state
 
 pytestmark = pytest.mark.slow
 
@@ -57,13 +58,13 @@ def test_the_state_is_exact_and_the_rest_within_half_as_much_again(paper, change
     config = settled(paper, FAMILIES[paper], changes, teacher if paper == "tinybert" else None)
     cut, phase = footprint.cut_of(config, 4), footprint.largest(config)
     own, made = estimated(config, cut), program.compile_step(config, phase)
-    _, state = program.lower_step(config, phase)
+    state = jax.eval_shape(lambda: initial_state(config, build_model(config), program.vocabulary(config)))
     counters = {name: x for name, x in state.items() if name not in ("params", "optimizer")}
     # All of the state, and nothing else, is given away to the step that returns the next one.
     assert own.parameters + own.optimizer + footprint.bytes_of(counters, cut) == made.alias
-    # The batch, and what teachers know; XLA drops what a step does not read.
+    # The batch, and what teachers know; XLA drops what a step does not read, as a teacher's pooler.
     teachers = sum(footprint.bytes_of(footprint.parameter_shapes(one), cut) for one in footprint.teacher_models(config))
-    assert 0 < made.argument - made.alias - teachers <= own.batch
+    assert 0.9 * teachers < made.argument - made.alias <= own.batch + teachers
     rest = own.total - own.parameters - own.optimizer - own.batch - teachers
     assert 1 / 1.5 < rest / made.temp < 1.5
 
