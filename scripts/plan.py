@@ -46,9 +46,9 @@ def main():
     config.parallel.devices = 0  # all of those that are planned for
     devices.use_virtual(COUNT.value if EXACT.value else 1)
 
-    from ssl_jax import footprint, tasks  # after the flags: a typing error need not wait for jax
+    from ssl_jax import footprint, source, tasks  # after the flags: a typing error need not wait for jax
 
-    config = tasks.resolve(config)
+    config = tasks.resolve(source.resolve_teacher(config) if config.teacher.runs else config)
     plan = footprint.plan(config, COUNT.value, device, MFU.value, PROPOSE.value)
     if EXACT.value:
         plan["program"] = exact(config, plan)
@@ -97,6 +97,8 @@ def told(plan):
             "of the peak, which is assumed, not measured"
         )
     yield from of_cut("as the config is", plan, plan)
+    if plan["untaught"]:
+        yield f"  not counted      the teacher of losses.{plan['untaught']}: teacher.runs names none"
     if plan["refused"]:
         yield f"  refused          {plan['refused']}"
     proposal = plan["proposal"]
@@ -122,18 +124,18 @@ def of_cut(title, own, plan):
     yield f"{title}: {cut['mode']}{shape}, {pieces}, {'with' if cut['remat'] else 'without'} remat"
     for name, size in parts.items():
         if size and name != "total":
-            yield f"  {name:<16} {gigabytes(size)}"
+            yield f"  {name:<16} {spelt(size)}"
     share = parts["total"] / plan["memory"]
     fits = "fits" if share <= plan["share"] else "does not fit"
     of = f"of {plan['memory'] / 1e9:.0f} GB a device, {share:.0%}: {fits} (at most {plan['share']:.0%})"
-    yield f"  {'in all':<16} {gigabytes(parts['total'])} {of}"
+    yield f"  {'in all':<16} {spelt(parts['total'])} {of}"
     for one in own["traffic"]:
         time = (
             f", {one['seconds']:.3g} s at the data sheet's speed"
             if one["seconds"]
             else f", within {one['span']:,} devices"
         )
-        yield f"  {one['axis']:<16} {one['count']:,} {one['name']}: {gigabytes(one['sent']).strip()} sent by a device{time}"
+        yield f"  {one['axis']:<16} {one['count']:,} {one['name']}: {spelt(one['sent']).strip()} sent by a device{time}"
 
 
 def of_program(program, bfloat16):
@@ -141,12 +143,12 @@ def of_program(program, bfloat16):
     flagged = " ".join(f"--config.{key}={value}" for key, value in program["flags"].items())
     yield f"compiled for CPU devices{f', with {flagged}' if flagged else ''}"
     for name in ("argument", "temp"):
-        yield f"  {name:<16} {gigabytes(program[name])}"
+        yield f"  {name:<16} {spelt(program[name])}"
     gap = f"the estimate is {abs(program['gap']):.0%} {'more' if program['gap'] > 0 else 'less'}"
-    yield f"  {'in all':<16} {gigabytes(program['total'])} a device; {gap}"
+    yield f"  {'in all':<16} {spelt(program['total'])} a device; {gap}"
     for one in program["collectives"]:
         yield (
-            f"  {one['name']:<16} {one['count']:,} among {one['devices']:,}: {gigabytes(one['sent']).strip()} sent by a device"
+            f"  {one['name']:<16} {one['count']:,} among {one['devices']:,}: {spelt(one['sent']).strip()} sent by a device"
         )
     if not program["known"]:
         yield "  of a loop that does not say how often it runs, collectives are counted once"
@@ -161,27 +163,28 @@ def seen_lines(seen):
     predicted, measured = seen["predicted"]["total"], seen["measured"]
     cut = seen["cut"]
     yield f"{seen['variant']} on {cut['devices']:,} x {seen['device']}, {seen['batch_size']:,} x {seen['length']:,} tokens a step"
-    yield f"  predicted        {gigabytes(predicted)} a device"
+    yield f"  predicted        {spelt(predicted)} a device"
     if measured["of"] == "device":
-        yield f"  measured         {gigabytes(measured['bytes'])}, the most that a device had in use"
+        yield f"  measured         {spelt(measured['bytes'])}, the most that a device had in use"
         yield f"  error            {predicted / measured['bytes'] - 1:+.1%}"
     else:
         rest = measured["bytes"] - predicted * cut["devices"]
-        yield f"  measured         {gigabytes(measured['bytes'])}, the peak resident size of the process: a CPU tells no more"
-        yield f"  of that          {gigabytes(rest)} is not predicted: JAX, programs, batches, and the error"
+        yield f"  measured         {spelt(measured['bytes'])}, the peak resident size of the process: a CPU tells no more"
+        yield f"  of that          {spelt(rest)} is not predicted: JAX, programs, batches, and the error"
     if seen["flops_per_second"]:
         mfu = f", {seen['mfu']:.1%} of the peak" if seen["mfu"] else ""
         yield f"  reached          {seen['flops_per_second']:.4g} FLOP/s, the median of its timings{mfu}"
 
 
-def gigabytes(size):
-    return f"{size / 1e9:>10,.3f} GB"
+def spelt(size):
+    """Bytes as '  12.345 GB', or MB below a tenth of that."""
+    return f"{size / 1e9:>10,.3f} GB" if abs(size) >= 1e8 else f"{size / 1e6:>10,.3f} MB"
 
 
 def duration(seconds):
-    from ssl_jax.sweeps.planning import duration as spelt
+    from ssl_jax.sweeps import planning  # loads JAX
 
-    return spelt(seconds)
+    return planning.duration(seconds)
 
 
 if __name__ == "__main__":

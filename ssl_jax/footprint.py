@@ -24,7 +24,7 @@ from ssl_jax.describe import describe, parameter_shapes
 from ssl_jax.errors import UserError
 from ssl_jax.models import heads
 from ssl_jax.models.model import build_model
-from ssl_jax.objectives import taught
+from ssl_jax.objectives import taught, trained
 from ssl_jax.optimizers import build_optimizer, path_name
 from ssl_jax.parallel import abstract, check_cut
 from ssl_jax.plan import make_clock, plan_phases, predictions_per_sequence
@@ -462,8 +462,9 @@ def plan(config, count, device, mfu, always=False):
       `parameters`; `tokens` and `flops` of the run; `flops_per_token`, `length` and `batch_size` of its `largest` phase, to
       which all bytes belong; `cut`; `bytes` on each device by part, and `total`; `memory` of a device; `fits`, within
       `share` of it; `refused`, why the run would not begin so, '' if it would; `divides`, whether batch and model can be cut
-      over so many devices at all; `traffic`, see `Traffic`; `seconds` and `device_hours` at `mfu`, None where the peak is
-      not known; `proposal`, None if the config's own cut fits or none does.
+      over so many devices at all; `untaught`, a loss whose teacher is not named, and so not counted, or ''; `traffic`, see
+      `Traffic`; `seconds` and `device_hours` at `mfu`, None where the peak is not known; `proposal`, None if the config's
+      own cut fits or none does.
 
     Raises:
       UserError: the devices cannot be cut so.
@@ -494,6 +495,7 @@ def plan(config, count, device, mfu, always=False):
         **_cut_plan(config, model, cut, phase, shapes, footprint, device),
         "fits": fit,
         "refused": refused,
+        "untaught": "" if teachers or config.teacher.cache else next(_taught_losses(config), ""),
         "divides": next(_cuts(config, model, count), None) is not None,
         "proposal": None,
     }
@@ -504,6 +506,11 @@ def plan(config, count, device, mfu, always=False):
             own = _cut_plan(config, changed, proposal.cut, phase, shapes, proposal.footprint, device)
             made["proposal"] = {**own, "flags": proposal.flags, "notes": list(proposal.notes)}
     return made
+
+
+def _taught_losses(config):
+    """Yields the losses that compare with a teacher."""
+    return (name for name, row in trained(config).items() if row.teacher)
 
 
 def _cut_plan(config, model, cut, phase, shapes, footprint, device):

@@ -64,7 +64,7 @@ def test_the_state_is_exact_and_the_rest_within_half_as_much_again(paper, change
     assert own.parameters + own.optimizer + footprint.bytes_of(counters, cut) == made.alias
     # The batch, and what teachers know; XLA drops what a step does not read, as a teacher's pooler.
     teachers = sum(footprint.bytes_of(footprint.parameter_shapes(one), cut) for one in footprint.teacher_models(config))
-    assert 0.9 * teachers < made.argument - made.alias <= own.batch + teachers
+    assert 0.8 * teachers < made.argument - made.alias <= own.batch + teachers
     rest = own.total - own.parameters - own.optimizer - own.batch - teachers
     assert 1 / 1.5 < rest / made.temp < 1.5
 
