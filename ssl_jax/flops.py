@@ -1,38 +1,10 @@
 """Parameter counts, FLOPs per token and peak FLOP/s of devices."""
 
-import re
-
 import jax
 import numpy as np
 
+from ssl_jax import devices
 from ssl_jax.models import heads
-
-# Peak matmul TFLOP/s of one device, by a regex on JAX's name for it: in bfloat16, and in float32 at JAX's default
-# precision (jax.lax.Precision): TF32 on GPUs that have it, bfloat16 on TPU. Data sheets of A100, H100, H200 and L4
-# print twice as much, "with sparsity". Volta and Turing have no bfloat16. A device of TPU v2 and v3 is a core, half a
-# chip; of the others it is a chip. A part of a GPU (MIG) is a different device.
-PEAKS = (
-    # nvidia.com: nvidia-a100-datasheet-us-nvidia-1758950-r4-web.pdf
-    (r"NVIDIA A100[- ](?!.*MIG).*", 312, 156),
-    # resources.nvidia.com: nvidia-tensor-core-gpu-datasheet (H100 SXM and PCIe); H200 SXM computes as H100 SXM
-    (r"NVIDIA H100 80GB HBM3|NVIDIA H200", 989.4, 494.7),
-    (r"NVIDIA H100 PCIe", 756, 378),
-    # nvidia.com/en-us/data-center/l4
-    (r"NVIDIA L4", 121, 60),
-    # nvidia.com: t4-tensor-core-datasheet-951643.pdf
-    (r"(Tesla|NVIDIA) T4", None, 8.1),
-    # images.nvidia.com: volta-v100-datasheet-update-us-1165301-r5.pdf
-    (r"Tesla V100-SXM\d.*", None, 15.7),
-    (r"Tesla V100-PCIE.*", None, 14),
-    (r"Tesla V100S-PCIE.*", None, 16.4),
-    # v2: arxiv.org/abs/1907.10701, 45 a chip; the others: cloud.google.com/tpu/docs
-    (r"TPU v2", 22.5, 22.5),
-    (r"TPU v3", 61.5, 61.5),
-    (r"TPU v4", 275, 275),
-    (r"TPU v5( lite|e)", 197, 197),
-    (r"TPU v5p?", 459, 459),
-    (r"TPU v6( lite|e)", 918, 918),
-)
 
 
 def count_parameters(params):
@@ -145,14 +117,8 @@ def electra_forward(config, length, top):
 def peak_flops(kind, dtype):
     """Peak FLOP/s of one device, or None if unknown.
 
-    CPUs have no entry: matmul speed there depends on the machine's other load, and so would any utilisation figure.
-
     Args:
       kind: JAX's name for the device, `jax.Device.device_kind`.
       dtype: of the computation, 'float32' or 'bfloat16'.
     """
-    for pattern, bfloat16, float32 in PEAKS:
-        if re.fullmatch(pattern, kind):
-            peak = {"bfloat16": bfloat16, "float32": float32}[dtype]
-            return peak and peak * 1e12
-    return None
+    return devices.peak(devices.by_kind(kind), dtype)

@@ -8,6 +8,8 @@ Both classes share one interface, so the training loop does not know which one i
   plain(state)        the state as saved: every array once, in its own shape
   like(shapes)        where Orbax should restore such a plain state
   adopt(plain)        a restored plain state, on the devices
+  place_shapes(shapes), place_batch_shapes(shapes)
+                      the shapes of a plain state or a global batch as `compile`'s function takes them on the devices
   compile(function)   `function(state, batch, ..., total, shard)` on all devices; `total` sums over them and
                       `shard()` identifies each; further arguments are laid out like the state
   read(x)             an array that is identical on all devices, as a NumPy array
@@ -17,6 +19,7 @@ import contextlib
 import dataclasses
 import functools
 import glob
+import math
 import os
 import re
 import subprocess
@@ -58,6 +61,22 @@ class Parallel:
     devices: int = option(0, whole(0), "how many devices; 0: all")
     fsdp: int = option(1, whole(1), "into how many pieces parameters are cut by their width")
     tensor: int = option(1, whole(1), "into how many pieces attention heads and feed-forward networks are cut")
+
+
+MESH_AXES = ("data", "fsdp", "tensor")
+BATCH_AXES = MESH_AXES[:2]  # that examples are cut over, in batches and in activations
+
+
+def by_examples(x):
+    """Activations [B, ...] cut by examples over the mesh whose program is being traced; unchanged where there is none.
+
+    Without it XLA cuts them as the parameters they meet are cut, by width: every device would then hold all examples'
+    activations (GPT-3 175B on 32 x 8: 1,364 GB of them, see docs/scaling.md).
+    """
+    mesh = sharding.get_abstract_mesh()
+    if not {*BATCH_AXES} <= {*mesh.axis_names} or len(x) % math.prod(mesh.shape[axis] for axis in BATCH_AXES):
+        return x
+    return lax.with_sharding_constraint(x, sharding.PartitionSpec(BATCH_AXES))
 
 
 # Markers in stderr: the distributed runtime's when another process is gone, and ours after saying why we stop.
@@ -212,16 +231,27 @@ def build_parallel(config):
         if config.devices > len(devices):
             raise UserError(f"parallel.devices={config.devices}, but this run has {len(devices)}")
         devices = devices[: config.devices]
+    check_cut(config, len(devices))
+    if config.mode == "pmap":
+        return Replicated(devices)
+    shape = (-1, config.fsdp, config.tensor)
+    return Sharded(sharding.Mesh(np.array(devices).reshape(shape), MESH_AXES))
+
+
+def check_cut(config, count):
+    """Raises UserError unless `count` devices can be cut as the `parallel` block of a config says."""
     if config.mode == "pmap":
         if config.fsdp * config.tensor != 1:
             raise UserError("parallel.fsdp and parallel.tensor need parallel.mode='mesh'; pmap replicates")
-        return Replicated(devices)
-    if len(devices) % (config.fsdp * config.tensor):
+    elif count % (config.fsdp * config.tensor):
         raise UserError(
-            f"{len(devices)} devices are not divisible by parallel.fsdp={config.fsdp} x parallel.tensor={config.tensor}"
+            f"{count} devices are not divisible by parallel.fsdp={config.fsdp} x parallel.tensor={config.tensor}"
         )
-    shape = (-1, config.fsdp, config.tensor)
-    return Sharded(sharding.Mesh(np.array(devices).reshape(shape), ("data", "fsdp", "tensor")))
+
+
+def abstract(count, fsdp, tensor):
+    """A `Sharded` over a mesh of `count` devices that need not be there: it tells how arrays are cut."""
+    return Sharded(sharding.AbstractMesh((count // (fsdp * tensor), fsdp, tensor), MESH_AXES))
 
 
 class Replicated:
@@ -260,6 +290,15 @@ class Replicated:
         # again for its own results.
         return jax.pmap(lambda x: x, axis_name="device", devices=self.devices)(jax.tree.map(stack, plain))
 
+    def place_shapes(self, shapes):
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(self.local), *x.shape), x.dtype), shapes)
+
+    def place_batch_shapes(self, shapes):
+        def cut(x):
+            return jax.ShapeDtypeStruct((len(self.local), x.shape[0] // len(self.local), *x.shape[1:]), x.dtype)
+
+        return jax.tree.map(cut, shapes)
+
     def read(self, x):
         return np.asarray(x.addressable_data(0))[0]
 
@@ -277,7 +316,7 @@ class Sharded:
 
     def __init__(self, mesh):
         self.mesh = mesh
-        self.batch_sharding = sharding.NamedSharding(mesh, sharding.PartitionSpec(("data", "fsdp")))
+        self.batch_sharding = sharding.NamedSharding(mesh, sharding.PartitionSpec(BATCH_AXES))
         self.batch_shards = mesh.shape["data"] * mesh.shape["fsdp"]
         self.device_count = mesh.size
 
@@ -316,6 +355,12 @@ class Sharded:
 
         return jax.tree_util.tree_map_with_path(place, shapes)
 
+    def place_shapes(self, shapes):
+        return self.like(shapes)
+
+    def place_batch_shapes(self, shapes):
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.batch_sharding), shapes)
+
     def adopt(self, plain):
         return jax.tree_util.tree_map_with_path(lambda path, x: jax.device_put(x, self.sharding(path, x)), plain)
 
@@ -324,7 +369,8 @@ class Sharded:
 
     def compile(self, function, donate=False):
         def whole(*arguments):
-            made = function(*arguments, total=lambda x: x, shard=lambda: 0)
+            with sharding.use_abstract_mesh(self.mesh.abstract_mesh):
+                made = function(*arguments, total=lambda x: x, shard=lambda: 0)
             # Outputs keep the sharding of the inputs; otherwise the next step would be recompiled.
             return jax.tree_util.tree_map_with_path(
                 lambda path, x: lax.with_sharding_constraint(x, self.sharding(path, x)), made

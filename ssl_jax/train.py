@@ -13,7 +13,7 @@ import filelock
 import jax
 import numpy as np
 
-from ssl_jax import evaluators, experiment, files, flops, logs, preemption, runs, source, start
+from ssl_jax import evaluators, experiment, files, flops, footprint, logs, preemption, runs, source, start
 from ssl_jax.checkpoints import EXTENDED, Checkpoints, anywhere, require_same
 from ssl_jax.data.batches import prefetch
 from ssl_jax.errors import NotFiniteError, UserError
@@ -192,6 +192,7 @@ def run(exp, workdir, claim):
             last, stopping = done == config.steps, watch.requested(done)
             if step in (first, phase.first):
                 devices.read(loss)
+                footprint.write_seen(exp, workdir, phase, shapes)
                 meter.restart()  # compiling is not training
             if last or done % log_every == 0:
                 require_finite(loss, done, population, checkpoints)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 from ssl_jax.lazy import jax, jnp, lax  # the rows of objectives are read before JAX is loaded
+from ssl_jax.parallel import by_examples
 
 # Float32 logits of more bytes than this are computed in `PIECES` pieces, unless the config says in how many: of GPT-2's
 # 50,257 tokens for more than 1,335 positions on a device.
@@ -55,10 +55,13 @@ def decode(x, table):
 
 def pieces_of(decoding, pieces):
     """In how many pieces logits are computed: `pieces`, or by their size if that is 0."""
-    if pieces:
-        return min(pieces, decoding.x.shape[1])
-    size = 4 * math.prod(decoding.x.shape[:2]) * len(decoding.table)
-    return min(PIECES, decoding.x.shape[1]) if size > LARGE else 1
+    (batch, positions), rows = decoding.x.shape[:2], len(decoding.table)
+    return min(pieces or pieces_by_size(4 * batch * positions * rows), positions)
+
+
+def pieces_by_size(size):
+    """In how many pieces float32 logits of so many bytes are computed where the config does not say."""
+    return PIECES if size > LARGE else 1
 
 
 def summed(function, decoding, rows, shared=(), pieces=0):
@@ -96,7 +99,7 @@ def summed(function, decoding, rows, shared=(), pieces=0):
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
         def body(sums, piece):
-            made, stacked = step(*piece)
+            made, stacked = step(*jax.tree.map(by_examples, piece))
             return jax.tree.map(jnp.add, sums, made), stacked
 
         return lax.scan(body, zeros, cuts)

@@ -1,6 +1,7 @@
 """The heads on the trunk: a module for each kind of logits, registered in HEADS at the end of this file.
 
-A head takes a `Seen` and returns its entries of `out`; its `weights` counts matmul weights per token, for the FLOPs.
+A head takes a `Seen` and returns its entries of `out`; its `weights` counts matmul weights per token, for the FLOPs; one
+with logits over the vocabulary also has `decoded`, the fraction of tokens that get them, for the memory.
 """
 
 import functools
@@ -152,7 +153,7 @@ class Pooler(nn.Module):
         return ACTIVATIONS[self.config.pooler](self.config.dense(self.config.hidden_size, "dense")(x))
 
 
-def decoded(name, decoding):
+def language_model(name, decoding):
     """A language head's entries of `out`; of the logits and the decoding, XLA prunes the one that is not read."""
     return {f"{name}_logits": decoding.logits(), f"{name}_decoding": decoding}
 
@@ -169,10 +170,13 @@ class MaskedLanguageHead(nn.Module):
     key: str = "mlm"
 
     def __call__(self, seen):
-        return decoded(self.key, self.decoding(seen.predicted, seen.table))
+        return language_model(self.key, self.decoding(seen.predicted, seen.table))
 
     def weights(self, sizes, predicted=None):
         return decoder_weights(self.config, dense=True) * (sizes.predicted if predicted is None else predicted)
+
+    def decoded(self, sizes):
+        return sizes.predicted
 
     @nn.compact
     def decoding(self, x, table):
@@ -200,6 +204,10 @@ class CopyingHead(nn.Module):
         del sizes
         return decoder_weights(self.config, dense=True) + self.config.hidden_size
 
+    def decoded(self, sizes):
+        del sizes
+        return 1.0
+
 
 class CausalLanguageHead(nn.Module):
     """Tied decoder without a bias (GPT-1, GPT-2): [B, S, H] to [B, S, V], float32.
@@ -210,11 +218,15 @@ class CausalLanguageHead(nn.Module):
     config: TransformerConfig
 
     def __call__(self, seen):
-        return decoded("clm", self.decoding(seen.predicted, seen.table))
+        return language_model("clm", self.decoding(seen.predicted, seen.table))
 
     def weights(self, sizes, predicted=1.0):
         del sizes
         return decoder_weights(self.config, dense=self.config.embedding_size != self.config.hidden_size) * predicted
+
+    def decoded(self, sizes):
+        del sizes
+        return 1.0
 
     @nn.compact
     def decoding(self, x, table):
@@ -230,10 +242,14 @@ class TokensHead(nn.Module):
     language: nn.Module  # 'mlm' or 'clm', which owns the parameters
 
     def __call__(self, seen):
-        return decoded("token", self.language.decoding(seen.out["encoded"], seen.table))
+        return language_model("token", self.language.decoding(seen.out["encoded"], seen.table))
 
     def weights(self, sizes):
         return self.language.weights(sizes, 1.0)
+
+    def decoded(self, sizes):
+        del sizes
+        return 1.0
 
 
 class PairHead(nn.Module):

@@ -18,6 +18,7 @@ from jax.extend.random import threefry2x32_p
 from ssl_jax.errors import UserError
 from ssl_jax.models.spec import Trunk
 from ssl_jax.models.visibility import visible, within_documents
+from ssl_jax.parallel import by_examples
 from ssl_jax.varying import each, largest
 
 # 'gelu' is the exact erf form, 'gelu_tanh' the approximation. Google's BERT code uses the tanh form;
@@ -331,6 +332,7 @@ class Transformer(nn.Module):
         if config.embedding_size != config.hidden_size:
             start = config.initial_by(config.projection_initializer)
             x = config.dense(config.hidden_size, "projection", kernel_init=start)(x)
+        x = by_examples(x)
         projected, start = x, None if cache is None else cache["start"]
         fused = config.attention == "fused" and cache is None
         if fused:
@@ -362,7 +364,8 @@ class Transformer(nn.Module):
             rngs = {} if dropout_key is None else {"dropout": jax.random.fold_in(dropout_key, at["number"])}
             past = None if cache is None else at["past"] | {"start": start}
             seen = Sight(lengths, documents, at["banded"]) if fused else allowed[at["banded"].astype(int)]
-            return block.apply({"params": at["own"] | common}, x, seen, past, batch.get("index"), rngs=rngs)
+            x, made = block.apply({"params": at["own"] | common}, x, seen, past, batch.get("index"), rngs=rngs)
+            return by_examples(x), made
 
         number = jnp.arange(config.layers)
         each = {

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from ml_collections import ConfigDict
 
-from ssl_jax import checks, files
+from ssl_jax import checks, files, footprint, source
 from ssl_jax.checkpoints import decisive_values
 from ssl_jax.command_line import PATHS
 from ssl_jax.config import check_value
 from ssl_jax.describe import describe
 from ssl_jax.errors import UserError, check_choice, listed, shown
 from ssl_jax.flops import peak_flops
+from ssl_jax.models.model import build_model
 from ssl_jax.old_configs import complete
 from ssl_jax.options import flat
 from ssl_jax.population import varies
@@ -298,22 +300,19 @@ def _cost(config, costs):
             costs[key] = (0, 0.0, 0, 0, 0.0, str(error))
         else:
             flops = about["flops"]["training"]["palm"]
-            memory = max(_memory(config, about["parameters"], phase) for phase in about["phases"])
+            memory = _memory(ConfigDict(about["config"]))
             parameters = sum(count for part, count in about["parts"].items() if part.split(".")[0] in COUNTED)
             costs[key] = (parameters, flops, about["tokens"], about["config"]["steps"], memory, "")
     return costs[key]
 
 
-def _memory(config, parameters, phase):
-    """Bytes that training takes, about: the state, 16 a parameter (parameters, gradients, Adam's two moments in float32), and
-    what a layer keeps for its gradient, s b h (34 + 5 a s / h) at two bytes a number (Korthikanti et al. 2022, arXiv
-    2205.05198, section 4.1), of all layers, or of one with `model.remat`; the predictions' logits three times.
-    """
-    model, width = config.model, 4 if config.model.dtype == "float32" else 2
-    rows = phase["batch_size"] / config.run.accumulate
-    layer = phase["length"] * rows * (34 * model.hidden_size + 5 * model.heads * phase["length"]) * width / 2
-    logits = 3 * 4 * rows * phase["predictions"] * model.vocab_size
-    return 16 * parameters + layer * (1 if model.remat else model.layers) + logits
+def _memory(config):
+    """Bytes that training takes on one device, see `footprint.estimate`; `config`: with what its task tells."""
+    model = build_model(config)
+    there = all(map(source.is_there, config.teacher.runs))
+    teachers = footprint.teacher_models(config) if there else []
+    cut, shapes = footprint.Cut("pmap", 1, accumulate=config.run.accumulate), footprint.state_shapes(config, model)
+    return footprint.estimate(config, model, cut, footprint.largest(config), shapes, teachers).total
 
 
 def made_of(kind, config):
