@@ -3,7 +3,6 @@
 import dataclasses
 import importlib
 import json
-import time
 
 import jax
 import pytest
@@ -50,8 +49,9 @@ def teacher(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("changes", [{}, MESH], ids=["pmap", "mesh"])
-@pytest.mark.parametrize("paper", FAMILIES)
+@pytest.mark.parametrize(
+    "paper, changes", [*((paper, MESH) for paper in FAMILIES), ("bert", {}), ("tinybert", {})], ids=str
+)
 def test_the_state_is_exact_and_the_rest_within_half_as_much_again(paper, changes, teacher):
     if paper == "tinybert":
         changes = changes | {"model.heads": 2, "model.hidden_size": 32}  # as the teacher
@@ -131,14 +131,6 @@ def test_gpt3_175b_by_hand():
     assert plan["parameters"] == 174_604_259_328
     assert plan["seconds"] == pytest.approx(plan["flops"] / (256 * 494.7e12 * 0.4))
     assert plan["device_hours"] == pytest.approx(plan["seconds"] * 256 / 3600)
-
-
-def test_a_plan_takes_less_than_two_seconds():
-    """By formula: nothing is compiled. Processor time, because the machine has other work."""
-    jax.eval_shape(lambda: jax.random.key(0))
-    start = time.process_time()
-    footprint.plan(settled("gpt3", "13b"), 64, devices.by_name("h100"), 0.4)
-    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(
