@@ -80,8 +80,7 @@ class Corpus:
     @functools.cached_property
     def _serialized(self):
         builder, source = self._opened
-        with quietly():
-            return builder.as_data_source(source.split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+        return builder.as_data_source(source.split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
     @property
     def features(self):
