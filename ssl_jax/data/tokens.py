@@ -399,6 +399,7 @@ def _open(corpus_name, root, tokenizer_path, identity=None):
     corpus = open_corpus(corpus_name, root)
     if identity not in (None, corpus.identity):
         raise UserError(f"corpus {corpus_name!r} changed while it was prepared: run the same command again")
+    len(corpus)  # opens it, here and not in several threads, as stdout is redirected meanwhile
     _opened = corpus, tokenizer_files.load(tokenizer_path)
 
 
