@@ -11,7 +11,8 @@ masked-LM head at all positions, as theirs does; "scan" compiles one layer and l
 
 A measurement is a JSON line: seconds of the first step (in the first round with empty compilation caches, afterwards with
 what that round left there), of each timed one, and the process's peak memory (on a GPU the device's). With --output they are
-kept, and the same command goes on where it was stopped. The row `data` is bench_data.py's.
+kept, and the same command goes on where it was stopped or a side failed. On a GPU the row "ceilings" comes first, a large
+product and a large copy. The row "data" is bench_data.py's.
 """
 
 import dataclasses
@@ -34,6 +35,7 @@ from absl import flags
 from ssl_jax import command_line
 
 WARM_UP, TIMED = 3, 10
+BEGAN = time.monotonic()
 EQUAL = {"corruption.rate": 1.0}  # the head runs at every position that is predicted
 
 
@@ -49,7 +51,8 @@ class Row:
       teacher: 'PAPER:VARIANT' of its teacher.
       equal: changes with which ours does what theirs does; None: it does that anyway.
       gpu: whether it is one of a GPU's rows.
-      what: 'step', or 'generate': `length` new tokens after as many of a prompt.
+      what: 'step'; 'generate': `length` new tokens after as many of a prompt; 'ceilings': a bfloat16 product of matrices
+        [length, length], and a copy of `batch` GiB.
     """
 
     config: str
@@ -78,7 +81,8 @@ ROWS = {
     "distilbert": Row("distilbert:base", 8, 128, "distilbert", LONG, teacher="bert:base"),
     "tinybert": Row("tinybert:4-312", 16, 128, "tinybert", LONG, teacher="bert:base"),
     "generate": Row("gpt2:small", 8, 128, "gpt2", wide(6, 384, 6), what="generate"),
-    # ../docs/performance.md: sizes of published throughputs
+    # Sizes of published throughputs (docs/performance.md)
+    "ceilings": Row("bert:tiny", 4, 8192, "", gpu=True, what="ceilings"),
     "gpu-bert-base": Row("bert:base", 256, 128, "bert", LONG, equal=EQUAL, gpu=True),
     "gpu-bert-large": Row("bert:large", 128, 128, "bert", LONG, equal=EQUAL, gpu=True),
     "gpu-gpt2": Row("gpt2:small", 32, 1024, "gpt2", gpu=True),
@@ -99,13 +103,18 @@ OUTPUT = flags.DEFINE_string(
 )
 LIMIT = flags.DEFINE_float("limit", 1800, "seconds that one process may take", lower_bound=1)
 SMOKE = flags.DEFINE_bool("smoke", False, "tiny shapes: whether everything runs; its times say nothing")
+BUDGET = flags.DEFINE_float("budget", 0, "seconds that all of it may take; 0: as many as it needs", lower_bound=0)
 CHILD = flags.DEFINE_bool("child", False, "measure one side of one row and print it (used by this script)")
 
 
 def main():
     if CHILD.value:
         row, side = row_of(ROW.value[0]), SIDE.value[0]
-        print(json.dumps(measure_torch(row, side) if side.startswith("torch") else measure_ours(row, side)))
+        if row.what == "ceilings":
+            made = measure_ceilings(row)
+        else:
+            made = measure_torch(row, side) if side.startswith("torch") else measure_ours(row, side)
+        print(json.dumps(made))
         return
     gpu = DEVICE.value == "gpu"
     names = [name for name, row in ROWS.items() if row.gpu == gpu and name != "bert-tiny"] + ["data"] * (not gpu)
@@ -123,17 +132,22 @@ def compare(name, caches):
     done, sides = read(OUTPUT.value), sides_of(ROWS[name])
     for number in range(ROUNDS.value):
         for side in sides:
-            if (name, side, number) not in done:
+            if "error" in done.get((name, side, number), {"error": "not yet"}):
                 done[name, side, number] = {"row": name, "side": side, "round": number, **run_child(name, side, caches)}
                 write(done[name, side, number])
     report(name, {side: [done[name, side, number] for number in range(ROUNDS.value)] for side in sides})
 
 
 def row_of(name):
-    return dataclasses.replace(ROWS[name], batch=4, length=16) if SMOKE.value else ROWS[name]
+    if not SMOKE.value:
+        return ROWS[name]
+    small = dict(batch=1, length=64) if ROWS[name].what == "ceilings" else dict(batch=4, length=16)
+    return dataclasses.replace(ROWS[name], **small)
 
 
 def sides_of(row):
+    if row.what == "ceilings":
+        return ["ours"]
     return [side for side in SIDE.value if side != "ours, equal work" or row.equal is not None]
 
 
@@ -165,10 +179,11 @@ def run_child(name, side, caches):
         environment |= {"OMP_NUM_THREADS": str(CORES.value), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, __file__, "--child", "--row", name, "--side", side]
     command += ["--cores", str(CORES.value), "--device", DEVICE.value, f"--smoke={SMOKE.value}"]
+    limit = min(LIMIT.value, BUDGET.value - time.monotonic() + BEGAN) if BUDGET.value else LIMIT.value
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=LIMIT.value)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=max(limit, 0))
     except subprocess.TimeoutExpired:
-        return {"error": f"stopped after {LIMIT.value:.0f} s"}
+        return {"error": f"stopped after {max(limit, 0):.0f} s"}
     if done.returncode:
         lines = [
             line
@@ -195,9 +210,14 @@ def report(name, found):
         warm = f", {statistics.median(first[1:]):.1f} with a cache" if first[1:] else ""
         best = min(min(made["seconds"]) for made in rounds)
         peak = max(made["peak_bytes"] for made in rounds) / 1e9
+        if row.what == "ceilings":
+            print(f"  {rounds[0]['product'] / 1e12:.0f} TFLOP/s, {rounds[0]['copy'] / 1e12:.2f} TB/s read and written")
+            continue
+        known = [made for made in found.get("ours", []) if made.get("peak")]
+        mfu = f" ({known[0]['flops'] * tokens / known[0]['peak']:.1%} MFU)" if known else ""
         print(
             f"  {side:18} median {statistics.median(medians[side]):.3f} s ({min(medians[side]):.3f}-{max(medians[side]):.3f}), "
-            f"best {best:.3f}; {tokens:,.0f} tokens/s; first {first[0]:.1f} s{warm}; {peak:.2f} GB"
+            f"best {best:.3f}; {tokens:,.0f} tokens/s{mfu}; first {first[0]:.1f} s{warm}; {peak:.2f} GB"
         )
     for mine in (side for side in medians if side.startswith("ours")):
         for theirs in (side for side in medians if side.startswith("torch")):
@@ -264,8 +284,10 @@ def measure_ours(row, side):
 
     from ssl_jax import parallel
     from ssl_jax.distill.teachers import make_teach
+    from ssl_jax.flops import flops_per_token, peak_flops
     from ssl_jax.inference.generate import generate
     from ssl_jax.models.model import build_model
+    from ssl_jax.plan import predictions_per_sequence
     from ssl_jax.step import initial_params, initial_state, make_train_step
     from ssl_jax.tokenization.vocabulary import Vocabulary
 
@@ -303,7 +325,29 @@ def measure_ours(row, side):
         state, loss = function(state, devices.put_batch(batch), teachers)
         jax.block_until_ready(loss)
 
-    return timed(step, (synthetic(number, row, size) for number in range(WARM_UP + TIMED)), peak)
+    made = timed(step, (synthetic(number, row, size) for number in range(WARM_UP + TIMED)), peak)
+    per_token = flops_per_token(model, row.length, predictions_per_sequence(config, row.length))
+    return made | {"flops": per_token, "peak": peak_flops(jax.devices()[0].device_kind, config.model.dtype)}
+
+
+def measure_ceilings(row):
+    """What the device reaches: FLOP/s of a large product, bytes a second of a copy, reading and writing counted."""
+    import jax
+    import jax.numpy as jnp
+
+    x, y = jnp.ones((row.length, row.length), jnp.bfloat16), jnp.ones(row.batch << 28, jnp.float32)
+    product, copy = jax.jit(lambda x: x @ x), jax.jit(lambda y: y + 1)
+    for_product, for_copy = (
+        statistics.median(timed(lambda _: jax.block_until_ready(f(a)), range(WARM_UP + TIMED), lambda: 0)["seconds"])
+        for f, a in ((product, x), (copy, y))
+    )
+    return {
+        "first": 0.0,
+        "seconds": [for_product],
+        "peak_bytes": 0,
+        "product": 2 * row.length**3 / for_product,
+        "copy": 2 * y.nbytes / for_copy,
+    }
 
 
 # ---- Theirs: functions of a row's shape, `config.model`, that return the modules to train and a function of a batch of
