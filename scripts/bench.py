@@ -7,7 +7,8 @@ Each side runs in a fresh process, in turn (ours, theirs, ours, theirs, ...), on
 the first step, two more to warm up, then ten that are timed. Dropout 0.1, a new synthetic batch each step, global-norm clip
 1.0; float32 on a CPU, on a GPU bfloat16 with float32 parameters. Ours is the step of ssl_jax/train.py with its masking and
 optimizer; theirs a plain loop with sdpa attention, precomputed labels and fused AdamW. "equal work" makes ours compute the
-masked-LM head at all positions, as theirs does; "scan" compiles one layer and loops over it.
+masked-LM head at all positions, as theirs does; "scan" compiles one layer and loops over it; "fused", on a
+GPU, is model.attention=fused, without dropout on the attention probabilities.
 
 A measurement is a JSON line: seconds of the first step (in the first round with empty compilation caches, afterwards with
 what that round left there), of each timed one, and the process's peak memory (on a GPU the device's). With --output they are
@@ -91,7 +92,7 @@ ROWS = {
     "gpu-albert-base": Row("albert:base", 256, 128, "albert", LONG | {"model.dropout": 0.1}, equal=EQUAL, gpu=True),
 }
 TINY = {"model.vocab_size": 512, "model.layers": 2, "model.hidden_size": 32, "model.heads": 2, "model.ffn_size": 64}
-SIDES = ("ours", "ours, scan", "ours, equal work", "torch eager", "torch compile")
+SIDES = ("ours", "ours, scan", "ours, fused", "ours, equal work", "torch eager", "torch compile")
 
 ROW = flags.DEFINE_multi_enum("row", None, [*ROWS, "data"], "what to time; all of the device's rows without it")
 DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "where")
@@ -148,7 +149,9 @@ def row_of(name):
 def sides_of(row):
     if row.what == "ceilings":
         return ["ours"]
-    return [side for side in SIDE.value if side != "ours, equal work" or row.equal is not None]
+    without = {"ours, fused"} if not row.gpu else set()  # the same program on a CPU
+    without |= {"ours, equal work"} if row.equal is None else set()
+    return [side for side in SIDE.value if side not in without]
 
 
 def read(path):
@@ -295,7 +298,8 @@ def measure_ours(row, side):
         statistics = jax.devices()[0].memory_stats()
         return statistics["peak_bytes_in_use"] if statistics else resident()
 
-    own = {"ours": {}, "ours, scan": {"model.scan": True}, "ours, equal work": row.equal}[side]
+    fused = {"model.attention": "fused", "model.attention_dropout": 0.0}
+    own = {"ours": {}, "ours, scan": {"model.scan": True}, "ours, fused": fused, "ours, equal work": row.equal}[side]
     config = config_of(row.config, row.changes | own)
     size = config.model.vocab_size
     special = np.arange(size) < 5
