@@ -230,8 +230,8 @@ def make_rows(config, corrupt, teach, top_k, dtype):
 
     def rows(params, batch, *, total, shard):
         del total, shard
-        made = teach({}, corrupt(batch), params)
-        extra = {}
+        made, extra = teach({}, corrupt(batch), params), {}
+        made.pop("token_decoding", None)  # of which these are the logits
         if top_k and "token_logits" in made:
             logits = made["token_logits"]
             made["token_logits"], ids = lax.top_k(logits, top_k)
