@@ -12,8 +12,8 @@ GPU, is model.attention=fused, without dropout on the attention probabilities.
 
 A measurement is a JSON line: seconds of the first step (in the first round with empty compilation caches, afterwards with
 what that round left there), of each timed one, and the process's peak memory (on a GPU the device's). With --output they are
-kept, and the same command goes on where it was stopped or a side failed. On a GPU the row "ceilings" comes first, a large
-product and a large copy. The row "data" is bench_data.py's.
+kept; the same command resumes, and repeats what failed. On a GPU the row "ceilings" comes first, a large product and a large
+copy. The row "data" is bench_data.py's.
 """
 
 import dataclasses
@@ -285,14 +285,13 @@ def measure_ours(row, side):
     import jax
     import numpy as np
 
-    from ssl_jax import parallel
+    from ssl_jax import parallel, program
     from ssl_jax.distill.teachers import make_teach
     from ssl_jax.flops import flops_per_token, peak_flops
     from ssl_jax.inference.generate import generate
     from ssl_jax.models.model import build_model
     from ssl_jax.plan import predictions_per_sequence
     from ssl_jax.step import initial_params, initial_state, make_train_step
-    from ssl_jax.tokenization.vocabulary import Vocabulary
 
     def peak():
         statistics = jax.devices()[0].memory_stats()
@@ -301,11 +300,7 @@ def measure_ours(row, side):
     fused = {"model.attention": "fused", "model.attention_dropout": 0.0}
     own = {"ours": {}, "ours, scan": {"model.scan": True}, "ours, fused": fused, "ours, equal work": row.equal}[side]
     config = config_of(row.config, row.changes | own)
-    size = config.model.vocab_size
-    special = np.arange(size) < 5
-    vocabulary = Vocabulary(
-        size=size, pad=0, unknown=1, start=2, separator=3, mask=4, special=special, starts_word=~special, extract=3
-    )
+    size, vocabulary = config.model.vocab_size, program.vocabulary(config)
     teach, teachers, devices = None, [], parallel.build_parallel(config.parallel)
     if row.teacher:
         theirs = build_model(config_of(row.teacher, {}))

@@ -55,7 +55,7 @@ def main():
     if JSON.value:
         print(json.dumps(plan, indent=2))
         return
-    print(*lines, *told(plan), sep="\n")
+    print(*lines, *lines_of(plan), sep="\n")
 
 
 def exact(config, plan):
@@ -79,7 +79,7 @@ def exact(config, plan):
     }
 
 
-def told(plan):
+def lines_of(plan):
     """Yields the lines of a plan."""
     count = plan["devices"]
     yield f"{plan['variant']} on {count:,} x {plan['device']}, {plan['dtype']}"

@@ -14,12 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ["JAX_PLATFORMS"] = "cpu"
-# The tests' programs are tiny: compiling them is what takes time, and level 0 halves it.
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-if importlib.metadata.version("jaxlib").startswith("0.9."):
-    # Halves it again; XLA aborts on flags that it does not know, and later versions may have dropped these.
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+from ssl_jax import devices  # loads no JAX
+
+# The tests' programs are tiny: compiling them is what takes time, which the flags set here halve twice.
+devices.use_virtual(4)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "ssl_jax-tests-xla"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"

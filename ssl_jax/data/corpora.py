@@ -306,7 +306,7 @@ class TextFiles(tfds.core.dataset_builder.FileReaderBuilder):
     """Documents from the text files listed in `builder_config`.
 
     Writes what TFDS's GeneratorBasedBuilder would, in the same order, at a quarter of the time: that one encodes any
-    features, and must be told the number of splits, for which every document would be read once before.
+    features, and needs the number of splits, for which every document would be read once before.
     """
 
     VERSION = tfds.core.Version("1.0.0")
