@@ -596,6 +596,28 @@ def soft_span(out, batch, *, temperature):
     return _soften(ours, {"logits": theirs}, both_ends(batch), temperature)
 
 
+def answered(batch):
+    """The words of answers, and their ends: `batch['answer_mask']` [B, A + 1] without the start."""
+    return batch["answer_mask"][:, 1:] != 0
+
+
+def answer(out, batch):
+    """-log p of each word of an answer and of its end, generated or copied (decaNLP; models/mqan.py).
+
+    Reads `out['answer_log_probs']` and `out['answer_best']` [B, A], `batch['answer']` and `['answer_mask']` [B, A + 1].
+    `words_right` is the share of words that are the likeliest, `answers_right` that of answers with all their words right,
+    each after the right words.
+    """
+    counted = answered(batch)
+    right = (out["answer_best"] == batch["answer"][:, 1:]) | ~counted
+    weights, asked = counted.astype(jnp.float32), counted.any(-1).astype(jnp.float32)
+    metrics = {
+        "words_right": ((right * weights).sum(), weights.sum()),
+        "answers_right": ((right.all(-1) * asked).sum(), asked.sum()),
+    }
+    return Term(-(out["answer_log_probs"] * weights).sum(), weights.sum(), metrics)
+
+
 # ---- The rows
 
 
@@ -731,6 +753,10 @@ OBJECTIVES = {
         heads=("token_classes",),
         task="token_labels",
         answers="token_class_logits",
+    ),
+    # Questions
+    "answer": Objective(
+        "the words of an answer, generated or copied from context and question (MQAN)", answer, answered
     ),
     # Distillation
     "soft_targets": Objective(

@@ -83,8 +83,8 @@ class Data:
     heldout: float = option(0.02, SHARE, "share of the documents, chosen by a hash of their text, never trained on")
     examples: str = option(
         "pairs",
-        one_of("pairs", "single", "windows", "task"),
-        "'single' texts, 'windows' of the running text, or a 'task'; of 'pairs' the losses say which",
+        one_of("pairs", "single", "windows", "task", "questions"),
+        "'single' texts, 'windows' of the running text, a 'task', or tasks as 'questions'; of 'pairs' the losses say which",
     )
     unlabelled: str = option(
         "adjacent",
