@@ -18,7 +18,7 @@ from ssl_jax.data.questions import Questions
 from ssl_jax.data.tokens import Data
 from ssl_jax.distill.matching import Teacher
 from ssl_jax.errors import UserError, listed
-from ssl_jax.models.spec import GeneratorOptions, Trunk
+from ssl_jax.models.spec import GeneratorOptions, MqanOptions, Trunk
 from ssl_jax.objectives import Losses
 from ssl_jax.optimizers import Optimizer
 from ssl_jax.options import TEXT, block, check_bound, flat, one_of, option, several, whole
@@ -50,6 +50,7 @@ class Config:
     ramp: plan.Ramp = block(plan.Ramp)
     model: Trunk = block(Trunk)
     generator: GeneratorOptions = block(GeneratorOptions)
+    mqan: MqanOptions = block(MqanOptions)
     losses: Losses = block(Losses)
     teacher: Teacher = block(Teacher)
     corruption: Corruption = block(Corruption)

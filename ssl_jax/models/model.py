@@ -5,8 +5,9 @@ import jax.numpy as jnp
 
 from ssl_jax import corruption
 from ssl_jax.models import heads
+from ssl_jax.models.mqan import Mqan
 from ssl_jax.models.recurrent import Recurrent
-from ssl_jax.models.spec import GENERATOR_HEADS, Generator, HeadOptions, model_fields
+from ssl_jax.models.spec import COVE_SIZE, GENERATOR_HEADS, Generator, HeadOptions, model_fields, mqan_options
 from ssl_jax.models.transformer import Embeddings, Transformer, TransformerConfig
 
 
@@ -108,8 +109,11 @@ class Model(nn.Module):
 
 
 def dummy_batch(orders=1):
-    """The smallest batch that can initialise a model with `orders` rows per example."""
+    """The smallest batch that can initialise a model with `orders` rows per example, or an `Mqan`."""
     rows = {name: jnp.zeros((orders, 1), jnp.int32) for name in ("tokens", "mask", "segments")}
+    rows |= {name: jnp.zeros((orders, 1), jnp.int32) for name in ("question", "question_mask")}
+    rows |= {name: jnp.zeros((orders, 2), jnp.int32) for name in ("answer", "answer_mask")}
+    rows |= {name: jnp.zeros((orders, 1, COVE_SIZE)) for name in ("context_cove", "question_cove")}
     rows |= {"span": jnp.zeros((1, 2), jnp.int32), "token_label": jnp.zeros((1, 1), jnp.int32)}
     return rows | {name: jnp.zeros(1, jnp.int32) for name in ("pair", "index", "label", "impossible")}
 
@@ -126,5 +130,6 @@ def flatten_choices(batch):
 
 
 def build_model(config):
-    """Builds the module for a run's config; fields and errors are those of `spec.model_fields`."""
-    return Model(*model_fields(config, TransformerConfig))
+    """Builds the module for a run's config; fields and errors are those of `spec.model_fields` and `spec.mqan_options`."""
+    trunk, *others = model_fields(config, TransformerConfig)
+    return Mqan(trunk, mqan_options(config)) if trunk.network == "mqan" else Model(trunk, *others)

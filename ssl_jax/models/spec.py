@@ -48,6 +48,9 @@ class Trunk:
 
     BLOCK = "model"
 
+    network: str = option(
+        "transformer", one_of("transformer", "mqan"), "'mqan': decaNLP's question answering network (models/mqan.py)"
+    )
     vocab_size: int = option(0, whole(1, WIDEST), "one number with data.tokenizer.vocab_size")
     layers: int = option(12, whole(1, DEEPEST), "how many blocks")
     hidden_size: int = option(768, whole(1, WIDEST), "the width of the states")
@@ -132,7 +135,11 @@ class Trunk:
     def __post_init__(self):
         words = (field.name for field in dataclasses.fields(Trunk) if field.metadata["bound"].choices)
         check(Trunk, self, *words)
-        if self.heads < 1 or not self.head_size and self.hidden_size % self.heads:
+        if self.network == "mqan" and self.hidden_size % 2:
+            raise UserError(
+                f"model.hidden_size={self.hidden_size}: the two directions of MQAN's LSTMs share it equally"
+            )
+        if self.heads < 1 or self.network != "mqan" and not self.head_size and self.hidden_size % self.heads:
             raise UserError(f"model.hidden_size={self.hidden_size} is not divisible by model.heads={self.heads}")
         if self.local_window and not self.causal:
             raise UserError("model.local_window is a band of the past: it needs model.causal=True")
@@ -167,6 +174,37 @@ class Trunk:
     def shares_as(self, other):
         """Whether all layers share and another trunk has as many sets of them, whatever the depths (ALBERT, Table 11)."""
         return self.share == other.share == "all" and self.share_groups == other.share_groups
+
+
+COVE_SIZE = 600  # of a context vector: two directions of 300 (McCann et al. 2017)
+
+
+@dataclasses.dataclass(frozen=True)
+class MqanOptions:
+    """What only MQAN has (models/mqan.py)."""
+
+    BLOCK = "mqan"
+
+    generative: int = option(
+        50_000, whole(4, WIDEST), "the first so many words can be generated, the others only copied"
+    )
+    self_attention: bool = option(True, BOOL, "self-attentive encoder and decoder; False: LSTMs alone (S2S)")
+    coattention: bool = option(True, BOOL, "question and context are read apart and see each other; False: as one text")
+    question_pointer: bool = option(
+        True, BOOL, "words are also copied from the question; False: from the context alone"
+    )
+    coattention_dropout: float = option(0.3, DROPOUT, "on the context before coattention")
+    vector_size: int = option(400, whole(1, WIDEST), "of a word's vector: character n-grams' 100 and GloVe's 300")
+    vectors_frozen: bool = option(True, BOOL, "word vectors are not trained")
+    cove: bool = option(False, BOOL, "context vectors are read beside the words' own")
+
+    def __post_init__(self):
+        rows = ("self_attention", "coattention", "question_pointer")
+        for needed, name in zip(rows, rows[1:], strict=False):
+            if getattr(self, name) and not getattr(self, needed):
+                raise UserError(
+                    f"mqan.{name} builds on mqan.{needed}: set mqan.{needed}=True as well, or mqan.{name}=False"
+                )
 
 
 # Fields that only training reads; all others determine what a trunk computes.
@@ -300,7 +338,15 @@ def model_fields(config, trunk_class=Trunk):
     if "fit" in needed:
         check_choice(config.teacher.projection, PROJECTIONS, "teacher.projection")
         options |= dict(projection=config.teacher.projection, width=config.teacher.hidden_size)
+    if trunk.network == "mqan" and (needed or generator is not None):
+        reading = [name for name, row in losses.items() if row.heads] or ["heads"]
+        raise UserError(f"model.network=mqan answers questions and has no other heads: set losses.{reading[0]}=0")
     return trunk, tuple(sorted(needed)), generator, HeadOptions(**options)
+
+
+def mqan_options(config):
+    """The `MqanOptions` of a run's config. Raises UserError: switches that do not fit together."""
+    return MqanOptions(**{field.name: config.mqan[field.name] for field in dataclasses.fields(MqanOptions)})
 
 
 def build_generator(config, trunk, losses):
