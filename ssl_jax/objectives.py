@@ -604,18 +604,10 @@ def answered(batch):
 def answer(out, batch):
     """-log p of each word of an answer and of its end, generated or copied (decaNLP; models/mqan.py).
 
-    Reads `out['answer_log_probs']` and `out['answer_best']` [B, A], `batch['answer']` and `['answer_mask']` [B, A + 1].
-    `words_right` is the share of words that are the likeliest, `answers_right` that of answers with all their words right,
-    each after the right words.
+    Reads `out['answer_log_probs']` [B, A] and `batch['answer_mask']` [B, A + 1].
     """
-    counted = answered(batch)
-    right = (out["answer_best"] == batch["answer"][:, 1:]) | ~counted
-    weights, asked = counted.astype(jnp.float32), counted.any(-1).astype(jnp.float32)
-    metrics = {
-        "words_right": ((right * weights).sum(), weights.sum()),
-        "answers_right": ((right.all(-1) * asked).sum(), asked.sum()),
-    }
-    return Term(-(out["answer_log_probs"] * weights).sum(), weights.sum(), metrics)
+    weights = answered(batch).astype(jnp.float32)
+    return Term(-(out["answer_log_probs"] * weights).sum(), weights.sum(), {})
 
 
 # ---- The rows

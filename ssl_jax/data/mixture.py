@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 
 from ssl_jax.errors import UserError, check_choice, shown
-from ssl_jax.options import ABOVE_0, number, one_of, option, several
+from ssl_jax.options import ABOVE_0, one_of, option, several
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssl_jax.data.mixture import Order
+from ssl_jax.data.mixture import Order, phases, probabilities
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.options import BOOL, WIDEST, option, several, whole
 
@@ -350,19 +350,29 @@ FORMS = {form.loss: form for form in (Pointer, Written, Chosen)}
 
 
 class Split(dict):
-    """task -> Store of one split, in the order of `questions.tasks`; `len` counts tasks, `size` examples."""
+    """task -> Store of one split, in the order of `questions.tasks`, all of the same `form`."""
 
     chance = None
 
+    def __init__(self, form, stores):
+        super().__init__(stores)
+        self.form = form
+
     @property
-    def size(self):
-        return sum(map(len, self.values()))
+    def contents(self):
+        """task -> number of examples."""
+        return {name: len(store) for name, store in self.items()}
 
     @property
     def content_hash(self):
-        return hashlib.sha256(
-            json.dumps([(name, store.content_hash) for name, store in self.items()]).encode()
-        ).hexdigest()
+        """SHA-256 of all tasks' examples, hexadecimal."""
+        hashes = [(name, store.content_hash) for name, store in self.items()]
+        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+    def report(self, split):
+        """Lines on what was left out of each task, or cut."""
+        return [f"{split}, {name}: {len(store):,} examples, {', '.join(store.notes)}" for name, store in self.items()
+                if store.notes]  # fmt: skip
 
 
 def most_rows(options):
@@ -412,14 +422,12 @@ class QuestionBatches:
 
     Attributes:
       split: a Split.
-      form: of the rows, see FORMS.
       mixture: a config's block.
       steps, seed: of the run.
       batch_size: the most rows.
     """
 
     split: Split
-    form: Any
     mixture: Any
     steps: int
     seed: int
@@ -441,19 +449,19 @@ class QuestionBatches:
     def _epoch(self, task, epoch):
         """The batches of an epoch of a task, in their order."""
         store, draw = self.split[task], np.random.default_rng([self.seed, [*self.split].index(task), epoch])
-        batches = _cut(store, self.form.options, draw.permutation(len(store)))
+        batches = _cut(store, self.split.form.options, draw.permutation(len(store)))
         return [batches[n] for n in draw.permutation(len(batches))]
 
     @functools.cached_property
     def _counts(self):
-        return {task: len(_cut(store, self.form.options, np.arange(len(store)))) for task, store in self.split.items()}
+        return {task: len(_cut(store, self.split.form.options, np.arange(len(store)))) for task, store in self.split.items()}
 
     def __call__(self, step, rows=slice(None)):
         """The batch of a step; `rows`, a slice of `batch_size`, selects a host's part of it."""
         task = [*self.split][self.order.source[step]]
         epoch, number = divmod(int(self.order.number[step]), self._counts[task])
         cut = self._epochs(task, epoch)[number]
-        return _batch(self.split[task], self.form, cut, step * self.batch_size, rows, self.batch_size)
+        return _batch(self.split[task], self.split.form, cut, step * self.batch_size, rows, self.batch_size)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -461,7 +469,6 @@ class QuestionEvaluation:
     """Each example of a split once, task by task; `batch(step)` for step 0 to `steps` - 1. Attributes as above."""
 
     split: Split
-    form: Any
     batch_size: int
 
     @functools.cached_property
@@ -470,7 +477,7 @@ class QuestionEvaluation:
         return [
             (task, cut)
             for task, store in self.split.items()
-            for cut in _cut(store, self.form.options, np.arange(len(store)))
+            for cut in _cut(store, self.split.form.options, np.arange(len(store)))
         ]
 
     @property
@@ -480,14 +487,14 @@ class QuestionEvaluation:
     def __call__(self, step, rows=slice(None)):
         """The batch of a step; `rows`, a slice of `batch_size`, selects a host's part of it."""
         task, cut = self.cuts[step]
-        return _batch(self.split[task], self.form, cut, step * self.batch_size, rows, self.batch_size)
+        return _batch(self.split[task], self.split.form, cut, step * self.batch_size, rows, self.batch_size)
 
 
 def form_of(config):
-    """The form of a config's rows.
+    """The form of FORMS of a config's rows: a class.
 
     Raises:
-      UserError: none of its losses, or more than one, reads questions.
+      UserError: none of its losses, or more than one, reads questions; the model is not of this form.
     """
     trained = [name for name, weight in config.losses.items() if weight]
     if len(trained) != 1 or trained[0] not in FORMS:
@@ -495,6 +502,27 @@ def form_of(config):
             f"data.examples=questions needs one loss of {', '.join(FORMS)}, and losses has {', '.join(trained) or 'none'}"
         )
     return FORMS[trained[0]]
+
+
+def check(config):
+    """Raises UserError unless a config's questions, mixture and model fit together; reads no data."""
+    options, form = config.questions, form_of(config)
+    if not options.tasks:
+        raise UserError("data.examples=questions: name the tasks, as in questions.tasks=squad,sst")
+    if len({*options.tasks}) < len(options.tasks):
+        raise UserError(f"questions.tasks={tuple(options.tasks)}: each task once; mixture.weights says how often it comes")
+    folders_of(options)
+    probabilities([1] * len(options.tasks), config.mixture)
+    phases(tuple(options.tasks), config.mixture.schedule, config.steps)
+    if not options.lengths or not options.question_lengths:
+        raise UserError("questions.lengths and questions.question_lengths need a length each")
+    if (form is Pointer) != (config.model.network == "mqan"):
+        raise UserError("losses.answer and model.network=mqan go together: set both, or losses.clm or losses.span")
+    if form is Pointer and (config.data.tokenizer.kind != "words" and not config.data.tokenizer.path):
+        raise UserError("losses.answer copies words: set data.tokenizer.kind=words")
+    if config.seeds > 1 or config.members:
+        if config.run.together:
+            raise UserError("batches of questions differ in shape from seed to seed: set run.together=False")
 
 
 def folders_of(options):

@@ -106,8 +106,7 @@ def read(config):
             raise UserError(f"task.augmented is for texts with a class or score: task {options.name!r} has {row.kind}")
         task.splits["train"], task.places["train"] = read_examples(options.augmented, task.labels or None)
         task.notes.pop("train", None)  # about the examples replaced by these
-    if 0 < config.data.max_examples < len(task.splits["train"]):
-        _take_sample(task, config.data.max_examples)
+    _take_sample(task, config.data.max_examples)
     if options.inputs == "doubled":
         train, places = task.splits["train"], task.places.get("train", [])
         pairs = [n for n, one in enumerate(train) if isinstance(one, Example) and one.text2 is not None]
@@ -126,21 +125,23 @@ def read(config):
     return task
 
 
-def _take_sample(task, size):
-    """Keeps `size` of the training examples, those whose texts have the smallest hashes.
+def _take_sample(task, size, split="train"):
+    """Keeps `size` of a split's examples, those whose texts have the smallest hashes; 0: all.
 
     A smaller sample is a subset of a larger one, and neither seeds nor file order change it. The first examples would
     not do: some sets are sorted by label.
     """
-    examples, places = task.splits["train"], task.places.get("train")
+    examples, places = task.splits[split], task.places.get(split)
+    if not 0 < size < len(examples):
+        return
     # The first two fields of each kind: texts, pairs, a text and its choices, a question and its context, words.
     hashes = [hashlib.sha256(repr(one[:2]).encode("utf-8", "backslashreplace")).digest() for one in examples]
     kept = sorted(sorted(range(len(examples)), key=hashes.__getitem__)[:size])
-    task.splits["train"] = [examples[n] for n in kept]
+    task.splits[split] = [examples[n] for n in kept]
     if places:
-        task.places["train"] = [places[n] for n in kept]
+        task.places[split] = [places[n] for n in kept]
     note = f"a sample of {len(examples):,}, chosen by a hash of their texts"
-    task.notes["train"] = [*task.notes.get("train", ()), note]
+    task.notes[split] = [*task.notes.get(split, ()), note]
 
 
 def orders(config):
@@ -204,6 +205,68 @@ def open_stores(config, tokenizer):
             if absent and present != {-1}:  # a test set's labels are unpublished
                 stores[split].notes += (f"none labelled {listed(absent)}",)
     return stores
+
+
+class Asked(NamedTuple):
+    """Several tasks as questions.
+
+    Attributes:
+      config: with the size of the vocabulary.
+      prepared: Path of the folder with the tokenizer.
+      stores: split -> data.questions.Split.
+    """
+
+    config: Any
+    prepared: Any
+    stores: dict
+
+
+def open_questions(config):
+    """Reads and tokenises the tasks of a config's `questions`: an Asked.
+
+    A tokenizer that is trained reads all splits, as decaNLP's vocabulary does (train.py): words of held-out texts have
+    vectors, too.
+
+    Raises:
+      UserError: see `read_questions`; no example of a task is left; the tokenizer cannot be trained.
+    """
+    options, form = config.questions, questions.form_of(config)
+    splits = ("train", *sorted({"heldout", *(one.split for one in config.evals.values() if "split" in one)} - {"train"}))
+    folders, reads = questions.folders_of(options), {}
+    for name in options.tasks:
+        reads[name] = read_questions(name, source_of(config, folders.get(name, "")), splits)
+        for split in splits:
+            _take_sample(reads[name], config.data.max_examples if split == "train" else options.max_heldout, split)
+    texts = [
+        text
+        for read in reads.values()
+        for split in splits
+        for qa in read.splits[split]
+        for text in (qa.context, qa.question, *qa.answers[:1])
+    ]
+    prepared = tokens.prepare_tokenizer(config.data, texts, {"name": f"questions of {', '.join(options.tasks)}"})
+    tokenizer = tokenizer_files.load(prepared / "tokenizer.json")
+    config = config.copy_and_resolve_references()
+    config.data.tokenizer.vocab_size = config.model.vocab_size = tokenizer.get_vocab_size()
+    form = form(options, tokenizer, vocabulary_of(tokenizer))
+    return Asked(config, prepared, {split: store_questions(reads, split, form) for split in splits})
+
+
+def store_questions(reads, split, form):
+    """The data.questions.Split of a split of tasks, task -> Read, for a form of their rows.
+
+    Raises:
+      UserError: no example of a task is left.
+    """
+    stores = {}
+    for name, read in reads.items():
+        long = split != "train" and form.options.keep_long
+        stores[name] = questions.Store(read.splits[split], form, long, TASKS[name].question.cut)
+        if not len(stores[name]):
+            left_out = ", ".join(stores[name].notes)
+            raise UserError(f"task {name!r} has no examples left in its split {split!r}: {left_out}; see questions.lengths")
+        stores[name].notes += read.notes.get(split, ())
+    return questions.Split(form, stores)
 
 
 def report(stores, vocabulary, lengths):
