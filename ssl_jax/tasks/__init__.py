@@ -14,11 +14,12 @@
     language.py    lambada cbt_cn cbt_ne wikitext2 wikitext103 ptb 1bw enwik8 text8
     questions.py   coqa quac drop triviaqa triviaqa_unfiltered naturalqs webqs
     writing.py     en_fr fr_en en_de de_en en_ro ro_en cnn_dailymail
+    decanlp.py     iwslt_en_de cnn_dm sst srl srl_2020 zre woz_en woz_de wikisql mwsc; with squad and mnli decaNLP's ten
 
-A row with a `kind` can be fine-tuned on, one with `prompts` prompted. Published sets are read from their own files in a
-folder or, without one, from ROOT/tfds, where TensorFlow Datasets put them. Their dev set is the split 'heldout' (MNLI's
-second one 'heldout_mismatched'); 'test' is present if it was published. At its end, a run also predicts every split
-other than 'train' and 'heldout'.
+A row with a `kind` can be fine-tuned on, one with `prompts` prompted, one with a `question` asked in words. Published
+sets are read from their own files in a folder or, without one, from ROOT/tfds, where TensorFlow Datasets put them. Their
+dev set is the split 'heldout' (MNLI's second one 'heldout_mismatched', part of 'heldout' where it is asked in words); 'test'
+is present if it was published. At its end, a run also predicts every split other than 'train' and 'heldout'.
 
 Importing this loads neither JAX nor TFDS, so configs can be checked without them.
 """
@@ -35,6 +36,7 @@ from ssl_jax.tasks import (
     choices,
     conll,
     datasets,
+    decanlp,
     entailment,
     generated,
     glue,
@@ -46,22 +48,25 @@ from ssl_jax.tasks import (
     superglue,
     writing,
 )  # fmt: skip
-from ssl_jax.tasks.base import KINDS, Choice, Example, Question, Read, Source, Task, Words
+from ssl_jax.tasks.base import KINDS, QA, Choice, Example, Question, Read, Source, Task, Words
+from ssl_jax.tasks.decanlp import TEN
 from ssl_jax.tasks.features import ChoiceStore, SpanStore, TaskStore, WordStore
 from ssl_jax.tasks.options import INPUTS
 from ssl_jax.tasks.own import read_examples, write_examples
 
-__all__ = ["FINE_TUNED", "INPUTS", "KINDS", "PROMPTED", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read",
-           "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_stores", "orders", "read", "read_examples",
-           "records", "report", "resolve", "source_of", "training_texts", "write_examples"]  # fmt: skip
+__all__ = ["ASKED", "FINE_TUNED", "INPUTS", "KINDS", "PROMPTED", "QA", "TASKS", "TEN", "Choice", "ChoiceStore", "Example",
+           "Question", "Read", "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_stores", "orders",
+           "read", "read_examples", "read_questions", "records", "report", "resolve", "source_of", "training_texts",
+           "write_examples"]  # fmt: skip
 
 TASKS = {}
 for _family in (
-    articles, own, glue, superglue, entailment, squad, choices, conll, reviews, generated, language, questions, writing,
+    articles, own, glue, superglue, entailment, squad, choices, conll, reviews, generated, language, questions, writing, decanlp,
 ):  # fmt: skip
     TASKS |= _family.TASKS
 FINE_TUNED = {name: row for name, row in TASKS.items() if row.kind}
 PROMPTED = {name: row for name, row in TASKS.items() if row.prompts}
+ASKED = {name: row for name, row in TASKS.items() if row.question}
 
 
 def source_of(config, folder=""):
@@ -72,6 +77,16 @@ def source_of(config, folder=""):
 def records(name, source):
     """'train' and 'heldout' -> records for a task's prompts, see `datasets.records`."""
     return datasets.records(name, TASKS[name], source)
+
+
+def read_questions(name, source, splits=()):
+    """The Read of a task's questions, whose splits are lists of QA, see `datasets.questions`.
+
+    Raises:
+      UserError: the task is unknown or is not asked in words; see `datasets.questions`.
+    """
+    check_choice(name, ASKED, "task that is asked in words")
+    return datasets.questions(name, TASKS[name], source, splits)
 
 
 def training_texts(name, source):
