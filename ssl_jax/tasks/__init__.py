@@ -26,10 +26,12 @@ Importing this loads neither JAX nor TFDS, so configs can be checked without the
 
 import functools
 import hashlib
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssl_jax.data import tokens
+from ssl_jax.data.questions import Split, Store, folders_of, form_of
 from ssl_jax.errors import UserError, check_choice, listed, shown
 from ssl_jax.tasks import (
     articles,
@@ -53,10 +55,12 @@ from ssl_jax.tasks.decanlp import TEN
 from ssl_jax.tasks.features import ChoiceStore, SpanStore, TaskStore, WordStore
 from ssl_jax.tasks.options import INPUTS
 from ssl_jax.tasks.own import read_examples, write_examples
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization.vocabulary import vocabulary_of
 
 __all__ = ["ASKED", "FINE_TUNED", "INPUTS", "KINDS", "PROMPTED", "QA", "TASKS", "TEN", "Choice", "ChoiceStore", "Example",
-           "Question", "Read", "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_stores", "orders",
-           "read", "read_examples", "read_questions", "records", "report", "resolve", "source_of", "training_texts",
+           "Question", "Read", "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_questions", "open_stores", "orders",
+           "read", "read_examples", "read_questions", "records", "report", "resolve", "source_of", "store_questions", "training_texts",
            "write_examples"]  # fmt: skip
 
 TASKS = {}
@@ -245,9 +249,9 @@ def open_questions(config):
     Raises:
       UserError: see `read_questions`; no example of a task is left; the tokenizer cannot be trained.
     """
-    options, form = config.questions, questions.form_of(config)
+    options, form = config.questions, form_of(config)
     splits = ("train", *sorted({"heldout", *(one.split for one in config.evals.values() if "split" in one)} - {"train"}))
-    folders, reads = questions.folders_of(options), {}
+    folders, reads = folders_of(options), {}
     for name in options.tasks:
         reads[name] = read_questions(name, source_of(config, folders.get(name, "")), splits)
         for split in splits:
@@ -276,12 +280,12 @@ def store_questions(reads, split, form):
     stores = {}
     for name, read in reads.items():
         long = split != "train" and form.options.keep_long
-        stores[name] = questions.Store(read.splits[split], form, long, TASKS[name].question.cut)
+        stores[name] = Store(read.splits[split], form, long, TASKS[name].question.cut)
         if not len(stores[name]):
             left_out = ", ".join(stores[name].notes)
             raise UserError(f"task {name!r} has no examples left in its split {split!r}: {left_out}; see questions.lengths")
         stores[name].notes += read.notes.get(split, ())
-    return questions.Split(form, stores)
+    return Split(form, stores)
 
 
 def report(stores, vocabulary, lengths):
