@@ -385,8 +385,16 @@ def rows_of(options, length):
     return max(1, options.tokens // length // options.multiple) * options.multiple
 
 
-def _cut(store, options, numbers):
-    """Batches of examples `numbers` [N], in their order within each shape: list of (shape, rows, numbers [n <= rows])."""
+class Cut(NamedTuple):
+    """What is in a batch: its shape, its rows, and the examples [N] that fill the first N of them."""
+
+    shape: Shape
+    rows: int
+    numbers: np.ndarray
+
+
+def cut(store, options, numbers):
+    """The batches of examples `numbers` [N] of a store, in their order within each shape: a list of Cut."""
     made = []
     for place, shape in enumerate(store.shapes):
         own = numbers[store.shape[numbers] == place]
@@ -397,23 +405,33 @@ def _cut(store, options, numbers):
             rows = most
             while rows // 2 >= len(taken) and rows % (2 * options.multiple) == 0:  # few shapes, little padding
                 rows //= 2
-            made.append((shape, rows, taken))
+            made.append(Cut(shape, rows, taken))
     return made
 
 
-def _batch(store, form, cut, index, rows, batch_size):
-    """One batch: a host's `rows`, a slice of `batch_size`, of what `cut` has."""
-    shape, size, numbers = cut
-    first, last, _ = rows.indices(batch_size)
-    part = slice(first * size // batch_size, last * size // batch_size)
-    padded = np.full(size, numbers[0])  # of the same shape; the rest is blanked below
+def evaluation_cuts(store, options):
+    """As `cut`, of all examples in their order."""
+    return cut(store, options, np.arange(len(store)))
+
+
+def one_batch(store, form, cut, first=0, part=slice(None)):
+    """The batch of a Cut; `first`: the number of its first row; `part`: which of its rows."""
+    _, rows, numbers = cut
+    padded = np.full(rows, numbers[0])  # of the same shape; the rest is blanked below
     padded[: len(numbers)] = numbers
-    real = (np.arange(size) < len(numbers))[part]
-    batch = form.rows(store, padded[part], shape)
+    real = (np.arange(rows) < len(numbers))[part]
+    batch = form.rows(store, padded[part], cut.shape)
     for name, x in batch.items():
         x[~real] = form.vocabulary.filler if name == "tokens" else 0
-    index = (index + np.arange(size)[part]).astype(np.int32)
+    index = (first + np.arange(rows)[part]).astype(np.int32)
     return batch | {"pair": np.zeros(len(index), np.int32), "index": index}
+
+
+def _of_host(store, form, cut, step, rows, batch_size):
+    """A host's part of a step's batch: `rows` is its slice of the `batch_size` rows that the largest batch has."""
+    first, last, _ = rows.indices(batch_size)
+    part = slice(first * cut.rows // batch_size, last * cut.rows // batch_size)
+    return one_batch(store, form, cut, step * batch_size, part)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -449,19 +467,19 @@ class QuestionBatches:
     def _epoch(self, task, epoch):
         """The batches of an epoch of a task, in their order."""
         store, draw = self.split[task], np.random.default_rng([self.seed, [*self.split].index(task), epoch])
-        batches = _cut(store, self.split.form.options, draw.permutation(len(store)))
+        batches = cut(store, self.split.form.options, draw.permutation(len(store)))
         return [batches[n] for n in draw.permutation(len(batches))]
 
     @functools.cached_property
     def _counts(self):
-        return {task: len(_cut(store, self.split.form.options, np.arange(len(store)))) for task, store in self.split.items()}
+        return {task: len(evaluation_cuts(store, self.split.form.options)) for task, store in self.split.items()}
 
     def __call__(self, step, rows=slice(None)):
         """The batch of a step; `rows`, a slice of `batch_size`, selects a host's part of it."""
         task = [*self.split][self.order.source[step]]
         epoch, number = divmod(int(self.order.number[step]), self._counts[task])
-        cut = self._epochs(task, epoch)[number]
-        return _batch(self.split[task], self.split.form, cut, step * self.batch_size, rows, self.batch_size)
+        taken = self._epochs(task, epoch)[number]
+        return _of_host(self.split[task], self.split.form, taken, step, rows, self.batch_size)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -473,12 +491,9 @@ class QuestionEvaluation:
 
     @functools.cached_property
     def cuts(self):
-        """List of (task, what is in the batch, see `_cut`)."""
-        return [
-            (task, cut)
-            for task, store in self.split.items()
-            for cut in _cut(store, self.split.form.options, np.arange(len(store)))
-        ]
+        """List of (task, Cut)."""
+        options = self.split.form.options
+        return [(task, taken) for task, store in self.split.items() for taken in evaluation_cuts(store, options)]
 
     @property
     def steps(self):
@@ -486,8 +501,8 @@ class QuestionEvaluation:
 
     def __call__(self, step, rows=slice(None)):
         """The batch of a step; `rows`, a slice of `batch_size`, selects a host's part of it."""
-        task, cut = self.cuts[step]
-        return _batch(self.split[task], self.split.form, cut, step * self.batch_size, rows, self.batch_size)
+        task, taken = self.cuts[step]
+        return _of_host(self.split[task], self.split.form, taken, step, rows, self.batch_size)
 
 
 def form_of(config):
