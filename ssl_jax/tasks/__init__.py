@@ -59,9 +59,9 @@ from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.tokenization.vocabulary import vocabulary_of
 
 __all__ = ["ASKED", "FINE_TUNED", "INPUTS", "KINDS", "PROMPTED", "QA", "TASKS", "TEN", "Choice", "ChoiceStore", "Example",
-           "Question", "Read", "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_questions", "open_stores", "orders",
-           "read", "read_examples", "read_questions", "records", "report", "resolve", "source_of", "store_questions", "training_texts",
-           "write_examples"]  # fmt: skip
+           "Question", "Read", "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_questions", "open_stores",
+           "orders", "read", "read_examples", "read_questions", "records", "report", "resolve", "source_of",
+           "store_questions", "training_texts", "write_examples"]  # fmt: skip
 
 TASKS = {}
 for _family in (
@@ -250,7 +250,10 @@ def open_questions(config):
       UserError: see `read_questions`; no example of a task is left; the tokenizer cannot be trained.
     """
     options, form = config.questions, form_of(config)
-    splits = ("train", *sorted({"heldout", *(one.split for one in config.evals.values() if "split" in one)} - {"train"}))
+    splits = (
+        "train",
+        *sorted({"heldout", *(one.split for one in config.evals.values() if "split" in one)} - {"train"}),
+    )
     folders, reads = folders_of(options), {}
     for name in options.tasks:
         reads[name] = read_questions(name, source_of(config, folders.get(name, "")), splits)
@@ -283,7 +286,9 @@ def store_questions(reads, split, form):
         stores[name] = Store(read.splits[split], form, long, TASKS[name].question.cut)
         if not len(stores[name]):
             left_out = ", ".join(stores[name].notes)
-            raise UserError(f"task {name!r} has no examples left in its split {split!r}: {left_out}; see questions.lengths")
+            raise UserError(
+                f"task {name!r} has no examples left in its split {split!r}: {left_out}; see questions.lengths"
+            )
         stores[name].notes += read.notes.get(split, ())
     return Split(form, stores)
 
