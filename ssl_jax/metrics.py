@@ -592,7 +592,8 @@ SQL_AGGREGATES, SQL_OPERATORS = ("", "MAX", "MIN", "COUNT", "SUM", "AVG"), ("=",
 def logical_form(text, header):
     """What a query such as 'select max age from table where name = bob' says of a table (to_lf).
 
-    Names of columns are matched whole, longer ones first, and may contain keywords; of equal ones the last counts.
+    Names of columns are matched whole, longer ones first, and may contain keywords; of equal ones the last counts, and of
+    one that is there twice in a row the first.
 
     Args:
       text: str.

@@ -252,7 +252,12 @@ def answered(question, context, key):
         del labels
         fields = _fields(example)
         answers = (fields[key],) if isinstance(fields[key], str) else tuple(fields[key])
-        return QA(question.format(**fields), context.format(**fields).strip(), answers or (UNANSWERABLE,), fields.get("id", ""))
+        return QA(
+            question.format(**fields),
+            context.format(**fields).strip(),
+            answers or (UNANSWERABLE,),
+            fields.get("id", ""),
+        )
 
     return ask
 

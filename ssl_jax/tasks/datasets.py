@@ -58,9 +58,7 @@ def questions(name, row, source, splits=()):
         data = data if isinstance(data, Read) else Read((), data, {}, {})
         parts, labels = _of_read(data, wanted if splits else data.splits), data.labels
         examples = _itself
-    found = _gather(
-        name, (), parts, lambda record, where: (_ask(view, one, labels) for one in examples(record, where))
-    )
+    found = _gather(name, (), parts, lambda record, where: (_ask(view, one, labels) for one in examples(record, where)))
     if missing := next((split for split in wanted if split not in found.splits), None):
         raise UserError(f"task {name!r} has no split {missing!r}; there are: {listed(found.splits)}")
     if "heldout" in found.splits:

@@ -143,7 +143,7 @@ def _sentiment(record, where):
 
 # ---- SRL
 _SPELT = {"-LRB-": "(", "-RRB-": ")", "-LAB-": "<", "-RAB-": ">", "-AMP-": "&", "%pw": " "}
-_JOINED_LEFT = (".", ",", ";", "!", "?", ":", ")", "'ll", "n't", "%", "'t", "'s", "'m", "'d", "'re")
+_JOINED_LEFT = (".", ",", ";", "!", "?", ":", ")", "'ll", "n't ", "%", "'t", "'s", "'m", "'d", "'re")
 _JOINED_RIGHT = ("(", "$")
 _DROPPED = ("``", "`", "''", "\u201c", "\u201d", " '")
 
@@ -299,7 +299,9 @@ def _query_lines(path, split):
 def _query(record, where):
     parts = checked(record, where, question=str, sql=dict, header=list)
     sql, header = checked(parts["sql"], where, sel=int, agg=int, conds=list), parts["header"]
-    if not all(isinstance(one, list) and len(one) == 3 and isinstance(one[2], str | int | float) for one in sql["conds"]):
+    if not all(
+        isinstance(one, list) and len(one) == 3 and isinstance(one[2], str | int | float) for one in sql["conds"]
+    ):
         raise UserError(f"{where}: {shown(sql['conds'])} are no lists of column, operator and value")
     for name, among, *numbers in (("column", header, sql["sel"], *(one[0] for one in sql["conds"])),
                                   ("aggregate", SQL_AGGREGATES, sql["agg"]),

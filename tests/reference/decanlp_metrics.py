@@ -30,7 +30,9 @@ def nf1(predictions, answers):
 
 
 def em(predictions, answers):
-    return sum(any(text.lower() == gold.lower() for gold in golds) for text, golds in zip(predictions, answers)) / len(answers)
+    return sum(any(text.lower() == gold.lower() for gold in golds) for text, golds in zip(predictions, answers)) / len(
+        answers
+    )
 
 
 def corpus_f1(predictions, answers):
