@@ -152,7 +152,7 @@ def logical_form(text, header):
     """A query, read word by word: (column, aggregate, [(column, operator, value)]), None if it is none.
 
     A condition begins where a column's name, the longest that fits, has an operator behind it, and ends before the next
-    one, without `and`.
+    one, without `and`. Where nothing stands between two such, the second one is the value of the first.
     """
     aggregates, operators = ["", "max", "min", "count", "sum", "avg"], ["=", ">", "<", "op"]
     names = [name.lower().split() for name in header]
@@ -169,15 +169,17 @@ def logical_form(text, header):
         fits = [number for number, name in enumerate(names)
                 if words[place : place + len(name)] == name and words[place + len(name) :][:1]
                 and words[place + len(name)] in operators]  # fmt: skip
-        if fits:
-            number = max(fits, key=lambda one: (len(" ".join(names[one])), -one))
-            place += len(names[number])
-            conditions.append((number, operators.index(words[place]), []))
-        elif conditions:
-            conditions[-1][2].append(words[place])
-        else:
+        number = max(fits, key=lambda one: (len(" ".join(names[one])), -one), default=None)
+        end = place + 1 if number is None else place + len(names[number]) + 1
+        if number is not None and not (conditions and not conditions[-1][2]):
+            conditions.append((number, operators.index(words[end - 1]), []))
+            whole = False
+        elif not conditions or whole:
             return None
-        place += 1
+        else:
+            conditions[-1][2].extend(words[place:end])
+            whole = number is not None
+        place = end
     if any(not value for *_, value in conditions):
         return None
     return column, aggregate, [(number, operator, " ".join(value[:-1] if value[-1] == "and" else value))
