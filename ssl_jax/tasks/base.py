@@ -318,9 +318,9 @@ class QuestionView(NamedTuple):
     heldout: tuple[str, ...] = ("heldout",)
 
 
-# decaNLP's of MultiNLI and SNLI (generic.py: MultiNLI, SNLI).
-PREMISE, HYPOTHESIS = 'Premise: "{text}"', 'Hypothesis: "{text2}" -- {labels}?'
-ENTAILED = QuestionView(one_of(HYPOTHESIS, PREMISE), "em")
+def entailed(*names):
+    """The view of a premise and a hypothesis, as decaNLP asks (generic.py: MultiNLI, SNLI); `names` as in `one_of`."""
+    return QuestionView(one_of('Hypothesis: "{text2}" -- {labels}?', 'Premise: "{text}"', names), "em")
 
 
 # ---- The row

@@ -61,7 +61,7 @@ def questions(name, row, source, splits=()):
     found = _gather(name, (), parts, lambda record, where: (_ask(view, one, labels) for one in examples(record, where)))
     if missing := next((split for split in wanted if split not in found.splits), None):
         raise UserError(f"task {name!r} has no split {missing!r}; there are: {listed(found.splits)}")
-    if "heldout" in found.splits:
+    if len(view.heldout) > 1 and "heldout" in found.splits:
         for of_split in (found.splits, found.places, found.notes):
             of_split["heldout"] = [one for part in view.heldout for one in of_split.pop(part)]
     return found

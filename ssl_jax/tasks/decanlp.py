@@ -6,7 +6,6 @@ name the sections below. Its other two are `squad` and `mnli`. Differences:
     mnli      GLUE's files lack the 353 pairs of the dev sets that have no gold label; there their answer is '-'
     srl       five answers that are not in their sentences stay as they are; there they are replaced one by one
     mwsc      a schema with two pairs of brackets, of the test set, is read as two; there one pattern spans both
-    wikisql   an answer is compared with spaces as in the table
 
 `cnn_dm` is CNN/DM with its three splits; `cnn_dailymail` is what GPT-2's paper reports of it. `srl_2020` has the same
 task with other sentences, the gold questions of Roit et al. 2020: its dev sets to train on, its test sets held out.

@@ -10,9 +10,10 @@ import sacrebleu
 
 from ssl_jax import metrics, tasks
 from ssl_jax.errors import UserError
-from ssl_jax.tasks import QA, datasets, decanlp
+from ssl_jax.tasks import QA, Example, Words, datasets, decanlp
 from ssl_jax.tasks.base import Source
 from tests.reference import decanlp_metrics as reference
+from tests.unit.test_prompted_tasks import ASKED as PROMPTED_FILES
 from tests.unit.test_task_files import SETS
 
 
@@ -260,10 +261,7 @@ def test_what_is_not_there_is_told_with_how_to_get_it(reading, tmp_path):
     ):
         reading("zre", {"train.0": relations("A.")})
     assert list(reading("zre", {}, ("train",)).splits) == ["train"]
-    for part, message in (
-        ("training", "cnn_wayback_training_urls.txt"),
-        ("validation", "dailymail_wayback_validation_urls.txt"),
-    ):
+    for message in ("cnn_wayback_training_urls.txt", "dailymail_wayback_validation_urls.txt"):
         for path, content in stories().items():
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_text(content)
@@ -303,6 +301,97 @@ def test_every_row_names_its_metrics_and_ten_make_decanlp():
         "nf1", "bleu", "rouge", "em", "em", "nf1", "corpus_f1", "joint_goal_em", "lfem", "em"
     ]  # fmt: skip
     assert [name for name, row in tasks.ASKED.items() if row.question.cut] == ["topics", "imdb", "cnn_dm"]
+
+
+# ---- The other rows
+FILES = {name: files for (name, _), (files, _) in PROMPTED_FILES.items()} | {
+    name: files for name, (files, *_) in SETS.items()
+}
+NLI = "entailment, neutral, or contradiction?"
+# name -> the first held-out question, context and answers.
+VIEWS = {
+    "cola": ("Is this sentence unacceptable or acceptable?", "Fine.", ("acceptable",)),
+    "sst2": ("Is this review negative or positive?", "dull", ("negative",)),
+    "mrpc": ('Sentence: "D." -- not equivalent or equivalent?', 'Sentence: "C."', ("not equivalent",)),
+    "qqp": ('Question: "B?" -- not duplicate or duplicate?', 'Question: "A?"', ("duplicate",)),
+    "qnli": ('Question: "A?" -- entailment or not entailment?', 'Sentence: "B."', ("not entailment",)),
+    "rte": ('Hypothesis: "Is it." -- entailment or not entailment?', 'Premise: "It is."', ("not entailment",)),
+    "boolq": ("is it? -- no or yes?", "No.", ("no",)),
+    "cb": ('Hypothesis: "B" -- entailment, contradiction, or neutral?', 'Premise: "A"', ("neutral",)),
+    "copa": ("Which of these? A. or B.?", "It fell. What happened as a result?", ("A.",)),
+    "multirc": ("Why? answer 0 -- no or yes?", "Text.", ("yes",)),
+    "record": ("It is @placeholder.", "Anna met Bob.\n@highlight\nShe left.\n@highlight\nBob stayed.", ("Anna",)),
+    "wic": ('Sentence: "The bank." -- another meaning or the same meaning?', "bank: A bank.", ("the same meaning",)),
+    "wsc": ("Does the word between asterisks stand for Mark, no or yes?", "Mark told Pete lies, and *he* knew.", ("no",)),
+    "snli": (f'Hypothesis: "B." -- {NLI}', 'Premise: "A."', ("contradiction",)),
+    "scitail": ('Hypothesis: "B." -- entailment or neutral?', 'Premise: "A."', ("neutral",)),
+    "squad2": ("Who?", "Anna \u201cA\u201d \u014cta met Bob.", ("unanswerable",)),
+    "swag": ("What comes next? a, b, c, or d?", "A. He", ("a",)),
+    "race": ("Q? a, b, c, or d?", "One. Two.", ("c",)),
+    "rocstories": ("What comes next? K. or L.?", "G. H. I. J.", ("K.",)),
+    "winogrande": ("What is in the blank? fruits or roots?", "Johnny likes fruits, not roots, because the _ are sweet.", ("fruits",)),
+    "anli_r1": ('Hypothesis: "It was." -- entailment, contradiction, or neutral?', 'Premise: "It is."', ("neutral",)),
+    "arc_easy": ("Which answer is right? a, b c, or d?", "Which?", ("b c",)),
+    "race_middle": ("It is _ . a, b, c, or d?", "One.", ("b",)),
+    "conll2003": ("What are the tags for all entities?", "EU", ("EU -- organization",)),
+    "imdb": ("Is this review negative or positive?", "No.", ("negative",)),
+    "ag_news": ("Is the topic World, Sports, Business, or Sci/Tech?", "A B", ("Sci/Tech",)),
+    "2D+": ("What is the answer?", "Q: What is 98 plus 45?\n\nA:", ("143",)),
+    "RW": ("What is the answer?", "asinoc =", ("casino",)),
+    "coqa": ("Who?", "Anna met Bob.", ("Anna", "Anna met")),
+    "quac": ("Who?", "Anna - Life Anna met Bob.", ("Bob",)),
+    "drop": ("How many?", "Bob ran 4 yards.", ("4", "4 yards, Bob")),
+    "triviaqa": ("What is the answer?", "Who painted it?", ("Duchamp", "duchamp")),
+    "en_ro": ("Translate from English to Romanian", "No.", ("Nu.",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_other_tasks_are_asked_in_words(name, reading):
+    question, context, answers = VIEWS[name]
+    assert reading(name, FILES[name], ("heldout",)).splits["heldout"][0][:3] == (question, context, answers)
+
+
+def test_a_task_of_your_own_lists_the_labels_that_its_files_have(reading, tmp_path):
+    lines = json_lines({"text": "a", "text2": "b", "label": "no"}, {"text": "c", "label": 1}, {"text": " ", "label": 1})
+    read = reading("jsonl", {"train.jsonl": lines, "heldout.jsonl": lines})
+    assert read.splits["train"] == [QA("b -- 1 or no?", "a", ("no",)), QA("Is this 1 or no?", "c", ("1",))]
+    assert read.places["train"] == [f"{tmp_path}/train.jsonl, line {number}" for number in (1, 2)]
+    assert read.notes["train"] == [
+        f"left out: 1 with an empty question, context or answer (the first: {tmp_path}/train.jsonl, line 3)"
+    ]
+    topic = tasks.ASKED["topics"].question.ask(Example("Rain.", None, 1), ("Arts", "Weather"))
+    assert topic == QA("Is the topic Arts or Weather?", "Rain.", ("Weather",))
+
+
+def test_entities_are_named_one_by_one():
+    row = tasks.ASKED["conll2003"]
+    for tags, answer in (
+        ("B-PER I-PER O B-LOC", "Ann Lee -- person; Bonn -- location"),
+        ("I-PER B-PER O I-LOC", "Ann -- person; Lee -- person; Bonn -- location"),  # IOB1
+        ("I-PER I-ORG I-ORG I-MISC", "Ann -- person; Lee in -- organization; Bonn -- miscellaneous"),
+        ("O O O O", "None"),
+    ):
+        labels = tuple(row.labels.index(tag) for tag in tags.split())
+        qa = row.question.ask(Words(("Ann", "Lee", "in", "Bonn"), labels), row.labels)
+        assert qa[1:3] == ("Ann Lee in Bonn", (answer,))
+
+
+@pytest.mark.parametrize("name", ["cnn_dm", "mnli", "cola", "en_de", "naturalqs", "imdb"])
+def test_tensorflow_datasets_are_asked_in_words(name, mock_sets, monkeypatch):
+    """Records of the right types and random content, as `tfds.testing` makes them."""
+    plain = datasets._plain
+
+    def mend(record):
+        record = plain(record)
+        return {key: value or "a" if isinstance(value, str) else value for key, value in record.items()} if (
+            isinstance(record, dict)) else record  # fmt: skip
+
+    monkeypatch.setattr(datasets, "_plain", mend)
+    with mock_sets(4):
+        read = tasks.read_questions(name, Source())
+    assert len(read.splits["train"]) == 4 and len(read.splits["heldout"]) == (8 if name == "mnli" else 4)
+    assert all(type(qa) is QA for qas in read.splits.values() for qa in qas)
 
 
 # ---- Metrics
