@@ -1,14 +1,14 @@
-"""decaNLP's sets (McCann et al. 2018, arXiv 1806.08730, section 2) that no other family has, and its ten in their order.
+"""decaNLP's sets (McCann et al. 2018, arXiv 1806.08730, section 2) that no other module has, and the names of its ten.
 
-Questions, filters and splits are those of salesforce/decaNLP, in the classes of text/torchtext/datasets/generic.py that
-name the sections below. Its other two are `squad` and `mnli`. Differences:
+Questions, filters and splits follow salesforce/decaNLP, text/torchtext/datasets/generic.py; each section below is named
+after its class there. decaNLP's other two sets are `squad` and `mnli`. Differences:
 
-    mnli      GLUE's files lack the 353 pairs of the dev sets that have no gold label; there their answer is '-'
-    srl       five answers that are not in their sentences stay as they are; there they are replaced one by one
-    mwsc      a schema with two pairs of brackets, of the test set, is read as two; there one pattern spans both
+    mnli      GLUE's files lack the 353 pairs of the dev sets that have no gold label; there the answer to them is '-'
+    srl       an answer that is not in its sentence stays as it is; there five such answers are replaced by hand
+    mwsc      each pair of brackets is a choice; there one match spans the two of a schema in the test set
 
-`cnn_dm` is CNN/DM with its three splits; `cnn_dailymail` is what GPT-2's paper reports of it. `srl_2020` has the same
-task with other sentences, the gold questions of Roit et al. 2020: its dev sets to train on, its test sets held out.
+`cnn_dm` has all three splits of CNN/DM; `cnn_dailymail` has the test set, for GPT-2's prompts. `srl_2020` is the same task
+on the gold questions of Roit et al. 2020: it trains on their dev sets and holds out their test sets.
 
 Folders are laid out as the sets are published, all files of one in its folder:
 
