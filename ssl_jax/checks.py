@@ -7,6 +7,7 @@ import dataclasses
 
 from ssl_jax import evaluators, population, source, tasks, trackers
 from ssl_jax.config import check_values
+from ssl_jax.data import questions
 from ssl_jax.distill.matching import check_teachers
 from ssl_jax.errors import UserError, check_choice, listed
 from ssl_jax.models.spec import model_fields
@@ -51,6 +52,12 @@ def settle(config, given=()):
     """
     check_values(config)
     config = _settle_vocabulary(config, given)
+    if config.data.examples == "questions":
+        for key, decides in {"batch_size": "questions.tokens", "phases.lengths": "questions.lengths"}.items():
+            if key in given:
+                raise UserError(f"{key}: batches of questions differ in size, and {decides} decides: leave it out")
+        config.batch_size = questions.most_rows(config.questions)
+        config.phases.lengths, config.phases.shares = (max(config.questions.lengths),), (1.0,)
     # What all members agree on decides what the run is.
     config.update_from_flattened_dict(population.members(config)[0].changes)
     if "steps" in given and "task.epochs" not in given:
@@ -102,7 +109,7 @@ def check_vocabulary(config, vocabulary):
 def check_tokens(config, vocabulary):
     """Raises UserError if a tokenizer lacks special tokens that the config's examples need."""
     needed = ("mask",) if masks(config) else ()
-    if config.data.examples != "windows":
+    if config.data.examples not in ("windows", "questions") or config.losses.answer or config.losses.span:
         needed += ("start", "separator")
     missing = [name for name in needed if getattr(vocabulary, name) is None]
     if missing:
@@ -139,6 +146,10 @@ def check(config, phases, parallel=None):
     if config.corruption.mask + config.corruption.random > 1:
         raise UserError("corruption.mask and corruption.random are shares of the same tokens: at most 1 together")
     pieces = config.run.accumulate * (1 if parallel is None else parallel.batch_shards)
+    if config.data.examples == "questions" and config.questions.multiple % pieces:
+        raise UserError(
+            f"questions.multiple={config.questions.multiple}: rows of a batch are cut into {pieces} pieces, which it is to divide"
+        )
     for phase in phases:
         if phase.batch_size % pieces:
             name = "batch_size" if phase.batch_size == config.batch_size else "a batch of ramp.start's"
@@ -224,6 +235,11 @@ def _check_evaluation(config, name, options):
         check_choice(task, tasks.PROMPTED, f"task of evals.{name}")
         if prompt:
             check_choice(prompt, tasks.PROMPTED[task].prompts, f"prompt of evals.{name}")
+    if options.module == "answers":
+        if config.data.examples != "questions":
+            raise UserError(f"evals.{name}.module=answers is of data.examples=questions: set module=mean")
+        for task in options.get("tasks", ()):
+            check_choice(task, tasks.ASKED, f"task of evals.{name}")
     if options.module == "task" and task_logits(config) is None:
         known = ", ".join(name for name, row in OBJECTIVES.items() if row.answers)
         raise UserError(f"evals.{name}.module=task needs a loss on a task's labels ({known}): set module=mean")

@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 
 from ssl_jax import evaluators, plan
 from ssl_jax.corruption import Corruption
+from ssl_jax.data.mixture import Mixture
+from ssl_jax.data.questions import Questions
 from ssl_jax.data.tokens import Data
 from ssl_jax.distill.matching import Teacher
 from ssl_jax.errors import UserError, listed
@@ -54,6 +56,8 @@ class Config:
     corruption: Corruption = block(Corruption)
     data: Data = block(Data)
     task: TaskOptions = block(TaskOptions)
+    questions: Questions = block(Questions)
+    mixture: Mixture = block(Mixture)
     optimizer: Optimizer = block(Optimizer)
     evals: dict = block(evaluators.Mean)  # by name; those of other modules have options of their own
     parallel: Parallel = block(Parallel)

@@ -305,7 +305,8 @@ def next_tokens(batch):
 
     Args:
       batch: `tokens`, `mask` [B, S], or [B, C, S] for choices; `documents` [B, S], if present, numbers the documents of
-        a row: no token predicts the first token of another document.
+        a row: no token predicts the first token of another document; `answered` [B, S], if present, is true at the tokens
+        that are predicted (data/questions.py).
 
     Returns:
       The batch with `targets` [B, S] int32, the row shifted left by one; `weights` [B, S] float32, 1 where
@@ -316,6 +317,8 @@ def next_tokens(batch):
     asked = real[..., :-1] & real[..., 1:]
     if "documents" in batch:
         asked &= batch["documents"][:, :-1] == batch["documents"][:, 1:]
+    if "answered" in batch:
+        asked &= batch["answered"][:, 1:].astype(bool)
     end = ((0, 0),) * (tokens.ndim - 1) + ((0, 1),)
     return batch | {
         "original": tokens,

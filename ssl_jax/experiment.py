@@ -13,6 +13,7 @@ from ssl_jax.checkpoints import decisive_values, require_same
 from ssl_jax.checks import check, check_vocabulary, settle
 from ssl_jax.config import check_values
 from ssl_jax.data import batches, tokens
+from ssl_jax.data.questions import QuestionBatches
 from ssl_jax.distill import cache as teacher_cache
 from ssl_jax.distill import teachers as distill
 from ssl_jax.errors import UserError
@@ -85,6 +86,8 @@ class Experiment(NamedTuple):
     def notes(self):
         """Lines on what the data are, for a run that starts."""
         lengths = {phase.length for phase in self.phases}
+        if self.kind == "questions":
+            return [line for split, store in self.stores.items() for line in store.report(split)]
         return list(tasks.report(self.stores, self.vocabulary, lengths)) if self.kind == "task" else []
 
     def _number(self, step):
@@ -112,17 +115,21 @@ def open(config, workdir=None):  # noqa: A001
     config.run.extend = config.run.extend or was_extended(config, workdir)
     devices = build_parallel(config.parallel)
     config = tasks.resolve(config)
+    asked = tasks.open_questions(config) if config.data.examples == "questions" else None
+    config = asked.config if asked else config
     phases, kind = plan_phases(config), example_kind(config)
     check(config, phases, devices)
     population = Population(devices, config)
     model = build_model(config)
 
-    prepared = Path(tokens.prepare(config.data))
+    prepared = asked.prepared if asked else Path(tokens.prepare(config.data))
     tokenizer = tokenizer_files.load(prepared / "tokenizer.json")
     vocabulary = vocabulary_of(tokenizer)
     check_vocabulary(config, vocabulary)
     counts = token_counts(config, prepared, vocabulary)
-    if kind == "task":
+    if asked:
+        stores = asked.stores
+    elif kind == "task":
         stores = tasks.open_stores(config, tokenizer)
     else:
         stores = {split: tokens.Store(prepared, split) for split in tokens.SPLITS}
@@ -160,6 +167,8 @@ def token_counts(config, prepared, vocabulary):
 
 
 def _examples(config, kind, store, vocabulary, phase, seed):
+    if kind == "questions":
+        return QuestionBatches(store, config.mixture, config.steps, seed, phase.batch_size)
     return batches.training_batches(
         config.data,
         kind,
@@ -181,7 +190,7 @@ def make_fingerprint(config, prepared, stores, teacher_hashes=()):
         values["init"]["run"] = "teacher"
     passport = tokens.read_passport(prepared)
     hashes = {name: passport[name] for name in ("content_hash", "tokenizer_hash")}
-    if config.data.examples == "task":
+    if config.data.examples in ("task", "questions"):
         hashes["task"] = {split: store.content_hash for split, store in stores.items()}
     return decisive_values(values) | {"prepared": hashes}
 

@@ -45,9 +45,9 @@ class Meter:
             yield batch
 
     def count(self, phase, batch):
-        """Counts a step on this host's rows of a batch, [B, S] or, of several texts an example or several seeds, [B, ..., S]."""
-        texts = phase.batch_size * math.prod(batch["tokens"].shape[1:-1])
-        tokens, predictions = texts * phase.length, predictions_per_sequence(self.config, phase.length)
+        """Counts a step on this host's rows of a batch, [b, S] or, of several texts an example or several seeds, [b, ..., S]."""
+        tokens = batch["tokens"].size * jax.process_count()
+        predictions = predictions_per_sequence(self.config, phase.length)
         self.tokens += tokens
         self.flops += tokens * flops.flops_per_token(self.model, phase.length, predictions)
         for model in self.teachers:  # forward only: 2 of the 6 per weight and token

@@ -2,10 +2,11 @@
 
 All values are fractions between 0 and 1 (correlations between -1 and 1); papers and servers print percentages. A
 task's row in `tasks` names its metrics: those for classes, scores, choices and words are in OF_LABELS and OF_GROUPS;
-`squad` and `squad2` are for spans; those for prompts are in OF_ITEMS.
+`squad` and `squad2` are for spans; those for prompts are in OF_ITEMS, those for questions in OF_ANSWERS.
 """
 
 import collections
+import itertools
 import math
 import re
 import string
@@ -457,3 +458,185 @@ OF_ITEMS = {"accuracy": _of_golds(accuracy), "macro_f1": _of_golds(macro_f1), "m
 ACCURACIES = {"accuracy", "match", "exact", "trivia", "referent", "all_right", "chosen_exact"}
 # Functions of log-likelihoods, even if a prompt also has other predictions.
 OF_LOG_LIKELIHOODS = {"perplexity", "bits"}
+
+
+# ---- Texts that answer questions (tasks.base.QA, each with answers), [N] each: decaNLP's metrics (McCann et al. 2018,
+# section 2), as its metrics.py has them. There texts are in lower case and joined from tokens before they are compared;
+# here case and white space do not count.
+def nf1(predictions, qas):
+    """Mean F1 of words up to case, punctuation and articles, with the best of the answers (computeF1)."""
+    return _mean_best(answer_f1, predictions, qas)
+
+
+def em(predictions, qas):
+    """Fraction of texts that equal one of the answers (computeEM)."""
+    return _mean_best(lambda text, gold: _plain(text) == _plain(gold), predictions, qas)
+
+
+def _plain(text):
+    return " ".join(text.lower().split())
+
+
+def bleu_uncased(predictions, qas):
+    """Corpus BLEU by sacrebleu (13a) in lower case, with all answers as references (computeBLEU)."""
+    from sacrebleu.metrics import BLEU
+
+    references = list(itertools.zip_longest(*(qa.answers for qa in qas)))
+    return BLEU(lowercase=True).corpus_score(list(predictions), references).score / 100
+
+
+def rouge_sentences(predictions, qas):
+    """Mean of the mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L with stemming, beside the first answer (computeROUGE).
+
+    L is summary-level; sentences end at each full stop (split_sentences). The original runs ROUGE-1.5.5, which rounds each
+    value to five places.
+    """
+    from rouge_score import rouge_scorer
+
+    scorer = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeLsum"], use_stemmer=True)
+    scores = [scorer.score(_by_sentence(qa.answers[0]), _by_sentence(text))
+              for text, qa in zip(predictions, qas, strict=True)]  # fmt: skip
+    return float(np.mean([value.fmeasure for score in scores for value in score.values()]))
+
+
+def _by_sentence(text):
+    return "\n".join(" ".join(sentence.split()) for sentence in text.split("."))
+
+
+def corpus_f1(predictions, qas):
+    """F1 of the questions that have an answer and of those that get one (computeCF1; Levy et al. 2017, section 5).
+
+    An answer is right if it has the words of all correct ones together, as a set, without `the`, `a`, `an` and `and`. A text
+    without words counts as an answer, `unanswerable` as none.
+    """
+    texts = [_bag(text) for text in predictions]
+    golds = [frozenset().union(*map(_bag, qa.answers)) for qa in qas]
+    none = {UNANSWERABLE}
+    right = sum(text == gold != none for text, gold in zip(texts, golds, strict=True))
+    given, due = (sum(one != none for one in side) for side in (texts, golds))
+    return 2 * right / (given + due) if right else 0.0
+
+
+def _bag(text):
+    return frozenset(normalise_answer(text).split()) - {"and"}
+
+
+def joint_goal_em(predictions, qas):
+    """Fraction of turns after which all goals of the dialogue so far are right (computeDialogue): WOZ's part of the decaScore.
+
+    A text is a turn's change, as in 'food: thai, area: north; phone': goals that are new or other; requests. `gold` has
+    the `dialogue`, any name, and the `turn`, its number.
+    """
+    right, dialogues = [], {}
+    for text, qa in sorted(zip(predictions, qas, strict=True), key=lambda pair: pair[1].gold["turn"]):
+        goals = dialogues.setdefault(qa.gold["dialogue"], ({}, {}))
+        for known, changed in zip(goals, (text, qa.answers[0]), strict=True):
+            known |= _change(changed)[0]
+        right.append(goals[0] == goals[1])
+    return float(np.mean(right))
+
+
+def turn_goal_em(predictions, qas):
+    """Fraction of turns whose changed goals are right (computeDialogue)."""
+    return _mean_change(0, predictions, qas)
+
+
+def turn_request_em(predictions, qas):
+    """Fraction of turns whose requests are right, in their order (computeDialogue). There, a text without a semicolon,
+    such as 'None', has other requests than a text with nothing after it."""
+    return _mean_change(1, predictions, qas)
+
+
+def _mean_change(part, predictions, qas):
+    pairs = zip(predictions, qas, strict=True)
+    return float(np.mean([_change(text)[part] == _change(qa.answers[0])[part] for text, qa in pairs]))
+
+
+def _change(text):
+    """The goals, dict, and requests, list or None, of a turn; whatever is malformed is no goal."""
+    text = _plain(text)
+    if text == ";" or text.count(";") != 1:
+        return {}, None
+    goals, requests = ([one.strip() for one in half.split(",")] for half in text.split(";"))
+    pairs = [one.split(":") for one in goals]
+    return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}, requests
+
+
+def lfem(predictions, qas):
+    """Fraction of queries whose logical form is right, conditions in their order (computeLFEM): WikiSQL's part of the
+    decaScore.
+
+    `gold` has the table's `header`, list of str, and `sql`: `sel`, a column, `agg`, a place in SQL_AGGREGATES, and `conds`,
+    lists of a column, a place in SQL_OPERATORS and a value.
+    """
+    return _mean_form(predictions, qas, list)
+
+
+def lfem_unordered(predictions, qas):
+    """`lfem`, conditions in any order (WikiSQL's lib/query.py, without `ordered`)."""
+    return _mean_form(predictions, qas, set)
+
+
+def _mean_form(predictions, qas, conditions):
+    def right(text, qa):
+        form, sql = logical_form(text, qa.gold["header"]), qa.gold["sql"]
+        conds = [(column, operator, str(value).lower()) for column, operator, value in sql["conds"]]
+        return form is not None and (*form[:2], conditions(form[2])) == (sql["sel"], sql["agg"], conditions(conds))
+
+    return float(np.mean([right(text, qa) for text, qa in zip(predictions, qas, strict=True)]))
+
+
+SQL_AGGREGATES, SQL_OPERATORS = ("", "MAX", "MIN", "COUNT", "SUM", "AVG"), ("=", ">", "<", "OP")
+
+
+def logical_form(text, header):
+    """What a query such as 'select max age from table where name = bob' says of a table (to_lf).
+
+    Names of columns are matched whole, longer ones first, and may contain keywords; of equal ones the last counts.
+
+    Args:
+      text: str.
+      header: names of the columns, list of str.
+
+    Returns:
+      The column, None if there is none of that name; the place of its aggregate; list of (column, place of the operator,
+      value), with values in lower case. None if the text is no query.
+    """
+    names, operators = [name.lower() for name in header], [name.lower() for name in SQL_OPERATORS]
+    columns = {name: number for number, name in enumerate(names)}
+    select, _, where = _plain(text).partition("where")
+    selected, aggregate = " ".join(select.split()[1:-2]), 0
+    if selected not in columns:
+        first, _, selected = selected.partition(" ")
+        if first.upper() not in SQL_AGGREGATES[1:]:
+            return None
+        aggregate = SQL_AGGREGATES.index(first.upper())
+    # Text is in lower case, so what has capitals is ours.
+    where = f" {where} "
+    for number, name in sorted(enumerate(names), key=lambda one: -len(one[1])):
+        where = where.replace(f" {name} ", f" C{number} ")
+    words = [f"O{operators.index(word)}" if word in operators else word for word in where.split()]
+    start, *parts = re.split(r"C(\d+) O(\d+)", " ".join(words))
+    if start.strip():
+        return None
+    conditions = []
+    for column, operator, value in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        words = value.split()
+        if not words:
+            return None
+        words = words[:-1] if words[-1] == "and" else words
+        spelt = {"C": names, "O": operators}
+        words = [spelt[word[0]][int(word[1:])] if word[0] in spelt else word for word in words]
+        conditions.append((int(column), int(operator), " ".join(words)))
+    return columns.get(selected), aggregate, conditions
+
+
+def decascore(values):
+    """The sum over tasks of their metrics in per cent, of which decaNLP has ten (predict.py)."""
+    return 100 * sum(values)
+
+
+# f(predictions, qas).
+OF_ANSWERS = {"nf1": nf1, "em": em, "nem": exact, "bleu": bleu_uncased, "rouge": rouge_sentences, "corpus_f1": corpus_f1,
+              "joint_goal_em": joint_goal_em, "turn_goal_em": turn_goal_em, "turn_request_em": turn_request_em,
+              "lfem": lfem, "lfem_unordered": lfem_unordered}  # fmt: skip

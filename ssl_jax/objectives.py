@@ -596,6 +596,20 @@ def soft_span(out, batch, *, temperature):
     return _soften(ours, {"logits": theirs}, both_ends(batch), temperature)
 
 
+def answered(batch):
+    """The words of answers, and their ends: `batch['answer_mask']` [B, A + 1] without the start."""
+    return batch["answer_mask"][:, 1:] != 0
+
+
+def answer(out, batch):
+    """-log p of each word of an answer and of its end, generated or copied (decaNLP; models/mqan.py).
+
+    Reads `out['answer_log_probs']` [B, A] and `batch['answer_mask']` [B, A + 1].
+    """
+    weights = answered(batch).astype(jnp.float32)
+    return Term(-(out["answer_log_probs"] * weights).sum(), weights.sum(), {})
+
+
 # ---- The rows
 
 
@@ -731,6 +745,10 @@ OBJECTIVES = {
         heads=("token_classes",),
         task="token_labels",
         answers="token_class_logits",
+    ),
+    # Questions
+    "answer": Objective(
+        "the words of an answer, generated or copied from context and question (MQAN)", answer, answered
     ),
     # Distillation
     "soft_targets": Objective(

@@ -11,6 +11,7 @@ import numpy as np
 
 from ssl_jax import tasks
 from ssl_jax.corruption import prediction_counts
+from ssl_jax.data import questions
 from ssl_jax.errors import UserError, check_choice
 from ssl_jax.lazy import jnp
 from ssl_jax.objectives import loss_of, trained
@@ -178,7 +179,8 @@ def make_clock(config, phases):
 
 
 def example_kind(config):
-    """The kind of example: 'windows' of text, 'single' texts, a 'task' example, or pairs of the kind the losses need.
+    """The kind of example: 'windows' of text, 'single' texts, a 'task' example, 'questions', or pairs of the kind the losses
+    need.
 
     Without a loss on pairs these are of the kind that `data.unlabelled` names.
 
@@ -186,6 +188,9 @@ def example_kind(config):
       UserError: the losses need two kinds, or pairs or classes that the examples lack.
     """
     losses = trained(config)
+    if config.data.examples == "questions":
+        questions.check(config)
+        return "questions"
     asked = [row.pairs for row in losses.values() if row.pairs]
     if len(asked) > 1:
         raise UserError("losses.nsp and losses.sop label the same pairs in two ways: set one of them to 0")
@@ -246,20 +251,24 @@ def overview(config, workdir, parameters, devices, counts):
       workdir: its folder.
       parameters: the model's parameter count.
       devices: name of each device, str.
-      counts: of the training data: `documents`, `sentences` and `tokens` from data.json, or a task's `examples`.
+      counts: of the training data: `documents`, `sentences` and `tokens` from data.json, a task's `examples`, or each task's.
     """
     phases = plan_phases(config)
     seen = sum((phase.last - phase.first) * phase.batch_size for phase in phases)
     tokens = sum((phase.last - phase.first) * phase.batch_size * phase.length for phase in phases)
     batches = list(dict.fromkeys(f"{phase.batch_size:,} x {phase.length} tokens" for phase in phases))
     shape = batches[0] if len(batches) == 1 else f"{batches[0]} to {batches[-1]}"
-    if config.data.examples == "task":
+    length = f"{config.steps:,} steps of {shape}: {tokens:,} tokens"
+    if config.data.examples == "questions":
+        source = "questions of " + ", ".join(f"{name} ({count:,})" for name, count in counts.items())
+        length = f"{config.steps:,} steps of about {config.questions.tokens:,} tokens, each of one task"
+    elif config.data.examples == "task":
         source = f"task {config.task.name}: {counts['examples']:,} examples"
-        epochs = seen / counts["examples"]
+        length += f", {seen / counts['examples']:,.3g} epochs"
     else:
         told = ", ".join(f"{counts[name]:,} {name}" for name in ("documents", "sentences", "tokens"))
         source = f"{config.data.corpus}: {told}"
-        epochs = tokens / max(counts["tokens"], 1)
+        length += f", {tokens / max(counts['tokens'], 1):,.3g} epochs"
     seeds = "" if config.seeds == 1 else f" to {config.seed + config.seeds - 1}"
     together = {"members": "; ".join(config.members)} if config.members else {}
     tokenizer = config.data.tokenizer
@@ -270,7 +279,7 @@ def overview(config, workdir, parameters, devices, counts):
         "devices": ", ".join(f"{devices.count(kind)} x {kind}" for kind in dict.fromkeys(devices)),
         "training data": source,
         "tokenizer": f"{made}, {config.model.vocab_size:,} pieces",
-        "length": f"{config.steps:,} steps of {shape}: {tokens:,} tokens, {epochs:,.3g} epochs",
+        "length": length,
         "starts from": config.init.run or f"random values, seed {config.seed}{seeds}",
         **together,
         "folder": str(workdir),

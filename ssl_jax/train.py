@@ -229,10 +229,8 @@ def announce(exp, workdir, parameters, first, origin, resumed):
     if first == exp.config.steps:
         logs.say(f"{workdir} is finished: it has no step left to do")
         return
-    store = exp.stores["train"]
-    counts = {"examples": len(store)} if exp.kind == "task" else store.passport["splits"]["train"]
     kinds = [jax.devices()[0].device_kind] * exp.devices.device_count
-    for line in overview(exp.config, workdir, parameters, kinds, counts):
+    for line in overview(exp.config, workdir, parameters, kinds, exp.stores["train"].contents):
         logs.say(line)
     logs.say(f"{'resumed' if resumed else 'started'} at step {first} of {exp.config.steps}; compiling")
 

@@ -83,8 +83,8 @@ class Data:
     heldout: float = option(0.02, SHARE, "share of the documents, chosen by a hash of their text, never trained on")
     examples: str = option(
         "pairs",
-        one_of("pairs", "single", "windows", "task"),
-        "'single' texts, 'windows' of the running text, or a 'task'; of 'pairs' the losses say which",
+        one_of("pairs", "single", "windows", "task", "questions"),
+        "'single' texts, 'windows' of the running text, a 'task', or tasks as 'questions'; of 'pairs' the losses say which",
     )
     unlabelled: str = option(
         "adjacent",
@@ -129,6 +129,11 @@ class Store:
         first, last = self.documents[number], self.documents[number + 1]
         offsets = self.sentences[first : last + 1]
         return [self.tokens[start:end] for start, end in itertools.pairwise(offsets)]
+
+    @property
+    def contents(self):
+        """Numbers of `documents`, `sentences` and `tokens`."""
+        return self.passport["splits"][self.path.name]
 
     def counts(self, vocab_size, block=1 << 24):
         """How often each token occurs: int64 [vocab_size]; memory for `block` tokens."""
@@ -212,10 +217,63 @@ def prepare(data, workers=None):
         except OSError as error:
             # A failed write carries no file name: say where.
             raise OSError(error.errno, error.strerror or str(error), error.filename or str(folder)) from error
+    _check_tokenizer(folder)
+    return str(folder)
+
+
+def prepare_tokenizer(data, texts, source):
+    """A folder with only a tokenizer, trained on `texts` unless `data.tokenizer.path` names one, and its passport.
+
+    Args:
+      data: `root` and `tokenizer` are read.
+      texts: list of str.
+      source: what the texts are, for the passport.
+
+    Returns:
+      The folder, a Path.
+
+    Raises:
+      UserError: the tokenizer is not there, or cannot be learned from these texts.
+    """
+    content = hashlib.sha256()
+    for text in texts:
+        content.update(f"{len(text)}:{text}".encode("utf-8", "backslashreplace"))
+    key = [FORMAT, content.hexdigest(), _tokenizer_identity(data.tokenizer)]
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+    folder, options = files.expanded(data.root) / f"questions-{digest}", data.tokenizer
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            if not folder.exists():
+                work = folder.with_name(folder.name + ".incomplete")
+                work.mkdir(exist_ok=True)
+                tokenizer = (
+                    tokenizer_files.load_extended(options)
+                    if options.path
+                    else train_tokenizer(
+                        options.kind, texts, options.vocab_size, options.lowercase, options.add, options.words
+                    )
+                )
+                tokenizer_files.save(tokenizer, work / "tokenizer.json")
+                write_passport(
+                    work,
+                    dict(
+                        format=FORMAT,
+                        source=source,
+                        content_hash=content.hexdigest(),
+                        tokenizer_hash=tokenizer_files.fingerprint(work / "tokenizer.json"),
+                    ),
+                )
+                os.rename(work, folder)
+    _check_tokenizer(folder)
+    return folder
+
+
+def _check_tokenizer(folder):
+    """Raises UserError unless a prepared folder has the tokenizer that it was prepared with."""
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.exists() or tokenizer_files.fingerprint(tokenizer) != read_passport(folder)["tokenizer_hash"]:
         raise UserError(f"{tokenizer} is missing or damaged; remove {folder}, and it is prepared again")
-    return str(folder)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ evaluator may write files in `folder`, the run's, or that of one of its seeds. O
     task             a fine-tuned task's own metrics: postprocess and spans decide, submissions writes
     fewshot          a task asked without training: prompts composes; evaluate.py asks finished runs, and contamination
                      says how much of the answers they may have read
+    answers          tasks as questions: what is answered, and their metrics
     timing           how long the forward pass takes
 """
 
@@ -15,7 +16,7 @@ import importlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ssl_jax.options import BOOL, TEXT, one_of, option, whole
+from ssl_jax.options import BOOL, TEXT, one_of, option, several, whole
 
 FIT = -1  # few-shot: as many examples as fit, at most 100
 PAPER = -2  # as many as the task has in GPT-3's Table H.1, or as fit
@@ -25,7 +26,7 @@ PAPER = -2  # as many as the task has in GPT-3's Table H.1, or as fit
 class Evaluation:
     """What every evaluation has."""
 
-    module: str = option("mean", TEXT, "one of EVALUATORS: 'mean', 'task', 'fewshot', 'timing'")
+    module: str = option("mean", TEXT, "one of EVALUATORS: 'mean', 'task', 'fewshot', 'answers', 'timing'")
     at_end: bool = option(False, BOOL, "True: only after the last step")
 
 
@@ -62,6 +63,16 @@ class FewShot(Evaluation):
 
 
 @dataclasses.dataclass(frozen=True)
+class Answers(Mean):
+    """Metrics of tasks that are asked as questions, and the answers as files."""
+
+    tasks: tuple = option((), several(str), "others than those trained on, which is zero-shot; (): those trained on")
+    folders: tuple = option((), several(str), "of these, as questions.folders")
+    beams: int = option(1, whole(1, 64), "1: the likeliest word at each step, as decaNLP; above: a beam search")
+    max_length: int = option(100, whole(1), "the most tokens of an answer")
+
+
+@dataclasses.dataclass(frozen=True)
 class Timing(Mean):
     """How long the forward pass over a split takes: warm, on one device, the median of several passes."""
 
@@ -71,7 +82,7 @@ class Timing(Mean):
 
 
 # module -> its options. Here, because configs are checked without JAX.
-EVALUATORS = {"mean": Mean, "task": Task, "fewshot": FewShot, "timing": Timing}
+EVALUATORS = {"mean": Mean, "task": Task, "fewshot": FewShot, "answers": Answers, "timing": Timing}
 
 
 class Programs(NamedTuple):

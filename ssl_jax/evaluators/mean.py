@@ -3,6 +3,7 @@
 import functools
 
 from ssl_jax.data import batches
+from ssl_jax.data.questions import QuestionEvaluation
 from ssl_jax.errors import check_choice
 from ssl_jax.objectives import OBJECTIVES, quotient
 
@@ -10,6 +11,8 @@ from ssl_jax.objectives import OBJECTIVES, quotient
 def split_examples(exp, options, batch_size):
     """{length: batches of the split of `options`, `evaluators.Mean`}, for each length of the run; errors as Evaluator."""
     check_choice(options.split, exp.stores, "split of an evaluation")
+    if exp.kind == "questions":
+        return {exp.phases[0].length: QuestionEvaluation(exp.stores[options.split], batch_size)}
     data, kind, store = exp.config.data, options.pairs or exp.kind, exp.stores[options.split]
     return {
         length: batches.evaluation_batches(data, kind, store, exp.vocabulary, length, batch_size, exp.config.seed)

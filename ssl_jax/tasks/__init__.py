@@ -14,27 +14,31 @@
     language.py    lambada cbt_cn cbt_ne wikitext2 wikitext103 ptb 1bw enwik8 text8
     questions.py   coqa quac drop triviaqa triviaqa_unfiltered naturalqs webqs
     writing.py     en_fr fr_en en_de de_en en_ro ro_en cnn_dailymail
+    decanlp.py     iwslt_en_de cnn_dm sst srl srl_2020 zre woz_en woz_de wikisql mwsc; with squad and mnli decaNLP's ten
 
-A row with a `kind` can be fine-tuned on, one with `prompts` prompted. Published sets are read from their own files in a
-folder or, without one, from ROOT/tfds, where TensorFlow Datasets put them. Their dev set is the split 'heldout' (MNLI's
-second one 'heldout_mismatched'); 'test' is present if it was published. At its end, a run also predicts every split
-other than 'train' and 'heldout'.
+A row with a `kind` can be fine-tuned on, one with `prompts` prompted, one with a `question` asked in words. Published
+sets are read from their own files in a folder or, without one, from ROOT/tfds, where TensorFlow Datasets put them. Their
+dev set is the split 'heldout' (MNLI's second one 'heldout_mismatched', part of 'heldout' where it is asked in words); 'test'
+is present if it was published. At its end, a run also predicts every split other than 'train' and 'heldout'.
 
 Importing this loads neither JAX nor TFDS, so configs can be checked without them.
 """
 
 import functools
 import hashlib
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssl_jax.data import tokens
+from ssl_jax.data.questions import Split, Store, folders_of, form_of
 from ssl_jax.errors import UserError, check_choice, listed, shown
 from ssl_jax.tasks import (
     articles,
     choices,
     conll,
     datasets,
+    decanlp,
     entailment,
     generated,
     glue,
@@ -46,22 +50,27 @@ from ssl_jax.tasks import (
     superglue,
     writing,
 )  # fmt: skip
-from ssl_jax.tasks.base import KINDS, Choice, Example, Question, Read, Source, Task, Words
+from ssl_jax.tasks.base import KINDS, QA, Choice, Example, Question, Read, Source, Task, Words
+from ssl_jax.tasks.decanlp import TEN
 from ssl_jax.tasks.features import ChoiceStore, SpanStore, TaskStore, WordStore
 from ssl_jax.tasks.options import INPUTS
 from ssl_jax.tasks.own import read_examples, write_examples
+from ssl_jax.tokenization import files as tokenizer_files
+from ssl_jax.tokenization.vocabulary import vocabulary_of
 
-__all__ = ["FINE_TUNED", "INPUTS", "KINDS", "PROMPTED", "TASKS", "Choice", "ChoiceStore", "Example", "Question", "Read",
-           "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_stores", "orders", "read", "read_examples",
-           "records", "report", "resolve", "source_of", "training_texts", "write_examples"]  # fmt: skip
+__all__ = ["ASKED", "FINE_TUNED", "INPUTS", "KINDS", "PROMPTED", "QA", "TASKS", "TEN", "Choice", "ChoiceStore", "Example",
+           "Question", "Read", "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_questions", "open_stores", "orders",
+           "read", "read_examples", "read_questions", "records", "report", "resolve", "source_of", "store_questions", "training_texts",
+           "write_examples"]  # fmt: skip
 
 TASKS = {}
 for _family in (
-    articles, own, glue, superglue, entailment, squad, choices, conll, reviews, generated, language, questions, writing,
+    articles, own, glue, superglue, entailment, squad, choices, conll, reviews, generated, language, questions, writing, decanlp,
 ):  # fmt: skip
     TASKS |= _family.TASKS
 FINE_TUNED = {name: row for name, row in TASKS.items() if row.kind}
 PROMPTED = {name: row for name, row in TASKS.items() if row.prompts}
+ASKED = {name: row for name, row in TASKS.items() if row.question}
 
 
 def source_of(config, folder=""):
@@ -72,6 +81,16 @@ def source_of(config, folder=""):
 def records(name, source):
     """'train' and 'heldout' -> records for a task's prompts, see `datasets.records`."""
     return datasets.records(name, TASKS[name], source)
+
+
+def read_questions(name, source, splits=()):
+    """The Read of a task's questions, whose splits are lists of QA, see `datasets.questions`.
+
+    Raises:
+      UserError: the task is unknown or is not asked in words; see `datasets.questions`.
+    """
+    check_choice(name, ASKED, "task that is asked in words")
+    return datasets.questions(name, TASKS[name], source, splits)
 
 
 def training_texts(name, source):
@@ -106,8 +125,7 @@ def read(config):
             raise UserError(f"task.augmented is for texts with a class or score: task {options.name!r} has {row.kind}")
         task.splits["train"], task.places["train"] = read_examples(options.augmented, task.labels or None)
         task.notes.pop("train", None)  # about the examples replaced by these
-    if 0 < config.data.max_examples < len(task.splits["train"]):
-        _take_sample(task, config.data.max_examples)
+    _take_sample(task, config.data.max_examples)
     if options.inputs == "doubled":
         train, places = task.splits["train"], task.places.get("train", [])
         pairs = [n for n, one in enumerate(train) if isinstance(one, Example) and one.text2 is not None]
@@ -126,21 +144,23 @@ def read(config):
     return task
 
 
-def _take_sample(task, size):
-    """Keeps `size` of the training examples, those whose texts have the smallest hashes.
+def _take_sample(task, size, split="train"):
+    """Keeps `size` of a split's examples, those whose texts have the smallest hashes; 0: all.
 
     A smaller sample is a subset of a larger one, and neither seeds nor file order change it. The first examples would
     not do: some sets are sorted by label.
     """
-    examples, places = task.splits["train"], task.places.get("train")
+    examples, places = task.splits[split], task.places.get(split)
+    if not 0 < size < len(examples):
+        return
     # The first two fields of each kind: texts, pairs, a text and its choices, a question and its context, words.
     hashes = [hashlib.sha256(repr(one[:2]).encode("utf-8", "backslashreplace")).digest() for one in examples]
     kept = sorted(sorted(range(len(examples)), key=hashes.__getitem__)[:size])
-    task.splits["train"] = [examples[n] for n in kept]
+    task.splits[split] = [examples[n] for n in kept]
     if places:
-        task.places["train"] = [places[n] for n in kept]
+        task.places[split] = [places[n] for n in kept]
     note = f"a sample of {len(examples):,}, chosen by a hash of their texts"
-    task.notes["train"] = [*task.notes.get("train", ()), note]
+    task.notes[split] = [*task.notes.get(split, ()), note]
 
 
 def orders(config):
@@ -204,6 +224,68 @@ def open_stores(config, tokenizer):
             if absent and present != {-1}:  # a test set's labels are unpublished
                 stores[split].notes += (f"none labelled {listed(absent)}",)
     return stores
+
+
+class Asked(NamedTuple):
+    """Several tasks as questions.
+
+    Attributes:
+      config: with the size of the vocabulary.
+      prepared: Path of the folder with the tokenizer.
+      stores: split -> data.questions.Split.
+    """
+
+    config: Any
+    prepared: Any
+    stores: dict
+
+
+def open_questions(config):
+    """Reads and tokenises the tasks of a config's `questions`: an Asked.
+
+    A tokenizer that is trained reads all splits, as decaNLP's vocabulary does (train.py): words of held-out texts have
+    vectors, too.
+
+    Raises:
+      UserError: see `read_questions`; no example of a task is left; the tokenizer cannot be trained.
+    """
+    options, form = config.questions, form_of(config)
+    splits = ("train", *sorted({"heldout", *(one.split for one in config.evals.values() if "split" in one)} - {"train"}))
+    folders, reads = folders_of(options), {}
+    for name in options.tasks:
+        reads[name] = read_questions(name, source_of(config, folders.get(name, "")), splits)
+        for split in splits:
+            _take_sample(reads[name], config.data.max_examples if split == "train" else options.max_heldout, split)
+    texts = [
+        text
+        for read in reads.values()
+        for split in splits
+        for qa in read.splits[split]
+        for text in (qa.context, qa.question, *qa.answers[:1])
+    ]
+    prepared = tokens.prepare_tokenizer(config.data, texts, {"name": f"questions of {', '.join(options.tasks)}"})
+    tokenizer = tokenizer_files.load(prepared / "tokenizer.json")
+    config = config.copy_and_resolve_references()
+    config.data.tokenizer.vocab_size = config.model.vocab_size = tokenizer.get_vocab_size()
+    form = form(options, tokenizer, vocabulary_of(tokenizer))
+    return Asked(config, prepared, {split: store_questions(reads, split, form) for split in splits})
+
+
+def store_questions(reads, split, form):
+    """The data.questions.Split of a split of tasks, task -> Read, for a form of their rows.
+
+    Raises:
+      UserError: no example of a task is left.
+    """
+    stores = {}
+    for name, read in reads.items():
+        long = split != "train" and form.options.keep_long
+        stores[name] = Store(read.splits[split], form, long, TASKS[name].question.cut)
+        if not len(stores[name]):
+            left_out = ", ".join(stores[name].notes)
+            raise UserError(f"task {name!r} has no examples left in its split {split!r}: {left_out}; see questions.lengths")
+        stores[name].notes += read.notes.get(split, ())
+    return Split(form, stores)
 
 
 def report(stores, vocabulary, lengths):

@@ -15,7 +15,7 @@ import itertools
 import numpy as np
 
 from ssl_jax.data import tokens
-from ssl_jax.tasks.base import Example, Item, Prompt, Read, Task
+from ssl_jax.tasks.base import Example, Item, Prompt, QuestionView, Read, Task, one_of
 
 CHOICES = 4
 SEED = 0
@@ -104,7 +104,8 @@ def _text(record):
 
 
 TASKS = {
-    "topics": Task(_read, "classification", also=("macro_f1",)),
+    "topics": Task(_read, "classification", also=("macro_f1",),
+                   question=QuestionView(one_of("Is the topic {labels}?"), "em", cut=True)),
     "topic": Task(_asked, prompts={
         "sum": Prompt("choices", _topic),
         "unconditional": Prompt("choices", _topic, normalise="unconditional", answer_context="Topic:"),

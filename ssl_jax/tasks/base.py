@@ -4,7 +4,9 @@ Nothing here depends on a model.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from ssl_jax.metrics import UNANSWERABLE
 
 
 # ---- Examples to fine-tune on; `label` is the index of a class or choice, -1 if unpublished
@@ -55,6 +57,23 @@ class Words(NamedTuple):
     labels: tuple[int, ...]
     document: tuple[tuple[str, ...], ...] = ()
     place: int = 0
+
+
+class QA(NamedTuple):
+    """A question about a context, answered in words (decaNLP, McCann et al. 2018, section 2).
+
+    Attributes:
+      question, context: texts; neither is empty.
+      answers: all correct texts, of which the first is trained on; () if unpublished.
+      id: the set's id, if it has one.
+      gold: what a metric reads besides `answers`, of JSON's types: a dialogue's turn, a query's logical form.
+    """
+
+    question: str
+    context: str
+    answers: tuple[str, ...]
+    id: str = ""
+    gold: Any = None
 
 
 # kind -> type of its examples. 'classification' takes single texts and pairs.
@@ -219,6 +238,86 @@ class Prompt(NamedTuple):
     confident: float = 0.0
 
 
+# ---- Questions: the same sets, each example a QA. Templates are filled as those of prompts.
+def as_it_is(qa, labels):
+    """The view of a row whose records are QAs."""
+    del labels
+    return qa
+
+
+def answered(question, context, key):
+    """The view of examples whose `key` has the correct answer, or several, of which none is 'unanswerable'."""
+
+    def ask(example, labels):
+        del labels
+        fields = _fields(example)
+        answers = (fields[key],) if isinstance(fields[key], str) else tuple(fields[key])
+        return QA(question.format(**fields), context.format(**fields), answers or (UNANSWERABLE,), fields.get("id", ""))
+
+    return ask
+
+
+def one_of(question, context="{text}", names=()):
+    """The view of examples with a label, whose answer is its name; {labels} in the question lists all names.
+
+    Args:
+      question, context: templates.
+      names: names of the labels in words; (): as they are, without underscores.
+    """
+
+    def ask(example, labels):
+        fields = _fields(example)
+        words = names or tuple(label.replace("_", " ") for label in labels)
+        label = _gold(fields)
+        return QA(question.format(labels=alternatives(words), **fields), context.format(**fields),
+                  () if label < 0 else (words[label],), fields.get("id", ""))  # fmt: skip
+
+    return ask
+
+
+def pick(question, context="{text}", key="choices"):
+    """The view of examples with choices of their own, in `key`, which the question lists after its own words."""
+
+    def ask(example, labels):
+        del labels
+        fields = _fields(example)
+        choices = tuple(choice.strip() for choice in fields[key])
+        label = _gold(fields)
+        return QA(f"{question.format(**fields).strip()} {alternatives(choices)}?", context.format(**fields).strip(),
+                  () if label < 0 else (choices[label],), fields.get("id", ""))  # fmt: skip
+
+    return ask
+
+
+def alternatives(words):
+    """'a or b'; 'a, b, or c', as decaNLP asks for MultiNLI's labels."""
+    *first, last = words
+    return f"{', '.join(first)}{',' if len(first) > 1 else ''} or {last}" if first else last
+
+
+class QuestionView(NamedTuple):
+    """How a task is asked in words, and what its answers are measured by.
+
+    Attributes:
+      ask: (what `example` yields, or `record` in a row without it; labels) -> a QA, or a LeftOut.
+      metric: a key of metrics.OF_ANSWERS; in decaNLP, the task's part of the decaScore.
+      also: further ones.
+      cut: contexts that are too long are cut, not left out (decaNLP's util.py: CNN/DM and IMDb).
+      heldout: the row's splits that together are 'heldout'.
+    """
+
+    ask: Callable
+    metric: str
+    also: tuple[str, ...] = ()
+    cut: bool = False
+    heldout: tuple[str, ...] = ("heldout",)
+
+
+# decaNLP's of MultiNLI and SNLI (generic.py: MultiNLI, SNLI).
+PREMISE, HYPOTHESIS = 'Premise: "{text}"', 'Hypothesis: "{text2}" -- {labels}?'
+ENTAILED = QuestionView(one_of(HYPOTHESIS, PREMISE), "em")
+
+
 # ---- The row
 class Source(NamedTuple):
     """Where a task's records come from.
@@ -271,12 +370,13 @@ class Submission(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A row of TASKS: everything about one task. With a `kind` it can be fine-tuned on, with `prompts` prompted.
+    """A row of TASKS: everything about one task. With a `kind` it can be fine-tuned on, with `prompts` prompted, with a
+    `question` asked in words.
 
     Attributes:
       data: a Dataset; or, for data without published files, f(Source) -> a Read or, if there are only prompts, 'train'
         and 'heldout' -> records.
-      kind: one of KINDS; '': only prompted.
+      kind: one of KINDS; '': not fine-tuned on.
       labels: names of the classes or choices, in the order of TensorFlow Datasets; () if there are none.
       example: (record, where, labels) -> yields examples of the kind, or a LeftOut.
       score: metrics whose mean is the single number runs are compared by.
@@ -284,9 +384,11 @@ class Task(NamedTuple):
       diagnostics: split -> its metrics, the first of which is its score, if they differ from the task's.
       submission: split -> Submission.
       unordered: whether a pair's two texts have no order (GPT-1, section 3.3; `double_unordered` in ELECTRA's release).
-      record: (record, where) -> yields the prompts' records; None: the examples.
+      record: (record, where) -> yields the prompts' records, or, in a row that is only asked, its QAs or a LeftOut; None:
+        the examples.
       prompts: name -> Prompt; the name says where it comes from.
       shots: how many examples GPT-3's few-shot setting shows, the K of its Table H.1; 0: the task is not in it.
+      question: its QuestionView; None: it is not asked in words.
     """
 
     data: Dataset | Callable
@@ -301,3 +403,4 @@ class Task(NamedTuple):
     record: Callable | None = None
     prompts: dict[str, Prompt] = {}
     shots: int = 0
+    question: QuestionView | None = None

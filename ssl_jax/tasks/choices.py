@@ -22,10 +22,18 @@ import xml.etree.ElementTree
 from ssl_jax import files
 from ssl_jax.errors import UserError, cut, listed, shown
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Choice, Dataset, Item, Prompt, Task, choose, end
+from ssl_jax.tasks.base import Choice, Dataset, Item, Prompt, QuestionView, Task, choose, end, one_of, pick
 from ssl_jax.tasks.formats import checked
 
 _prompt, _CONTEXT = functools.partial(Prompt, "choices"), end("{context}")
+
+
+def _asked(question, context="{text}", key="choices"):
+    return QuestionView(pick(question, context, key), "em")
+
+
+_NEXT = _asked("What comes next?")
+_BLANK = _asked("What is in the blank?", "{before} _{after}", "options")
 
 
 def _gold(label, count, where):
@@ -119,6 +127,7 @@ def _race_asked(level):
         record=_race_record, prompts={"gpt3": _prompt(item, normalise="unconditional", answer_context="A:"),
                                       "tokens": _prompt(item, normalise="tokens"),
                                       "gpt1": _prompt(end("{article} {question}"), normalise="tokens")}, shots=10,
+        question=_asked("{question}", "{article}"),
     )  # fmt: skip
 
 
@@ -234,7 +243,9 @@ def _anli_task(number):
         {"train": "train.jsonl", "heldout": "test.jsonl"}, lambda path, split: files.json_lines(path),
         {"train": f"anli/r{number}:train", "heldout": f"anli/r{number}:test"}, "https://github.com/facebookresearch/anli",
     )  # fmt: skip
-    return Task(data, record=_anli, prompts={"gpt3": _prompt(item)}, shots=50)
+    question = one_of('Hypothesis: "{hypothesis}" -- {labels}?', 'Premise: "{context}"',
+                      ("entailment", "contradiction", "neutral"))  # fmt: skip
+    return Task(data, record=_anli, prompts={"gpt3": _prompt(item)}, shots=50, question=QuestionView(question, "em"))
 
 
 # ---- SAT analogies
@@ -383,13 +394,16 @@ _ANSWER = end("Question: {context}\nAnswer:")
 _BY_ANSWER = {"normalise": "unconditional", "answer_context": "Answer:"}
 
 
+_SCIENCE = _asked("Which answer is right?", "{context}")
+
+
 def _arc_task(name):
     data = Dataset(
         {"train": f"{name}-Train.jsonl", "heldout": f"{name}-Test.jsonl"}, _science_lines,
         {"train": f"ai2_arc/{name}:train", "heldout": f"ai2_arc/{name}:test"}, "https://allenai.org/data/arc",
     )  # fmt: skip
     prompts = {"gpt3": _prompt(_ANSWER, **_BY_ANSWER), "lm_eval": _prompt(_ANSWER, normalise="characters")}
-    return Task(data, record=_arc, prompts=prompts, shots=50)
+    return Task(data, record=_arc, prompts=prompts, shots=50, question=_SCIENCE)
 
 
 # ---- Rows
@@ -397,10 +411,10 @@ TASKS = {
     "swag": Task(
         Dataset({"train": "train.csv", "heldout": "val.csv", "test": "test.csv"}, _swag_lines, {},
                 "https://github.com/rowanz/swagaf"),
-        "choices", SWAG_LABELS, _swag),
+        "choices", SWAG_LABELS, _swag, question=_asked("What comes next?", "{text} {question}", "answers")),
     "race": Task(
         _race_data({"train": "train", "heldout": "dev", "test": "test"}, "middle", "high"),
-        "choices", RACE_LABELS, _race),
+        "choices", RACE_LABELS, _race, question=_asked("{question}", "{text}", "answers")),
     # The validation set is what is trained on: the training stories have no wrong endings (GPT-1, section 4.2). The
     # test set of 2016 is held out, because the labels of 2018's are unpublished. Files are named as they are sent, or
     # as TensorFlow Datasets wants them.
@@ -415,27 +429,30 @@ TASKS = {
                           "cloze_test_test__winter2018.csv")}, _story_lines,
                 {"train": "story_cloze/2016:validation", "heldout": "story_cloze/2016:test"},
                 "https://cs.rochester.edu/nlp/rocstories/"),
-        "choices", ("1", "2"), _story, prompts={"gpt3": _prompt(end("{text}"), normalise="tokens")}, shots=70),
+        "choices", ("1", "2"), _story, prompts={"gpt3": _prompt(end("{text}"), normalise="tokens")}, shots=70,
+        question=_NEXT),
     "winograd": Task(
         Dataset({"train": "WSCollection.xml", "heldout": "WSCollection.xml"}, _schema_lines,
                 {"train": "wsc273:test", "heldout": "wsc273:test"},
                 "https://cs.nyu.edu/~davise/papers/WinogradSchemas/WS.html"),
-        record=_schema, prompts={"full": _prompt(_full), "gpt3": _prompt(_partial), "gpt1": _REST}, shots=7),
+        record=_schema, prompts={"full": _prompt(_full), "gpt3": _prompt(_partial), "gpt1": _REST}, shots=7,
+        question=_BLANK),
     # The test set is held out.
     "dprd": Task(
         Dataset({"train": "train.c.txt", "heldout": "test.c.txt"}, _pronoun_lines,
                 {"train": "definite_pronoun_resolution:train", "heldout": "definite_pronoun_resolution:test"},
                 "https://www.hlt.utdallas.edu/~vince/data/emnlp12/"),
-        record=_pronoun, prompts={"gpt1": _REST}),
+        record=_pronoun, prompts={"gpt1": _REST}, question=_BLANK),
     "winogrande": Task(
         Dataset({"train": "train_xl.jsonl", "heldout": "dev.jsonl"}, _blank_lines,
                 {"train": "winogrande:train_xl", "heldout": "winogrande:validation"}, "https://winogrande.allenai.org"),
-        record=_blank, prompts={"gpt3": _prompt(_partial)}, shots=50),
+        record=_blank, prompts={"gpt3": _prompt(_partial)}, shots=50, question=_BLANK),
     # There is no training set: examples are other questions.
     "sat_analogies": Task(
         Dataset({"train": "SAT-package-V3.txt", "heldout": "SAT-package-V3.txt"}, _sat_lines, {},
                 "https://aclweb.org/aclwiki/SAT_Analogy_Questions_(State_of_the_art)"),
-        record=_sat, prompts={"gpt3": _prompt(_CONTEXT, normalise="tokens")}, shots=20),
+        record=_sat, prompts={"gpt3": _prompt(_CONTEXT, normalise="tokens")}, shots=20,
+        question=_asked("Which is alike?", "{context}")),
     "anli_r1": _anli_task(1),
     "anli_r2": _anli_task(2),
     "anli_r3": _anli_task(3),
@@ -444,19 +461,22 @@ TASKS = {
                 {"train": "hellaswag:train", "heldout": "hellaswag:validation"},
                 "https://github.com/rowanz/hellaswag/tree/master/data"),
         record=_hellaswag, prompts={"gpt3": _prompt(_CONTEXT, normalise="tokens"),
-                                    "characters": _prompt(_CONTEXT, normalise="characters")}, shots=20),
+                                    "characters": _prompt(_CONTEXT, normalise="characters")}, shots=20,
+        question=_asked("What comes next?", "{context}")),
     "piqa": Task(
         Dataset({"train": "train.jsonl", "heldout": ("valid.jsonl", "dev.jsonl")}, _piqa_lines,
                 {"train": "piqa:train", "heldout": "piqa:validation"}, "https://yonatanbisk.com/piqa/"),
         record=_piqa, prompts={"gpt3": _prompt(_CONTEXT, normalise="tokens"),
-                               "lm_eval": _prompt(_ANSWER, normalise="characters")}, shots=50),
+                               "lm_eval": _prompt(_ANSWER, normalise="characters")}, shots=50,
+        question=_SCIENCE),
     "arc_easy": _arc_task("ARC-Easy"),
     "arc_challenge": _arc_task("ARC-Challenge"),
     "openbookqa": Task(
         Dataset({"train": "train.jsonl", "heldout": "test.jsonl"}, _science_lines,
                 {"train": "openbookqa:train", "heldout": "openbookqa:test"}, "https://allenai.org/data/open-book-qa"),
         record=_openbook, prompts={"gpt3": _prompt(_CONTEXT, **_BY_ANSWER),
-                                   "lm_eval": _prompt(_CONTEXT, normalise="characters")}, shots=100),
+                                   "lm_eval": _prompt(_CONTEXT, normalise="characters")}, shots=100,
+        question=_SCIENCE),
     "race_middle": _race_asked("middle"),
     "race_high": _race_asked("high"),
 }  # fmt: skip

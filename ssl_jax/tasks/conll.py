@@ -10,7 +10,7 @@ import re
 from ssl_jax import files
 from ssl_jax.errors import UserError, shown
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Dataset, Task, Words
+from ssl_jax.tasks.base import QA, Dataset, QuestionView, Task, Words
 
 LABELS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC")
 
@@ -65,12 +65,29 @@ def _sentence(record, where, labels):
     yield Words(words, tuple(record["ner"]), record.get("document", ()), record.get("place", 0))
 
 
+NAMES = {"PER": "person", "ORG": "organization", "LOC": "location", "MISC": "miscellaneous"}
+
+
+def _ask(sentence, labels):
+    """'EU -- organization; Bonn -- location', or 'None', as decaNLP asks for OntoNotes' entities (generic.py: OntoNotesNER)."""
+    entities, before = [], "O"
+    for word, number in zip(sentence.words, sentence.labels, strict=True):
+        begin, _, name = labels[number].partition("-")
+        if begin == "B" or begin == "I" and name != before[2:]:
+            entities.append(([word], NAMES[name]))
+        elif begin == "I":
+            entities[-1][0].append(word)
+        before = labels[number]
+    answer = "; ".join(f"{' '.join(words)} -- {name}" for words, name in entities)
+    return QA("What are the tags for all entities?", " ".join(sentence.words), (answer or "None",))
+
+
 TASKS = {
     "conll2003": Task(
         Dataset({"train": ("eng.train", "train.txt"), "heldout": ("eng.testa", "valid.txt"),
                  "test": ("eng.testb", "test.txt")}, _lines,
                 {"train": "conll2003:train", "heldout": "conll2003:dev", "test": "conll2003:test"},
                 "https://www.clips.uantwerpen.be/conll2003/ner/"),
-        "token_labels", LABELS, _sentence, score=("ner_f1",),
+        "token_labels", LABELS, _sentence, score=("ner_f1",), question=QuestionView(_ask, "em", ("nf1",)),
     ),
 }  # fmt: skip

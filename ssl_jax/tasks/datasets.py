@@ -37,6 +37,39 @@ def records(name, row, source):
     return {"train": found.splits.get("train", []), "heldout": found.splits["heldout"]}
 
 
+def questions(name, row, source, splits=()):
+    """The Read of a task's QAs; its labels are ().
+
+    Args:
+      name, row, source: see `read`.
+      splits: these, and no others; (): all that are there, among them 'train' and 'heldout'.
+
+    Raises:
+      UserError: see `read`; a split of `splits` is not there.
+    """
+    view, parts = row.question, {"heldout": row.question.heldout}
+    wanted = [part for split in splits or ("train", "heldout") for part in parts.get(split, (split,))]
+    if isinstance(row.data, Dataset):
+        examples = functools.partial(row.example, labels=row.labels) if row.example else row.record
+
+        def ask(record, where):
+            return (one if isinstance(one, LeftOut) else view.ask(one, row.labels) for one in examples(record, where))
+
+        found = _read(name, row, source, ask, needed=wanted, splits=wanted if splits else None)
+    else:
+        data = row.data(source)
+        data = data if isinstance(data, Read) else Read((), data, {}, {})
+        asked = {split: [view.ask(one, data.labels) for one in examples] for split, examples in data.splits.items()
+                 if not splits or split in wanted}  # fmt: skip
+        found = data._replace(splits=asked)
+    if missing := [split for split in wanted if split not in found.splits]:
+        raise UserError(f"task {name!r} has no split {missing[0]!r}; there are: {listed(found.splits)}")
+    for of_split in (found.splits, found.places, found.notes):
+        for part in view.heldout[1:] if "heldout" in of_split else ():
+            of_split["heldout"] = of_split["heldout"] + of_split.pop(part)
+    return found._replace(labels=())
+
+
 def training_texts(name, row, source):
     """The texts that a set's own models are trained on, read as they are asked for: str, or iterables of the parts of one;
     None where there are none, or the folder does not have them."""

@@ -57,6 +57,11 @@ class _Hashed:
     notes = ()  # what a run reports about the split, besides counts
     places = ()  # where each example was read from, if from a file
 
+    @property
+    def contents(self):
+        """The number of `examples`."""
+        return {"examples": len(self)}
+
     def place(self, number):
         return self.places[number] if self.places else f"example {number}"
 

@@ -19,7 +19,7 @@ import numpy as np
 from ssl_jax import files
 from ssl_jax.errors import UserError
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Prompt, Task, write
+from ssl_jax.tasks.base import Prompt, QuestionView, Task, answered, write
 
 INSTANCES, WORDS, SEED = 2_000, 10_000, 0
 HOMEPAGE = "https://github.com/openai/gpt-3/tree/master/data"
@@ -136,11 +136,14 @@ _WORDS = _GENERATE._replace(
     separator="\n", description="Please unscramble the letters into a word, and write that word:\n"
 )
 
+_ASKED = QuestionView(answered("What is the answer?", "{context}", "completion"), "em")
 TASKS = {
     name: Task(
-        functools.partial(_read_arithmetic, file=file, digits=digits, sign=sign), prompts={"gpt3": _GENERATE}, shots=50
+        functools.partial(_read_arithmetic, file=file, digits=digits, sign=sign), prompts={"gpt3": _GENERATE}, shots=50,
+        question=_ASKED,
     ) for name, (file, digits, sign) in ARITHMETIC.items()
 } | {
-    name: Task(functools.partial(_read_scrambled, file=file, scramble=scramble), prompts={"gpt3": _WORDS}, shots=100)
+    name: Task(functools.partial(_read_scrambled, file=file, scramble=scramble), prompts={"gpt3": _WORDS}, shots=100,
+               question=_ASKED)
     for name, (file, scramble) in SCRAMBLES.items()
 }  # fmt: skip

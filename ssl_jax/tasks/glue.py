@@ -14,7 +14,7 @@ import math
 
 from ssl_jax.errors import UserError, shown
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Dataset, Example, Item, Prompt, Submission, Task, choose
+from ssl_jax.tasks.base import ENTAILED, Dataset, Example, Item, Prompt, QuestionView, Submission, Task, choose, one_of
 
 FILES = {"train": "train.tsv", "heldout": "dev.tsv", "test": "test.tsv"}
 ENTAILMENT = ("entailment", "not_entailment")
@@ -88,6 +88,10 @@ def _very(example):
     return Item(f"{example.text.strip()} very", (" negative", " positive"), example.label)
 
 
+def _asked(question, context="{text}"):
+    return QuestionView(one_of(question, context), "em")
+
+
 def _pair(one, other):
     return {one: one, other: other}
 
@@ -99,18 +103,21 @@ BINARY, NUMBERS = ("0", "1"), (0, 1)
 TASKS = {
     "cola": _task("cola", {"sentence": "sentence"}, ("unacceptable", "acceptable"), Submission("CoLA.tsv", NUMBERS),
                   BINARY, header=("source", "label", "star", "sentence"), score=("matthews",),
-                  prompts={"gpt1": Prompt("threshold", _acceptable, ("matthews", "accuracy"))}),
+                  prompts={"gpt1": Prompt("threshold", _acceptable, ("matthews", "accuracy"))},
+                  question=_asked("Is this sentence {labels}?")),
     "sst2": _task("sst2", {"sentence": "sentence"}, ("negative", "positive"), Submission("SST-2.tsv", NUMBERS), BINARY,
-                  prompts={"gpt1": Prompt("choices", _very)}),
+                  prompts={"gpt1": Prompt("choices", _very)}, question=_asked("Is this review {labels}?")),
     "mrpc": _task("mrpc", {"sentence1": "#1 String", "sentence2": "#2 String"}, ("not_equivalent", "equivalent"),
-                  Submission("MRPC.tsv", NUMBERS), BINARY, label="Quality", score=("f1", "accuracy"), unordered=True),
+                  Submission("MRPC.tsv", NUMBERS), BINARY, label="Quality", score=("f1", "accuracy"), unordered=True,
+                  question=_asked('Sentence: "{text2}" -- {labels}?', 'Sentence: "{text}"')),
     # Annotators could give 0 to 5.
     "stsb": _task("stsb", SENTENCES, (), Submission("STS-B.tsv", bounds=(0, 5)), label="score",
                   score=("pearson", "spearman"), unordered=True),
     # As published, train.tsv has truncated lines (nyu-mll/GLUE-baselines, issue 5); TensorFlow Datasets leaves them
     # out, too.
     "qqp": _task("qqp", _pair("question1", "question2"), ("not_duplicate", "duplicate"), Submission("QQP.tsv", NUMBERS),
-                 BINARY, label="is_duplicate", leave_out_short=True, score=("f1", "accuracy"), unordered=True),
+                 BINARY, label="is_duplicate", leave_out_short=True, score=("f1", "accuracy"), unordered=True,
+                 question=_asked('Question: "{text2}" -- {labels}?', 'Question: "{text}"')),
     "mnli": _task("mnli", {"premise": "sentence1", "hypothesis": "sentence2"},
                   ("entailment", "neutral", "contradiction"),
                   {"test": Submission("MNLI-m.tsv"), "test_mismatched": Submission("MNLI-mm.tsv"),
@@ -121,10 +128,15 @@ TASKS = {
                          "ax": ("diagnostic.tsv", "AX.tsv")},
                   tfds={"train": "glue/mnli:train", "heldout": "glue/mnli:validation_matched",
                         "heldout_mismatched": "glue/mnli:validation_mismatched", "test": "glue/mnli:test_matched",
-                        "test_mismatched": "glue/mnli:test_mismatched", "ax": "glue/ax:test"}),
-    "qnli": _task("qnli", _pair("question", "sentence"), ENTAILMENT, Submission("QNLI.tsv")),
+                        "test_mismatched": "glue/mnli:test_mismatched", "ax": "glue/ax:test"},
+                  # decaNLP's multinli.in.out is evaluated on both dev sets.
+                  question=ENTAILED._replace(heldout=("heldout", "heldout_mismatched"))),
+    "qnli": _task("qnli", _pair("question", "sentence"), ENTAILMENT, Submission("QNLI.tsv"),
+                  question=_asked('Question: "{text}" -- {labels}?', 'Sentence: "{text2}"')),
     "rte": _task("rte", SENTENCES, ENTAILMENT, Submission("RTE.tsv"),
                  prompts={"gpt3": Prompt("choices", choose("{text}\nquestion: {text2} True or False?\nanswer:",
-                                                           " True", " False"))}, shots=32),
-    "wnli": _task("wnli", SENTENCES, ("not_entailment", "entailment"), Submission("WNLI.tsv", NUMBERS), BINARY),
+                                                           " True", " False"))}, shots=32,
+                 question=ENTAILED),
+    "wnli": _task("wnli", SENTENCES, ("not_entailment", "entailment"), Submission("WNLI.tsv", NUMBERS), BINARY,
+                  question=ENTAILED),
 }  # fmt: skip

@@ -23,7 +23,7 @@ from ssl_jax import files
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError, check_choice, check_entries, listed, shown
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Example, Read, Task
+from ssl_jax.tasks.base import Example, QuestionView, Read, Task, one_of
 
 KEYS = ("text", "text2", "label")
 READERS = {".jsonl": files.json_lines, ".csv": formats.csv_file, ".tsv": formats.tsv}
@@ -163,4 +163,9 @@ def _examples(rows, labels):
     return examples, places
 
 
-TASKS = {"jsonl": Task(read, "classification", also=("macro_f1",))}
+def _ask(example, labels):
+    pair = example.text2 is not None
+    return one_of("{text2} -- {labels}?" if pair else "Is this {labels}?")(example, labels)
+
+
+TASKS = {"jsonl": Task(read, "classification", also=("macro_f1",), question=QuestionView(_ask, "em"))}

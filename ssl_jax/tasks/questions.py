@@ -15,9 +15,9 @@ import re
 
 from ssl_jax import files
 from ssl_jax.errors import UserError, cut, listed
-from ssl_jax.metrics import CANNOT_ANSWER
+from ssl_jax.metrics import CANNOT_ANSWER, UNANSWERABLE
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Dataset, Item, Prompt, Task, write
+from ssl_jax.tasks.base import QA, Dataset, Item, Prompt, QuestionView, Task, answered, write
 from ssl_jax.tasks.formats import checked
 
 
@@ -173,10 +173,25 @@ def _asked(question, answers, where):
 _QUESTION = write("Q: {question}\n\nA:", "answers")
 
 
+# Where nothing is read, the question is the context: a model that copies and attends needs one.
+_CLOSED_BOOK = QuestionView(answered("What is the answer?", "{question}", "answers"), "nem", ("nf1",))
+
+
+def _quac_asked(record, labels):
+    """CANNOTANSWER is decaNLP's 'unanswerable'."""
+    qa = answered("{question}", "{title} - {section_title} {context} {before}", "answers")(record, labels)
+    return qa._replace(answers=tuple(UNANSWERABLE if one == CANNOT_ANSWER else one for one in qa.answers))
+
+
+def _drop_asked(record, labels):
+    del labels
+    return QA(record["question"], record["passage"], tuple(", ".join(spans) for spans in record["answers"]))
+
+
 def _trivia_task(name, tfds=(), **more):
     data = Dataset({"train": f"{name}-train.json", "heldout": f"{name}-dev.json"}, _trivia_lines, dict(tfds),
                    "http://nlp.cs.washington.edu/triviaqa/")  # fmt: skip
-    return Task(data, record=_trivia, **more)
+    return Task(data, record=_trivia, question=_CLOSED_BOOK, **more)
 
 
 def _prompts(item, metric, names=("gpt2", "gpt3")):
@@ -192,16 +207,19 @@ TASKS = {
     "coqa": Task(
         Dataset({"train": "coqa-train-v1.0.json", "heldout": "coqa-dev-v1.0.json"}, _coqa_lines,
                 {"train": "coqa:train", "heldout": "coqa:test"}, "https://stanfordnlp.github.io/coqa/"),
-        record=_coqa, prompts=_prompts(write("{story}\n\n{before}Q: {question}\n\nA:", "answers"), "coqa"), shots=5),
+        record=_coqa, prompts=_prompts(write("{story}\n\n{before}Q: {question}\n\nA:", "answers"), "coqa"), shots=5,
+        question=QuestionView(answered("{question}", "{story} {before}", "answers"), "nf1")),
     "quac": Task(
         Dataset({"train": "train_v0.2.json", "heldout": "val_v0.2.json"}, _quac_lines,
                 {"train": "quac:train", "heldout": "quac:validation"}, "https://quac.ai"),
         record=_quac, prompts=_prompts(write("TITLE: {title} - {section_title}\nPARAGRAPH: {context}\n\n{before}"
-                                             "Q: {question}\n\nA:", "answers"), "quac", ["gpt3"]), shots=5),
+                                             "Q: {question}\n\nA:", "answers"), "quac", ["gpt3"]), shots=5,
+        question=QuestionView(_quac_asked, "nf1")),
     "drop": Task(
         Dataset({"train": "drop_dataset_train.json", "heldout": "drop_dataset_dev.json"}, _drop_lines,
                 {"train": "drop:train", "heldout": "drop:dev"}, "https://allenai.org/data/drop"),
-        record=_drop, prompts=_prompts(_drop_item, "drop", ["gpt3"]), shots=20),
+        record=_drop, prompts=_prompts(_drop_item, "drop", ["gpt3"]), shots=20,
+        question=QuestionView(_drop_asked, "nf1", ("nem",))),
     "triviaqa": _trivia_task("wikipedia", prompts=_prompts(_QUESTION, "trivia", ["gpt3"]), shots=64),
     "triviaqa_unfiltered": _trivia_task(
         "unfiltered-web", {"train": "trivia_qa/unfiltered.nocontext:train",
@@ -212,10 +230,10 @@ TASKS = {
         Dataset({"train": "NQ-open.train.jsonl", "heldout": "NQ-open.dev.jsonl"}, _natural_lines,
                 {"train": "natural_questions_open:train", "heldout": "natural_questions_open:validation"},
                 "https://github.com/google-research-datasets/natural-questions/tree/master/nq_open"),
-        record=_natural, prompts=NATURAL, shots=64),
+        record=_natural, prompts=NATURAL, shots=64, question=_CLOSED_BOOK),
     "webqs": Task(
         Dataset({"train": "webquestions.examples.train.json", "heldout": "webquestions.examples.test.json"}, _web_lines,
                 {"train": "web_questions:train", "heldout": "web_questions:test"},
                 "https://nlp.stanford.edu/software/sempre/"),
-        record=_web, prompts=_prompts(_QUESTION, "exact", ["gpt3"]), shots=64),
+        record=_web, prompts=_prompts(_QUESTION, "exact", ["gpt3"]), shots=64, question=_CLOSED_BOOK),
 }  # fmt: skip

@@ -5,7 +5,7 @@ Neither has a dev set: the test set is the split 'heldout'.
 
 from ssl_jax import files
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Dataset, Example, Task
+from ssl_jax.tasks.base import Dataset, Example, QuestionView, Task, one_of
 
 TOPICS = ("World", "Sports", "Business", "Sci/Tech")
 
@@ -41,10 +41,13 @@ TASKS = {
         Dataset({"train": "train", "heldout": "test"}, _imdb_lines,
                 {"train": "imdb_reviews:train", "heldout": "imdb_reviews:test"},
                 "https://ai.stanford.edu/~amaas/data/sentiment/"),
-        "classification", ("neg", "pos"), _review),
+        "classification", ("neg", "pos"), _review,
+        # decaNLP's question (generic.py: IMDb).
+        question=QuestionView(one_of("Is this review {labels}?", names=("negative", "positive")), "em", cut=True)),
     "ag_news": Task(
         Dataset({"train": "train.csv", "heldout": "test.csv"}, _news_lines,
                 {"train": "ag_news_subset:train", "heldout": "ag_news_subset:test"},
                 "http://groups.di.unipi.it/~gulli/AG_corpus_of_news_articles.html"),
-        "classification", TOPICS, _news),
+        "classification", TOPICS, _news,
+        question=QuestionView(one_of("Is the topic {labels}?"), "em")),
 }  # fmt: skip

@@ -8,7 +8,7 @@ from ssl_jax import files
 from ssl_jax.errors import UserError, cut, shown
 from ssl_jax.metrics import UNANSWERABLE
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Dataset, Item, Prompt, Question, Task
+from ssl_jax.tasks.base import QA, Dataset, Item, Prompt, Question, QuestionView, Task
 
 
 def _lines(path, split):
@@ -69,6 +69,13 @@ def _item(record):
     return Item(context, (f" {(*record['answers'], UNANSWERABLE)[0]}",), answers=record["answers"])
 
 
+def _ask(question, labels):
+    """As decaNLP's, whose SQuAD 2.0 has 'unanswerable', too."""
+    del labels
+    answers = question.answers or (UNANSWERABLE,)
+    return QA(" ".join(question.question.split()), question.context, answers, question.id)
+
+
 def _task(version, **more):
     data = Dataset(
         files={"train": f"train-v{version}.json", "heldout": f"dev-v{version}.json"},
@@ -76,7 +83,7 @@ def _task(version, **more):
         tfds={"train": f"squad/v{version}:train", "heldout": f"squad/v{version}:validation"},
         homepage="https://rajpurkar.github.io/SQuAD-explorer/",
     )
-    return Task(data, "spans", (), _question, **more)
+    return Task(data, "spans", (), _question, question=QuestionView(_ask, "nf1", ("nem",)), **more)
 
 
 PROMPT = Prompt("generate", _item, ("squad2",), max_tokens=32, beams=4, length_penalty=0.6)

@@ -17,7 +17,22 @@ import functools
 from ssl_jax import files
 from ssl_jax.errors import UserError, shown
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Choice, Dataset, Example, Item, Prompt, Submission, Task, choose, end
+from ssl_jax.tasks.base import (
+    ENTAILED,
+    Choice,
+    Dataset,
+    Example,
+    Item,
+    Prompt,
+    QuestionView,
+    Submission,
+    Task,
+    answered,
+    choose,
+    end,
+    one_of,
+    pick,
+)
 from ssl_jax.tasks.glue import ENTAILMENT
 
 FALSE_TRUE, WORDS, CHOICES = ("False", "True"), ("false", "true"), ("choice1", "choice2")
@@ -245,6 +260,10 @@ def _task(name, labels, example, submission, spelt=None, parts=_whole, further=(
                 **({"kind": "classification"} | more))  # fmt: skip
 
 
+def _asked(question, names=(), context="{text}"):
+    return QuestionView(one_of(question, context, names), "em")
+
+
 def _of(texts):
     return functools.partial(_pair, texts=texts)
 
@@ -253,30 +272,35 @@ TASKS = {
     # The question first: of the two texts the passage is the one to cut.
     "boolq": _task("boolq", FALSE_TRUE, _of(lambda text, *_: (text("question"), text("passage"))),
                    Submission("BoolQ.jsonl", WORDS), spelt=(False, True),
-                   prompts={"gpt3": Prompt("choices", BOOLQ)}),
+                   prompts={"gpt3": Prompt("choices", BOOLQ)},
+                   question=_asked("{text}? -- {labels}?", ("no", "yes"), "{text2}")),
     "cb": _task("cb", ("entailment", "contradiction", "neutral"),
                 _of(lambda text, *_: (text("premise"), text("hypothesis"))), Submission("CB.jsonl"),
                 score=("macro_f1", "accuracy"),
-                prompts={"gpt3": Prompt("choices", _cb_item, ("accuracy", "macro_f1"))}),
+                prompts={"gpt3": Prompt("choices", _cb_item, ("accuracy", "macro_f1"))}, question=ENTAILED),
     "copa": _task("copa", CHOICES, _copa, Submission("COPA.jsonl", (0, 1)), spelt=(0, 1),
                   kind="choices", record=_copa_record,
-                  prompts={"gpt3": Prompt("choices", end("{context}"), normalise="tokens")}),
+                  prompts={"gpt3": Prompt("choices", end("{context}"), normalise="tokens")},
+                  question=QuestionView(pick("Which of these?"), "em")),
     "multirc": _task("multirc", FALSE_TRUE,
                      _of(lambda text, *_: (text("paragraph"), f"{text('question')} {text('answer')}")),
                      Submission("MultiRC.jsonl", (0, 1), format="paragraphs"), spelt=(0, 1), parts=_multirc_lines,
-                     score=("f1a", "exact"), record=_multirc_record, prompts={"gpt3": MULTIRC_PROMPT}),
+                     score=("f1a", "exact"), record=_multirc_record, prompts={"gpt3": MULTIRC_PROMPT},
+                     question=_asked("{text2} -- {labels}?")),
     "record": Task(Dataset({"train": "train.jsonl", "heldout": "val.jsonl"}, _record_lines,
                            {"train": "super_glue/record:train", "heldout": "super_glue/record:validation"},
                            "https://super.gluebenchmark.com/tasks"), record=_record_record,
                    prompts={"gpt3": Prompt("choices", _record_item, ("chosen_exact", "chosen_f1"), normalise="tokens")},
-                   shots=32),
+                   shots=32, question=QuestionView(answered("{query}", "{passage}", "answers"), "nf1", ("nem",))),
     "superglue_rte": _task("rte", ENTAILMENT, _of(_entailment), Submission("RTE.jsonl"),
                            further=(("ax_b", "AX-b", "axb"), ("ax_g", "AX-g", "axg")),
-                           diagnostics={"ax_b": ("matthews",), "ax_g": ("accuracy", "gender_parity")}),
+                           diagnostics={"ax_b": ("matthews",), "ax_g": ("accuracy", "gender_parity")}, question=ENTAILED),
     "wic": _task("wic", FALSE_TRUE,
                  _of(lambda text, *_: (f"{text('word')}: {text('sentence1')}", text("sentence2"))),
                  Submission("WiC.jsonl", WORDS), spelt=(False, True), record=_wic_record,
-                 prompts={"gpt3": Prompt("choices", WIC)}),
+                 prompts={"gpt3": Prompt("choices", WIC)},
+                 question=_asked('Sentence: "{text2}" -- {labels}?', ("another meaning", "the same meaning"))),
     "wsc": _task("wsc.fixed", FALSE_TRUE, _of(_wsc), Submission("WSC.jsonl", FALSE_TRUE), spelt=(False, True),
-                 record=_wsc_record, prompts={"gpt3": WSC_PROMPT}),
+                 record=_wsc_record, prompts={"gpt3": WSC_PROMPT},
+                 question=_asked("Does the word between asterisks stand for {text2}, {labels}?", ("no", "yes"))),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from ssl_jax import files
 from ssl_jax.data import tokens
 from ssl_jax.errors import UserError
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import Dataset, Prompt, Task, write
+from ssl_jax.tasks.base import Dataset, Prompt, QuestionView, Task, answered, write
 
 # From or to English -> the language, and TensorFlow Datasets' name of the set whose test split GPT-3 reports.
 LANGUAGES = {"fr": ("French", "wmt14_translate/fr-en"), "de": ("German", "wmt16_translate/de-en"),
@@ -76,8 +76,11 @@ def _translation_task(source, target):
                     finish=functools.partial(first_sentences, count=1))  # fmt: skip
     beams = greedy._replace(finish=str.strip, beams=4, length_penalty=0.6)
     asked = write(f"Q: What is the {language if source == 'en' else 'English'} translation of {{source}} A:", "target")
+    names = ("English", language) if source == "en" else (language, "English")
+    question = answered("Translate from {} to {}".format(*names), "{source}", "target")
     return Task(data, record=functools.partial(_translation, **both),
-                prompts={"gpt2": greedy, "gpt3": beams, "gpt3_zero_shot": beams._replace(item=asked)}, shots=64)  # fmt: skip
+                prompts={"gpt2": greedy, "gpt3": beams, "gpt3_zero_shot": beams._replace(item=asked)}, shots=64,
+                question=QuestionView(question, "bleu"))  # fmt: skip
 
 
 def _story_lines(path, split):
@@ -105,6 +108,7 @@ def _summary_prompt(hint, **more):
                   finish=functools.partial(first_sentences, count=3), **more)  # fmt: skip
 
 
+# decaNLP's summaries are `cnn_dm`, in decanlp.py.
 TASKS = {
     f"{source}_{target}": _translation_task(source, target)
     for other in LANGUAGES

@@ -6,6 +6,8 @@
                 are ids 0 to 4
     byte_bpe    GPT-2: pieces of bytes, so nothing is unknown; <|endoftext|> is the last id
     gpt1_bpe    GPT-1: BERT's word splitter, or its release's (words.py); </w> marks pieces that end a word; <unk> is id 0
+    words       decaNLP: whole words, and punctuation one mark at a time with the spaces around it, so that a text can be
+                put together again; the most frequent words come first; [PAD] [UNK] [CLS] [SEP] are ids 0 to 3
 
 GPT-1's fine-tuning appends _start_, _delimiter_ and _classify_ to the pieces (`vocabulary.add_pieces`).
 
@@ -88,13 +90,38 @@ def _gpt1_bpe(lowercase):
     return tokenizer
 
 
-KINDS = dict(wordpiece=_wordpiece, unigram=_unigram, byte_bpe=_byte_bpe, gpt1_bpe=_gpt1_bpe)
+def _words(lowercase):
+    """As revtok, decaNLP's splitter: words have a space between them unless a mark says otherwise."""
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    spaces = [normalizers.Replace(tokenizers.Regex(r"\s+"), " "), normalizers.Strip()]
+    tokenizer.normalizer = normalizers.Sequence([*spaces, *[normalizers.Lowercase()] * lowercase])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(r"(?<=\w) (?=\w)"), "removed"),
+            pre_tokenizers.Metaspace(prepend_scheme="never", split=False),
+            pre_tokenizers.Split(tokenizers.Regex(r"\u2581?[^\w\u2581]\u2581?"), "isolated"),
+        ]
+    )
+    # "a", ",\u2581", "b" are joined to "a ,\u2581 b", then to "a,\u2581b", then to "a, b".
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.WordPiece(prefix="\0", cleanup=False),
+            decoders.Fuse(),
+            decoders.Replace(tokenizers.Regex(r"(?<=\W) | (?=\W)"), ""),
+            decoders.Replace("\u2581", " "),
+        ]
+    )
+    return tokenizer
+
+
+KINDS = dict(wordpiece=_wordpiece, unigram=_unigram, byte_bpe=_byte_bpe, gpt1_bpe=_gpt1_bpe, words=_words)
 # The special tokens of each kind; byte_bpe also starts with the 256 bytes.
 SPECIALS = dict(
     wordpiece=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
     unigram=("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"),
     byte_bpe=("<|endoftext|>",),
     gpt1_bpe=("<unk>",),
+    words=("[PAD]", "[UNK]", "[CLS]", "[SEP]"),
 )
 
 
@@ -107,7 +134,9 @@ class TokenizerOptions:
     path: str = option(
         "", TEXT, "a tokenizer.json, or a model's folder, to use as it is; empty: train one on the corpus"
     )
-    kind: str = option("wordpiece", one_of(*KINDS), "what is trained: 'wordpiece', 'unigram', 'byte_bpe' or 'gpt1_bpe'")
+    kind: str = option(
+        "wordpiece", one_of(*KINDS), "what is trained: 'wordpiece', 'unigram', 'byte_bpe', 'gpt1_bpe' or 'words'"
+    )
     vocab_size: int = option(
         30522, whole(1, WIDEST), "how many pieces it has, and the model's table has rows; of `path` what is there"
     )
@@ -129,7 +158,7 @@ def untrained(kind, lowercase, add=()):
 
 
 def train_tokenizer(kind, texts, vocab_size, lowercase, add=(), words="bert"):
-    """Learns a vocabulary of exactly `vocab_size` pieces, including special tokens and those of `add`.
+    """Learns a vocabulary of exactly `vocab_size` pieces, including special tokens and those of `add`; of words at most.
 
     Args:
       kind: one of KINDS.
@@ -160,6 +189,9 @@ def train_tokenizer(kind, texts, vocab_size, lowercase, add=(), words="bert"):
     elif kind == "gpt1_bpe":
         trainer = functools.partial(trainers.BpeTrainer, end_of_word_suffix="</w>")
         tokenizer = _train_pairs(trainer, tokenizer, texts, learned, SPECIALS[kind])
+    elif kind == "words":
+        trainer = trainers.WordLevelTrainer(vocab_size=learned, special_tokens=[*SPECIALS[kind]], show_progress=False)
+        tokenizer.train_from_iterator(texts, trainer)
     elif kind == "byte_bpe":
         # One fewer, because <|endoftext|> comes last in GPT-2.
         alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -175,7 +207,8 @@ def train_tokenizer(kind, texts, vocab_size, lowercase, add=(), words="bert"):
             file=sys.stderr,
         )
     add_pieces(tokenizer, add)
-    _require_size(kind, vocab_size, tokenizer.get_vocab_size())
+    if kind != "words" or tokenizer.get_vocab_size() == len(SPECIALS[kind]):
+        _require_size(kind, vocab_size, tokenizer.get_vocab_size())
     tokenizer = for_plain_text(tokenizer)
     return WordTokenizer(tokenizer) if words == "spacy" else tokenizer
 

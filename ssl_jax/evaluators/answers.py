@@ -1,0 +1,103 @@
+"""Tasks as questions on a split: what is answered in words, and each task's own metrics (decaNLP)."""
+
+import collections
+import json
+
+import jax
+import numpy as np
+
+from ssl_jax import files, metrics, tasks
+from ssl_jax.data.questions import QuestionEvaluation, Written, folders_of
+from ssl_jax.errors import check_choice
+from ssl_jax.evaluators import mean
+from ssl_jax.inference import answers
+from ssl_jax.runs import Run
+from ssl_jax.step import every_row
+
+
+class Evaluator(mean.Evaluator):
+    """Answers every question of a split; the losses are measured in the same pass.
+
+    Of each task TASK_METRIC, and TASK_baseline, what the most frequent answer of the split would get; `score` is the mean of
+    all tasks' first metrics, and `decascore` the sum of decaNLP's ten, of 1000, where all of them are there.
+    """
+
+    def __init__(self, exp, programs, options):
+        """
+        Args:
+          exp: an `Experiment` of questions.
+          programs: `Programs`.
+          options: `evaluators.Answers`.
+
+        Raises:
+          UserError: no such split; a task of `options` cannot be read.
+        """
+        if options.tasks:
+            split = _opened(exp, options)
+        else:
+            check_choice(options.split, exp.stores, "split of an evaluation")
+            split = exp.stores[options.split]
+        exp = exp._replace(stores=exp.stores | {options.split: split})
+        super().__init__(exp, programs, options)
+        self.exp, self.split, self.options = exp, split, options
+        if not isinstance(split.form, Written):
+            predict = answers.make_predict(exp.model, split.form, options.max_length, options.beams)
+            self.predict = exp.devices.compile(
+                lambda params, batch, *, total, shard: every_row(predict(params, batch), total, shard)
+            )
+
+    def run(self, params, length, folder=None):
+        """Yields (name, value), see above; writes answers/TASK.SPLIT.jsonl below `folder`, a line for each question."""
+        examples, found = self.examples[length], {name: {} for name in self.split}
+        measured = []
+        for number, (batch, (task, cut)) in enumerate(zip(self.batches(length), examples.cuts, strict=False)):
+            measured.append(self.programs.measure(params, batch))
+            store = self.split[task]
+            if isinstance(self.split.form, Written):
+                run = Run(None, self.exp.config, self.exp.model, self._plain(params), self.exp.tokenizer, self.exp.vocabulary)
+                texts = answers.written(run, self.split.form, store, cut.numbers, self.options.max_length, self.options.beams)
+            else:
+                predicted = np.asarray(self.devices.read(self.predict(params, batch)))
+                texts = answers.texts(self.split.form, store, cut.numbers, predicted, examples(number))
+            found[task] |= dict(zip(cut.numbers.tolist(), texts, strict=True))
+        yield from self.means(measured)
+        scores = {}
+        for task, texts in found.items():
+            if not texts:  # beyond max_batches
+                continue
+            qas, predictions = [self.split[task].qas[number] for number in sorted(texts)], [texts[n] for n in sorted(texts)]
+            if folder is not None and jax.process_index() == 0:
+                _write(folder / "answers" / f"{task}.{self.options.split}.jsonl", qas, predictions)
+            if not all(qa.answers for qa in qas):  # unpublished
+                continue
+            view = tasks.TASKS[task].question
+            for name in (view.metric, *view.also):
+                yield f"{task}_{name}", metrics.OF_ANSWERS[name](predictions, qas)
+            scores[task] = metrics.OF_ANSWERS[view.metric](predictions, qas)
+            usual = collections.Counter(qa.answers[0] for qa in qas).most_common(1)[0][0]
+            yield f"{task}_baseline", metrics.OF_ANSWERS[view.metric]([usual] * len(qas), qas)
+        if scores:
+            yield "score", float(np.mean(list(scores.values())))
+        if {*tasks.TEN} <= scores.keys():
+            yield "decascore", metrics.decascore(scores[name] for name in tasks.TEN)
+
+    def _plain(self, params):
+        return self.devices.plain(params)
+
+
+def _opened(exp, options):
+    """The data.questions.Split of an evaluation's own tasks."""
+    folders = folders_of(options)
+    reads = {
+        name: tasks.read_questions(name, tasks.source_of(exp.config, folders.get(name, "")), (options.split,))
+        for name in options.tasks
+    }
+    return tasks.store_questions(reads, options.split, exp.stores["train"].form)
+
+
+def _write(path, qas, predictions):
+    path.parent.mkdir(exist_ok=True)
+    with files.replacing(path) as file:
+        for qa, prediction in zip(qas, predictions, strict=True):
+            line = {"id": qa.id, "question": qa.question, "answers": qa.answers, "prediction": prediction}
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
