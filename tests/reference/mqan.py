@@ -1,15 +1,16 @@
-"""MQAN in plain jnp, one example, word and head at a time, to be read against decaNLP's release (models/).
+"""MQAN in plain NumPy, one example, word and head at a time, to be read against decaNLP's release (models/).
 
 Each example is read at its own length, so there is no padding and no mask. Parameters are flat: 'read/dense/kernel'.
 `rows` are the release's classes: 0 PointerGenerator, 1 SelfAttentive-, 2 CoattentivePointerGenerator, 3
 MultitaskQuestionAnsweringNetwork.
+All functions of `xp` are torch's as well: a test that takes gradients sets it to torch.
 """
 
 import math
 
-import jax.numpy as jnp
 import numpy as np
 
+xp = np
 UNKNOWN, START, EPSILON = 1, 2, 1e-10
 
 
@@ -18,12 +19,12 @@ def under(params, prefix):
 
 
 def softmax(x):
-    shares = jnp.exp(x - x.max())
+    shares = xp.exp(x - x.max())
     return shares / shares.sum()
 
 
 def sigmoid(x):
-    return 1 / (1 + jnp.exp(-x))
+    return 1 / (1 + xp.exp(-x))
 
 
 def dense(p, x):
@@ -34,8 +35,8 @@ def lstm_step(p, x, h, c):
     """torch's nn.LSTMCell."""
     gates = x @ p["input_kernel"] + p["input_bias"] + h @ p["recurrent_kernel"] + p["recurrent_bias"]
     i, f, g, o = (gates[len(h) * n : len(h) * (n + 1)] for n in range(4))
-    c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
-    return sigmoid(o) * jnp.tanh(c), c
+    c = sigmoid(f) * c + sigmoid(i) * xp.tanh(g)
+    return sigmoid(o) * xp.tanh(c), c
 
 
 def bilstm(p, xs):
@@ -43,21 +44,22 @@ def bilstm(p, xs):
     both, last = [], []
     for direction in range(2):
         own = {name: x[direction] for name, x in p.items()}
-        h = c = jnp.zeros(own["recurrent_kernel"].shape[0])
+        h = c = xp.zeros_like(own["recurrent_kernel"][:, 0])
         states = []
-        for x in xs if direction == 0 else xs[::-1]:
+        for x in list(xs) if direction == 0 else list(xs)[::-1]:
             h, c = lstm_step(own, x, h, c)
             states.append(h)
-        both.append(jnp.stack(states if direction == 0 else states[::-1]))
+        both.append(xp.stack(states if direction == 0 else states[::-1]))
         last.append((h, c))
     (h, c), (backward_h, backward_c) = last
-    return jnp.concatenate(both, axis=1), jnp.concatenate([h, backward_h]), jnp.concatenate([c, backward_c])
+    return xp.concatenate(both, axis=1), xp.concatenate([h, backward_h]), xp.concatenate([c, backward_c])
 
 
 def norm(p, x):
     """common.py, LayerNorm; torch's std is a sample's."""
-    mean, sd = x.mean(-1, keepdims=True), x.std(-1, ddof=1, keepdims=True)
-    return p["scale"] * (x - mean) / (sd + 1e-6) + p["bias"]
+    centred = x - x.mean(-1, keepdims=True)
+    sd = ((centred**2).sum(-1, keepdims=True) / (x.shape[-1] - 1)) ** 0.5
+    return p["scale"] * centred / (sd + 1e-6) + p["bias"]
 
 
 def multi_head(p, x, memory, heads, causal=False):
@@ -71,11 +73,11 @@ def multi_head(p, x, memory, heads, causal=False):
         parts = []
         for start in range(0, width, size):
             head = slice(start, start + size)
-            scores = jnp.stack([query[t, head] @ key[s, head] for s in range(seen)])
+            scores = xp.stack([query[t, head] @ key[s, head] for s in range(seen)])
             shares = softmax(scores / math.sqrt(width))
             parts.append(sum(shares[s] * value[s, head] for s in range(seen)))
-        rows.append(jnp.concatenate(parts))
-    return jnp.stack(rows)
+        rows.append(xp.concatenate(parts))
+    return xp.stack(rows)
 
 
 def layer(p, x, heads, context=None):
@@ -84,7 +86,8 @@ def layer(p, x, heads, context=None):
     x = norm(under(p, "attention_norm"), x + y)
     if context is not None:
         x = norm(under(p, "cross_norm"), x + multi_head(under(p, "cross"), x, context, heads))
-    y = dense(under(p, "outer"), jnp.maximum(dense(under(p, "inner/dense"), x), 0))
+    y = dense(under(p, "inner/dense"), x)
+    y = dense(under(p, "outer"), y * (y > 0))
     return norm(under(p, "outer_norm"), x + y)
 
 
@@ -102,23 +105,23 @@ def positions(length, width):
 
 def coattention(p, context, question):
     """common.py, CoattentiveLayer."""
-    context = jnp.concatenate([p["sentinels"][:1], context])
-    question = jnp.tanh(dense(under(p, "projection"), jnp.concatenate([p["sentinels"][1:], question])))
+    context = xp.concatenate([p["sentinels"][:1], context])
+    question = xp.tanh(dense(under(p, "projection"), xp.concatenate([p["sentinels"][1:], question])))
     affinity = context @ question.T
     over_context = [softmax(affinity[:, q]) for q in range(len(question))]
     over_question = [softmax(affinity[c]) for c in range(len(context))]
-    of_context = jnp.stack([shares @ context for shares in over_context])
-    of_question = jnp.stack([shares @ question for shares in over_question])
-    for_context = jnp.stack([shares @ of_context for shares in over_question])
-    for_question = jnp.stack([shares @ of_question for shares in over_context])
-    pair = jnp.concatenate([for_context, of_question], 1)[1:], jnp.concatenate([for_question, of_context], 1)[1:]
+    of_context = xp.stack([shares @ context for shares in over_context])
+    of_question = xp.stack([shares @ question for shares in over_question])
+    for_context = xp.stack([shares @ of_context for shares in over_question])
+    for_question = xp.stack([shares @ of_question for shares in over_context])
+    pair = xp.concatenate([for_context, of_question], 1)[1:], xp.concatenate([for_question, of_context], 1)[1:]
     return pair
 
 
 def pointed(kernel, state, memory):
     """common.py, LSTMDecoderAttention with dot=True."""
     attention = softmax(memory @ state) + EPSILON
-    return jnp.tanh(jnp.concatenate([state, attention @ memory]) @ kernel), attention
+    return xp.tanh(xp.concatenate([state, attention @ memory]) @ kernel), attention
 
 
 def embed(params, ids):
@@ -137,11 +140,11 @@ def distributions(params, example, row=3, heads=3, layers=2, extra=0):
     """
     context, question = embed(params, example["context"]), embed(params, example["question"])
     if "context_cove" in example:
-        context = jnp.concatenate([example["context_cove"], context], 1)
-        question = jnp.concatenate([example["question_cove"], question], 1)
+        context = xp.concatenate([example["context_cove"], context], 1)
+        question = xp.concatenate([example["question_cove"], question], 1)
     places = list(example["context"])
     if row < 2:  # batch.context_question
-        context, places = jnp.concatenate([context, question]), places + list(example["question"])
+        context, places = xp.concatenate([context, question]), places + list(example["question"])
     context = dense(under(params, "read/dense"), context)
     states, h, c = bilstm(under(params, "first_lstm"), context)
     parts = {"context": [states, context]}
@@ -152,7 +155,7 @@ def distributions(params, example, row=3, heads=3, layers=2, extra=0):
         parts = {"context": [seen[0], states, context], "question": [seen[1], asked, question]}
     finals, attended = {"context": states}, []
     for name in ("context", "question")[: {0: 0, 3: 2}.get(row, 1)]:
-        x, _, _ = bilstm(under(params, f"{name}_lstm"), jnp.concatenate(parts[name], 1))
+        x, _, _ = bilstm(under(params, f"{name}_lstm"), xp.concatenate(parts[name], 1))
         for number in range(layers):
             x = layer(under(params, f"{name}_encoder/layer_{number}"), x, heads)
             if name == "context":
@@ -162,30 +165,30 @@ def distributions(params, example, row=3, heads=3, layers=2, extra=0):
             h, c = last
     x = dense(under(params, "write/dense"), embed(params, example["answer"][:-1]))
     if row > 0:
-        x = x + positions(*x.shape)
+        x = x + xp.asarray(positions(*x.shape))
         for number in range(layers):
             x = layer(under(params, f"decoder_{number}"), x, heads, attended[number])
-    pointer, output, rows = under(params, "pointer"), jnp.zeros(x.shape[1]), []
+    pointer, output, rows = under(params, "pointer"), xp.zeros_like(x[0]), []
     for word in x:
-        fed = jnp.concatenate([word, output])
+        fed = xp.concatenate([word, output])
         h, c = lstm_step(pointer, fed, h, c)
         output, attention = pointed(pointer["context_kernel"], h, finals["context"])
-        generate = sigmoid(dense(under(pointer, "vocabulary_switch/dense"), jnp.concatenate([h, output, fed])))[0]
+        generate = sigmoid(dense(under(pointer, "vocabulary_switch/dense"), xp.concatenate([h, output, fed])))[0]
         generated = softmax(dense(under(params, "output"), output))
-        least = 0.0 if row == 3 else EPSILON * (1 - generate)
+        least = EPSILON * (1 - generate) * (row < 3)
         shares = [generate * share + least for share in generated]
         shares += [EPSILON + least] * (len(params["vectors"]) + extra - len(shares))
         copied = [(place, (1 - generate) * share) for place, share in zip(places, attention, strict=True)]
         if row == 3:
             answer, attention = pointed(pointer["question_kernel"], h, finals["question"])
-            side = sigmoid(dense(under(pointer, "context_switch/dense"), jnp.concatenate([h, answer, fed])))[0]
+            side = sigmoid(dense(under(pointer, "context_switch/dense"), xp.concatenate([h, answer, fed])))[0]
             copied = [(place, side * share) for place, share in copied]
             asked = zip(example["question"], attention, strict=True)
             copied += [(place, (1 - side) * (1 - generate) * share) for place, share in asked]
         for place, share in copied:
             shares[place] = shares[place] + share
-        rows.append(jnp.stack(shares))
-    return jnp.stack(rows)
+        rows.append(xp.stack(shares))
+    return xp.stack(rows)
 
 
 def loss(params, examples, **how):
@@ -193,7 +196,7 @@ def loss(params, examples, **how):
     terms = []
     for example in examples:
         shares = distributions(params, example, **how)
-        terms += [-jnp.log(shares[t, word]) for t, word in enumerate(example["answer"][1:])]
+        terms += [-xp.log(shares[t, word]) for t, word in enumerate(example["answer"][1:])]
     return sum(terms) / len(terms)
 
 

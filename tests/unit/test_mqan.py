@@ -32,12 +32,6 @@ PARAMETERS = [11_054_401, 12_663_001, 13_023_601, 14_469_902]  # of the released
 LENGTHS = ((5, 3, 2), (1, 1, 1), (7, 2, 4))  # of context, question and answer
 
 
-@pytest.fixture(autouse=True)
-def statement(monkeypatch):
-    """The statement computes in NumPy's float64 here; where it is differentiated (tests/parity), in JAX's."""
-    monkeypatch.setattr(plain, "jnp", np)
-
-
 def build(row=3, dropout=0.0, **changes):
     config = TransformerConfig(
         network="mqan", vocab_size=V, hidden_size=WIDTH, layers=2, heads=3, ffn_size=6, dropout=dropout
@@ -54,7 +48,7 @@ def shapes(model):
 def parameters(model, size=0.6, seed=0):
     """Values so large that attention and switches are far from uniform."""
     random = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: jnp.asarray(random.normal(0, size, x.shape), jnp.float32), shapes(model))
+    return jax.tree.map(lambda x: random.normal(0, size, x.shape).astype(np.float32), shapes(model))
 
 
 def flat(params):
