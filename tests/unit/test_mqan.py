@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ssl_jax import config as schema
-from ssl_jax import flops
+from ssl_jax import flops, footprint
 from ssl_jax.errors import UserError
 from ssl_jax.models import mqan
 from ssl_jax.models.model import build_model, dummy_batch
@@ -355,3 +355,8 @@ def test_what_does_not_fit_is_refused(changes, message):
 def test_a_config_builds_the_network():
     model = build_model(make_config(**{"mqan.cove": True}))
     assert isinstance(model, mqan.Mqan) and model.generative == 50 and model.options.cove
+
+
+def test_its_memory_is_not_estimated():
+    with pytest.raises(UserError, match="model.network=mqan takes of a device is not estimated"):
+        footprint.estimate(None, build(), cut=None, phase=None, shapes=None)
