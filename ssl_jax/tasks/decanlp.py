@@ -273,9 +273,14 @@ def _turn(record, where):
     if not context:
         yield LeftOut("turns without words")
         return
-    changed = ", ".join(f"{slot}: {value}" for slot, value in record["changed"])
-    answer = f"{changed}; {', '.join(record['requested'])}".strip()
-    yield QA("What is the change in state?", context, ("None" if answer == ";" else answer,), gold=record["gold"])
+    answer = change(record["changed"], record["requested"])
+    yield QA("What is the change in state?", context, (answer,), gold=record["gold"])
+
+
+def change(goals, requests):
+    """A turn's change in words, which metrics.joint_goal_em reads: of (slot, value) and names, 'food: thai; phone'."""
+    answer = f"{', '.join(f'{slot}: {value}' for slot, value in goals)}; {', '.join(requests)}".strip()
+    return "None" if answer == ";" else answer
 
 
 def _woz(language):
