@@ -33,8 +33,8 @@ class Optimizer:
     learning_rate: float = option(1e-4, number(0), "at the peak")
     schedule: str = option(
         "linear",
-        one_of("linear", "linear_warmed", "linear_peaked", "cosine", "constant"),
-        "'linear', 'linear_warmed', 'linear_peaked', 'cosine' or 'constant'",
+        one_of("linear", "linear_warmed", "linear_peaked", "cosine", "constant", "inverse_sqrt"),
+        "'linear', 'linear_warmed', 'linear_peaked', 'cosine', 'constant' or 'inverse_sqrt'",
     )
     clock: str = option("steps", one_of("steps", "tokens"), "what the schedule counts: 'steps' or 'tokens'")
     warmup: float = option(
@@ -108,10 +108,12 @@ def schedule(config, clock):
                        (transformers' get_linear_schedule_with_warmup), TinyBERT's code (optimization.py).
         cosine         t / w up to w, then (1 + cos(pi x)) / 2. GPT-1 (opt.py, warmup_cosine), GPT-3.
         constant       t / w up to w, then 1; neither ends nor falls (opt.py, warmup_constant).
+        inverse_sqrt   min(i / w, sqrt(w / i)) with i = t + 1; w at least 1. Vaswani et al. 2017, section 5.3; decaNLP
+                       (train.py, get_learning_rate), whose rate at the peak is 1 / sqrt(d w). It has no end.
 
     x = t / (decay_until * T), at most 1, and decays end at e = `end_lr_ratio`: e + (1 - e) * decay.
     The originals have decay_until 1 and end_lr_ratio 0; GPT-3 (appendix B) decays to a tenth over 260 of 300
-    billion tokens. With warm-up the first step has a rate of 0, as in all the originals.
+    billion tokens. With warm-up the first step has a rate of 0, but for inverse_sqrt, as in the originals.
 
     Args:
       config: `schedule`, `learning_rate` (the peak), `warmup`, `end_lr_ratio` (share of the
@@ -130,6 +132,9 @@ def schedule(config, clock):
 
     def rate(step):
         now = clock.now(step)
+        if config.schedule == "inverse_sqrt":
+            peak, count = each(lambda x: max(x, 1.0), warmup), now + 1.0
+            return config.learning_rate * jnp.minimum(count / peak, jnp.sqrt(peak / count))
         done = jnp.minimum(now / end, 1)
         left = (1 + jnp.cos(jnp.pi * done)) / 2 if config.schedule == "cosine" else 1 - done
         if config.schedule == "linear_peaked":

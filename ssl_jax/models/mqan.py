@@ -380,8 +380,8 @@ class Mqan(nn.Module):
 
         Returns:
           A dict: `memories`, for the context and, if it is pointed into, the question: states [B, S, H] and bool [B, S];
-          `ids`, int32 [B, S] for each of them; `layers`, the self-attended context after each layer, [B, S, H] each;
-          `carry`, where the decoder starts.
+          `ids`, int32 [B, S] for each of them; `layers`, what the self-attentive encoder of the context reads and returns,
+          L + 1 of [B, S, H]; `carry`, where the decoder starts.
         """
         options, index = self.options, batch.get("index")
         ids = {"context": batch["tokens"], "question": batch["question"]}
@@ -415,7 +415,7 @@ class Mqan(nn.Module):
                 attended = getattr(self, f"{name}_encoder")(condensed, mask[name], index)
                 states[name], last = getattr(self, f"{name}_last_lstm")(attended[-1], mask[name])
                 if name == "context":
-                    layers, carry = attended[1:], last
+                    layers, carry = attended, last
         return {
             "memories": [(states[name], mask[name]) for name in pointers],
             "ids": [jnp.where(mask[name], ids[name], PADDING) for name in pointers],
@@ -445,7 +445,7 @@ class Mqan(nn.Module):
             x = self.drop(x + sinusoids(*x.shape[1:]).astype(x.dtype), index)
             causal = jnp.tril(jnp.ones((x.shape[1],) * 2, bool)) & batch["answer_mask"][:, None, :-1].astype(bool)
             context = encoded["memories"][0][1][:, None]
-            for layer, states in zip(self.decoder, encoded["layers"], strict=True):
+            for layer, states in zip(self.decoder, encoded["layers"][1:], strict=True):
                 x = layer(x, layer.attention.memory(x), causal, index, layer.cross.memory(states), context)
         out, _ = self.pointer(x, encoded["memories"], encoded["carry"], index)
         logits = self.output(out["output"]).astype(jnp.float32)
@@ -511,7 +511,8 @@ class Mqan(nn.Module):
         """Keys and values of the context for each layer of the decoder."""
         if not self.options.self_attention:
             return []
-        return [layer.cross.memory(x) for layer, x in zip(self.decoder, encoded["layers"], strict=True)]
+        layers = encoded["layers"][:-1] if self.options.release_decoding else encoded["layers"][1:]
+        return [layer.cross.memory(x) for layer, x in zip(self.decoder, layers, strict=True)]
 
     def advance(self, encoded, crossed, state, ids, at):
         """One step of decoding: the distribution over slots after the words `ids` [B], float32 [B, G + P], and the new state.
@@ -525,9 +526,11 @@ class Mqan(nn.Module):
         x = self.write(self.embedded(ids[:, None]), None)
         memory = []
         if self.options.self_attention:
-            length = state["memory"][0][0].shape[1]
+            length, context = state["memory"][0][0].shape[1], encoded["memories"][0][1][:, None]
+            if self.options.release_decoding:
+                x, context = math.sqrt(x.shape[-1]) * x, jnp.ones_like(context)
             x += lax.dynamic_slice_in_dim(sinusoids(length, x.shape[-1]), at, 1).astype(x.dtype)
-            earlier, context = (jnp.arange(length) <= at)[None, None], encoded["memories"][0][1][:, None]
+            earlier = (jnp.arange(length) <= at)[None, None]
             for layer, cross, past in zip(self.decoder, crossed, state["memory"], strict=True):
                 now = layer.attention.memory(x)
                 past = tuple(lax.dynamic_update_slice_in_dim(*pair, at, axis=1) for pair in zip(past, now, strict=True))
@@ -541,8 +544,9 @@ class Mqan(nn.Module):
         """Answers by greedy search, as the release's, or by a beam search for the likeliest answer.
 
         A beam is ranked by the sum of its words' log-probabilities, without a correction for its length. The decoder is the
-        trained one. The release's greedy search is not: it multiplies the answer's vectors by the root of H, lets layer l
-        read what encoder layer l reads, not what it returns, and sees padding (MultitaskQuestionAnsweringNetwork.greedy).
+        trained one, or with `options.release_decoding` that of MultitaskQuestionAnsweringNetwork.greedy, where the answer's
+        projected vectors are multiplied by the root of H, layer l attends to what encoder layer l reads, not to what it
+        returns, and to padding.
 
         Args:
           batch: as for a call, without an answer.

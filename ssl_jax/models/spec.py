@@ -197,6 +197,9 @@ class MqanOptions:
     vector_size: int = option(400, whole(1, WIDEST), "of a word's vector: character n-grams' 100 and GloVe's 300")
     vectors_frozen: bool = option(True, BOOL, "word vectors are not trained")
     cove: bool = option(False, BOOL, "context vectors are read beside the words' own")
+    release_decoding: bool = option(
+        False, BOOL, "decode as the released code, which scales, layers and pads otherwise than it trains (Mqan.decode)"
+    )
 
     def __post_init__(self):
         rows = ("self_attention", "coattention", "question_pointer")
