@@ -22,8 +22,8 @@ out, answers of at most 50; lower case. Steps: README, 500,000 iterations.
 
 `anti`, the anti-curriculum (section 4.2; README, jump_start): SQuAD alone first, for 75,000 of the 500,000 steps.
 
-Word vectors: --config.mqan.vectors=glove.840B.300d.txt --config.mqan.characters=charNgram.txt, concatenated and not trained.
-Without files they are trained, from normal values.
+Word vectors: --config.questions.vectors=glove.840B.300d.txt --config.questions.characters=charNgram.txt, side by side and not
+trained. Without files they are trained, from normal values.
 
 Ours: batches are padded to a few lengths, so that every shape is compiled once, and have as many rows as fit in 9,000 tokens of
 that length; each example comes once an epoch of its task, as there. `demo` is ours (docs/demos.md).
@@ -73,7 +73,7 @@ def smoke(config, name):
     config.data.tokenizer.vocab_size = 2000
     config.model.update(hidden_size=24, heads=3, layers=2, ffn_size=16)
     config.mqan.update(generative=500, vector_size=16)
-    config.optimizer.warmup = 5
+    config.optimizer.warmup = 5.0
     config.run.update(log_every=5, evaluate_every=10, checkpoint_every=5)
 
 
@@ -118,9 +118,9 @@ def get_config(variant="mqan"):
                 data=dict(tokenizer=dict(kind="words", vocab_size=1_000_000)),
                 optimizer=dict(
                     name="adamw",
-                    learning_rate=200**-0.5,
-                    schedule="noam",
-                    warmup=800,
+                    learning_rate=(200 * 800) ** -0.5,  # at the peak, after 800 steps
+                    schedule="inverse_sqrt",
+                    warmup=800.0,
                     b1=0.9,
                     b2=0.98,
                     epsilon=1e-9,

@@ -86,6 +86,24 @@ ELECTRA = COMMON | {
     "optimizer.b2": 0.98,
 }
 
+# Tasks as questions: those of the demo corpus and those composed for it.
+DECANLP = {
+    "steps": 2000,
+    "questions.tasks": ("topics", "titles"),
+    "questions.lengths": (32, 64, 128),
+    "questions.question_lengths": (16, 32, 64),
+    "questions.tokens": 2000,
+    "questions.max_heldout": 200,
+    "data.tokenizer.vocab_size": 20_000,
+    "model.hidden_size": 96,
+    "model.ffn_size": 96,
+    "model.max_positions": 128,
+    "mqan.generative": 4000,
+    "mqan.vector_size": 64,
+    "optimizer.learning_rate": 2e-3,
+    "optimizer.warmup": 100.0,
+}
+
 # Students: all that their teacher's demo has, and
 DISTILBERT = BERT | {
     "steps": 800,

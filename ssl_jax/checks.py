@@ -56,8 +56,7 @@ def settle(config, given=()):
         for key, decides in {"batch_size": "questions.tokens", "phases.lengths": "questions.lengths"}.items():
             if key in given:
                 raise UserError(f"{key}: batches of questions differ in size, and {decides} decides: leave it out")
-        config.batch_size = questions.most_rows(config.questions)
-        config.phases.lengths, config.phases.shares = (max(config.questions.lengths),), (1.0,)
+        questions.settle(config)
     # What all members agree on decides what the run is.
     config.update_from_flattened_dict(population.members(config)[0].changes)
     if "steps" in given and "task.epochs" not in given:

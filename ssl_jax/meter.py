@@ -1,6 +1,5 @@
 """How fast a run is: tokens and FLOPs per second, MFU, and the time spent waiting for data."""
 
-import math
 import time
 
 import jax

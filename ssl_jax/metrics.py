@@ -592,7 +592,8 @@ SQL_AGGREGATES, SQL_OPERATORS = ("", "MAX", "MIN", "COUNT", "SUM", "AVG"), ("=",
 def logical_form(text, header):
     """What a query such as 'select max age from table where name = bob' says of a table (to_lf).
 
-    Names of columns are matched whole, longer ones first, and may contain keywords; of equal ones the last counts.
+    Names of columns are matched whole, longer ones first, and may contain keywords; of equal ones the last counts, and of
+    one that is there twice in a row the first.
 
     Args:
       text: str.
@@ -616,18 +617,16 @@ def logical_form(text, header):
     for number, name in sorted(enumerate(names), key=lambda one: -len(one[1])):
         where = where.replace(f" {name} ", f" C{number} ")
     words = [f"O{operators.index(word)}" if word in operators else word for word in where.split()]
-    start, *parts = re.split(r"C(\d+) O(\d+)", " ".join(words))
-    if start.strip():
-        return None
-    conditions = []
-    for column, operator, value in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
-        words = value.split()
-        if not words:
+    parts = [part for part in re.split(r"(C\d+ O\d+)", " ".join(words)) if part.strip()]
+    spelt, conditions = {"C": names, "O": operators}, []
+    for start, value in itertools.zip_longest(parts[::2], parts[1::2], fillvalue=""):
+        found = re.fullmatch(r"C(\d+) O(\d+)", start)
+        if not found or not value:
             return None
+        words = value.split()
         words = words[:-1] if words[-1] == "and" else words
-        spelt = {"C": names, "O": operators}
         words = [spelt[word[0]][int(word[1:])] if word[0] in spelt else word for word in words]
-        conditions.append((int(column), int(operator), " ".join(words)))
+        conditions.append((int(found[1]), int(found[2]), " ".join(words)))
     return columns.get(selected), aggregate, conditions
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax import labels
+from ssl_jax.data.questions import word_vectors
 from ssl_jax.errors import UserError
 from ssl_jax.load import load_run
 from ssl_jax.models.spec import GENERATOR_HEADS, TRAINED
@@ -26,7 +27,8 @@ from ssl_jax.tokenization.vocabulary import identity
 def begin(exp, create):
     """The state at the start of a run, on the devices, and log lines describing what it starts from.
 
-    This is step 0 with the parameters of `init.run`, if set, in place of the initial ones; with `init.optimizer` also
+    This is step 0 with the parameters of `init.run`, if set, in place of the initial ones, and with word vectors from
+    files, if questions have any; with `init.optimizer` also
     its step and optimizer state.
 
     Args:
@@ -38,6 +40,10 @@ def begin(exp, create):
     """
     config, devices, population = exp.config, exp.devices, exp.population
     state = devices.create(create)
+    vectors = word_vectors(config, exp.tokenizer) if exp.kind == "questions" else None
+    if vectors is not None:
+        # In place of the initial ones, as in a checkpoint.
+        state = devices.adopt(population.change(devices.plain(state), lambda params: params | {"vectors": vectors}))
     if not config.init.run:
         return state, []
     run = load_run(config.init.run, devices, config.init.step)

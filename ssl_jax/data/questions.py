@@ -24,9 +24,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssl_jax.data import vectors
 from ssl_jax.data.mixture import Order, phases, probabilities
 from ssl_jax.errors import UserError, check_choice
-from ssl_jax.options import BOOL, WIDEST, option, several, whole
+from ssl_jax.options import BOOL, TEXT, WIDEST, option, several, whole
 
 BLOCK = 4096  # examples that are tokenised at a time
 ANSWER_COST = 5  # a word of an answer costs as many tokens of the budget: arguments.py and util.py
@@ -60,6 +61,10 @@ class Questions:
     )
     tokens: int = option(9000, whole(1), "of a batch, an answer's counting five times for losses.answer")
     multiple: int = option(8, whole(1), "rows of a batch are a multiple of this; so is devices x run.accumulate")
+    vectors: tuple = option(
+        (), several(str), "files of word vectors, as GloVe's, that MQAN reads side by side; (): vectors are trained"
+    )
+    characters: str = option("", TEXT, "file of vectors of character n-grams, before those of words; '': none")
     max_heldout: int = option(0, whole(0), "use so many of a task's held-out examples, chosen by a hash; 0: all")
 
 
@@ -129,8 +134,9 @@ class Store:
         tokens, lengths, spans, shapes, numbers = [], [], [], {}, []
         for qa, (parts, unknown) in zip(qas, form.words.encode(list(map(form.texts, qas))), strict=True):
             room = form.room(parts)
-            if 0 < room < len(parts[0]) and (cut or keep_long):
-                parts[0], shortened = parts[0][:room], shortened + 1
+            long = 0 < room < len(parts[0]) and (cut or keep_long)
+            if long:
+                parts[0] = parts[0][:room]
             reason = form.refuses(parts, keep_long)
             span = None if reason else form.find(qa, parts)
             if span is None:
@@ -139,6 +145,7 @@ class Store:
                 continue
             if keep_long:  # it is not trained on
                 parts[2] = parts[2][: form.longest]
+            shortened += long
             if unknown:
                 self.unknown[len(self.qas)] = unknown
             self.qas.append(qa)
@@ -519,13 +526,39 @@ def form_of(config):
     return FORMS[trained[0]]
 
 
+def settle(config):
+    """Sets, in a config of questions, what its `questions` decide: batch size, length, and the width of word vectors."""
+    options = config.questions
+    config.batch_size = most_rows(options)
+    config.phases.lengths, config.phases.shares = (max(options.lengths),), (1.0,)
+    if options.vectors or options.characters:
+        config.mqan.vector_size = vectors.width(options.vectors, options.characters)
+    else:
+        config.mqan.vectors_frozen = False
+
+
+def word_vectors(config, tokenizer):
+    """The table of a vocabulary's word vectors, float32 [V, D]; None where there are no files.
+
+    Raises:
+      UserError: see `vectors.table`.
+    """
+    options = config.questions
+    if not options.vectors and not options.characters:
+        return None
+    words = [tokenizer.id_to_token(number).replace("\u2581", " ") for number in range(tokenizer.get_vocab_size())]
+    return vectors.table(words, options.vectors, options.characters, cache=config.data.root)
+
+
 def check(config):
     """Raises UserError unless a config's questions, mixture and model fit together; reads no data."""
     options, form = config.questions, form_of(config)
     if not options.tasks:
         raise UserError("data.examples=questions: name the tasks, as in questions.tasks=squad,sst")
     if len({*options.tasks}) < len(options.tasks):
-        raise UserError(f"questions.tasks={tuple(options.tasks)}: each task once; mixture.weights says how often it comes")
+        raise UserError(
+            f"questions.tasks={tuple(options.tasks)}: each task once; mixture.weights says how often it comes"
+        )
     folders_of(options)
     probabilities([1] * len(options.tasks), config.mixture)
     phases(tuple(options.tasks), config.mixture.schedule, config.steps)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from ssl_jax import files, metrics, tasks
-from ssl_jax.data.questions import QuestionEvaluation, Written, folders_of
+from ssl_jax.data.questions import Written, folders_of
 from ssl_jax.errors import check_choice
 from ssl_jax.evaluators import mean
 from ssl_jax.inference import answers
@@ -54,8 +54,12 @@ class Evaluator(mean.Evaluator):
             measured.append(self.programs.measure(params, batch))
             store = self.split[task]
             if isinstance(self.split.form, Written):
-                run = Run(None, self.exp.config, self.exp.model, self._plain(params), self.exp.tokenizer, self.exp.vocabulary)
-                texts = answers.written(run, self.split.form, store, cut.numbers, self.options.max_length, self.options.beams)
+                run = Run(
+                    None, self.exp.config, self.exp.model, self._plain(params), self.exp.tokenizer, self.exp.vocabulary
+                )
+                texts = answers.written(
+                    run, self.split.form, store, cut.numbers, self.options.max_length, self.options.beams
+                )
             else:
                 predicted = np.asarray(self.devices.read(self.predict(params, batch)))
                 texts = answers.texts(self.split.form, store, cut.numbers, predicted, examples(number))
@@ -65,7 +69,10 @@ class Evaluator(mean.Evaluator):
         for task, texts in found.items():
             if not texts:  # beyond max_batches
                 continue
-            qas, predictions = [self.split[task].qas[number] for number in sorted(texts)], [texts[n] for n in sorted(texts)]
+            qas, predictions = (
+                [self.split[task].qas[number] for number in sorted(texts)],
+                [texts[n] for n in sorted(texts)],
+            )
             if folder is not None and jax.process_index() == 0:
                 _write(folder / "answers" / f"{task}.{self.options.split}.jsonl", qas, predictions)
             if not all(qa.answers for qa in qas):  # unpublished

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.data.questions import Chosen, Pointer, Split, Store, Written, evaluation_cuts, form_of, one_batch
+from ssl_jax.data.questions import Pointer, Store, Written, evaluation_cuts, form_of, one_batch
 from ssl_jax.errors import UserError
 from ssl_jax.inference import generate
 
@@ -33,7 +33,9 @@ def likeliest_span(logits, mask, segments, longest):
       longest: the most tokens of an answer.
     """
     size = mask.shape[1]
-    following = jnp.pad(mask[:, 1:] * (1 - segments[:, 1:]), ((0, 0), (0, 1)))  # in the question: another of it comes next
+    following = jnp.pad(
+        mask[:, 1:] * (1 - segments[:, 1:]), ((0, 0), (0, 1))
+    )  # in the question: another of it comes next
     place = jnp.arange(size)
     last = mask.sum(1, keepdims=True) - 1
     inside = jnp.where(segments != 0, place < last, (place > 0) & (following != 0))

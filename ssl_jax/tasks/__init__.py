@@ -61,9 +61,9 @@ from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.tokenization.vocabulary import vocabulary_of
 
 __all__ = ["ASKED", "FINE_TUNED", "INPUTS", "KINDS", "PROMPTED", "QA", "TASKS", "TEN", "Choice", "ChoiceStore", "Example",
-           "Question", "Read", "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_questions", "open_stores", "orders",
-           "read", "read_examples", "read_questions", "records", "report", "resolve", "source_of", "store_questions", "training_texts",
-           "write_examples"]  # fmt: skip
+           "Question", "Read", "SpanStore", "Task", "TaskStore", "WordStore", "Words", "open_questions", "open_stores",
+           "orders", "read", "read_examples", "read_questions", "records", "report", "resolve", "source_of",
+           "store_questions", "training_texts", "write_examples"]  # fmt: skip
 
 TASKS = {}
 for _family in (

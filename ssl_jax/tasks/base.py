@@ -252,7 +252,12 @@ def answered(question, context, key):
         del labels
         fields = _fields(example)
         answers = (fields[key],) if isinstance(fields[key], str) else tuple(fields[key])
-        return QA(question.format(**fields), context.format(**fields), answers or (UNANSWERABLE,), fields.get("id", ""))
+        return QA(
+            question.format(**fields),
+            context.format(**fields).strip(),
+            answers or (UNANSWERABLE,),
+            fields.get("id", ""),
+        )
 
     return ask
 
@@ -313,9 +318,9 @@ class QuestionView(NamedTuple):
     heldout: tuple[str, ...] = ("heldout",)
 
 
-# decaNLP's of MultiNLI and SNLI (generic.py: MultiNLI, SNLI).
-PREMISE, HYPOTHESIS = 'Premise: "{text}"', 'Hypothesis: "{text2}" -- {labels}?'
-ENTAILED = QuestionView(one_of(HYPOTHESIS, PREMISE), "em")
+def entailed(*names):
+    """The view of a premise and a hypothesis, as decaNLP asks (generic.py: MultiNLI, SNLI); `names` as in `one_of`."""
+    return QuestionView(one_of('Hypothesis: "{text2}" -- {labels}?', 'Premise: "{text}"', names), "em")
 
 
 # ---- The row

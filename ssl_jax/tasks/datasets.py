@@ -47,27 +47,47 @@ def questions(name, row, source, splits=()):
     Raises:
       UserError: see `read`; a split of `splits` is not there.
     """
-    view, parts = row.question, {"heldout": row.question.heldout}
-    wanted = [part for split in splits or ("train", "heldout") for part in parts.get(split, (split,))]
+    view = row.question
+    wanted = [part for split in splits or ("train", "heldout")
+              for part in (view.heldout if split == "heldout" else (split,))]  # fmt: skip
     if isinstance(row.data, Dataset):
-        examples = functools.partial(row.example, labels=row.labels) if row.example else row.record
-
-        def ask(record, where):
-            return (one if isinstance(one, LeftOut) else view.ask(one, row.labels) for one in examples(record, where))
-
-        found = _read(name, row, source, ask, needed=wanted, splits=wanted if splits else None)
+        parts, labels = _parts(name, row.data, source, wanted, wanted if splits else None), row.labels
+        examples = functools.partial(row.example, labels=labels) if row.example else row.record
     else:
         data = row.data(source)
         data = data if isinstance(data, Read) else Read((), data, {}, {})
-        asked = {split: [view.ask(one, data.labels) for one in examples] for split, examples in data.splits.items()
-                 if not splits or split in wanted}  # fmt: skip
-        found = data._replace(splits=asked)
-    if missing := [split for split in wanted if split not in found.splits]:
-        raise UserError(f"task {name!r} has no split {missing[0]!r}; there are: {listed(found.splits)}")
-    for of_split in (found.splits, found.places, found.notes):
-        for part in view.heldout[1:] if "heldout" in of_split else ():
-            of_split["heldout"] = of_split["heldout"] + of_split.pop(part)
-    return found._replace(labels=())
+        parts, labels = _of_read(data, wanted if splits else data.splits), data.labels
+        examples = _itself
+    found = _gather(name, (), parts, lambda record, where: (_ask(view, one, labels) for one in examples(record, where)))
+    if missing := next((split for split in wanted if split not in found.splits), None):
+        raise UserError(f"task {name!r} has no split {missing!r}; there are: {listed(found.splits)}")
+    if len(view.heldout) > 1 and "heldout" in found.splits:
+        for of_split in (found.splits, found.places, found.notes):
+            of_split["heldout"] = [one for part in view.heldout for one in of_split.pop(part)]
+    return found
+
+
+def _of_read(data, splits):
+    """The parts of a Read."""
+    for split, examples in data.splits.items():
+        if split in splits:
+            places = data.places.get(split) or [f"{split}, example {number}" for number in range(1, len(examples) + 1)]
+            yield split, f"its split {split!r}", zip(places, examples, strict=True)
+
+
+def _itself(record, where):
+    del where
+    yield record
+
+
+def _ask(view, one, labels):
+    """The QA of an example; LeftOut where a model would have nothing to read or to write (decaNLP's util.py)."""
+    if isinstance(one, LeftOut):
+        return one
+    qa = view.ask(one, labels)
+    if isinstance(qa, LeftOut) or all(text.strip() for text in (qa.question, qa.context, *qa.answers)):
+        return qa
+    return LeftOut("with an empty question, context or answer")
 
 
 def training_texts(name, row, source):
@@ -75,21 +95,25 @@ def training_texts(name, row, source):
     None where there are none, or the folder does not have them."""
     if not isinstance(row.data, Dataset) or "training" not in {**row.data.files, **row.data.tfds}:
         return None
-    if source.folder:
-        parts = _of_folder(name, row.data, pathlib.Path(source.folder), (), ("training",))
-    else:
-        parts = _of_tfds(name, row.data, files.expanded(source.root) / "tfds", ("training",))
+    parts = _parts(name, row.data, source, (), ("training",))
     found = next((records for _, _, records in parts), None)
     return found and (record["text"] for _, record in found)
 
 
 def _read(name, row, source, view, needed, splits=None):
     """A Read of what `view(record, where)` yields of each record; `splits`: only these."""
+    return _gather(name, row.labels, _parts(name, row.data, source, needed, splits), view)
+
+
+def _parts(name, data, source, needed, splits):
+    """Yields each split, where it is, and its (where, record) pairs."""
     if source.folder:
-        parts = _of_folder(name, row.data, pathlib.Path(source.folder), needed, splits)
-    else:
-        parts = _of_tfds(name, row.data, files.expanded(source.root) / "tfds", splits)
-    read = Read(row.labels, {}, {}, {})
+        return _of_folder(name, data, pathlib.Path(source.folder), needed, splits)
+    return _of_tfds(name, data, files.expanded(source.root) / "tfds", splits)
+
+
+def _gather(name, labels, parts, view):
+    read = Read(labels, {}, {}, {})
     for split, origin, found in parts:
         examples, places, left_out = [], [], {}
         for where, record in found:

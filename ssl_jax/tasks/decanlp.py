@@ -1,15 +1,14 @@
-"""decaNLP's sets (McCann et al. 2018, arXiv 1806.08730, section 2) that no other family has, and its ten in their order.
+"""decaNLP's sets (McCann et al. 2018, arXiv 1806.08730, section 2) that no other module has, and the names of its ten.
 
-Questions, filters and splits are those of salesforce/decaNLP, in the classes of text/torchtext/datasets/generic.py that
-name the sections below. Its other two are `squad` and `mnli`. Differences:
+Questions, filters and splits follow salesforce/decaNLP, text/torchtext/datasets/generic.py; each section below is named
+after its class there. decaNLP's other two sets are `squad` and `mnli`. Differences:
 
-    mnli      GLUE's files lack the 353 pairs of the dev sets that have no gold label; there their answer is '-'
-    srl       five answers that are not in their sentences stay as they are; there they are replaced one by one
-    mwsc      a schema with two pairs of brackets, of the test set, is read as two; there one pattern spans both
-    wikisql   an answer is compared with spaces as in the table
+    mnli      GLUE's files lack the 353 pairs of the dev sets that have no gold label; there the answer to them is '-'
+    srl       an answer that is not in its sentence stays as it is; there five such answers are replaced by hand
+    mwsc      each pair of brackets is a choice; there one match spans the two of a schema in the test set
 
-`cnn_dm` is CNN/DM with its three splits; `cnn_dailymail` is what GPT-2's paper reports of it. `srl_2020` has the same
-task with other sentences, the gold questions of Roit et al. 2020: its dev sets to train on, its test sets held out.
+`cnn_dm` has all three splits of CNN/DM; `cnn_dailymail` has the test set, for GPT-2's prompts. `srl_2020` is the same task
+on the gold questions of Roit et al. 2020: it trains on their dev sets and holds out their test sets.
 
 Folders are laid out as the sets are published, all files of one in its folder:
 
@@ -79,10 +78,7 @@ def _segments(path):
 
 def _translation(record, where):
     del where
-    if record["source"] and record["target"]:
-        yield QA("Translate from English to German", record["source"], (record["target"],))
-    else:
-        yield LeftOut("pairs with an empty sentence")
+    yield QA("Translate from English to German", record["source"], (record["target"],))
 
 
 def _iwslt_files(part):
@@ -121,10 +117,7 @@ def _summary(record, where):
     """TensorFlow Datasets has a highlight a line, too, with full stops."""
     texts = checked(record, where, article=str, highlights=str)
     article, highlights = (unicodedata.normalize("NFKC", " ".join(text.split("\n"))) for text in texts.values())
-    if article.strip() and highlights.strip():
-        yield QA("What is the summary?", article, (highlights,))
-    else:
-        yield LeftOut("stories without an article or highlights")
+    yield QA("What is the summary?", article, (highlights,))
 
 
 # ---- SST
@@ -149,7 +142,7 @@ def _sentiment(record, where):
 
 # ---- SRL
 _SPELT = {"-LRB-": "(", "-RRB-": ")", "-LAB-": "<", "-RAB-": ">", "-AMP-": "&", "%pw": " "}
-_JOINED_LEFT = (".", ",", ";", "!", "?", ":", ")", "'ll", "n't", "%", "'t", "'s", "'m", "'d", "'re")
+_JOINED_LEFT = (".", ",", ";", "!", "?", ":", ")", "'ll", "n't ", "%", "'t", "'s", "'m", "'d", "'re")
 _JOINED_RIGHT = ("(", "$")
 _DROPPED = ("``", "`", "''", "\u201c", "\u201d", " '")
 
@@ -214,9 +207,8 @@ def _gold_lines(path, split):
 
 
 def _role(record, where):
+    del where
     answers = tuple(_cased(detokenised(one), record["sentence"]) for one in record["answers"])
-    if not all(answers):
-        raise UserError(f"{where}: an answer is empty")
     yield QA(record["question"], record["sentence"], answers)
 
 
@@ -270,9 +262,6 @@ def _turn(record, where):
     for act in record["acts"]:
         acts.append(act if isinstance(act, str) else ": ".join(formats.value({"act": act}, "act", list[str], where)))
     context = " ".join(f"{', '.join(acts)}{' -- ' if acts else ''}{record['transcript']}".split())
-    if not context:
-        yield LeftOut("turns without words")
-        return
     answer = change(record["changed"], record["requested"])
     yield QA("What is the change in state?", context, (answer,), gold=record["gold"])
 
@@ -314,7 +303,9 @@ def _query_lines(path, split):
 def _query(record, where):
     parts = checked(record, where, question=str, sql=dict, header=list)
     sql, header = checked(parts["sql"], where, sel=int, agg=int, conds=list), parts["header"]
-    if not all(isinstance(one, list) and len(one) == 3 for one in sql["conds"]):
+    if not all(
+        isinstance(one, list) and len(one) == 3 and isinstance(one[2], str | int | float) for one in sql["conds"]
+    ):
         raise UserError(f"{where}: {shown(sql['conds'])} are no lists of column, operator and value")
     for name, among, *numbers in (("column", header, sql["sel"], *(one[0] for one in sql["conds"])),
                                   ("aggregate", SQL_AGGREGATES, sql["agg"]),

@@ -6,7 +6,7 @@ lines), in one folder; or `snli` and `sci_tail` of TensorFlow Datasets. Their te
 
 from ssl_jax import files
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import ENTAILED, Dataset, Example, Task
+from ssl_jax.tasks.base import Dataset, Example, Task, entailed
 
 SNLI = ("entailment", "neutral", "contradiction")
 SCITAIL = ("entails", "neutral")
@@ -48,7 +48,9 @@ def _task(name, labels, read, suffixes, tfds, homepage):
     files = {split: tuple(f"{name}_{part}{suffix}" for suffix in suffixes)
              for split, part in (("train", "train"), ("heldout", "dev"), ("test", "test"))}  # fmt: skip
     tfds = {split: f"{tfds}:{part}" for split, part in zip(files, ("train", "validation", "test"))}
-    return Task(Dataset(files, read, tfds, homepage), "classification", labels, _pair, question=ENTAILED)
+    return Task(
+        Dataset(files, read, tfds, homepage), "classification", labels, _pair, question=entailed(*SNLI[: len(labels)])
+    )
 
 
 TASKS = {

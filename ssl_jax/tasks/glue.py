@@ -14,7 +14,7 @@ import math
 
 from ssl_jax.errors import UserError, shown
 from ssl_jax.tasks import formats
-from ssl_jax.tasks.base import ENTAILED, Dataset, Example, Item, Prompt, QuestionView, Submission, Task, choose, one_of
+from ssl_jax.tasks.base import Dataset, Example, Item, Prompt, QuestionView, Submission, Task, choose, entailed, one_of
 
 FILES = {"train": "train.tsv", "heldout": "dev.tsv", "test": "test.tsv"}
 ENTAILMENT = ("entailment", "not_entailment")
@@ -130,13 +130,13 @@ TASKS = {
                         "heldout_mismatched": "glue/mnli:validation_mismatched", "test": "glue/mnli:test_matched",
                         "test_mismatched": "glue/mnli:test_mismatched", "ax": "glue/ax:test"},
                   # decaNLP's multinli.in.out is evaluated on both dev sets.
-                  question=ENTAILED._replace(heldout=("heldout", "heldout_mismatched"))),
+                  question=entailed()._replace(heldout=("heldout", "heldout_mismatched"))),
     "qnli": _task("qnli", _pair("question", "sentence"), ENTAILMENT, Submission("QNLI.tsv"),
                   question=_asked('Question: "{text}" -- {labels}?', 'Sentence: "{text2}"')),
     "rte": _task("rte", SENTENCES, ENTAILMENT, Submission("RTE.tsv"),
                  prompts={"gpt3": Prompt("choices", choose("{text}\nquestion: {text2} True or False?\nanswer:",
                                                            " True", " False"))}, shots=32,
-                 question=ENTAILED),
+                 question=entailed()),
     "wnli": _task("wnli", SENTENCES, ("not_entailment", "entailment"), Submission("WNLI.tsv", NUMBERS), BINARY,
-                  question=ENTAILED),
+                  question=entailed()),
 }  # fmt: skip

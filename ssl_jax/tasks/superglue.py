@@ -18,7 +18,6 @@ from ssl_jax import files
 from ssl_jax.errors import UserError, shown
 from ssl_jax.tasks import formats
 from ssl_jax.tasks.base import (
-    ENTAILED,
     Choice,
     Dataset,
     Example,
@@ -30,6 +29,7 @@ from ssl_jax.tasks.base import (
     answered,
     choose,
     end,
+    entailed,
     one_of,
     pick,
 )
@@ -277,7 +277,7 @@ TASKS = {
     "cb": _task("cb", ("entailment", "contradiction", "neutral"),
                 _of(lambda text, *_: (text("premise"), text("hypothesis"))), Submission("CB.jsonl"),
                 score=("macro_f1", "accuracy"),
-                prompts={"gpt3": Prompt("choices", _cb_item, ("accuracy", "macro_f1"))}, question=ENTAILED),
+                prompts={"gpt3": Prompt("choices", _cb_item, ("accuracy", "macro_f1"))}, question=entailed()),
     "copa": _task("copa", CHOICES, _copa, Submission("COPA.jsonl", (0, 1)), spelt=(0, 1),
                   kind="choices", record=_copa_record,
                   prompts={"gpt3": Prompt("choices", end("{context}"), normalise="tokens")},
@@ -286,7 +286,7 @@ TASKS = {
                      _of(lambda text, *_: (text("paragraph"), f"{text('question')} {text('answer')}")),
                      Submission("MultiRC.jsonl", (0, 1), format="paragraphs"), spelt=(0, 1), parts=_multirc_lines,
                      score=("f1a", "exact"), record=_multirc_record, prompts={"gpt3": MULTIRC_PROMPT},
-                     question=_asked("{text2} -- {labels}?")),
+                     question=_asked("{text2} -- {labels}?", ("no", "yes"))),
     "record": Task(Dataset({"train": "train.jsonl", "heldout": "val.jsonl"}, _record_lines,
                            {"train": "super_glue/record:train", "heldout": "super_glue/record:validation"},
                            "https://super.gluebenchmark.com/tasks"), record=_record_record,
@@ -294,7 +294,7 @@ TASKS = {
                    shots=32, question=QuestionView(answered("{query}", "{passage}", "answers"), "nf1", ("nem",))),
     "superglue_rte": _task("rte", ENTAILMENT, _of(_entailment), Submission("RTE.jsonl"),
                            further=(("ax_b", "AX-b", "axb"), ("ax_g", "AX-g", "axg")),
-                           diagnostics={"ax_b": ("matthews",), "ax_g": ("accuracy", "gender_parity")}, question=ENTAILED),
+                           diagnostics={"ax_b": ("matthews",), "ax_g": ("accuracy", "gender_parity")}, question=entailed()),
     "wic": _task("wic", FALSE_TRUE,
                  _of(lambda text, *_: (f"{text('word')}: {text('sentence1')}", text("sentence2"))),
                  Submission("WiC.jsonl", WORDS), spelt=(False, True), record=_wic_record,

@@ -11,11 +11,12 @@ import time
 import numpy as np
 import pytest
 
-from ssl_jax import tasks
+from ssl_jax import metrics, tasks
 from ssl_jax.errors import UserError
 from ssl_jax.tasks import augmentation
 from ssl_jax.tasks.base import Item, Source
 from tests.unit.test_prompted_tasks import ASKED
+from tests.unit.test_questions import NEW
 from tests.unit.test_task_files import SETS
 
 LONGEST = 700  # characters of a message, less the paths in it
@@ -27,6 +28,7 @@ OWN = {
 }  # fmt: skip
 FINE_TUNED = OWN | {name: content for name, (content, *_) in SETS.items()}
 FEW_SHOT = {f"{task} {prompt}": content for (task, prompt), (content, _) in ASKED.items()}
+IN_WORDS = {name: content for name, (content, *_) in NEW.items()}
 
 MARKS = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xc2\x85", b"\xe2\x80\xa8", b"\x0b", b"\x0c", b"\r", b"\r\n", b"\n", b"\n\n", b"\x00",
          b"\t", b'"', b'""', b",", b"\\", b"\xff", b"\xed\xa0\x80", b"{", b"}", b"[", b"]", b"-1", b"9" * 5000, b"NaN",
@@ -199,18 +201,31 @@ def read_few_shot(name, folder):
     return read
 
 
-@pytest.mark.parametrize("part", ["fine-tuned", "few-shot"])
+def read_in_words(name, folder):
+    read = tasks.read_questions(name, Source(str(folder)), ("train", "heldout"))
+    view = tasks.ASKED[name].question
+    for split, qas in read.splits.items():
+        assert qas and len(read.places[split]) == len(qas)
+        assert all(type(text) is str and text.strip() for qa in qas for text in (qa.question, qa.context, *qa.answers))
+        for metric in (view.metric, *view.also):
+            assert 0 <= metrics.OF_ANSWERS[metric]([qa.answers[0] for qa in qas], qas) <= 1 + 1e-9
+    return read
+
+
+@pytest.mark.parametrize("part", ["fine-tuned", "few-shot", "in words"])
 def test_fuzzed_files_are_read_or_refused_in_a_line(part, tmp_path, smoke_config):
     rng, config, read_some = random.Random(7), smoke_config(("data.examples", "task")), 0
-    sources = FINE_TUNED if part == "fine-tuned" else FEW_SHOT
+    sources = {"fine-tuned": FINE_TUNED, "few-shot": FEW_SHOT, "in words": IN_WORDS}[part]
     for name, content in sources.items():
         folder, task = tmp_path / "task", name.split(" ")[0]
-        for _ in range(20 if part == "fine-tuned" else 8):
+        for _ in range(8 if part == "few-shot" else 20):
             write(rng, folder, content)
             if part == "fine-tuned":
                 read, _ = check(lambda task=task, folder=folder: read_fine_tuned(config, task, folder), folder)
-            else:
+            elif part == "few-shot":
                 read, _ = check(lambda task=task, folder=folder: read_few_shot(task, folder), folder)
+            else:
+                read, _ = check(lambda task=task, folder=folder: read_in_words(task, folder), folder)
             read_some += read is not None
     assert read_some > len(sources)
 

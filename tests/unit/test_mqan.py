@@ -17,6 +17,8 @@ from ssl_jax.models.transformer import TransformerConfig
 from ssl_jax.optimizers import path_name
 from tests.reference import mqan as plain
 
+pytestmark = pytest.mark.slow  # compiles programs
+
 # V words, of which G can be generated, and `EXTRA` ids for words without vectors; 10 over 3 heads is 4, 4 and 2.
 V, G, EXTRA, WIDTH, VECTOR = 20, 12, 6, 10, 7
 ROWS = [

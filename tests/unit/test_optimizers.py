@@ -25,7 +25,7 @@ from ssl_jax.optimizers import (
     step_clock,
 )
 from ssl_jax.step import initial_params
-from tests.reference import albert, distilbert, electra, gpt1
+from tests.reference import albert, distilbert, electra, gpt1, mqan
 from tests.reference import bert as reference
 
 STEPS = 20
@@ -255,6 +255,8 @@ ORIGINALS = {
     "linear_peaked": lambda step: distilbert.learning_rate(step, 0.3, STEPS, 4),
     "cosine": lambda step: 0.3 * gpt1.warmup_cosine(step / STEPS, 0.2),
     "constant": lambda step: 0.3 * gpt1.warmup_constant(step / STEPS, 0.2),
+    # Whose peak is 1 / sqrt(width * warmup).
+    "inverse_sqrt": lambda step: mqan.learning_rate(step, 1 / (4 * 0.3**2), 4),
 }
 
 
@@ -274,6 +276,7 @@ def test_schedules_are_the_originals_at_every_step(name):
         ("linear_peaked", (0, 7.5, 10, 9.375, 6.25, 0)),
         ("cosine", (0, 7.5, 10, 5 * (1 + np.sqrt(0.5)), 5, 0)),
         ("constant", (0, 7.5, 10, 10, 10, 10)),
+        ("inverse_sqrt", (2.5, 10, np.sqrt(80), np.sqrt(400 / 6), np.sqrt(400 / 11), np.sqrt(400 / 21))),
     ],
 )
 def test_schedules_at_the_ends_of_their_parts(name, expected):
@@ -342,7 +345,7 @@ def test_a_warm_up_in_steps_does_not_move_with_the_length_of_the_run(name):
     share, steps = (schedule(options(schedule=name, warmup=warmup), CLOCK) for warmup in (0.2, 4))
     assert [float(share(s)) for s in range(STEPS)] == [float(steps(s)) for s in range(STEPS)]
     longer = schedule(options(schedule=name, warmup=4), step_clock(10 * STEPS))
-    decay = {"linear_warmed": 1 - 2 / (10 * STEPS)}.get(name, 1)
+    decay = {"linear_warmed": 1 - 2 / (10 * STEPS), "inverse_sqrt": 1.5}.get(name, 1)
     assert float(longer(2)) == pytest.approx(0.15 * decay)
 
 

@@ -118,7 +118,7 @@ def test_each_rate_of_several_masks_as_it_would_alone(how):
         jax.tree.map(np.testing.assert_array_equal, mine, alone)
 
 
-@pytest.mark.parametrize("name", ["linear", "linear_warmed", "linear_peaked", "cosine", "constant"])
+@pytest.mark.parametrize("name", ["linear", "linear_warmed", "linear_peaked", "cosine", "constant", "inverse_sqrt"])
 def test_each_schedule_is_that_of_its_own_numbers(name):
     config = bert.get_config("tiny,smoke")
     config.optimizer.schedule = name
