@@ -49,7 +49,7 @@ def main():
             f"{phase['flops_per_token'] / 1e6:,.2f} MFLOP a token"
         )
     training, inference = description["flops"]["training"], description["flops"]["inference"]
-    print("FLOPs of the run    " + ", ".join(f"{training[name]:.3g} {told}" for name, told in CONVENTIONS.items()))
+    print("FLOPs of the run    " + ", ".join(f"{count:.3g} {CONVENTIONS[name]}" for name, count in training.items()))
     told = ", ".join(f"{inference[name]:.3g} {CONVENTIONS[name]}" for name in inference)
     print(f"FLOPs of a sequence {told}, forward")
 

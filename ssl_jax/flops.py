@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from ssl_jax import devices
-from ssl_jax.models import heads
+from ssl_jax.models import heads, mqan
 
 
 def count_parameters(params):
@@ -12,7 +12,7 @@ def count_parameters(params):
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
 
 
-def flops_per_token(model, length, predictions):
+def flops_per_token(model, length, predictions, question=0):
     """Training FLOPs per token, matmuls only.
 
     6 per matmul weight and token (2 forward, 4 backward) plus attention's 12 * layers * width * length
@@ -21,10 +21,13 @@ def flops_per_token(model, length, predictions):
     run at `predictions` of `length` positions, the pooler and the heads on its output at one.
 
     Args:
-      model: a `Model`.
+      model: a `Model`, or an `Mqan`: `length` are an example's words of context, `predictions` those of its answer.
       length: tokens per sequence.
       predictions: chosen positions per sequence.
+      question: words of an `Mqan`'s question.
     """
+    if isinstance(model, mqan.Mqan):
+        return 6 * mqan.forward_products(model.config, model.options, length, question, predictions) / length
     config, reading = model.config, model.options.reading
     trunks = [config] if model.generator is None else [config, model.generator.trunk]
     features = heads.feature_size(config, *reading)
@@ -60,8 +63,10 @@ def of_run(config, model, parameters, phases, predictions):
     Returns:
       `training`: `palm`, see `flops_per_token`; `electra`, see `electra_forward`, of which training is twice as much,
       one for each direction; `6nd`, 6 * parameters * tokens (GPT-3, Table D.1). `inference`: `palm`, a third of
-      training a token; `electra`, the trunk with a classifier of two dense layers (its Table 1).
+      training a token; `electra`, the trunk with a classifier of two dense layers (its Table 1). An `Mqan` has no `electra`.
     """
+    if isinstance(model, mqan.Mqan):
+        return _of_mqan(model, parameters, phases, predictions)
     training = {"palm": 0, "electra": 0, "6nd": 0}
     for phase, chosen in zip(phases, predictions, strict=True):
         sequences = (phase.last - phase.first) * phase.batch_size
@@ -79,6 +84,16 @@ def of_run(config, model, parameters, phases, predictions):
             "electra": electra_forward(model.config, longest, "class"),
         },
     }
+
+
+def _of_mqan(model, parameters, phases, predictions):
+    training = {"palm": 0, "6nd": 0}
+    for phase, chosen in zip(phases, predictions, strict=True):
+        tokens = (phase.last - phase.first) * phase.batch_size * phase.length
+        training["palm"] += tokens * flops_per_token(model, phase.length, chosen)
+        training["6nd"] += tokens * 6 * parameters
+    longest, chosen = max((phase.length, chosen) for phase, chosen in zip(phases, predictions, strict=True))
+    return {"training": training, "inference": {"palm": longest * flops_per_token(model, longest, chosen) / 3}}
 
 
 def _top(model):

@@ -134,7 +134,14 @@ def estimate(config, model, cut, phase, shapes, teachers=()):
       phase: a `plan.Phase`.
       shapes: from `state_shapes`.
       teachers: from `teacher_models`.
+
+    Raises:
+      UserError: the model is an `Mqan`.
     """
+    if model.config.network == "mqan":
+        raise UserError(
+            "what model.network=mqan takes of a device is not estimated: run a few steps, and see how it fits"
+        )
     trunk, together = model.config, len(members(config)) if config.run.together else 1
     width = 4 if trunk.dtype == "float32" else 2
     per_example = config.task.classes if config.losses.choose else model.orders
@@ -557,7 +564,7 @@ def write_seen(exp, workdir, phase, shapes):
       phase: a `plan.Phase`.
       shapes: of the state, with an axis of members if there are several.
     """
-    if jax.process_index() != 0:
+    if jax.process_index() != 0 or exp.model.config.network == "mqan":  # which has no estimate
         return
     own = {name: shapes[name] for name in ("params", "optimizer")}
     if exp.population.several:

@@ -165,9 +165,9 @@ def trunk_and_heads(config, model):
 def own_outputs(out, batch, params, rngs=None):
     """The student as its own teacher: outputs of the same shapes as `teach`, for use without a teacher."""
     del batch, params, rngs
-    made = {"encoded": out["encoded"]}
-    made |= {name: out["layers"][name] for name in ("scores",) if name in out["layers"]}  # an LSTM has none
-    made |= {name: out[name] for name in ("token_logits", "class_logits", "span_logits") if name in out}
+    made = {name: out[name] for name in ("encoded", "token_logits", "class_logits", "span_logits") if name in out}
+    if "scores" in out.get("layers", ()):  # an LSTM has none
+        made["scores"] = out["layers"]["scores"]
     made |= {"predicted_logits": out[name] for name in ("mlm_logits", "clm_logits") if name in out}
     if "fitted" in out:
         made["states"] = out["fitted"]

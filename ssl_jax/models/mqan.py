@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ssl_jax.models.spec import MqanOptions
+from ssl_jax.models.spec import COVE_SIZE, MqanOptions
 from ssl_jax.models.transformer import Dropout, TransformerConfig
 
 PADDING, UNKNOWN, START, END = range(4)
@@ -320,6 +320,36 @@ class PointerDecoder(nn.Module):
             out["attention"].append(attention)
             out["context"] = switch(self.context_switch, answer)
         return out, carry
+
+
+def forward_products(config, options, context, question, answer):
+    """Multiplications of one example's forward pass, of matrix products alone; of the frozen vectors nothing is computed.
+
+    Args:
+      config, options: of an `Mqan`.
+      context, question, answer: their words, END included.
+    """
+    width, inner = config.hidden_size, config.ffn_size
+    lstm = lambda inputs: 4 * width * (inputs + width // 2)  # noqa: E731, both directions, for each word
+    words = context + question
+    total = words * ((options.vector_size + COVE_SIZE * options.cove) * width + lstm(width))
+    if options.coattention:
+        total += (question + 1) * width**2 + 5 * (context + 1) * (question + 1) * width
+    else:
+        context = words
+    if options.self_attention:
+        inputs = (4 if options.coattention else 2) * width
+        layer = 3 * width**2 + 2 * width * inner
+        for size in (context, question)[: 1 + options.question_pointer]:
+            attended = config.layers * (layer + 2 * size * width)
+            total += size * (lstm(inputs) + attended + lstm(width))
+        crossed = width**2 + 2 * context * width
+        total += config.layers * (answer * (layer + 2 * answer * width + crossed) + context * 2 * width**2)
+    pointed = 2 * context * width + 2 * width**2 + 4 * width
+    if options.question_pointer:
+        pointed += 2 * question * width + 2 * width**2 + 4 * width
+    generated = width * min(config.vocab_size, options.generative)
+    return total + answer * (options.vector_size * width + 12 * width**2 + pointed + generated)
 
 
 def slots_of(ids, generative):

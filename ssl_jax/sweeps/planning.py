@@ -307,7 +307,9 @@ def _cost(config, costs):
 
 
 def _memory(config):
-    """Bytes that training takes on one device, see `footprint.estimate`; `config`: with what its task tells."""
+    """Bytes that training takes on one device, see `footprint.estimate`, 0 if not known; `config`: with what its task tells."""
+    if config.model.network == "mqan":
+        return 0.0
     model = build_model(config)
     there = all(map(source.is_there, config.teacher.runs))
     teachers = footprint.teacher_models(config) if there else []

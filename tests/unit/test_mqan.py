@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ssl_jax import config as schema
+from ssl_jax import flops
 from ssl_jax.errors import UserError
 from ssl_jax.models import mqan
 from ssl_jax.models.model import build_model, dummy_batch
@@ -31,6 +32,12 @@ PARAMETERS = [11_054_401, 12_663_001, 13_023_601, 14_469_902]  # of the released
 LENGTHS = ((5, 3, 2), (1, 1, 1), (7, 2, 4))  # of context, question and answer
 
 
+@pytest.fixture(autouse=True)
+def statement(monkeypatch):
+    """The statement computes in NumPy's float64 here; where it is differentiated (tests/parity), in JAX's."""
+    monkeypatch.setattr(plain, "jnp", np)
+
+
 def build(row=3, dropout=0.0, **changes):
     config = TransformerConfig(
         network="mqan", vocab_size=V, hidden_size=WIDTH, layers=2, heads=3, ffn_size=6, dropout=dropout
@@ -44,9 +51,9 @@ def shapes(model):
 
 
 @functools.cache
-def parameters(model, size=0.6):
+def parameters(model, size=0.6, seed=0):
     """Values so large that attention and switches are far from uniform."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     return jax.tree.map(lambda x: jnp.asarray(random.normal(0, size, x.shape), jnp.float32), shapes(model))
 
 
@@ -54,9 +61,9 @@ def flat(params):
     return {path_name(path): np.asarray(x, np.float64) for path, x in jax.tree_util.tree_leaves_with_path(params)}
 
 
-def make_examples(lengths=LENGTHS, cove=False):
+def make_examples(lengths=LENGTHS, cove=False, seed=1):
     """Answers of words from the context, from the question, and of any others; some have no vector."""
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(seed)
     examples = []
     for c, q, a in lengths:
         context, question = (random.integers(4, V + EXTRA, n).tolist() for n in (c, q))
@@ -95,8 +102,9 @@ def compiled(model, **how):
     return jax.jit(functools.partial(model.apply, **how), static_argnums=(2, 3))
 
 
-def run(model, batch, *arguments, **how):
-    return jax.tree.map(np.asarray, compiled(model, **how)({"params": parameters(model)}, batch, *arguments))
+def run(model, batch, *arguments, params=None, **how):
+    params = parameters(model) if params is None else params
+    return jax.tree.map(np.asarray, compiled(model, **how)({"params": params}, batch, *arguments))
 
 
 def by_id(model, out, batch, number):
@@ -116,15 +124,13 @@ def by_id(model, out, batch, number):
     return shares
 
 
-@pytest.mark.parametrize("longer", [0, 3])
-@pytest.mark.parametrize("row", range(4))
+@pytest.mark.parametrize("row, longer", [(0, 3), (1, 3), (2, 3), (3, 3), (3, 0)])
 def test_shares_are_those_of_the_plain_statement_whatever_the_padding(row, longer):
     model, examples = build(row), make_examples()
     batch = make_batch(examples, longer)
     out = run(model, batch)
     for number, example in enumerate(examples):
-        with jax.enable_x64(True):
-            shares = np.asarray(plain.distributions(flat(parameters(model)), example, row, extra=EXTRA))
+        shares = plain.distributions(flat(parameters(model)), example, row, extra=EXTRA)
         targets = np.array(example["answer"][1:])
         steps = len(targets)
         expected = np.log(shares[np.arange(steps), targets])
@@ -138,7 +144,7 @@ def test_shares_are_those_of_the_plain_statement_whatever_the_padding(row, longe
 @pytest.mark.parametrize("row", range(4))
 def test_shares_sum_to_one(row):
     """But for 1e-10 for each place and slot, and float32's rounding."""
-    out = run(build(row), make_batch(make_examples(), 2))
+    out = run(build(row), make_batch(make_examples(), 3))
     np.testing.assert_allclose(out["distribution"].sum(-1), 1, atol=1e-6)
 
 
@@ -168,8 +174,7 @@ def test_context_vectors_are_read_before_the_words_own():
     model, examples = build(cove=True), make_examples(cove=True)
     out = run(model, make_batch(examples, 2))
     for number, example in enumerate(examples):
-        with jax.enable_x64(True):
-            shares = np.asarray(plain.distributions(flat(parameters(model)), example, extra=EXTRA))
+        shares = plain.distributions(flat(parameters(model)), example, extra=EXTRA)
         targets = np.array(example["answer"][1:])
         expected = np.log(shares[np.arange(len(targets)), targets])
         np.testing.assert_allclose(out["answer_log_probs"][number, : len(targets)], expected, rtol=1e-4, atol=1e-4)
@@ -180,11 +185,11 @@ def test_context_vectors_are_read_before_the_words_own():
 def test_decoding_follows_the_teacher_forced_pass(row, beams):
     """Greedily each word is the best after those before it; of three beams each is a real answer, no likelier one left out."""
     model, batch = build(row), make_batch(make_examples(), 1)
-    length = 6
-    found = run(model, batch, length, beams, method="decode")
-    assert found.shape == (len(LENGTHS), length) and len(np.unique(found)) > 3
-    best = run(model, batch | given(found))["answer_best"]
-    expected = beam_search(model, batch, length, beams) if beams > 1 else None
+    length, params = 5, parameters(model, 1.0, 2)  # with which answers differ, and one ends
+    found = run(model, batch, length, beams, params=params, method="decode")
+    assert found.shape == (len(LENGTHS), length) and len(np.unique(found)) > 2
+    best = run(model, batch | given(found), params=params)["answer_best"]
+    expected = beam_search(model, params, batch, length, beams) if beams > 1 else None
     for number, answer in enumerate(found):
         ends = np.flatnonzero(answer == mqan.END)
         count = ends[0] + 1 if len(ends) else length
@@ -201,7 +206,7 @@ def given(answers):
     return {"answer": answers, "answer_mask": np.ones(answers.shape, bool)}
 
 
-def beam_search(model, batch, length, beams):
+def beam_search(model, params, batch, length, beams):
     """One example, one beginning, one word at a time, by whole passes over the beginnings."""
     found = []
     for number in range(len(batch["tokens"])):
@@ -214,7 +219,7 @@ def beam_search(model, batch, length, beams):
                     longer.append((score, words))
                     continue
                 padded = np.array([words + [mqan.PADDING] * (length - len(words))])
-                out = run(model, one | given(padded))
+                out = run(model, one | given(padded), params=params)
                 for word, share in enumerate(by_id(model, out, one, 0)[len(words)]):
                     if share > 0:
                         longer.append((score + np.log(share), [*words, word]))
@@ -304,6 +309,33 @@ def test_initial_values_are_torchs():
         assert values[name].std() == pytest.approx(bound / 3**0.5, rel=0.2), name
     assert values["coattention/sentinels"].std() == pytest.approx(1, rel=0.2)
     assert (values["decoder_0/cross_norm/scale"] == 1).all() and not values["decoder_0/cross_norm/bias"].any()
+
+
+def products(jaxpr):
+    """Multiplications of all matrix products of a jaxpr, those in a loop as often as it runs."""
+    count = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            count += equation.outvars[0].aval.size * int(np.prod([left[axis] for axis in contracted]))
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                count += products(inner) * equation.params.get("length", 1)
+    return count
+
+
+@pytest.mark.parametrize("row", range(4))
+def test_products_are_counted_as_they_are_computed(row):
+    c, q, a = 9, 4, 5
+    config = TransformerConfig(network="mqan", vocab_size=V, hidden_size=12, layers=2, heads=3, ffn_size=6)
+    model = mqan.Mqan(config, MqanOptions(generative=G, vector_size=VECTOR, cove=True, **ROWS[row]))
+    batch = make_batch(make_examples([(c, q, a - 1)], cove=True))
+    traced = jax.make_jaxpr(lambda params: model.apply({"params": params}, batch))(shapes(model))
+    expected = mqan.forward_products(config, model.options, c, q, a)
+    assert products(traced.jaxpr) == expected
+    assert flops.flops_per_token(model, c, a, question=q) * c == pytest.approx(6 * expected)
 
 
 def make_config(**changes):
