@@ -18,7 +18,8 @@ import re
 import numpy as np
 
 from ssl_jax.data import tokens
-from ssl_jax.tasks.base import QA, Example, Item, Prompt, QuestionView, Read, Task, as_it_is, one_of
+from ssl_jax.tasks.base import QA, Example, Item, Prompt, QuestionView, Read, Task, one_of
+from ssl_jax.tasks.formats import LeftOut
 
 CHOICES = 4
 SEED = 0
@@ -108,34 +109,27 @@ def _text(record):
 
 
 # ---- Questions
-def _titled(article):
-    """The QA of a title as the sentence has it; None if it does not."""
+def _titled(article, labels):
+    """The title as the sentence has it."""
+    del labels
     title = re.escape(_without_brackets(article["title"]))
-    if found := re.search(rf"(?<!\w){title}(?!\w)", article["text"], re.IGNORECASE):
-        return QA("What is this about?", article["text"], (found[0],))
+    found = re.search(rf"(?<!\w){title}(?!\w)", article["text"], re.IGNORECASE)
+    if not found:
+        return LeftOut("articles whose title is not in their first sentence")
+    return QA("What is this about?", article["text"], (found[0],))
 
 
-def _described(article):
-    """The QA of a description of at most LONGEST words; None if it is longer or empty."""
+def _described(article, labels):
+    del labels
     description = _without_brackets(article["description"])
-    if 0 < len(description.split()) <= LONGEST:
-        return QA("What is the short description?", article["text"], (description,))
+    if not 0 < len(description.split()) <= LONGEST:
+        return LeftOut(f"articles without a description of at most {LONGEST} words")
+    return QA("What is the short description?", article["text"], (description,))
 
 
 def _without_brackets(text):
     """'Mercury' of 'Mercury (planet)': what Wikipedia adds at the end, in descriptions years, is not in the sentence."""
     return re.sub(r" ?\([^()]*\)$", "", text).strip()
-
-
-def _questions(source, ask, reason):
-    """The Read of those articles of which `ask` gives a QA."""
-    read = Read((), {}, {}, {})
-    for split, articles in _asked(source).items():
-        qas = [ask(article) for article in articles]
-        read.splits[split] = [qa for qa in qas if qa]
-        if left_out := qas.count(None):
-            read.notes[split] = [f"left out: {left_out:,} {reason}"]
-    return read
 
 
 TASKS = {
@@ -149,10 +143,6 @@ TASKS = {
         "title": Prompt("choices", _title, normalise="tokens"),
         "text": Prompt("choices", _text, normalise="tokens"),
     }),
-    "titles": Task(
-        functools.partial(_questions, ask=_titled, reason="articles whose title is not in their first sentence"),
-        question=QuestionView(as_it_is, "nf1", ("em",))),
-    "descriptions": Task(
-        functools.partial(_questions, ask=_described, reason="articles without a short description"),
-        question=QuestionView(as_it_is, "rouge", ("em",))),
+    "titles": Task(_asked, question=QuestionView(_titled, "nf1", ("em",))),
+    "descriptions": Task(_asked, question=QuestionView(_described, "rouge", ("em",))),
 }  # fmt: skip

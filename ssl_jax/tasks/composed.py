@@ -133,66 +133,73 @@ def spoken(rng, slot, value):
     return value if slot == "area" or value in ("today", "tomorrow") else value.capitalize()
 
 
+def _say(rng, sentences, *values, **named):
+    return _sentence(draw(rng, sentences).format(*values, **named))
+
+
 def _turns(rng):
     """Yields a dialogue's turns: what the host said, what the guest says, the new goals, slot -> value, and requests."""
     goal = {slot: draw(rng, values) for slot, values in SLOTS.items()}
-    missing = [str(slot) for slot in rng.permutation(list(SLOTS))]
-    first = sorted(missing[: draw(rng, (0, 1, 1, 2, 2, 3))])
-    missing = missing[len(first) :]
-    words = {slot: spoken(rng, slot, goal[slot]) for slot in first}
-    place = " ".join(words[slot] for slot in ("price", "food") if slot in words) + f" {draw(rng, PLACES)}"
-    place += f" in the {words['area']}" if "area" in words else ""
-    place += f" for {words['day']}" if "day" in words else ""
-    wish = draw(rng, WISHES).format(_with_article(place.strip()))
-    yield "", f"{draw(rng, GREETINGS)} {wish}".strip(), {slot: goal[slot] for slot in first}, ()
+    slots = [str(slot) for slot in rng.permutation(list(SLOTS))]
+    first = draw(rng, (0, 1, 1, 2, 2, 3))
+    yield _opening(rng, {slot: goal[slot] for slot in slots[:first]})
+    yield from _answers(rng, goal, slots[first:])
+    for _ in range(draw(rng, (0, 1, 2))):
+        slot = draw(rng, tuple(CHANGED))
+        if goal[slot] != ANY:
+            yield _second_thought(rng, goal, slot)
+    if requests := [str(name) for name in rng.permutation(list(REQUESTS))[: draw(rng, (0, 1, 1, 2))]]:
+        names = " and the ".join(draw(rng, REQUESTS[name]) for name in requests)
+        yield draw(rng, READY), _say(rng, ASKED_FOR, names), {}, requests
+    if rng.random() < 0.5:
+        yield draw(rng, READY), draw(rng, GOODBYES), {}, ()
 
+
+def _opening(rng, goal):
+    """The first turn, with some goals: 'Hi. Is there a cheap place in the north for Monday?'"""
+    words = {slot: spoken(rng, slot, value) for slot, value in goal.items()}
+    place = [words[slot] for slot in ("price", "food") if slot in words] + [draw(rng, PLACES)]
+    place += [f"{before} {words[slot]}" for slot, before in (("area", "in the"), ("day", "for")) if slot in words]
+    wish = _say(rng, WISHES, _with_article(" ".join(place)))
+    return "", f"{draw(rng, GREETINGS)} {wish}".strip(), goal, ()
+
+
+def _answers(rng, goal, missing):
+    """Yields turns in which the host asks for each missing slot, unless the guest says it before; `goal` may become ANY."""
+    missing = list(missing)
     while missing:
         asked, way = f"{draw(rng, AGREED)} {draw(rng, ASK[missing[0]])}".strip(), rng.random()
         if way < 0.12:
             yield asked, draw(rng, WAITING), {}, ()
             continue
-        slot = missing.pop(0)
+        told = [missing.pop(0)]
         if way < 0.24:
-            goal[slot] = ANY
-            yield asked, draw(rng, OPEN), {slot: ANY}, ()
-            continue
-        changed = {slot: goal[slot]}
-        reply = (
-            f"{draw(rng, MUSING)} {_sentence(draw(rng, REPLIES[slot]).format(spoken(rng, slot, goal[slot])))}".strip()
-        )
-        if missing and way < 0.5:
-            also = missing.pop(0)
-            changed[also] = goal[also]
-            reply += f" {_sentence(draw(rng, MORE[also]).format(spoken(rng, also, goal[also])))}"
-        yield asked, reply, changed, ()
-
-    for _ in range(draw(rng, (0, 1, 2))):
-        slot = draw(rng, tuple(CHANGED))
-        if goal[slot] == ANY:
-            continue
-        values = [str(value) for value in rng.permutation(SLOTS[slot]) if value != goal[slot]]
-        old, new, other = (CHANGED[slot].format(spoken(rng, slot, value)) for value in (goal[slot], *values[:2]))
-        way = rng.random()
-        if way < 0.5:
-            goal[slot] = values[0]
-            reply = f"{draw(rng, MUSING)} {_sentence(draw(rng, CHANGES).format(old=old, new=new))}".strip()
-            yield draw(rng, READY), reply, {slot: goal[slot]}, ()
-            continue
-        asked = _sentence(draw(rng, OFFERS).format(old=old, new=new))
-        if way < 0.7:
-            goal[slot] = values[0]
-            yield asked, draw(rng, ACCEPTED), {slot: goal[slot]}, ()
-        elif way < 0.9:
-            goal[slot] = values[1]
-            yield asked, draw(rng, OTHERS).format(other), {slot: goal[slot]}, ()
+            goal[told[0]], reply = ANY, draw(rng, OPEN)
         else:
-            yield asked, draw(rng, DECLINED), {}, ()
+            reply = f"{draw(rng, MUSING)} {_say(rng, REPLIES[told[0]], spoken(rng, told[0], goal[told[0]]))}".strip()
+            if missing and way < 0.5:
+                told.append(missing.pop(0))
+                reply += f" {_say(rng, MORE[told[1]], spoken(rng, told[1], goal[told[1]]))}"
+        yield asked, reply, {slot: goal[slot] for slot in told}, ()
 
-    if requests := [str(name) for name in rng.permutation(list(REQUESTS))[: draw(rng, (0, 1, 1, 2))]]:
-        names = " and the ".join(draw(rng, REQUESTS[name]) for name in requests)
-        yield draw(rng, READY), draw(rng, ASKED_FOR).format(names), {}, requests
-    if rng.random() < 0.5:
-        yield draw(rng, READY), draw(rng, GOODBYES), {}, ()
+
+def _second_thought(rng, goal, slot):
+    """A turn in which guest or host would rather have another value; changes `goal`."""
+    values = [goal[slot], *(str(value) for value in rng.permutation(SLOTS[slot]) if value != goal[slot])]
+    old, new, other = (CHANGED[slot].format(spoken(rng, slot, value)) for value in values[:3])
+    way = rng.random()
+    if way < 0.5:
+        host, guest = draw(rng, READY), f"{draw(rng, MUSING)} {_say(rng, CHANGES, old=old, new=new)}".strip()
+        goal[slot] = values[1]
+    else:
+        host = _say(rng, OFFERS, old=old, new=new)
+        if way < 0.7:
+            guest, goal[slot] = draw(rng, ACCEPTED), values[1]
+        elif way < 0.9:
+            guest, goal[slot] = _say(rng, OTHERS, other), values[2]
+        else:
+            return host, draw(rng, DECLINED), {}, ()
+    return host, guest, {slot: goal[slot]}, ()
 
 
 def dialogues(rng):

@@ -201,6 +201,10 @@ def test_titles_and_descriptions_are_those_of_the_articles(monkeypatch):
         ("A chess piece is an item that is moved on a board.", ("chess piece",)),
         ("In computing, C++ is a language.", ("C++",)),
     ]
-    assert titles.notes == {"train": ["left out: 1 articles whose title is not in their first sentence"]}
+    assert titles.notes["train"] == [
+        "left out: 1 articles whose title is not in their first sentence (the first: train, example 3)"
+    ]
     assert [qa.answers for qa in descriptions.splits["train"]] == [("First planet from the Sun",), ("Item of a game",)]
-    assert descriptions.notes == {"train": ["left out: 2 articles without a short description"]}
+    assert descriptions.notes["train"] == [
+        "left out: 2 articles without a description of at most 8 words (the first: train, example 3)"
+    ]
