@@ -1,6 +1,6 @@
 """Tasks, for fine-tuning and for prompting. TASKS has a row for each, see base.Task; each family is a module.
 
-    articles.py    topics topic title, from the demo corpus
+    articles.py    topics topic title titles descriptions, from the demo corpus
     own.py         jsonl: your own labelled texts or pairs, in task.folder
     glue.py        cola sst2 mrpc stsb qqp mnli qnli rte wnli; ax is a split of mnli
     superglue.py   boolq cb copa multirc record wic wsc superglue_rte; ax_b and ax_g are splits of superglue_rte
@@ -15,6 +15,7 @@
     questions.py   coqa quac drop triviaqa triviaqa_unfiltered naturalqs webqs
     writing.py     en_fr fr_en en_de de_en en_ro ro_en cnn_dailymail
     decanlp.py     iwslt_en_de cnn_dm sst srl srl_2020 zre woz_en woz_de wikisql mwsc; with squad and mnli decaNLP's ten
+    composed.py    dialogue pronouns phrases_en_de phrases_de_en, written for decaNLP's demo
 
 A row with a `kind` can be fine-tuned on, one with `prompts` prompted, one with a `question` asked in words. Published
 sets are read from their own files in a folder or, without one, from ROOT/tfds, where TensorFlow Datasets put them. Their
@@ -36,6 +37,7 @@ from ssl_jax.errors import UserError, check_choice, listed, shown
 from ssl_jax.tasks import (
     articles,
     choices,
+    composed,
     conll,
     datasets,
     decanlp,
@@ -66,6 +68,7 @@ __all__ = ["ASKED", "FINE_TUNED", "INPUTS", "KINDS", "PROMPTED", "QA", "TASKS", 
 TASKS = {}
 for _family in (
     articles, own, glue, superglue, entailment, squad, choices, conll, reviews, generated, language, questions, writing, decanlp,
+    composed,
 ):  # fmt: skip
     TASKS |= _family.TASKS
 FINE_TUNED = {name: row for name, row in TASKS.items() if row.kind}

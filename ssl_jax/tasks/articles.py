@@ -1,9 +1,11 @@
 """Tasks on the demo corpus. What is held out is what pre-training with the same data.heldout and data.max_documents
 holds out, so that no pre-trained model has seen it.
 
-    topics    to fine-tune on: the topic of an article
-    topic     to ask: the topic of an article
-    title     to ask: which title, or which text, is an article's, among four
+    topics        to fine-tune on: the topic of an article
+    topic         to ask: the topic of an article
+    title         to ask: which title, or which text, is an article's, among four
+    titles        as a question: an article's title, which is in its first sentence
+    descriptions  as a question: what an article is about, as Wikipedia's short description says it
 
 An article that is asked about is its first sentence: whole ones leave no room for examples in a small model's context.
 The wording is ours. Solved examples are articles that a run is trained on.
@@ -11,14 +13,17 @@ The wording is ours. Solved examples are articles that a run is trained on.
 
 import functools
 import itertools
+import re
 
 import numpy as np
 
 from ssl_jax.data import tokens
-from ssl_jax.tasks.base import Example, Item, Prompt, QuestionView, Read, Task, one_of
+from ssl_jax.tasks.base import QA, Example, Item, Prompt, QuestionView, Read, Task, one_of
+from ssl_jax.tasks.formats import LeftOut
 
 CHOICES = 4
 SEED = 0
+LONGEST = 8  # words of a description
 
 
 def read_articles(source):
@@ -53,12 +58,12 @@ def _read(source):
 
 
 def _asked(source):
-    """Articles, dict with `text`, the first sentence, `title`, `topic`, a name, and `topics`, all names."""
+    """Articles, dict with `text`, the first sentence, `title`, `description`, `topic`, a name, and `topics`, all names."""
     topics, splits = read_articles(source)
     return {
         split: [
-            {"text": tokens.split_sentences(one["text"])[0], "title": one["title"], "topic": topics[one["topic"]],
-             "topics": topics}
+            {"text": tokens.split_sentences(one["text"])[0], "title": one["title"], "description": one["description"],
+             "topic": topics[one["topic"]], "topics": topics}
             for one in articles
         ]
         for split, articles in splits.items()
@@ -103,6 +108,30 @@ def _text(record):
     return Item(f"Title: {record['title']}\nText:", tuple(f" {text}" for _, text in record["choices"]), record["gold"])
 
 
+# ---- Questions
+def _titled(article, labels):
+    """The title as the sentence has it."""
+    del labels
+    title = re.escape(_without_brackets(article["title"]))
+    found = re.search(rf"(?<!\w){title}(?!\w)", article["text"], re.IGNORECASE)
+    if not found:
+        return LeftOut("articles whose title is not in their first sentence")
+    return QA("What is this about?", article["text"], (found[0],))
+
+
+def _described(article, labels):
+    del labels
+    description = _without_brackets(article["description"])
+    if not 0 < len(description.split()) <= LONGEST:
+        return LeftOut(f"articles without a description of at most {LONGEST} words")
+    return QA("What is the short description?", article["text"], (description,))
+
+
+def _without_brackets(text):
+    """'Mercury' of 'Mercury (planet)': what Wikipedia adds at the end, in descriptions years, is not in the sentence."""
+    return re.sub(r" ?\([^()]*\)$", "", text).strip()
+
+
 TASKS = {
     "topics": Task(_read, "classification", also=("macro_f1",),
                    question=QuestionView(one_of("Is the topic {labels}?"), "em", cut=True)),
@@ -114,4 +143,6 @@ TASKS = {
         "title": Prompt("choices", _title, normalise="tokens"),
         "text": Prompt("choices", _text, normalise="tokens"),
     }),
+    "titles": Task(_asked, question=QuestionView(_titled, "nf1", ("em",))),
+    "descriptions": Task(_asked, question=QuestionView(_described, "rouge", ("em",))),
 }  # fmt: skip

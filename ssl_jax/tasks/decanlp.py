@@ -262,9 +262,14 @@ def _turn(record, where):
     for act in record["acts"]:
         acts.append(act if isinstance(act, str) else ": ".join(formats.value({"act": act}, "act", list[str], where)))
     context = " ".join(f"{', '.join(acts)}{' -- ' if acts else ''}{record['transcript']}".split())
-    changed = ", ".join(f"{slot}: {value}" for slot, value in record["changed"])
-    answer = f"{changed}; {', '.join(record['requested'])}".strip()
-    yield QA("What is the change in state?", context, ("None" if answer == ";" else answer,), gold=record["gold"])
+    answer = change(record["changed"], record["requested"])
+    yield QA("What is the change in state?", context, (answer,), gold=record["gold"])
+
+
+def change(goals, requests):
+    """A turn's change in words, which metrics.joint_goal_em reads: of (slot, value) and names, 'food: thai; phone'."""
+    answer = f"{', '.join(f'{slot}: {value}' for slot, value in goals)}; {', '.join(requests)}".strip()
+    return "None" if answer == ";" else answer
 
 
 def _woz(language):
