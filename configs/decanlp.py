@@ -134,5 +134,5 @@ def get_config(variant="mqan"):
     config.steps = 500_000
     config.data.examples = "questions"
     config.questions.tasks = TEN
-    config.evals = dict(heldout=dict(module="answers", split="heldout", max_batches=0))
+    config.evals = dict(heldout=dict(module="answers", split="heldout", max_batches=0, max_length=100))
     return common.finish(config, f"decanlp:{variant}", name, demos.DECANLP, [changes[suffix] for suffix in suffixes])

@@ -89,19 +89,26 @@ ELECTRA = COMMON | {
 # Tasks as questions: those of the demo corpus and those composed for it.
 DECANLP = {
     "steps": 2000,
-    "questions.tasks": ("topics", "titles"),
-    "questions.lengths": (32, 64, 128),
-    "questions.question_lengths": (16, 32, 64),
-    "questions.tokens": 2000,
-    "questions.max_heldout": 200,
-    "data.tokenizer.vocab_size": 20_000,
+    "questions.tasks": ("topics", "titles", "pronouns", "dialogue", "phrases_en_de"),
+    # One shape, which is compiled once.
+    "questions.lengths": (64,),
+    "questions.question_lengths": (40,),
+    "questions.tokens": 2048,
+    "questions.multiple": 32,
+    "data.tokenizer.vocab_size": 30_000,
+    "data.heldout": 0.03,
+    "model.layers": 1,
     "model.hidden_size": 96,
+    "model.heads": 3,
     "model.ffn_size": 96,
-    "model.max_positions": 128,
-    "mqan.generative": 4000,
+    "model.max_positions": 64,
+    "model.dropout": 0.1,
+    "mqan.generative": 2000,
     "mqan.vector_size": 64,
-    "optimizer.learning_rate": 2e-3,
+    "mqan.coattention_dropout": 0.1,
+    "optimizer.learning_rate": 4e-3,
     "optimizer.warmup": 100.0,
+    "evals.heldout.max_length": 12,
 }
 
 # Students: all that their teacher's demo has, and

@@ -3,7 +3,8 @@
     python scripts/demo.py --config configs/bert.py:demo --workdir runs/demo-bert
 
 Masked language models fill blanks, causal ones continue a text, ELECTRA's discriminator marks the tokens its generator
-replaced. All are evaluated on held-out articles, next to the baselines they must beat.
+replaced, decaNLP's network answers questions. All are evaluated on held-out articles or questions, next to the baselines they
+must beat.
 
 A student's teacher is trained first, unless its run already exists. The student is compared with it and with the same
 student trained for as many steps without a teacher; with --seeds=5 both are trained from five seeds. TinyBERT's
@@ -48,7 +49,7 @@ PROMPTS = (
     "The river flows",
     "It is one of the most",
 )
-ARTICLES = 5
+ARTICLES, QUESTIONS = 5, 10
 PAIRS = {"nsp": "next sentences", "sop": "sentence orders"}
 
 
@@ -64,11 +65,14 @@ def main():
     result = train.train(config, workdir)
     if result is None:
         return
-    show = detector if config.losses.rtd else writer if config.losses.clm else filler
+    show = (
+        answerer if config.losses.answer else detector if config.losses.rtd else writer if config.losses.clm else filler
+    )
     # Human-readable output comes last: if it fails, the numbers are already safe.
     measured = show(config, result)
     files.write_json(workdir / "result.json", result | {"total_loss": result["loss"]} | measured)
-    {detector: show_replaced, writer: show_text, filler: show_blanks}[show](load_run(workdir))
+    shown = {answerer: show_answers, detector: show_replaced, writer: show_text, filler: show_blanks}[show]
+    shown(load_run(workdir))
     tell(workdir, measured)
 
 
@@ -123,6 +127,25 @@ def tokens_measured(config, what, accuracy, loss):
         ],
     )
     return measured
+
+
+def answerer(config, result):
+    """Prints each task's metric next to that of its most frequent answer."""
+    from ssl_jax import tasks
+
+    views = {task: tasks.TASKS[task].question for task in config.questions.tasks}
+    rows = [
+        (
+            f"{task}, {view.metric}",
+            result[f"{task}_{view.metric}"],
+            result[f"{task}_baseline"],
+            ".1%",
+            "the usual answer",
+        )
+        for task, view in views.items()
+    ]
+    table("held-out questions", rows)
+    return {name: value for task in views for name, value in result.items() if name.startswith(f"{task}_")}
 
 
 def detector(config, result):
@@ -325,6 +348,17 @@ def show_replaced(run):
             word = f"[{token.shown}]({token.original})" if token.shown != token.original else token.shown
             words.append(word + "!" * token.flagged)
         print("\n  " + " ".join(words))
+
+
+def show_answers(run):
+    print("\nHeld-out questions and what it answers:")
+    each = -(-QUESTIONS // len(run.config.questions.tasks))
+    for task in run.config.questions.tasks:
+        read = files.read_lines(run.workdir / "answers" / f"{task}.heldout.jsonl")
+        lines = [json.loads(line) for _, line in read]
+        for number in range(each):
+            one = lines[number * len(lines) // each]
+            print(f"\n  {one['question']}\n  {one['context']}\n    {one['prediction']}   (it is: {one['answers'][0]})")
 
 
 def heldout_articles(run):

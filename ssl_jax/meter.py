@@ -43,14 +43,16 @@ class Meter:
             self.waited += time.perf_counter() - start
             yield batch
 
-    def count(self, phase, batch):
+    def count(self, batch):
         """Counts a step on this host's rows of a batch, [b, S] or, of several texts an example or several seeds, [b, ..., S]."""
-        tokens = batch["tokens"].size * jax.process_count()
-        predictions = predictions_per_sequence(self.config, phase.length)
+        tokens, length = batch["tokens"].size * jax.process_count(), batch["tokens"].shape[-1]
+        predictions, question = predictions_per_sequence(self.config, length), 0
+        if "question" in batch:
+            predictions, question = batch["answer"].shape[-1] - 1, batch["question"].shape[-1]
         self.tokens += tokens
-        self.flops += tokens * flops.flops_per_token(self.model, phase.length, predictions)
+        self.flops += tokens * flops.flops_per_token(self.model, length, predictions, question)
         for model in self.teachers:  # forward only: 2 of the 6 per weight and token
-            self.flops += tokens * flops.flops_per_token(model, phase.length, predictions) / 3
+            self.flops += tokens * flops.flops_per_token(model, length, predictions) / 3
 
     def values(self):
         """The window's numbers; a new window begins."""

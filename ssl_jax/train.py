@@ -186,7 +186,7 @@ def run(exp, workdir, claim):
             state, loss = train_step(state, devices.put_batch(batch), exp.teachers)
             # One step behind, so that the device always has the next one to do.
             losses = require_finite(previous, step, population, checkpoints)
-            meter.count(phase, batch)
+            meter.count(batch)
             log.advance(losses)
 
             last, stopping = done == config.steps, watch.requested(done)

@@ -106,5 +106,6 @@ def _write(path, qas, predictions):
     path.parent.mkdir(exist_ok=True)
     with files.replacing(path) as file:
         for qa, prediction in zip(qas, predictions, strict=True):
-            line = {"id": qa.id, "question": qa.question, "answers": qa.answers, "prediction": prediction}
+            line = qa._asdict() | {"prediction": prediction}
+            line.pop("gold")
             file.write((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))

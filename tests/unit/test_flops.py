@@ -11,7 +11,7 @@ from ssl_jax import flops, logs
 from ssl_jax.describe import describe
 from ssl_jax.meter import Meter
 from ssl_jax.models.model import build_model
-from ssl_jax.plan import plan_phases, predictions_per_sequence
+from ssl_jax.plan import predictions_per_sequence
 
 # The names that CUDA and libtpu give devices; TFLOP/s in bfloat16 and float32.
 DEVICES = {
@@ -40,9 +40,9 @@ def test_mfu_is_the_share_of_the_peak_of_all_devices_and_left_out_where_there_is
     clock = iter([0.0, 0.5])
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock, 0.5))
     config = smoke_config()
-    model, phase = build_model(config), plan_phases(config)[0]
+    model = build_model(config)
     meter = Meter(config, model, devices=4)
-    meter.count(phase, {"tokens": np.zeros((8, 32))})
+    meter.count({"tokens": np.zeros((8, 32))})
     values = meter.values()
     a_step = 8 * 32 * flops.flops_per_token(model, 32, predictions_per_sequence(config, 32))
     assert values["tokens_per_second"] == 8 * 32 / 0.5 and values["flops_per_second"] == a_step / 0.5
