@@ -22,6 +22,9 @@ out, answers of at most 50; lower case. Steps: README, 500,000 iterations.
 
 `anti`, the anti-curriculum (section 4.2; README, jump_start): SQuAD alone first, for 75,000 of the 500,000 steps.
 
+`release`: it decodes otherwise than it is trained (multitask_question_answering_network.py, greedy): an answer's vectors are
+multiplied by the root of the width, layer l reads what encoder layer l reads, and padding is seen.
+
 Word vectors: --config.questions.vectors=glove.840B.300d.txt --config.questions.characters=charNgram.txt, side by side and not
 trained. Without files they are trained, from normal values.
 
@@ -40,15 +43,20 @@ from ssl_jax.config import base
 from ssl_jax.errors import check_choice
 from ssl_jax.tasks import TEN
 
-NETWORKS = {
-    "s2s": dict(self_attention=False, coattention=False, question_pointer=False),
-    "self_attention": dict(coattention=False, question_pointer=False),
-    "coattention": dict(question_pointer=False),
+SIZES = {
     "mqan": {},
+    "coattention": dict(question_pointer=False),
+    "self_attention": dict(coattention=False, question_pointer=False),
+    "s2s": dict(self_attention=False, coattention=False, question_pointer=False),
     "demo": {},
 }
 # The papers whose trunks answer, and the loss that does it.
 TRUNKS = {"gpt1": "clm", "gpt2": "clm", "gpt3": "clm", "bert": "span", "albert": "span", "electra": "span"}
+
+
+def release(config, name):
+    del name
+    config.mqan.release_decoding = True
 
 
 def anti(config, name):
@@ -80,7 +88,7 @@ def smoke(config, name):
 def trunk(name):
     """The config of another paper's trunk that answers: PAPER-SIZE."""
     paper, _, size = name.partition("-")
-    check_choice(paper, (*NETWORKS, *TRUNKS), "network, or paper whose trunk answers,")
+    check_choice(paper, (*SIZES, *TRUNKS), "network, or paper whose trunk answers,")
     config = importlib.import_module(f"configs.{paper}").get_config(size)
     config.losses.update({loss: 0.0 for loss in config.losses})
     config.losses[TRUNKS[paper]] = 1.0
@@ -95,12 +103,15 @@ def trunk(name):
 
 
 def get_config(variant="mqan"):
-    name, *suffixes = variant.split(",")
-    if "-" in name:
-        config, changes = trunk(name), dict(anti=anti, smoke=common.smoke)
+    own = variant.split(",")[0]
+    other = "-" in own  # a trunk of another paper
+    name, changes = common.parse(
+        variant, {own: {}} if other else SIZES, dict(release=release, anti=anti, smoke=common.smoke if other else smoke)
+    )
+    if other:
+        config = trunk(name)
     else:
-        check_choice(name, NETWORKS, "variant")
-        config, changes = base(), dict(anti=anti, smoke=smoke)
+        config = base()
         config.update(
             dict(
                 model=dict(
@@ -112,7 +123,7 @@ def get_config(variant="mqan"):
                     max_positions=400,
                     dropout=0.2,
                 ),
-                mqan=NETWORKS[name],
+                mqan=SIZES[name],
                 losses=dict(answer=1.0),
                 corruption=dict(rate=0.0),
                 data=dict(tokenizer=dict(kind="words", vocab_size=1_000_000)),
@@ -129,10 +140,8 @@ def get_config(variant="mqan"):
                 ),
             )
         )
-    for suffix in suffixes:
-        check_choice(suffix, changes, "suffix")
     config.steps = 500_000
     config.data.examples = "questions"
     config.questions.tasks = TEN
     config.evals = dict(heldout=dict(module="answers", split="heldout", max_batches=0, max_length=100))
-    return common.finish(config, f"decanlp:{variant}", name, demos.DECANLP, [changes[suffix] for suffix in suffixes])
+    return common.finish(config, f"decanlp:{variant}", name, demos.DECANLP, changes)

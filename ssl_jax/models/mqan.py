@@ -68,7 +68,7 @@ def lstm_cell(gates, c):
 class BiLSTM(nn.Module):
     """torch's bidirectional nn.LSTM over the real words alone (common.py, PackedLSTM); `width` is that of both directions.
 
-    As cuDNN's, it has two vectors of biases. All steps' inputs are multiplied at once, and both directions step together.
+    As cuDNN's, it has two vectors of biases. `read_together` runs it.
     """
 
     width: int
@@ -76,28 +76,57 @@ class BiLSTM(nn.Module):
 
     @nn.compact
     def __call__(self, x, mask):
-        """x [B, S, F] and mask bool [B, S] to states [B, S, width], 0 at padding, and the last (h, c), float32 [B, width]."""
-        size, (rows, _, inputs) = self.width // 2, x.shape
+        """Of x [B, S, F] and mask bool [B, S] what the recurrence reads, reversed for the second direction.
+
+        Returns:
+          The gates' part of the input, [S, 2, B, 4H], of all steps at once; which words are real, bool [S, 2, B, 1]; and the
+          recurrent weights, [2, H, 4H].
+        """
+        size = self.width // 2
         start = uniform(size**-0.5)
-        kernel = self.param("input_kernel", start, (2, inputs, 4 * size)).astype(self.dtype)
+        kernel = self.param("input_kernel", start, (2, x.shape[-1], 4 * size)).astype(self.dtype)
         recurrent = self.param("recurrent_kernel", start, (2, size, 4 * size)).astype(self.dtype)
         bias = sum(self.param(f"{name}_bias", start, (2, 4 * size)) for name in ("input", "recurrent"))
         gates = jnp.einsum("bsf,dfg->sdbg", x.astype(self.dtype), kernel) + bias[:, None].astype(self.dtype)
-        # Backwards, padding comes first; it leaves a state as it is, at first 0.
         gates = jnp.stack([gates[:, 0], gates[::-1, 1]], axis=1)
-        real = jnp.stack([mask.T, mask.T[::-1]], axis=1)[..., None]
+        return gates, jnp.stack([mask.T, mask.T[::-1]], axis=1)[..., None], recurrent
 
-        def step(carry, now):
-            h, c = carry
-            gate, seen = now
-            new = lstm_cell(gate + jnp.einsum("dbh,dhg->dbg", h.astype(self.dtype), recurrent), c)
-            h, c = (jnp.where(seen, one, other) for one, other in zip(new, carry, strict=True))
-            return (h, c), jnp.where(seen, h, 0)
 
-        zeros = jnp.zeros((2, rows, size))
-        last, states = lax.scan(step, (zeros, zeros), (gates, real))
-        states = jnp.concatenate([states[:, 0], states[::-1, 1]], axis=-1).swapaxes(0, 1)
-        return states.astype(self.dtype), tuple(jnp.concatenate([x[0], x[1]], axis=-1) for x in last)
+def read_together(lstms, texts, masks):
+    """Runs a BiLSTM over each text in one loop over all of them: steps are few and large.
+
+    Args:
+      lstms, texts, masks: N of each: `BiLSTM`, [B, S, F], bool [B, S]; S may differ.
+
+    Returns:
+      For each the states, [B, S, width], 0 at padding; and the last (h, c), float32 [B, width].
+    """
+    read = [lstm(x, mask) for lstm, x, mask in zip(lstms, texts, masks, strict=True)]
+    longest = max(mask.shape[1] for mask in masks)
+
+    def padded(x):  # at the end of both directions
+        return jnp.pad(x, ((0, longest - len(x)), *[(0, 0)] * (x.ndim - 1)))
+
+    gates, real = (jnp.concatenate([padded(one[place]) for one in read], axis=1) for place in (0, 1))
+    recurrent = jnp.concatenate([one[2] for one in read])
+
+    def step(carry, now):
+        h, c = carry
+        gate, seen = now
+        new = lstm_cell(gate + jnp.einsum("dbh,dhg->dbg", h.astype(gate.dtype), recurrent), c)
+        # Backwards, padding comes first; it leaves a state as it is, at first 0.
+        h, c = (jnp.where(seen, one, other) for one, other in zip(new, carry, strict=True))
+        return (h, c), jnp.where(seen, h, 0)
+
+    zeros = jnp.zeros((*gates.shape[1:3], recurrent.shape[1]))
+    last, states = lax.scan(step, (zeros, zeros), (gates, real))
+    found = []
+    for number, mask in enumerate(masks):
+        first, second = 2 * number, 2 * number + 1
+        own = states[: mask.shape[1]]
+        own = jnp.concatenate([own[:, first], own[::-1, second]], axis=-1).swapaxes(0, 1).astype(gates.dtype)
+        found.append((own, tuple(jnp.concatenate([x[first], x[second]], axis=-1) for x in last)))
+    return found
 
 
 class Norm(nn.Module):
@@ -325,6 +354,8 @@ class PointerDecoder(nn.Module):
 def forward_products(config, options, context, question, answer):
     """Multiplications of one example's forward pass, of matrix products alone; of the frozen vectors nothing is computed.
 
+    Steps that `read_together` takes at the end of the shorter text are not counted.
+
     Args:
       config, options: of an `Mqan`.
       context, question, answer: their words, END included.
@@ -430,22 +461,25 @@ class Mqan(nn.Module):
             )
             mask = {"context": joint}
         words = {name: self.read(x, index) for name, x in vectors.items()}
-        first = {name: self.first_lstm(x, mask[name]) for name, x in words.items()}
-        states = {name: x for name, (x, _) in first.items()}
-        layers, carry = [], first["context"][1]
+
+        def read(lstms, texts):  # name -> text to name -> states, and where the context's ended
+            found = read_together(lstms, [*texts.values()], [mask[name] for name in texts])
+            return {name: x for name, (x, _) in zip(texts, found, strict=True)}, found[0][1]
+
+        states, carry = read([self.first_lstm] * len(words), words)
+        layers = []
         seen = {name: [] for name in words}
         if options.coattention:
             pair = self.coattention(*states.values(), *mask.values(), index)
             seen = {name: [x] for name, x in zip(words, pair, strict=True)}
         pointers = ("context", "question")[: 1 + options.question_pointer]
         if options.self_attention:
-            for name in pointers:
-                summary = jnp.concatenate([*seen[name], states[name], words[name]], axis=-1)
-                condensed, _ = getattr(self, f"{name}_lstm")(summary, mask[name])
-                attended = getattr(self, f"{name}_encoder")(condensed, mask[name], index)
-                states[name], last = getattr(self, f"{name}_last_lstm")(attended[-1], mask[name])
-                if name == "context":
-                    layers, carry = attended, last
+            summaries = {name: jnp.concatenate([*seen[name], states[name], words[name]], axis=-1) for name in pointers}
+            condensed, _ = read([getattr(self, f"{name}_lstm") for name in pointers], summaries)
+            attended = {name: getattr(self, f"{name}_encoder")(x, mask[name], index) for name, x in condensed.items()}
+            layers, last = attended["context"], {name: x[-1] for name, x in attended.items()}
+            read_last, carry = read([getattr(self, f"{name}_last_lstm") for name in pointers], last)
+            states |= read_last
         return {
             "memories": [(states[name], mask[name]) for name in pointers],
             "ids": [jnp.where(mask[name], ids[name], PADDING) for name in pointers],

@@ -15,7 +15,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from configs import albert, bert, common, distilbert, electra, finetune, gpt1, gpt2, gpt3, tinybert
+from configs import albert, bert, common, decanlp, distilbert, electra, finetune, gpt1, gpt2, gpt3, tinybert
 from ssl_jax import checks, command_line, flops, parallel, plan, synonyms
 from ssl_jax import config as schema
 from ssl_jax.describe import describe
@@ -67,7 +67,7 @@ def test_cased_vocabulary_has_the_released_count():
 
 PAPERS = {"bert": bert, "gpt1": gpt1, "gpt2": gpt2, "gpt3": gpt3, "albert": albert, "electra": electra}
 STUDENTS = {"distilbert": distilbert, "tinybert": tinybert}  # these do not train without a teacher
-ALL = PAPERS | STUDENTS
+ALL = PAPERS | STUDENTS | {"decanlp": decanlp}
 VARIANTS = [(paper, size) for paper, module in ALL.items() for size in module.SIZES if size not in ADDED.get(paper, ())]
 
 

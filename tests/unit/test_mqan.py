@@ -267,24 +267,33 @@ def test_dropout_is_an_examples_own():
     assert not np.allclose(whole, other) and not np.allclose(whole, run(model, batch)["answer_log_probs"])
 
 
-def test_the_bidirectional_lstm_is_torchs():
-    random = np.random.default_rng(0)
-    x, lengths = random.normal(size=(3, 6, 5)).astype(np.float32), [6, 1, 4]
-    ours, theirs = mqan.BiLSTM(8, "float32"), torch.nn.LSTM(5, 4, bidirectional=True, batch_first=True)
-    mask = np.arange(6) < np.array(lengths)[:, None]
-    names = dict(input_kernel="weight_ih", recurrent_kernel="weight_hh", input_bias="bias_ih", recurrent_bias="bias_hh")
-    both = [
-        [getattr(theirs, f"{name}_l0{end}").detach().numpy().T for end in ("", "_reverse")] for name in names.values()
-    ]
-    params = {name: np.stack(pair) for name, pair in zip(names, both, strict=True)}
-    states, (h, c) = jax.jit(ours.apply)({"params": params}, x, mask)
-    packed = torch.nn.utils.rnn.pack_padded_sequence(torch.tensor(x), lengths, batch_first=True, enforce_sorted=False)
-    with torch.no_grad():
-        expected, last = theirs(packed)
-    expected = torch.nn.utils.rnn.pad_packed_sequence(expected, batch_first=True)[0]
-    np.testing.assert_allclose(states, expected, atol=1e-6)
-    for value, pair in zip((h, c), last, strict=True):
-        np.testing.assert_allclose(value, np.concatenate(pair.numpy(), axis=1), atol=1e-6)
+def test_bidirectional_lstms_that_run_together_are_torchs():
+    random, names = np.random.default_rng(0), dict(input="weight_ih", recurrent="weight_hh")
+    names = {f"{name}_kernel": f"{theirs}_l0" for name, theirs in names.items()}
+    names |= {f"{name}_bias": f"bias_{theirs}_l0" for name, theirs in (("input", "ih"), ("recurrent", "hh"))}
+    theirs = [torch.nn.LSTM(5, 4, bidirectional=True, batch_first=True) for _ in range(2)]
+    params = [
+        {name: np.stack([getattr(one, f"{their}{end}").detach().numpy().T for end in ("", "_reverse")])
+         for name, their in names.items()}
+        for one in theirs
+    ]  # fmt: skip
+    lengths = [6, 1, 4], [2, 3, 0]
+    texts = [random.normal(size=(3, max(own), 5)).astype(np.float32) for own in lengths]
+    masks = [np.arange(max(own)) < np.array(own)[:, None] for own in lengths]
+    lstms = [lambda *inputs, own=own: mqan.BiLSTM(8, "float32").apply({"params": own}, *inputs) for own in params]
+    found = jax.jit(lambda: mqan.read_together(lstms, texts, masks))()
+    for (states, (h, c)), one, x, own in zip(found, theirs, texts, lengths, strict=True):
+        rows = [row for row, length in enumerate(own) if length]  # torch packs no empty text
+        packed = torch.nn.utils.rnn.pack_padded_sequence(
+            torch.tensor(x[rows]), [own[row] for row in rows], batch_first=True, enforce_sorted=False
+        )
+        with torch.no_grad():
+            expected, last = one(packed)
+        expected = torch.nn.utils.rnn.pad_packed_sequence(expected, batch_first=True)[0]
+        np.testing.assert_allclose(states[np.array(rows)], expected, atol=1e-6)
+        for value, pair in zip((h, c), last, strict=True):
+            np.testing.assert_allclose(value[np.array(rows)], np.concatenate(pair.numpy(), axis=1), atol=1e-6)
+    assert not np.asarray(found[1][0][2]).any()  # a text of padding
 
 
 def test_initial_values_are_torchs():
@@ -328,7 +337,9 @@ def test_products_are_counted_as_they_are_computed(row):
     batch = make_batch(make_examples([(c, q, a - 1)], cove=True))
     traced = jax.make_jaxpr(lambda params: model.apply({"params": params}, batch))(shapes(model))
     expected = mqan.forward_products(config, model.options, c, q, a)
-    assert products(traced.jaxpr) == expected
+    # LSTMs that run together step as often as the longest text: 4H x H / 2 for both directions, at nothing.
+    together = model.options.coattention + 2 * model.options.question_pointer
+    assert products(traced.jaxpr) == expected + together * (c - q) * 2 * config.hidden_size**2
     assert flops.flops_per_token(model, c, a, question=q) * c == pytest.approx(6 * expected)
 
 
