@@ -69,17 +69,18 @@ def smoke(config, name):
     del name
     config.steps = 20
     config.questions.update(
-        tasks=("topics", "titles"),
-        lengths=(32, 64),
-        question_lengths=(32, 64),
-        tokens=512,
+        tasks=("titles", "pronouns"),
+        lengths=(64,),
+        question_lengths=(40,),
+        tokens=1024,
+        multiple=16,
         max_answer=8,
         max_heldout=24,
     )
-    config.mixture.schedule = ("0.25:topics",) if config.mixture.schedule else ()
+    config.mixture.schedule = ("0.25:titles",) if config.mixture.schedule else ()
     config.data.update(max_documents=300, heldout=0.1)
     config.data.tokenizer.vocab_size = 2000
-    config.model.update(hidden_size=24, heads=3, layers=2, ffn_size=16)
+    config.model.update(hidden_size=24, heads=3, layers=1, ffn_size=16)
     config.mqan.update(generative=500, vector_size=16)
     config.optimizer.warmup = 5.0
     config.run.update(log_every=5, evaluate_every=10, checkpoint_every=5)

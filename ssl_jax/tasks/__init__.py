@@ -183,7 +183,7 @@ def resolve(config):
       UserError: see `read`.
     """
     if config.data.examples != "task":
-        if config.data.max_examples:
+        if config.data.max_examples and config.data.examples != "questions":
             raise UserError(
                 f"data.max_examples={config.data.max_examples} is of a task's examples; data.max_documents is of a "
                 "corpus"
