@@ -20,7 +20,7 @@ width 150, dropout 0.2 (arguments.py, models/); 50,000 words that can be generat
 word of an answer counts as five (util.py); contexts of at most 400 words, which for CNN/DM are cut and for others left
 out, answers of at most 50; lower case. Steps: README, 500,000 iterations.
 
-`anti`, the anti-curriculum (section 4.2; README, jump_start): SQuAD alone first, for 75,000 of the 500,000 steps.
+`anti`, the anti-curriculum (section 4.2; README, jump_start): the first task alone, SQuAD, for 75,000 of the 500,000 steps.
 
 `release`: it decodes otherwise than it is trained (multitask_question_answering_network.py, greedy): an answer's vectors are
 multiplied by the root of the width, layer l reads what encoder layer l reads, and padding is seen.
@@ -61,7 +61,7 @@ def release(config, name):
 
 def anti(config, name):
     del name
-    config.mixture.schedule = ("0.15:squad",)
+    config.mixture.schedule = (f"0.15:{config.questions.tasks[0]}",)
 
 
 def smoke(config, name):

@@ -106,7 +106,7 @@ from ssl_jax.errors import check_choice
 from ssl_jax.objectives import loss_of
 from ssl_jax.sweeps.points import product
 
-SHARED = ("ablations", "common", "demos", "fewshot", "finetune")
+SHARED = ("ablations", "common", "decanlp", "demos", "fewshot", "finetune")
 PAPERS = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in SHARED]
 
 # Parts outside the trunk, in any run to start from, including generators and a student's projection.
