@@ -1,6 +1,5 @@
 """A config in numbers, from shapes alone: nothing is allocated, whatever the size."""
 
-import dataclasses
 import functools
 import json
 
@@ -9,29 +8,14 @@ import jax
 from ssl_jax import flops, tasks
 from ssl_jax.checks import settle
 from ssl_jax.models.model import build_model
-from ssl_jax.models.spec import TRAINED, Trunk
 from ssl_jax.plan import plan_phases, predictions_per_sequence
 from ssl_jax.step import initial_params
 
 
+@functools.lru_cache(maxsize=64)  # the rows of a sweep have few shapes
 def parameter_shapes(model):
     """The parameter tree of a `Model` as `jax.ShapeDtypeStruct`s."""
-    return _shapes(_of_shapes_alone(model))
-
-
-@functools.lru_cache(maxsize=64)  # the rows of a sweep have few shapes
-def _shapes(model):
     return jax.eval_shape(lambda: initial_params(model, seed=0))
-
-
-def _of_shapes_alone(model):
-    """A `Model` whose parameters have the same shapes, the same for all that differ in what only training reads."""
-    defaults = {field.name: field.default for field in dataclasses.fields(Trunk) if field.name in TRAINED}
-    generator = model.generator
-    if generator is not None:
-        generator = dataclasses.replace(generator, trunk=dataclasses.replace(generator.trunk, **defaults))
-    options = dataclasses.replace(model.options, dropout=0.0)
-    return model.clone(config=dataclasses.replace(model.config, **defaults), generator=generator, options=options)
 
 
 def describe(config):
