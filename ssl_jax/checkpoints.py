@@ -48,18 +48,32 @@ def fingerprint(tree):
     """
     # In sequence: on a CPU's virtual devices, concurrent sums of sharded arrays can deadlock, each waiting for a thread
     # another one holds, and XLA ends the process.
-    return np.array([jax.device_get(_sum_of_bits(x)) for x in jax.tree.leaves(tree)], np.uint32)
+    return np.array([_sum_on_host(x) if _is_small(x) else _sum_on_device(x) for x in jax.tree.leaves(tree)], np.uint32)
 
 
-@jax.jit  # per array: there are few distinct shapes, so little is compiled
-def _sum_of_bits(x):
+def _is_small(x):
+    """Whether an array is added up sooner than a program for its shape is compiled."""
+    return x.size <= 1 << 20 and (not isinstance(x, jax.Array) or x.is_fully_addressable)
+
+
+def _sum_on_host(x):
+    bits = np.asarray(x).reshape(-1).view(np.dtype(f"uint{8 * x.dtype.itemsize}"))
+    return _sum_of_bits(np, bits, np.arange(x.size, dtype=np.uint32))
+
+
+@jax.jit
+def _sum_on_device(x):
     bits = lax.bitcast_convert_type(x, {2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize])
     index = jnp.zeros(x.shape, jnp.uint32)
     for axis, size in enumerate(x.shape):
         index = index * jnp.uint32(size) + lax.broadcasted_iota(jnp.uint32, x.shape, axis)
-    product = bits.astype(jnp.uint32) * (2 * index + 1)
-    mixed = (product ^ (product >> 15)) * jnp.uint32(0x9E3779B1)
-    return jnp.sum(mixed ^ (mixed >> 13), dtype=jnp.uint32)
+    return _sum_of_bits(jnp, bits, index)
+
+
+def _sum_of_bits(numpy, bits, index):
+    product = bits.astype(numpy.uint32) * (2 * index + 1)
+    mixed = (product ^ (product >> 15)) * numpy.uint32(0x9E3779B1)
+    return numpy.sum(mixed ^ (mixed >> 13), dtype=numpy.uint32)
 
 
 class Checkpoints:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -77,7 +78,7 @@ class Log:
         for line in itertools.chain(*(health.start() for health in self.health if health)):
             say(line)
         self.bar = tqdm(total=steps, initial=first_step, unit="step", disable=None, dynamic_ncols=True, smoothing=0.1)
-        self.speed = ""
+        self.speed, self.drawn_at = "", time.monotonic()
 
     def content(self):
         """What has been logged so far, as a JSON-able dict for a checkpoint; {} on other processes."""
@@ -126,9 +127,13 @@ class Log:
             )
         return results
 
-    def draw_curves(self):
-        """Draws every metric so far against the step, training and held-out, as curves.png."""
-        if self.writes:
+    def draw_curves(self, last=True):
+        """Draws every metric so far against the step, training and held-out, as curves.png.
+
+        `last`: the run ends with it; until then they are drawn at most every 10 seconds, since drawing takes half a second.
+        """
+        if self.writes and (last or time.monotonic() > self.drawn_at + 10):
+            self.drawn_at = time.monotonic()
             for folder, lines in zip(self.folders, self.lines, strict=True):
                 _draw_curves(folder, list(map(json.loads, lines)))
 

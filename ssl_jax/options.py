@@ -96,19 +96,18 @@ def check(kind, values, *names):
 
 def check_bound(name, value, bound):
     """Raises UserError, naming the option, unless a value is of its type and within its bounds."""
-    where = f"{name}={shown(value)}"
     if bound.kind is tuple:
         if not isinstance(value, tuple | list):
-            raise UserError(f"{where}: several values are needed, as in 1,2")
+            raise UserError(f"{name}={shown(value)}: several values are needed, as in 1,2")
         check_entries(value, bound.entries, name)
         for entry in value if bound.entries is str else ():
             _check_text(name, entry)
         for entry in value if bound.entries in (int, float) else ():
-            _check_number(where, entry, bound)
+            _check_number(name, value, entry, bound)
     elif bound.kind in (bool, str, re.Pattern):
         kind = bool if bound.kind is bool else str
         if not isinstance(value, kind):
-            raise UserError(f"{where}: {'True or False' if kind is bool else 'a word'} is needed")
+            raise UserError(f"{name}={shown(value)}: {'True or False' if kind is bool else 'a word'} is needed")
         if kind is str:
             _check_text(name, value)
         if bound.choices:
@@ -116,9 +115,9 @@ def check_bound(name, value, bound):
         if bound.kind is re.Pattern:
             check_regex(name, value)
     elif not isinstance(value, int if bound.kind is int else (int, float)) or isinstance(value, bool):
-        raise UserError(f"{where}: a {'whole ' if bound.kind is int else ''}number is needed")
+        raise UserError(f"{name}={shown(value)}: a {'whole ' if bound.kind is int else ''}number is needed")
     else:
-        _check_number(where, value, bound)
+        _check_number(name, value, value, bound)
 
 
 def _check_text(name, value):
@@ -135,19 +134,20 @@ def check_regex(name, pattern):
         raise UserError(f"{name}: {shown(pattern)} is no regular expression: {error}") from error
 
 
-def _check_number(where, value, bound):
+def _check_number(name, given, value, bound):
+    """Raises UserError, naming the option and what it was `given`, unless a number is within its bounds."""
     low, high = bound.low, bound.high
     try:
         size = abs(float(value))
     except OverflowError:  # a whole number of hundreds of digits
         size = math.nan
     if math.isnan(size) or math.isinf(size) and not bound.infinite:
-        raise UserError(f"{where}: a finite number is needed")
+        raise UserError(f"{name}={shown(given)}: a finite number is needed")
     if value < low or bound.above and value == low or value > high or bound.below and value == high:
         share = (low, high) == (0, 1)
         if share:
             more = " and is above 0" if bound.above else " and is below 1" if bound.below else ""
-            raise UserError(f"{where}: a share lies between 0 and 1{more}")
+            raise UserError(f"{name}={shown(given)}: a share lies between 0 and 1{more}")
         if value > low:
-            raise UserError(f"{where}: {'below' if bound.below else 'at most'} {high:,}")
-        raise UserError(f"{where}: {'above' if bound.above else 'at least'} {low:,}")
+            raise UserError(f"{name}={shown(given)}: {'below' if bound.below else 'at most'} {high:,}")
+        raise UserError(f"{name}={shown(given)}: {'above' if bound.above else 'at least'} {low:,}")

@@ -254,6 +254,14 @@ def abstract(count, fsdp, tensor):
     return Sharded(sharding.AbstractMesh((count // (fsdp * tensor), fsdp, tensor), MESH_AXES))
 
 
+@functools.cache
+def _replicate(devices):
+    """The program that puts arrays [devices, ...] on their devices, the same whenever it is asked for: traced once."""
+    # Same axis name as in `compile`: with another one, the step would be compiled first for these arrays and then
+    # again for its own results.
+    return jax.pmap(lambda x: x, axis_name="device", devices=devices)
+
+
 class Replicated:
     """pmap: every device holds all parameters and a part of the batch."""
 
@@ -286,9 +294,7 @@ class Replicated:
         def stack(x):
             return np.broadcast_to(x, (len(self.local), *np.shape(x)))
 
-        # Same axis name as in `compile`: with another one, the step would be compiled first for these arrays and then
-        # again for its own results.
-        return jax.pmap(lambda x: x, axis_name="device", devices=self.devices)(jax.tree.map(stack, plain))
+        return _replicate(tuple(self.devices))(jax.tree.map(stack, plain))
 
     def place_shapes(self, shapes):
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(self.local), *x.shape), x.dtype), shapes)

@@ -171,7 +171,7 @@ def run(exp, workdir, claim):
                 raise NotFiniteError(f"{name} metrics after step {done} are not finite: {values[0]}")
             if values[0]:  # a test set has none
                 log.metrics(done, name, {key: [own[key] for own in values] for key in values[0]})
-        log.draw_curves()
+        log.draw_curves(last)
 
     log_every, evaluate_every, checkpoint_every = (
         cadence(config, name) for name in ("log_every", "evaluate_every", "checkpoint_every")

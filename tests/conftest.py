@@ -3,16 +3,22 @@
 The processes that tests start get the same through their environment.
 """
 
+import contextlib
 import gc
 import importlib
 import importlib.metadata
+import io
 import json
 import os
 import pickle
+import runpy
 import subprocess
 import sys
 import tempfile
+import threading
+import warnings
 from pathlib import Path
+from unittest import mock
 
 from ssl_jax import devices  # loads no JAX
 
@@ -36,6 +42,7 @@ import filelock  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from absl import app, flags  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -162,6 +169,39 @@ def mock_sets(monkeypatch):
     several = mocking._getitems
     monkeypatch.setattr(mocking, "_getitems", lambda keys, generator: several(None, keys, generator))
     return lambda number: tfds.testing.mock_data(num_examples=number)
+
+
+def run_here(command):
+    """What `subprocess.run` returns of [Python, script, *words], run in this process, where JAX is loaded already.
+
+    For scripts that start no training: those change settings of JAX.
+    """
+    python, script, *words = map(str, command)
+    # As files of a process are: `command_line.run` sets how they encode.
+    output, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    app.define_help_flags()  # once in a process
+    before, code = set(flags.FLAGS), 0
+    with contextlib.ExitStack() as stack:
+        for owner, name in ((threading, "excepthook"), (sys, "unraisablehook")):
+            stack.enter_context(mock.patch.object(owner, name, getattr(owner, name)))
+        for context in (
+            mock.patch.object(sys, "argv", [script, *words]),
+            mock.patch.dict(os.environ),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+        ):
+            stack.enter_context(context)
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        finally:
+            for name in set(flags.FLAGS) - before:  # the next script has its own
+                delattr(flags.FLAGS, name)
+            flags.FLAGS.unparse_flags()
+    texts = (file.buffer.getvalue().decode() for file in (output, errors))
+    return subprocess.CompletedProcess([python, script, *words], code, *texts)
 
 
 def command(root, data_root, workdir, *arguments):

@@ -7,6 +7,7 @@ that dies takes nothing with it.
 """
 
 import contextlib
+import importlib
 import math
 import os
 import shutil
@@ -96,6 +97,9 @@ def attempt(workdir, name):
         for own in todo:
             counted = {key: before[own][key] for key in ("losses", "attempts")}
             ledger.write_status(folders[own], state="running", reason="", **begun, **counted)
+        # JAX, NumPy and TFDS. Signals wait meanwhile: a library that one interrupts while it loads crashes, or fails for good.
+        for module in ("ssl_jax.train", "ssl_jax.data.corpora"):
+            importlib.import_module(module)
         if losses >= ledger.MOST_LOSSES:
             reason = f"died {losses} times without a reason; {folders[name]}/log.txt may have one"
             outcomes, seconds = {own: {"state": "failed", "reason": reason} for own in todo}, 0.0

@@ -36,7 +36,7 @@ def read_articles(source):
     return _read_articles(source.root, source.max_documents, source.heldout)
 
 
-@functools.lru_cache(maxsize=2)  # two seconds; a run reads them twice, a plan for each of its rows
+@functools.lru_cache(maxsize=4)  # two seconds; a run reads them twice, a plan for each row, at two or three sizes
 def _read_articles(root, max_documents, heldout):
     from ssl_jax.data import corpora  # here, because it loads TFDS: configs are checked without it
 

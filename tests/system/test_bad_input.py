@@ -11,11 +11,11 @@ from ssl_jax.errors import UserError
 from ssl_jax.load import load_run
 from ssl_jax.tokenization import files as tokenizer_files
 from ssl_jax.train import train
+from tests.conftest import run_here
 
 
-def run(root, data_root, workdir, *arguments, before=()):
-    command = [
-        *before,
+def command(root, data_root, workdir, *arguments):
+    return [
         sys.executable,
         str(root / "scripts/train.py"),
         f"--config={root}/configs/bert.py:tiny,smoke",
@@ -23,7 +23,11 @@ def run(root, data_root, workdir, *arguments, before=()):
         f"--workdir={workdir}",
         *arguments,
     ]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def run(root, data_root, workdir, *arguments, before=()):
+    words = [*before, *command(root, data_root, workdir, *arguments)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
 def assert_one_line(done, message, code=1):
@@ -92,7 +96,7 @@ def test_an_empty_corpus_is_one_line(root, data_root, tmp_path):
     ],
 )
 def test_a_value_of_thousands_of_letters_is_cut_in_the_message(root, data_root, tmp_path, argument, place):
-    done = run(root, data_root, tmp_path / "run", argument)
+    done = run_here(command(root, data_root, tmp_path / "run", argument))
     assert (
         done.returncode in (1, 2) and done.stderr.count("\n") == 1 and place in done.stderr and len(done.stderr) < 700
     )
@@ -112,9 +116,9 @@ def test_arguments_of_bytes_that_are_no_text_are_refused_and_files_with_such_nam
 
 
 def test_a_workdir_is_needed_and_an_empty_one_is_none(root, data_root):
-    assert_one_line(run(root, data_root, ""), "--workdir=: a path is needed", 2)
-    command = [sys.executable, str(root / "scripts/train.py"), f"--config={root}/configs/bert.py:tiny,smoke"]
-    assert_one_line(subprocess.run(command, capture_output=True, text=True, check=False), "--workdir is missing", 2)
+    assert_one_line(run_here(command(root, data_root, "")), "--workdir=: a path is needed", 2)
+    words = [sys.executable, str(root / "scripts/train.py"), f"--config={root}/configs/bert.py:tiny,smoke"]
+    assert_one_line(subprocess.run(words, capture_output=True, text=True, check=False), "--workdir is missing", 2)
 
 
 def test_a_workdir_that_cannot_be_written_is_one_line(root, data_root):

@@ -26,6 +26,7 @@ from ssl_jax.models.model import build_model
 from ssl_jax.optimizers import schedule, step_clock
 from ssl_jax.options import flat
 from ssl_jax.plan import example_kind, make_clock, masks, plan_phases, predictions_per_sequence
+from tests.conftest import run_here
 
 # Exact counts derived from the papers' shapes and rebuilt with `transformers` modules.
 FIGURES = list(csv.DictReader((Path(__file__).parents[1] / "figures/bert_variants.csv").open()))
@@ -285,13 +286,16 @@ def test_a_head_is_there_when_a_loss_reads_it():
 
 
 def run(root, script, *arguments):
-    command = [sys.executable, str(root / "scripts" / script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(words(root, script, *arguments), capture_output=True, text=True, check=False)
+
+
+def words(root, script, *arguments):
+    return [sys.executable, str(root / "scripts" / script), *arguments]
 
 
 def test_describe_prints_json_or_a_table(root):
     config = f"--config={root}/configs/bert.py:base"
-    description = json.loads(run(root, "describe.py", config, "--json", "--config.batch_size=8").stdout)
+    description = json.loads(run_here(words(root, "describe.py", config, "--json", "--config.batch_size=8")).stdout)
     assert description["parameters"] == 110_106_428
     assert description["phases"][0]["tokens_per_step"] == 8 * 128
     assert "110,106,428" in run(root, "describe.py", config).stdout
@@ -322,7 +326,7 @@ MISTAKES = {
 def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(mistake, root, tmp_path):
     arguments, message = MISTAKES[mistake]
     arguments = [re.sub("(configs/|README)", rf"{root}/\1", argument) for argument in arguments]
-    done = run(root, "train.py", *arguments, f"--workdir={tmp_path}/run")
+    done = run_here(words(root, "train.py", *arguments, f"--workdir={tmp_path}/run"))
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 """scripts/plan.py as a user starts it."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -8,20 +9,28 @@ import sys
 import pytest
 
 from ssl_jax import experiment, program
+from tests.conftest import run_here
 
 SMOKE = "--config=configs/bert.py:tiny,smoke"
 
 
+def command(root, *arguments):
+    return [sys.executable, str(root / "scripts/plan.py"), *arguments]
+
+
 def plan(root, *arguments):
-    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_PLATFORMS")}
-    command = [sys.executable, str(root / "scripts/plan.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment)
+    with contextlib.chdir(root):
+        return run_here(command(root, *arguments))
 
 
 def test_an_exact_plan_has_the_program_beside_the_estimate(root):
     """On more devices than this process has: they are virtual ones of its own."""
     mesh = ("--config.parallel.mode=mesh", "--config.parallel.fsdp=2", "--config.parallel.tensor=2")
-    done = plan(root, SMOKE, "--devices=8", "--device=h100", "--exact", "--json", *mesh)
+    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_PLATFORMS")}
+    done = subprocess.run(
+        command(root, SMOKE, "--devices=8", "--device=h100", "--exact", "--json", *mesh),
+        capture_output=True, text=True, check=False, cwd=root, env=environment,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
     program, parts = made["program"], made["bytes"]

@@ -14,6 +14,7 @@ from ssl_jax import files
 from ssl_jax.errors import UserError
 from ssl_jax.reports import measure, page, study, text
 from ssl_jax.sweeps.tables import Claim, Column
+from tests.conftest import run_here
 from tests.unit.test_reports import realistic, results_of, write_sweep
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -70,7 +71,7 @@ def test_bad_input_is_one_line(root, tmp_path):
         ((tmp_path / "sweep", "--watch=-1"), "a number of seconds above 0 is needed"),
         ((tmp_path / "sweep", "--watch=soon"), "a number of seconds above 0 is needed"),
     ):
-        done = run(root, *arguments)
+        done = run_here(command(root, *arguments))
         assert done.returncode and told in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
 
 

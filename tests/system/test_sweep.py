@@ -1,6 +1,7 @@
 """Sweeps as a user runs them: killed, started twice, stopped, moved; each ends as an undisturbed one."""
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -14,7 +15,8 @@ import psutil
 import pytest
 
 from ssl_jax import files
-from ssl_jax.sweeps import ledger
+from ssl_jax.sweeps import launch, ledger
+from tests.conftest import run_here
 
 # For hangs: each run takes about ten seconds where nothing else runs.
 pytestmark = pytest.mark.timeout(1800)
@@ -52,8 +54,17 @@ def command(root, data_root, tmp_path_factory):
     return [sys.executable, str(root / "scripts/sweep.py"), "--config", f"{path}:one", f"--root={data_root}"]
 
 
-def sweep(command, *words, ok=True, **how):
-    done = subprocess.run([*command, *map(str, words)], capture_output=True, text=True, **how)
+@pytest.fixture(autouse=True, scope="module")
+def impatient():
+    """A launcher in this process looks ten times as often whether all is done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "watch", functools.partial(launch.watch, poll=0.5))
+        yield
+
+
+def sweep(command, *words, ok=True, start=run_here):
+    """What scripts/sweep.py prints: in this process, or in one of its own. Its workers are processes of their own."""
+    done = start([*command, *map(str, words)])
     assert (done.returncode == 0) == ok, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr
@@ -62,7 +73,8 @@ def sweep(command, *words, ok=True, **how):
 @pytest.fixture(scope="module")
 def undisturbed(command, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed")
-    printed = sweep(command, "--workdir", workdir, "--workers", 1)
+    own = functools.partial(subprocess.run, capture_output=True, text=True)
+    printed = sweep(command, "--workdir", workdir, "--workers", 1, start=own)
     assert "4 runs, 4 of them new: 4 queued" in printed and "4 done" in printed
     return workdir
 
@@ -110,6 +122,12 @@ def kill(processes):
             continue
 
 
+def outlast(workdir):
+    """Lets the leases of the dead run out, as they do in 20 seconds."""
+    for lease in workdir.glob("runs/*/lease"):
+        os.utime(lease, (time.time() - 60,) * 2)
+
+
 def test_killed_at_random_and_launched_twice_it_ends_like_an_undisturbed_one(command, undisturbed, tmp_path):
     launched = [*command, "--workdir", tmp_path, "--workers", 1, "--nowait"]
     launchers = [
@@ -125,6 +143,7 @@ def test_killed_at_random_and_launched_twice_it_ends_like_an_undisturbed_one(com
         while workers(tmp_path):
             time.sleep(0.1)
         assert "running" not in {state for state in states(tmp_path).values() if not held(tmp_path)}
+        outlast(tmp_path)
         sweep(command, "--workdir", tmp_path, "--workers", 2, "--nowait")
     sweep(command, "--workdir", tmp_path, "--workers", 1)
     assert set(states(tmp_path).values()) == {"done"}
