@@ -88,8 +88,10 @@ ELECTRA = COMMON | {
 
 # Tasks as questions: those of the demo corpus and those composed for it.
 DECANLP = {
-    "steps": 2000,
-    "questions.tasks": ("topics", "titles", "pronouns", "dialogue", "phrases_en_de"),
+    "steps": 900,
+    "questions.tasks": ("topics", "titles", "dialogue"),
+    "mixture.sampling": "weights",
+    "mixture.weights": (1.0, 1.0, 2.0),
     # One shape, which is compiled once.
     "questions.lengths": (64,),
     "questions.question_lengths": (40,),

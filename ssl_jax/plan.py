@@ -301,7 +301,9 @@ def masks(config):
 
 
 def predictions_per_sequence(config, length):
-    """The maximum number of tokens of a full sequence that the objectives predict."""
+    """The maximum number of tokens of a full sequence that the objectives predict; of an answer to a question its words."""
+    if config.losses.answer:
+        return questions.longest_answer(config.questions, length) + 1  # and its end
     if not masks(config):
         return length - 1 if config.losses.clm or config.losses.soft_predictions else 0
     options = config.corruption

@@ -234,7 +234,7 @@ class Pointer(_Form):
 
     def __init__(self, options, tokenizer, vocabulary):
         super().__init__(options, tokenizer, vocabulary)
-        self.longest = min(self.longest, max(1, self.most // ANSWER_COST))
+        self.longest = longest_answer(options, self.most)
 
     def room(self, parts):
         return self.most
@@ -251,7 +251,7 @@ class Pointer(_Form):
         context, question, answer = map(len, parts)
         # The room of an answer follows from the length: as many words as cost that much.
         length = _least(self.options.lengths, max(context, ANSWER_COST * answer))
-        words = min(self.longest, max(1, length // ANSWER_COST))
+        words = longest_answer(self.options, length)
         return Shape(length, _least(self.options.question_lengths, question), words + 2)
 
     def rows(self, store, numbers, shape):
@@ -346,6 +346,11 @@ class Chosen(_Form):
         segments = (in_context & mask).astype(np.int32)
         impossible = np.zeros(len(numbers), bool)
         return dict(tokens=tokens, mask=mask, segments=segments, span=store.spans[numbers], impossible=impossible)
+
+
+def longest_answer(options, length):
+    """The most words of an answer in MQAN's rows of a length: as many as cost that much."""
+    return min(options.max_answer, max(1, length // ANSWER_COST))
 
 
 def _least(lengths, size):

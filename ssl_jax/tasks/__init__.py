@@ -93,7 +93,10 @@ def read_questions(name, source, splits=()):
       UserError: the task is unknown or is not asked in words; see `datasets.questions`.
     """
     check_choice(name, ASKED, "task that is asked in words")
-    return datasets.questions(name, TASKS[name], source, splits)
+    try:
+        return datasets.questions(name, TASKS[name], source, splits)
+    except UserError as error:
+        raise UserError(str(error).replace("task.folder", f"questions.folders={name}=FOLDER")) from error
 
 
 def training_texts(name, source):
