@@ -14,7 +14,8 @@ what pre-training measures on held-out text is a column, too. A row has the pape
 become smaller in proportion.
 
 published.csv has the published numbers: `status` says how sure each is: 'read' in the paper or in released files, 'derived'
-from other numbers, 'one-transcription' where a second copy was looked for and had none.
+from other numbers, 'one-transcription' where a second copy was looked for and had none, 'memory' where the source could not be
+read again.
 """
 
 import csv

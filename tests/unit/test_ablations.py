@@ -86,7 +86,7 @@ IDS = {
     ("bert", "table7"): "bert-table7", ("bert", "table8"): "bert-table8", ("bert", "figure5"): "bert-fig5",
     ("gpt1", "table5"): "gpt1-table5", ("gpt2", "table3"): "gpt2-table3-zeroshot", ("electra", "table1"): "electra-table1",
     ("electra", "table5"): "electra-table5", ("electra", "tying"): "electra-tying",
-    ("distilbert", "table4"): "distilbert-table4", ("tinybert", "table2"): "tinybert-table2-procedure",
+    ("decanlp", "multitask"): "decanlp-table-multitask", ("distilbert", "table4"): "distilbert-table4", ("tinybert", "table2"): "tinybert-table2-procedure",
     ("tinybert", "table3"): "tinybert-table3-objectives", ("tinybert", "table4"): "tinybert-table4-mapping",
     ("tinybert", "table7"): "tinybert-table7-init",
 }  # fmt: skip
@@ -159,6 +159,9 @@ def measured(stage):
                     found.add(f"{entry}/{shots}/{unit}")
         return found | {f"average:{config.average}/{shots}/average" for shots in config.shots if config.average}
     found = {"parameters", *(f"{loss}_{what}" for loss in trained(config) for what in ("loss", "accuracy"))}
+    if config.data.examples == "questions":
+        found |= {f"{task}_{tasks.ASKED[task].question.metric}" for task in config.questions.tasks}
+        found |= {"score", *(["decascore"] if {*config.questions.tasks} >= {*tasks.TEN} else [])}
     if config.data.examples == "task":
         row = tasks.TASKS[config.task.name]
         found |= {*row.score, *row.also, "score", "heldout_mismatched/accuracy", "test/ner_f1", "best_exact"}
