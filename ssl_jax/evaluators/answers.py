@@ -49,20 +49,18 @@ class Evaluator(mean.Evaluator):
     def run(self, params, length, folder=None):
         """Yields (name, value), see above; writes answers/TASK.SPLIT.jsonl below `folder`, a line for each question."""
         examples, found = self.examples[length], {name: {} for name in self.split}
-        measured = []
+        form, options, measured = self.split.form, self.options, []
+        if isinstance(form, Written):  # on one device, as text is written
+            exp = self.exp
+            run = Run(None, exp.config, exp.model, self.devices.plain(params), exp.tokenizer, exp.vocabulary)
         for number, (batch, (task, cut)) in enumerate(zip(self.batches(length), examples.cuts, strict=False)):
             measured.append(self.programs.measure(params, batch))
             store = self.split[task]
-            if isinstance(self.split.form, Written):
-                run = Run(
-                    None, self.exp.config, self.exp.model, self._plain(params), self.exp.tokenizer, self.exp.vocabulary
-                )
-                texts = answers.written(
-                    run, self.split.form, store, cut.numbers, self.options.max_length, self.options.beams
-                )
+            if isinstance(form, Written):
+                texts = answers.written(run, form, store, cut.numbers, options.max_length, options.beams)
             else:
                 predicted = np.asarray(self.devices.read(self.predict(params, batch)))
-                texts = answers.texts(self.split.form, store, cut.numbers, predicted, examples(number))
+                texts = answers.texts(form, store, cut.numbers, predicted, examples(number))
             found[task] |= dict(zip(cut.numbers.tolist(), texts, strict=True))
         yield from self.means(measured)
         scores = {}
@@ -87,9 +85,6 @@ class Evaluator(mean.Evaluator):
             yield "score", float(np.mean(list(scores.values())))
         if {*tasks.TEN} <= scores.keys():
             yield "decascore", metrics.decascore(scores[name] for name in tasks.TEN)
-
-    def _plain(self, params):
-        return self.devices.plain(params)
 
 
 def _opened(exp, options):
