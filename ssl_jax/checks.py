@@ -214,6 +214,11 @@ def _check_corruption(config):
         raise UserError("corruption.frequency_smoothing needs corruption.unit='token' and with_replacement=False")
 
 
+def _asked(config, options):
+    """The tasks of an evaluation of answers."""
+    return options.get("tasks", ()) or config.questions.tasks
+
+
 def _check_evaluation(config, name, options):
     check_choice(options.get("module", ""), evaluators.EVALUATORS, f"module of evals.{name}")
     bounds = {
@@ -239,6 +244,16 @@ def _check_evaluation(config, name, options):
             raise UserError(f"evals.{name}.module=answers is of data.examples=questions: set module=mean")
         for task in options.get("tasks", ()):
             check_choice(task, tasks.ASKED, f"task of evals.{name}")
+        if options.get("folders", ()) and not options.get("tasks", ()):
+            raise UserError(f"evals.{name}.folders are of evals.{name}.tasks; questions.folders of those trained on")
+        for other, more in config.evals.items():
+            same = other < name and (more.module, more.split) == (options.module, options.split)
+            if same and {*_asked(config, more)} & {*_asked(config, options)}:
+                raise UserError(
+                    f"evals.{other} and evals.{name} would write the same answers: give them other tasks or splits"
+                )
+    if options.module == "timing" and config.model.network == "mqan":
+        raise UserError(f"evals.{name}.module=timing reads the trunk of a Transformer, not MQAN")
     if options.module == "task" and task_logits(config) is None:
         known = ", ".join(name for name, row in OBJECTIVES.items() if row.answers)
         raise UserError(f"evals.{name}.module=task needs a loss on a task's labels ({known}): set module=mean")

@@ -299,6 +299,8 @@ def _add_evaluations(config, evaluations):
                 value = {"true": True, "false": False}.get(value.lower(), value)
             elif kind is int and re.fullmatch(r"-?\d{1,18}", value):
                 value = int(value)
+            elif kind is tuple:
+                value = _ListParser().parse(value)
             options[key] = value
 
 

@@ -7,7 +7,6 @@ import jax
 
 from ssl_jax import flops, tasks
 from ssl_jax.checks import settle
-from ssl_jax.data import questions
 from ssl_jax.models.model import build_model
 from ssl_jax.plan import plan_phases, predictions_per_sequence
 from ssl_jax.step import initial_params
@@ -37,9 +36,6 @@ def describe(config):
         inner = {f"{part}.{name}": branch for name, branch in tree.items()} if whole else {part: tree}
         parts |= {name: flops.count_parameters(branch) for name, branch in inner.items()}
     planned = plan_phases(config)
-    if config.data.examples == "questions":  # as if all batches were of the longest rows: all have about as many tokens
-        rows = questions.rows_of(config.questions, planned[0].length)
-        planned = [phase._replace(batch_size=rows) for phase in planned]
     phases = []
     for phase in planned:
         predictions = predictions_per_sequence(config, phase.length)

@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 
 from ssl_jax.errors import UserError, check_choice, shown
-from ssl_jax.options import ABOVE_0, one_of, option, several
+from ssl_jax.options import ABOVE_0, MOST, one_of, option, several
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ def phases(names, schedule, steps):
             length = float(length)
         except ValueError as error:
             raise UserError(f"{where} is not of the form STEPS:NAME+NAME, as in 0.3:squad+sst") from error
-        if not length > 0 or length >= 1 and length != int(length):
+        if not 0 < length <= MOST or length >= 1 and length != int(length):
             raise UserError(f"{where}: a share below 1, or a number of steps, has to come first")
         for name in listed.split("+"):
             check_choice(name, names, "source in mixture.schedule")
@@ -73,9 +73,9 @@ def probabilities(sizes, options):
             raise UserError(
                 f"mixture.weights={tuple(options.weights)}: one for each of {len(sizes)} sources is needed, not all of them 0"
             )
-        weights = np.array(options.weights, float)
+        weights = np.array(options.weights, float) / max(options.weights)
     elif options.sampling == "proportional":
-        weights = np.array(sizes, float) ** (1 / options.temperature)
+        weights = (np.array(sizes, float) / max(sizes)) ** (1 / options.temperature)
     else:
         weights = np.ones(len(sizes))
     return weights / weights.sum()

@@ -20,9 +20,11 @@ import functools
 import hashlib
 import itertools
 import json
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
+from tokenizers import models
 
 from ssl_jax.data import vectors
 from ssl_jax.data.mixture import Order, phases, probabilities
@@ -65,7 +67,9 @@ class Questions:
         (), several(str), "files of word vectors, as GloVe's, that MQAN reads side by side; (): vectors are trained"
     )
     characters: str = option("", TEXT, "file of vectors of character n-grams, before those of words; '': none")
-    max_heldout: int = option(0, whole(0), "use so many of a task's held-out examples, chosen by a hash; 0: all")
+    max_heldout: int = option(
+        0, whole(0), "use so many of a task's held-out examples, those of a dialogue together, chosen by a hash; 0: all"
+    )
 
 
 class Shape(NamedTuple):
@@ -133,18 +137,19 @@ class Store:
         self.qas, self.unknown, self.notes, left_out, shortened = [], {}, [], {}, 0
         tokens, lengths, spans, shapes, numbers = [], [], [], {}, []
         for qa, (parts, unknown) in zip(qas, form.words.encode(list(map(form.texts, qas))), strict=True):
+            if keep_long:  # it is not trained on
+                parts[2] = parts[2][: form.longest]
             room = form.room(parts)
             long = 0 < room < len(parts[0]) and (cut or keep_long)
             if long:
                 parts[0] = parts[0][:room]
-            reason = form.refuses(parts, keep_long)
+            unanswered = not keep_long and not (*qa.answers, "")[0].strip()
+            reason = "without an answer" if unanswered else form.refuses(parts)
             span = None if reason else form.find(qa, parts)
             if span is None:
                 reason = reason or "with an answer that is neither in the context nor in the question"
                 left_out[reason] = left_out.get(reason, 0) + 1
                 continue
-            if keep_long:  # it is not trained on
-                parts[2] = parts[2][: form.longest]
             shortened += long
             if unknown:
                 self.unknown[len(self.qas)] = unknown
@@ -201,14 +206,12 @@ class _Form:
         """How many tokens of context a row holds."""
         return self.most - len(parts[1]) - self.around
 
-    def refuses(self, parts, keep_long):
-        """Why an example is left out, '' if it is not; `keep_long`: its answer is not trained on."""
+    def refuses(self, parts):
+        """Why an example is left out, '' if it is not."""
         context, _, answer = parts
         if len(context) > self.room(parts):
             return f"of more than {self.most} tokens"
-        if not answer and not keep_long:
-            return "without an answer"
-        if len(answer) > self.longest and not keep_long:
+        if len(answer) > self.longest:
             return f"with an answer of more than {self.longest} tokens"
         return ""
 
@@ -239,13 +242,13 @@ class Pointer(_Form):
     def room(self, parts):
         return self.most
 
-    def refuses(self, parts, keep_long):
+    def refuses(self, parts):
         context, question, _ = parts
         if not context or not question:
             return "without a context or a question"
         if len(question) > max(self.options.question_lengths):
             return f"with a question of more than {max(self.options.question_lengths)} tokens"
-        return super().refuses(parts, keep_long)
+        return super().refuses(parts)
 
     def shape(self, parts):
         context, question, answer = map(len, parts)
@@ -317,21 +320,26 @@ class Chosen(_Form):
         """The answer's place in the context, or else in the question, whose last words are the classes."""
         if not qa.answers:
             return 0, 0
-        context, question, answer = (text.lower() for text in self.texts(qa))
-        places = (context.find(answer), qa.context, len(parts[1]) + 2, len(parts[0])), (
-            question.rfind(answer), qa.question, 1, len(parts[1])
-        )  # fmt: skip
-        for start, text, first, size in places:
-            if start < 0:
+        answer = re.escape(qa.answers[0].strip())
+        # Whole words; as they are written, before any other case.
+        patterns = [re.compile(rf"(?<!\w){answer}(?!\w)", case) for case in (re.NOFLAG, re.IGNORECASE)]
+        places = (qa.context, 0, len(parts[1]) + 2, len(parts[0])), (qa.question, -1, 1, len(parts[1]))
+        for text, which, first, size in places:
+            found = next((spans for pattern in patterns if (spans := [*pattern.finditer(text)])), ())
+            if not found:
                 continue
-            end, offsets = (
-                start + len(answer),
-                self.words.tokenizer.encode(text, add_special_tokens=False).offsets[:size],
-            )
+            start, end = found[which].span()
+            offsets = self.words.tokenizer.encode(text, add_special_tokens=False).offsets[:size]
             inside = [n for n, (a, b) in enumerate(offsets) if b > start and a < end]
             if inside and offsets[inside[-1]][1] >= end:  # not where the context was cut
                 return first + inside[0], first + inside[-1]
         return None
+
+    def text(self, qa, first, last, asked):
+        """A span of a row as it is written in its text; `asked`: how many tokens the question has."""
+        text, before = (qa.question, 1) if first <= asked else (qa.context, asked + 2)
+        offsets = self.words.tokenizer.encode(text, add_special_tokens=False).offsets
+        return text[offsets[first - before][0] : offsets[last - before][1]]
 
     def rows(self, store, numbers, shape):
         (question, asked), (context, real) = (store.part(numbers, part, shape.length) for part in (1, 0))
@@ -363,8 +371,6 @@ FORMS = {form.loss: form for form in (Pointer, Written, Chosen)}
 
 class Split(dict):
     """task -> Store of one split, in the order of `questions.tasks`, all of the same `form`."""
-
-    chance = None
 
     def __init__(self, form, stores):
         super().__init__(stores)
@@ -440,10 +446,10 @@ def one_batch(store, form, cut, first=0, part=slice(None)):
 
 
 def _of_host(store, form, cut, step, rows, batch_size):
-    """A host's part of a step's batch: `rows` is its slice of the `batch_size` rows that the largest batch has."""
+    """A host's part of a step's batch, as large as its slice `rows` is of `batch_size` rows."""
     first, last, _ = rows.indices(batch_size)
     part = slice(first * cut.rows // batch_size, last * cut.rows // batch_size)
-    return one_batch(store, form, cut, step * batch_size, part)
+    return one_batch(store, form, cut, step * most_rows(form.options), part)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -454,7 +460,7 @@ class QuestionBatches:
       split: a Split.
       mixture: a config's block.
       steps, seed: of the run.
-      batch_size: the most rows.
+      batch_size: the rows that hosts' slices are of.
     """
 
     split: Split
@@ -496,16 +502,17 @@ class QuestionBatches:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class QuestionEvaluation:
-    """Each example of a split once, task by task; `batch(step)` for step 0 to `steps` - 1. Attributes as above."""
+    """Each example of a split once; `batch(step)` for step 0 to `steps` - 1. Attributes as above."""
 
     split: Split
     batch_size: int
 
     @functools.cached_property
     def cuts(self):
-        """List of (task, Cut)."""
+        """List of (task, Cut), a batch of each task in turn, so that the first few are of all tasks."""
         options = self.split.form.options
-        return [(task, taken) for task, store in self.split.items() for taken in evaluation_cuts(store, options)]
+        of_tasks = ([(task, taken) for taken in evaluation_cuts(store, options)] for task, store in self.split.items())
+        return [one for turn in itertools.zip_longest(*of_tasks) for one in turn if one]
 
     @property
     def steps(self):
@@ -534,7 +541,10 @@ def form_of(config):
 def settle(config):
     """Sets, in a config of questions, what its `questions` decide: batch size, length, and the width of word vectors."""
     options = config.questions
-    config.batch_size = most_rows(options)
+    for name in ("lengths", "question_lengths"):
+        if not options[name]:
+            raise UserError(f"questions.{name} needs a length")
+    config.batch_size = rows_of(options, max(options.lengths))  # shorter rows are more
     config.phases.lengths, config.phases.shares = (max(options.lengths),), (1.0,)
     if options.vectors or options.characters:
         config.mqan.vector_size = vectors.width(options.vectors, options.characters)
@@ -567,8 +577,19 @@ def check(config):
     folders_of(options)
     probabilities([1] * len(options.tasks), config.mixture)
     phases(tuple(options.tasks), config.mixture.schedule, config.steps)
-    if not options.lengths or not options.question_lengths:
-        raise UserError("questions.lengths and questions.question_lengths need a length each")
+    if options.tokens < options.multiple * max(options.lengths):
+        raise UserError(
+            f"questions.tokens={options.tokens:,} has no room for questions.multiple={options.multiple} rows of "
+            f"{max(options.lengths)} tokens, the longest of questions.lengths"
+        )
+    if form is not Pointer and (options.vectors or options.characters):
+        raise UserError("questions.vectors and questions.characters are MQAN's: set losses.answer, or leave them out")
+    if config.init.run and (options.vectors or options.characters):
+        raise UserError(
+            "init.run has the word vectors of its run: leave questions.vectors and questions.characters out"
+        )
+    if config.mqan.cove:
+        raise UserError("mqan.cove: batches have no context vectors; from Python the model takes them (models/mqan.py)")
     if (form is Pointer) != (config.model.network == "mqan"):
         raise UserError("losses.answer and model.network=mqan go together: set both, or losses.clm or losses.span")
     if form is Pointer and (config.data.tokenizer.kind != "words" and not config.data.tokenizer.path):
@@ -578,8 +599,19 @@ def check(config):
             raise UserError("batches of questions differ in shape from seed to seed: set run.together=False")
 
 
+def check_vocabulary(form, tokenizer):
+    """Raises UserError unless a form's answers can be written with a tokenizer: MQAN's are words behind four with a role."""
+    roles = (form.vocabulary.pad, form.vocabulary.unknown, form.vocabulary.start, form.vocabulary.separator)
+    if isinstance(form, Pointer) and (not isinstance(tokenizer.model, models.WordLevel) or roles != (0, 1, 2, 3)):
+        raise UserError(
+            "data.tokenizer.path: losses.answer copies words, and needs a tokenizer of data.tokenizer.kind=words"
+        )
+    if isinstance(form, Written) and not form.vocabulary.ends:
+        raise UserError("the tokenizer has no token that ends a text, as answers do: use data.tokenizer.kind=byte_bpe")
+
+
 def folders_of(options):
-    """task -> folder, of `questions.folders`.
+    """task -> folder, of a block with `tasks` and `folders`.
 
     Raises:
       UserError: an entry is malformed, or names no task of `questions.tasks`.
@@ -588,7 +620,7 @@ def folders_of(options):
     for entry in options.folders:
         name, equals, folder = entry.partition("=")
         if not equals or not folder:
-            raise UserError(f"questions.folders: {entry!r} is not of the form TASK=FOLDER, as in squad=data/squad")
-        check_choice(name, options.tasks, "task in questions.folders")
+            raise UserError(f"folders of questions: {entry!r} is not of the form TASK=FOLDER, as in squad=data/squad")
+        check_choice(name, options.tasks, "task in folders of questions")
         found[name] = folder
     return found

@@ -6,7 +6,7 @@ import json
 import jax
 import numpy as np
 
-from ssl_jax import files, metrics, tasks
+from ssl_jax import files, logs, metrics, tasks
 from ssl_jax.data.questions import Written, folders_of
 from ssl_jax.errors import check_choice
 from ssl_jax.evaluators import mean
@@ -53,14 +53,14 @@ class Evaluator(mean.Evaluator):
         if isinstance(form, Written):  # on one device, as text is written
             exp = self.exp
             run = Run(None, exp.config, exp.model, self.devices.plain(params), exp.tokenizer, exp.vocabulary)
-        for number, (batch, (task, cut)) in enumerate(zip(self.batches(length), examples.cuts, strict=False)):
+        for batch, (task, cut) in zip(self.batches(length), examples.cuts, strict=False):
             measured.append(self.programs.measure(params, batch))
             store = self.split[task]
             if isinstance(form, Written):
                 texts = answers.written(run, form, store, cut.numbers, options.max_length, options.beams)
             else:
                 predicted = np.asarray(self.devices.read(self.predict(params, batch)))
-                texts = answers.texts(form, store, cut.numbers, predicted, examples(number))
+                texts = answers.texts(form, store, cut.numbers, predicted)
             found[task] |= dict(zip(cut.numbers.tolist(), texts, strict=True))
         yield from self.means(measured)
         scores = {}
@@ -81,20 +81,19 @@ class Evaluator(mean.Evaluator):
             scores[task] = metrics.OF_ANSWERS[view.metric](predictions, qas)
             usual = collections.Counter(qa.answers[0] for qa in qas).most_common(1)[0][0]
             yield f"{task}_baseline", metrics.OF_ANSWERS[view.metric]([usual] * len(qas), qas)
-        if scores:
+        if scores and len(scores) == len(found):  # of all tasks, or not at all
             yield "score", float(np.mean(list(scores.values())))
         if {*tasks.TEN} <= scores.keys():
             yield "decascore", metrics.decascore(scores[name] for name in tasks.TEN)
 
 
 def _opened(exp, options):
-    """The data.questions.Split of an evaluation's own tasks."""
-    folders = folders_of(options)
-    reads = {
-        name: tasks.read_questions(name, tasks.source_of(exp.config, folders.get(name, "")), (options.split,))
-        for name in options.tasks
-    }
-    return tasks.store_questions(reads, options.split, exp.stores["train"].form)
+    """The data.questions.Split of an evaluation's own tasks; says what is left out of them."""
+    reads = tasks.read_asked(exp.config, options.tasks, folders_of(options), (options.split,))
+    split = tasks.store_questions(reads, options.split, exp.stores["train"].form)
+    for line in split.report(options.split):
+        logs.say(line)
+    return split
 
 
 def _write(path, qas, predictions):

@@ -46,13 +46,8 @@ def likeliest_span(logits, mask, segments, longest):
     return jnp.stack([best // size, best % size], axis=-1).astype(jnp.int32)
 
 
-def texts(form, store, numbers, predicted, batch):
-    """What was predicted for examples [N] of a store, a list of str.
-
-    Args:
-      predicted: from `make_predict`'s function, [B, ...] with B >= N.
-      batch: that it was predicted for.
-    """
+def texts(form, store, numbers, predicted):
+    """What was predicted for examples [N] of a store, a list of str; `predicted` [B, ...], B >= N, is from `make_predict`."""
     read = []
     for row, number in enumerate(numbers.tolist()):
         if isinstance(form, Pointer):
@@ -61,8 +56,8 @@ def texts(form, store, numbers, predicted, batch):
             size = next((place for place, word in enumerate(words) if word in ends), len(words))
             read.append(form.words.decode(words[:size], store.unknown.get(number, ())).strip())
         else:
-            first, last = predicted[row].tolist()
-            read.append(form.words.tokenizer.decode(batch["tokens"][row, first : last + 1].tolist()).strip())
+            asked = int(store.edges[3 * number + 2] - store.edges[3 * number + 1])
+            read.append(form.text(store.qas[number], *predicted[row].tolist(), asked))
     return read
 
 
@@ -88,7 +83,7 @@ def answer(run, qas, max_length=100, beams=1):
       qas: `tasks.QA`s; their answers are not read.
 
     Returns:
-      A list of str, '' where a question takes all of a row.
+      A list of str, '' where a question or a context is empty, or the question takes all of a row.
 
     Raises:
       UserError: the run was not trained on questions.
@@ -103,7 +98,7 @@ def answer(run, qas, max_length=100, beams=1):
             answers = written(run, form, store, cut.numbers, max_length, beams)
         else:
             batch = one_batch(store, form, cut)
-            answers = texts(form, store, cut.numbers, np.asarray(predict(run.params, batch)), batch)
+            answers = texts(form, store, cut.numbers, np.asarray(predict(run.params, batch)))
         for number, text in zip(cut.numbers.tolist(), answers, strict=True):
             found[store.qas[number].id] = text
     return found

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssl_jax.data import tokens
-from ssl_jax.data.questions import Split, Store, folders_of, form_of
+from ssl_jax.data.questions import Split, Store, check_vocabulary, folders_of, form_of
 from ssl_jax.errors import UserError, check_choice, listed, shown
 from ssl_jax.tasks import (
     articles,
@@ -160,7 +160,11 @@ def _take_sample(task, size, split="train"):
     if not 0 < size < len(examples):
         return
     # The first two fields of each kind: texts, pairs, a text and its choices, a question and its context, words.
-    hashes = [hashlib.sha256(repr(one[:2]).encode("utf-8", "backslashreplace")).digest() for one in examples]
+    # Of a dialogue its number: its turns belong together.
+    texts = [
+        one.gold["dialogue"] if isinstance(one, QA) and "dialogue" in (one.gold or ()) else one[:2] for one in examples
+    ]
+    hashes = [hashlib.sha256(repr(text).encode("utf-8", "backslashreplace")).digest() for text in texts]
     kept = sorted(sorted(range(len(examples)), key=hashes.__getitem__)[:size])
     task.splits[split] = [examples[n] for n in kept]
     if places:
@@ -256,15 +260,10 @@ def open_questions(config):
       UserError: see `read_questions`; no example of a task is left; the tokenizer cannot be trained.
     """
     options, form = config.questions, form_of(config)
-    splits = (
-        "train",
-        *sorted({"heldout", *(one.split for one in config.evals.values() if "split" in one)} - {"train"}),
-    )
-    folders, reads = folders_of(options), {}
-    for name in options.tasks:
-        reads[name] = read_questions(name, source_of(config, folders.get(name, "")), splits)
-        for split in splits:
-            _take_sample(reads[name], config.data.max_examples if split == "train" else options.max_heldout, split)
+    # An evaluation of other tasks reads its own.
+    asked = {one.split for one in config.evals.values() if "split" in one and not one.get("tasks", ())}
+    splits = ("train", *sorted({"heldout", *asked} - {"train"}))
+    reads = read_asked(config, options.tasks, folders_of(options), splits)
     texts = [
         text
         for read in reads.values()
@@ -277,7 +276,30 @@ def open_questions(config):
     config = config.copy_and_resolve_references()
     config.data.tokenizer.vocab_size = config.model.vocab_size = tokenizer.get_vocab_size()
     form = form(options, tokenizer, vocabulary_of(tokenizer))
+    check_vocabulary(form, tokenizer)
     return Asked(config, prepared, {split: store_questions(reads, split, form) for split in splits})
+
+
+def read_asked(config, names, folders, splits):
+    """task -> Read of these splits of several tasks, with as many examples as the config allows; errors as `read_questions`.
+
+    Args:
+      config: a run's.
+      names: of the tasks.
+      folders: task -> folder of its files.
+      splits: names.
+    """
+    reads = {}
+    for name in names:
+        reads[name] = read_questions(name, source_of(config, folders.get(name, "")), splits)
+        for split in splits:
+            if split not in reads[name].splits:
+                raise UserError(
+                    f"task {name!r} has no questions of split {split!r} by itself: they are part of 'heldout'"
+                )
+            most = config.data.max_examples if split == "train" else config.questions.max_heldout
+            _take_sample(reads[name], most, split)
+    return reads
 
 
 def store_questions(reads, split, form):
@@ -292,9 +314,7 @@ def store_questions(reads, split, form):
         stores[name] = Store(read.splits[split], form, long, TASKS[name].question.cut)
         if not len(stores[name]):
             left_out = ", ".join(stores[name].notes)
-            raise UserError(
-                f"task {name!r} has no examples left in its split {split!r}: {left_out}; see questions.lengths"
-            )
+            raise UserError(f"task {name!r} has no examples left in its split {split!r}: {left_out}")
         stores[name].notes += read.notes.get(split, ())
     return Split(form, stores)
 

@@ -59,6 +59,11 @@ def test_shares_of_random_sources(changes, expected):
     assert (abs(counts - steps * expected) <= 5 * sd).all()  # five sd of a binomial; exactly 0 where the weight is
 
 
+def test_extreme_temperatures_and_weights_stay_finite():
+    assert {*order(50, sampling="proportional", temperature=1e-3).source} == {2}
+    assert {*order(200, sampling="weights", weights=(1e308, 1e308, 0.0)).source} == {0, 1}
+
+
 def test_a_phase_at_random_draws_its_own_sources_alone():
     made = order(400, sampling="proportional", schedule=("200:a+b",))
     assert {*made.source[:200]} == {0, 1} and 2 in made.source[200:]
@@ -77,6 +82,7 @@ def test_seeds_differ_and_a_longer_run_begins_the_same():
         ({"schedule": ("0.5:d",)}, "'d'"),
         ({"schedule": ("1.5:b",)}, "share below 1"),
         ({"schedule": ("0:b",)}, "share below 1"),
+        ({"schedule": ("inf:b",)}, "share below 1"),
         ({"schedule": ("50:a", "11:b")}, "61 steps"),
         ({"sampling": "weights", "weights": (1.0,)}, "one for each of 3"),
         ({"sampling": "weights", "weights": (0.0, 0.0, 0.0)}, "one for each of 3"),

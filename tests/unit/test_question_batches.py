@@ -149,6 +149,36 @@ def test_an_encoder_points_into_the_context_or_else_at_the_last_words_of_the_que
             assert batch["segments"][row, first] == (qa.answers[0] != "bad")
 
 
+def test_an_encoder_points_at_whole_words_and_answers_in_their_own_spelling(tokenizer):
+    form = questions.FORMS["span"](options(), tokenizer, vocabulary_of(tokenizer))
+    texts = {
+        "Yesterday I know nothing. No, she said": "no",  # not of 'know'
+        "\u0130\u0130\u0130 met Ann there": "Ann",  # lower case has another length
+        "a Mid-Priced  place (44,000 w1)": "mid-priced",
+        "w1 w2 44,000 w3": "44,000",
+    }
+    qas = [QA("yes or no?", text, (answer,)) for text, answer in texts.items()]
+    qas.append(QA("yes or no?", "yesterday", ("yes",)))  # it stands in the question alone
+    store = questions.Store(qas, form)
+    read = []
+    for number, qa in enumerate(store.qas):
+        asked = len(tokenizer.encode(qa.question, add_special_tokens=False).ids)
+        read.append(form.text(qa, *store.spans[number].tolist(), asked).strip(" ,"))
+    assert read == ["No", "Ann", "Mid-Priced", "44,000", "yes"]
+
+
+def test_what_is_not_answered_is_not_trained_on_by_any(tokenizer):
+    for loss in questions.FORMS:
+        form = questions.FORMS[loss](options(), tokenizer, vocabulary_of(tokenizer))
+        store = questions.Store([QA("good?", "w1", ()), QA("good?", "w1", (" ",)), QA("good?", "w1", ("w1",))], form)
+        assert len(store) == 1 and store.notes == ["left out: 2 without an answer"]
+
+
+def test_an_evaluation_takes_turns(tokenizer):
+    evaluation = questions.QuestionEvaluation(split_of(tokenizer, "answer"), 8)
+    assert {task for task, _ in evaluation.cuts[:2]} == {*SIZES}
+
+
 @pytest.mark.parametrize("loss", questions.FORMS)
 def test_what_is_too_long_is_left_out_and_counted_or_cut(tokenizer, loss):
     form = questions.FORMS[loss](options(lengths=(16, 32)), tokenizer, vocabulary_of(tokenizer))
