@@ -247,8 +247,8 @@ def _check_evaluation(config, name, options):
         if options.get("folders", ()) and not options.get("tasks", ()):
             raise UserError(f"evals.{name}.folders are of evals.{name}.tasks; questions.folders of those trained on")
         for other, more in config.evals.items():
-            same = other < name and (more.module, more.split) == (options.module, options.split)
-            if same and {*_asked(config, more)} & {*_asked(config, options)}:
+            files = [(one.get("module"), one.get("split", "heldout")) for one in (more, options)]
+            if other < name and files[0] == files[1] and {*_asked(config, more)} & {*_asked(config, options)}:
                 raise UserError(
                     f"evals.{other} and evals.{name} would write the same answers: give them other tasks or splits"
                 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import decanlp
-from ssl_jax import experiment, tasks
+from ssl_jax import checks, experiment, tasks
 from ssl_jax.errors import UserError
 from ssl_jax.inference.answers import answer
 from ssl_jax.load import load_run
@@ -47,6 +47,13 @@ TRUNKS = {
     "gpt2-tiny": {"data.tokenizer.vocab_size": 300, "questions.lengths": (192,), "model.max_positions": 192, "questions.tokens": 3072},
     "bert-tiny": {"data.tokenizer.vocab_size": 300, "questions.lengths": (128,), "model.max_positions": 128, "questions.tokens": 2048},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("suffixes", ["", ",smoke", ",anti", ",anti,smoke"])
+@pytest.mark.parametrize("trunk", ["gpt2-small", "gpt3-small", "bert-base", "albert-base", "electra-small"])
+def test_every_trunk_is_a_config(trunk, suffixes):
+    config = checks.settle(decanlp.get_config(trunk + suffixes))
+    assert config.phases.lengths == (max(config.questions.lengths),) and config.batch_size >= config.questions.multiple
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
@@ -139,6 +146,10 @@ def test_an_anti_curriculum_begins_with_one_task(make):
         ({"seeds": 2}, "run.together=False"),
         ({"mixture.schedule": ("0.5:sst",)}, "sst"),
         ({"evals.heldout.tasks": ("lambada",)}, "lambada"),
+        ({"questions.lengths": ()}, "questions.lengths"),
+        ({"questions.tokens": 100}, "questions.tokens=100"),
+        ({"mqan.cove": True}, "mqan.cove"),
+        ({"evals.heldout.folders": ("sst=here",)}, "evals.heldout.tasks"),
     ],
 )
 def test_what_does_not_fit_is_one_line(changes, message, make):
