@@ -305,7 +305,7 @@ def test_the_recipes_list_what_they_need(flow):
 def test_every_field_of_a_trunk_is_told_or_need_not_be():
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}
     assert {*origin.SHOWN} | TRAINED < fields
-    told = "causal local_window share share_groups norm norm_epsilon activation pooler predict_positions"
+    told = "network causal local_window share share_groups norm norm_epsilon activation pooler predict_positions"
     assert fields - {*origin.SHOWN} - TRAINED == set(told.split())
 
 

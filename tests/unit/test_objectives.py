@@ -59,6 +59,9 @@ def example(rows=16, predictions=5, size=11, length=9, seed=0):
     batch["span"] = random.integers(0, length + 2, (rows, 2))  # some are outside the row
     batch["impossible"] = random.integers(0, 2, rows).astype(bool)
     batch["token_label"] = random.integers(-1, 4, (rows, length))
+    out["answer_log_probs"] = -abs(normal(rows, 4))
+    batch["answer_mask"] = np.arange(5) < random.integers(2, 6, (rows, 1))  # a start, words, an end
+    batch["answer_mask"][-1] = False
     return out, batch
 
 

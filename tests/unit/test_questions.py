@@ -269,7 +269,8 @@ def test_what_is_not_there_is_told_with_how_to_get_it(reading, tmp_path):
         with pytest.raises(UserError, match=message):
             reading("cnn_dm", {})
     with pytest.raises(
-        UserError, match="'mwsc' is read from files: set task.folder; get them from https://github.com/salesforce"
+        UserError,
+        match="'mwsc' is read from files: set questions.folders=mwsc=FOLDER; get them from https://github.com/salesforce",
     ):
         tasks.read_questions("mwsc", Source())
     with pytest.raises(UserError, match="unknown task that is asked in words 'stsb'"):
