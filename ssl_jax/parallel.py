@@ -256,7 +256,7 @@ def abstract(count, fsdp, tensor):
 
 @functools.cache
 def _replicate(devices):
-    """The program that puts arrays [devices, ...] on their devices, the same whenever it is asked for: traced once."""
+    """The program that puts arrays [devices, ...] on their devices; one for all callers, so it is traced once."""
     # Same axis name as in `compile`: with another one, the step would be compiled first for these arrays and then
     # again for its own results.
     return jax.pmap(lambda x: x, axis_name="device", devices=devices)

@@ -5,8 +5,8 @@ What a row is depends on what answers, which the loss says, see FORMS:
     answer   MQAN, from words: `tokens`, `mask` [B, C] are the context, `question`, `question_mask` [B, Q], and `answer`,
              `answer_mask` [B, A + 1] start, the answer, end. Words outside the vocabulary are V, V + 1, ... within an
              example, so that they can be copied
-    clm      a causal trunk: question, context, separator, answer, end in one row of L tokens; `answered` [B, L] is True
-             at the answer and the end, which alone are trained
+    clm      a causal trunk: question, context, 'A:', answer, end in one row of L tokens; `answered` [B, L] is True at the
+             answer and the end, which alone are trained
     span     an encoder: [CLS] question [SEP] context [SEP]; `span` [B, 2], the first and the last token of the answer in the
              context, or else in the question, where classes stand
 
@@ -29,6 +29,7 @@ from tokenizers import models
 from ssl_jax.data import vectors
 from ssl_jax.data.mixture import Order, phases, probabilities
 from ssl_jax.errors import UserError, check_choice
+from ssl_jax.objectives import trained
 from ssl_jax.options import BOOL, TEXT, WIDEST, option, several, whole
 
 BLOCK = 4096  # examples that are tokenised at a time
@@ -177,6 +178,11 @@ class Store:
             content.update(np.ascontiguousarray(array).data)
         return content.hexdigest()
 
+    def ids(self, number, part):
+        """Part 0, 1 or 2 of an example, the context, the question or the answer: ids, a list."""
+        start, end = self.edges[3 * number + part :][:2]
+        return self.tokens[start:end].tolist()
+
     def part(self, numbers, part, length):
         """Part 0, 1 or 2 of examples [B]: ids int32 [B, length], 0 behind the end, and mask."""
         first = self.edges[3 * numbers + part]
@@ -294,15 +300,14 @@ class Written(_Form):
 
     def prompt(self, store, number):
         """The tokens of an example before its answer, a list."""
-        context, question = (store.tokens[slice(*store.edges[3 * number + part :][:2])].tolist() for part in (0, 1))
-        return [*question, *context, *self.lead]
+        return [*store.ids(number, 1), *store.ids(number, 0), *self.lead]
 
     def rows(self, store, numbers, shape):
         tokens = np.full((len(numbers), shape.length), self.vocabulary.filler, np.int32)
         mask, answered = np.zeros(tokens.shape, bool), np.zeros(tokens.shape, bool)
         for row, number in enumerate(numbers.tolist()):
             read = self.prompt(store, number)
-            text = [*read, *store.tokens[slice(*store.edges[3 * number + 2 :][:2])].tolist(), self.vocabulary.ends[0]]
+            text = [*read, *store.ids(number, 2), self.vocabulary.ends[0]]
             tokens[row, : len(text)], mask[row, : len(text)], answered[row, len(read) : len(text)] = text, True, True
         return dict(tokens=tokens, mask=mask, segments=np.zeros_like(tokens), answered=answered)
 
@@ -530,12 +535,12 @@ def form_of(config):
     Raises:
       UserError: none of its losses, or more than one, reads questions; the model is not of this form.
     """
-    trained = [name for name, weight in config.losses.items() if weight]
-    if len(trained) != 1 or trained[0] not in FORMS:
+    losses = [*trained(config)]
+    if len(losses) != 1 or losses[0] not in FORMS:
         raise UserError(
-            f"data.examples=questions needs one loss of {', '.join(FORMS)}, and losses has {', '.join(trained) or 'none'}"
+            f"data.examples=questions needs one loss of {', '.join(FORMS)}, and losses has {', '.join(losses) or 'none'}"
         )
-    return FORMS[trained[0]]
+    return FORMS[losses[0]]
 
 
 def settle(config):

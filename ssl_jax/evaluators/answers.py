@@ -67,18 +67,16 @@ class Evaluator(mean.Evaluator):
         for task, texts in found.items():
             if not texts:  # beyond max_batches
                 continue
-            qas, predictions = (
-                [self.split[task].qas[number] for number in sorted(texts)],
-                [texts[n] for n in sorted(texts)],
-            )
+            numbers = sorted(texts)
+            qas, predictions = [self.split[task].qas[n] for n in numbers], [texts[n] for n in numbers]
             if folder is not None and jax.process_index() == 0:
                 _write(folder / "answers" / f"{task}.{self.options.split}.jsonl", qas, predictions)
             if not all(qa.answers for qa in qas):  # unpublished
                 continue
             view = tasks.TASKS[task].question
-            for name in (view.metric, *view.also):
-                yield f"{task}_{name}", metrics.OF_ANSWERS[name](predictions, qas)
-            scores[task] = metrics.OF_ANSWERS[view.metric](predictions, qas)
+            values = {name: metrics.OF_ANSWERS[name](predictions, qas) for name in (view.metric, *view.also)}
+            yield from ((f"{task}_{name}", value) for name, value in values.items())
+            scores[task] = values[view.metric]
             usual = collections.Counter(qa.answers[0] for qa in qas).most_common(1)[0][0]
             yield f"{task}_baseline", metrics.OF_ANSWERS[view.metric]([usual] * len(qas), qas)
         if scores and len(scores) == len(found):  # of all tasks, or not at all

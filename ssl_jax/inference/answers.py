@@ -56,8 +56,7 @@ def texts(form, store, numbers, predicted):
             size = next((place for place, word in enumerate(words) if word in ends), len(words))
             read.append(form.words.decode(words[:size], store.unknown.get(number, ())).strip())
         else:
-            asked = int(store.edges[3 * number + 2] - store.edges[3 * number + 1])
-            read.append(form.text(store.qas[number], *predicted[row].tolist(), asked))
+            read.append(form.text(store.qas[number], *predicted[row].tolist(), len(store.ids(number, 1))))
     return read
 
 

@@ -639,7 +639,7 @@ class Mqan(nn.Module):
         def step(loop):
             at, state, last, over, scores, answers = loop
             shares, state = apply(encoded, crossed, state, last, at, method="advance")
-            ended = jnp.arange(shares.shape[1]) == PADDING  # what is over goes on with padding, at no cost
+            ended = jnp.arange(shares.shape[1]) == PADDING  # a finished answer continues with padding, at no cost
             shares = jnp.where(over[:, None], ended, shares)
             if beams == 1:
                 chosen = shares.argmax(-1)
